@@ -1,0 +1,1 @@
+"""From a scan to representations: no socket, no clock, no disk."""

@@ -1,0 +1,97 @@
+"""What an instrument must be able to do, and the limits that are checked before it is asked to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from instrument_adapters.errors import LimitError
+from instrument_adapters.messages import Limits, MeasurementRequest
+from instrument_adapters.scan import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a measurement at one point gave.
+
+    Parameters
+    ----------
+    x_m, y_m
+        Where the instrument says it measured, in metres.
+    measured_at
+        When, by the instrument's clock.
+    arrays
+        Raw curves of one shape, by name with unit (a loop: `bias_V` and `response`).
+    parameters
+        Numbers drawn from the curves, names with units (`coercive_plus_V`).
+    """
+
+    x_m: float
+    y_m: float
+    measured_at: datetime
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+class Instrument(Protocol):
+    """A microscope as the client sees it.
+
+    The client calls `scan`, sends what it returns, and calls `measure` for each recommended point in order, always from the
+    same one worker thread, so an instrument need not be thread-safe. Both calls may block for as long as the real thing takes.
+    """
+
+    @property
+    def instrument_id(self) -> str:
+        """Name of this instrument, the same at every start."""
+
+    @property
+    def model(self) -> str:
+        """Make and model, for the history."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it is allowed to do."""
+
+    def scan(self) -> Scan:
+        """Record one frame and return it.
+
+        Raises
+        ------
+        InstrumentFaultError
+            If the frame could not be recorded.
+        """
+
+    def measure(self, request: MeasurementRequest) -> Measurement:
+        """Go to the point and measure there.
+
+        Raises
+        ------
+        LimitError
+            If the instrument refuses the point; nothing was moved.
+        InstrumentFaultError
+            If the measurement was begun and failed.
+        """
+
+    def close(self) -> None:
+        """Leave the instrument in a safe state; called once, also after an error."""
+
+
+def check_request(request: MeasurementRequest, limits: Limits) -> None:
+    """Refuse a point outside the stage's range.
+
+    Raises
+    ------
+    LimitError
+        Naming the coordinate, its value and the allowed range.
+    """
+    for axis, value, low, high in (
+        ("x", request.x_m, limits.x_min_m, limits.x_max_m),
+        ("y", request.y_m, limits.y_min_m, limits.y_max_m),
+    ):
+        if not low <= value <= high:
+            raise LimitError(
+                f"{axis} = {value * 1e6:.3f} um is outside the stage's range {low * 1e6:.1f} to {high * 1e6:.1f} um; "
+                "the point was not measured"
+            )

@@ -1,0 +1,241 @@
+"""The wire, version 1: every message that may pass between an instrument and the agent, and nothing else.
+
+A message is one JSON header, validated by the models below, followed by the raw arrays that `arrays` announces
+(see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `Heartbeat` and `Bye`; the agent sends
+`Welcome`, `RecommendationMessage` and `Heartbeat`; both answer with `Ack` or `Refused`. A sender repeats a message until
+it is answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from instrument_adapters.geometry import Finite, Frame, Positive
+
+PROTOCOL_VERSION = 1
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
+Unit = Annotated[str, Field(max_length=16)]
+Sentence = Annotated[str, Field(max_length=2000)]
+Note = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=1000)] | Finite]
+
+
+class Wire(BaseModel):
+    """Base of everything that crosses the wire: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class ArraySpec(Wire):
+    """One raw frame: its name, its little-endian dtype and its shape."""
+
+    name: Name
+    dtype: Literal["<f4", "<f8"]
+    shape: tuple[Annotated[int, Field(ge=0, le=1 << 24)], ...] = Field(min_length=1, max_length=4)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes that the frame must have."""
+        size = int(self.dtype[2:])
+        for side in self.shape:
+            size *= side
+        return size
+
+
+class Message(Wire):
+    """What every message carries.
+
+    Parameters
+    ----------
+    version
+        Protocol version; a receiver refuses any other.
+    id
+        Names this message; a repeated message keeps its id.
+    sent_at
+        Wall time of the sender, with its zone.
+    arrays
+        The raw frames that follow the header, in order.
+    """
+
+    version: Literal[1] = 1
+    id: Id
+    sent_at: AwareDatetime
+    arrays: tuple[ArraySpec, ...] = Field(default=(), max_length=16)
+
+
+class Limits(Wire):
+    """What the instrument is allowed to do; outside it, a request is refused and never clamped.
+
+    Parameters
+    ----------
+    x_min_m, x_max_m, y_min_m, y_max_m
+        Stage range in metres.
+    bias_max_V
+        Largest magnitude of the tip bias in volts.
+    spacing_min_m
+        Smallest distance between two measured points in metres.
+    points_max
+        Most points that may be measured after one scan.
+    """
+
+    x_min_m: Finite = -45e-6
+    x_max_m: Finite = 45e-6
+    y_min_m: Finite = -45e-6
+    y_max_m: Finite = 45e-6
+    bias_max_V: Positive = 10.0
+    spacing_min_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100e-9
+    points_max: int = Field(default=200, ge=0)
+
+
+class Hello(Message):
+    """First message of an instrument: who it is and what it may do."""
+
+    type: Literal["hello"] = "hello"
+    instrument_id: Id
+    model: Name
+    software: Name
+    limits: Limits = Limits()
+
+
+class Welcome(Message):
+    """The agent's answer to `Hello`: which run this instrument has joined, and which scans that run already holds."""
+
+    type: Literal["welcome"] = "welcome"
+    of: Id
+    run_id: Id
+    scans_recorded: int = Field(ge=0)
+
+
+class Ack(Message):
+    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again."""
+
+    type: Literal["ack"] = "ack"
+    of: Id
+    duplicate: bool = False
+
+
+class Refused(Message):
+    """Message `of` was not accepted. `code` is for programs, `reason` for people. Repeating it unchanged is useless."""
+
+    type: Literal["refused"] = "refused"
+    of: Id | None
+    code: Name
+    reason: Sentence
+
+
+class Heartbeat(Message):
+    """The sender lives."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+
+
+class Bye(Message):
+    """The sender stops in order; nothing is lost and nothing more will come."""
+
+    type: Literal["bye"] = "bye"
+    reason: Sentence = ""
+
+
+class ChannelSpec(Wire):
+    """Name and unit of one channel of a scan."""
+
+    name: Name
+    unit: Unit = ""
+
+
+class ScanMessage(Message):
+    """A finished scan. Its one array, `channels`, has shape (channels, rows, cols), in the orientation of `geometry`."""
+
+    type: Literal["scan"] = "scan"
+    scan_id: Id
+    sample_id: Id
+    frame: Frame
+    channels: tuple[ChannelSpec, ...] = Field(min_length=1, max_length=32)
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    metadata: Note = Field(default_factory=dict, max_length=4000)
+
+    @model_validator(mode="after")
+    def _one_array_of_the_frames_shape(self) -> "ScanMessage":
+        expected = (len(self.channels), self.frame.rows, self.frame.cols)
+        if [a.name for a in self.arrays] != ["channels"] or self.arrays[0].shape != expected:
+            got = ", ".join(f"{a.name} {a.shape}" for a in self.arrays) or "none"
+            raise ValueError(f"a scan carries one array 'channels' of shape {expected}, got {got}")
+        if self.arrays[0].dtype != "<f4":
+            raise ValueError(f"a scan's array must be '<f4', got {self.arrays[0].dtype!r}")
+        if len({c.name for c in self.channels}) != len(self.channels):
+            raise ValueError("two channels of a scan have the same name")
+        return self
+
+
+class MeasurementRequest(Wire):
+    """One place to measure.
+
+    Parameters
+    ----------
+    request_id
+        Names this request; the result carries it back.
+    x_m, y_m
+        Position in metres in the frame of the instrument.
+    row, col
+        The key point's pixel in the scan.
+    cluster, rank
+        Which microstructure type it stands for, and its place in that type's order (0 is the most typical).
+    core_distance
+        Mahalanobis distance from the cluster's centre.
+    """
+
+    request_id: Id
+    x_m: Finite
+    y_m: Finite
+    row: int = Field(ge=0)
+    col: int = Field(ge=0)
+    cluster: int = Field(ge=0)
+    rank: int = Field(ge=0)
+    core_distance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class RecommendationMessage(Message):
+    """Where to measure after scan `scan_id`, in this order; empty means "nothing to recommend", and `reason` says why."""
+
+    type: Literal["recommendation"] = "recommendation"
+    decision_id: Id
+    scan_id: Id
+    requests: tuple[MeasurementRequest, ...] = Field(max_length=10_000)
+    reason: Sentence
+
+
+class ResultMessage(Message):
+    """What came of one request.
+
+    `ok` carries where it was measured, the arrays `bias_V` and `response` (one loop each, same length) when the measurement
+    is a loop, and `parameters`, the numbers that the instrument draws from it (their names carry their units). `skipped` and
+    `failed` carry a reason.
+    """
+
+    type: Literal["result"] = "result"
+    request_id: Id
+    status: Literal["ok", "skipped", "failed"]
+    reason: Sentence = ""
+    x_m: Finite | None = None
+    y_m: Finite | None = None
+    measured_at: AwareDatetime | None = None
+    parameters: dict[Name, Finite] = Field(default_factory=dict, max_length=64)
+
+    @model_validator(mode="after")
+    def _says_what_its_status_needs(self) -> "ResultMessage":
+        if self.status == "ok" and (self.x_m is None or self.y_m is None or self.measured_at is None):
+            raise ValueError("a result that is 'ok' needs x_m, y_m and measured_at")
+        if self.status != "ok" and not self.reason:
+            raise ValueError(f"a result that is '{self.status}' needs a reason")
+        if len({a.shape for a in self.arrays}) > 1:
+            raise ValueError("all arrays of a result must have the same shape")
+        return self
+
+
+AnyMessage = Annotated[
+    Hello | Welcome | Ack | Refused | Heartbeat | Bye | ScanMessage | RecommendationMessage | ResultMessage,
+    Field(discriminator="type"),
+]
+ANY_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

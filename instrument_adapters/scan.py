@@ -1,0 +1,95 @@
+"""One recorded frame: its channels, its geometry and what the instrument said about it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from jaxtyping import Float32
+
+from instrument_adapters.errors import ScanDataError, UnknownChannelError
+from instrument_adapters.geometry import Frame
+
+_DIRECTION = re.compile(r"(Retrace|Trace)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan in the project's one orientation (see `geometry`).
+
+    Parameters
+    ----------
+    channels
+        Name -> image of shape (rows, cols), float32, all of the frame's shape.
+    units
+        Name -> physical unit ("m", "deg", "Hz", "V", or "" when the instrument does not say).
+    frame
+        Where the scan lies.
+    scan_id
+        Unique name of this scan at this instrument.
+    sample_id
+        Which sample it shows; scans of one sample warm-start one another.
+    started_at, finished_at
+        Times by the instrument's clock, or None where the source does not know.
+    metadata
+        The instrument's note: key -> value as written.
+
+    Raises
+    ------
+    ScanDataError
+        If there is no channel, or a channel is not a float32 image of the frame's shape.
+    """
+
+    channels: Mapping[str, Float32[np.ndarray, "rows cols"]]
+    units: Mapping[str, str]
+    frame: Frame
+    scan_id: str
+    sample_id: str = "sample"
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    metadata: Mapping[str, str | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise ScanDataError(f"scan {self.scan_id} holds no channel; at least one image is needed")
+        expected = (self.frame.rows, self.frame.cols)
+        for name, image in self.channels.items():
+            if image.shape != expected:
+                raise ScanDataError(
+                    f"channel {name} of scan {self.scan_id} is {image.shape}, but the frame is {expected} (rows, cols); "
+                    "all channels of a scan must have the frame's size"
+                )
+            if image.dtype != np.float32:
+                raise ScanDataError(f"channel {name} of scan {self.scan_id} is {image.dtype}, expected float32")
+
+    def find_channel(self, wanted: str | None = None) -> str:
+        """Name of the channel that `wanted` means, or of the PFM amplitude when nothing is asked for.
+
+        A full name wins; otherwise a case-insensitive beginning, when all that it matches are one quantity (trace and
+        retrace of it: the retrace is taken). Without `wanted`, the first channel whose name begins with "Amplitude".
+
+        Raises
+        ------
+        UnknownChannelError
+            If nothing matches, or several different quantities do.
+        """
+        names = list(self.channels)
+        if wanted in self.channels:
+            return str(wanted)
+        begins = [n for n in names if n.lower().startswith((wanted or "Amplitude").lower())]
+        quantities = {_DIRECTION.sub("", n) for n in begins}
+        if not begins or (wanted is not None and len(quantities) > 1):
+            raise UnknownChannelError(_no_such_channel(wanted, begins, names))
+        first = _DIRECTION.sub("", begins[0])
+        same = [n for n in begins if _DIRECTION.sub("", n) == first]
+        return next((n for n in same if "retrace" in n.lower()), same[0])
+
+
+def _no_such_channel(wanted: str | None, begins: list[str], names: list[str]) -> str:
+    held = ", ".join(names)
+    if wanted is None:
+        return f"no channel begins with 'Amplitude'; this scan holds {held}; name one with --channel"
+    if begins:
+        return f"channel '{wanted}' could be any of {', '.join(begins)}; name one of them in full"
+    return f"there is no channel '{wanted}'; this scan holds {held}; name one of them"

@@ -1,0 +1,1 @@
+"""Judges of representations: arrays in, scores out."""
