@@ -1,0 +1,189 @@
+"""One TOML file, one seed: every choice that the agent makes beforehand, with its default."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+
+from agent.workflow.errors import AgentError
+from agent.workflow.train import TrainSettings
+from rewards.guards import GuardSettings
+
+Window = Annotated[int, Field(ge=3, le=63)]
+
+
+class ConfigError(AgentError, ValueError):
+    """The configuration file is missing, is not TOML, or holds a value that is not allowed."""
+
+
+class Section(BaseModel):
+    """Base of all parts of the configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScanSection(Section):
+    """How a scan becomes an image and key points.
+
+    Parameters
+    ----------
+    low_percentile, high_percentile
+        Of the image, become 0 and 1.
+    spacing_px
+        Smallest distance between two key points.
+    """
+
+    low_percentile: float = Field(default=1.0, ge=0, lt=50)
+    high_percentile: float = Field(default=95.0, gt=50, le=100)
+    spacing_px: float = Field(default=5.0, ge=1)
+
+
+class SearchSection(Section):
+    """Which candidates are tried.
+
+    Parameters
+    ----------
+    windows_px
+        Sides of the patches.
+    invariances
+        "v", "r", "t", "rt" (the paper's t-VAE is "rt").
+    seeds
+        Models trained of each window and invariance.
+    latent_dim
+        Structural latents.
+    beta
+        KL weight relative to its default, window²/400.
+    workers
+        Processes; 0 trains in the calling process. The decision does not depend on it.
+    """
+
+    windows_px: tuple[Window, ...] = Field(default=(5, 9, 13, 17), min_length=1)
+    invariances: tuple[Literal["v", "r", "t", "rt"], ...] = Field(default=("v", "r", "rt"), min_length=1)
+    seeds: int = Field(default=3, ge=1, le=100)
+    latent_dim: int = Field(default=2, ge=1, le=10)
+    beta: float = Field(default=1.0, gt=0)
+    workers: int = Field(default=2, ge=0, le=256)
+
+    @field_validator("windows_px", "invariances")
+    @classmethod
+    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("holds a value twice")
+        return value
+
+
+class FilterSection(Section):
+    """Density filter of the latent space, before mixtures are fitted.
+
+    Parameters
+    ----------
+    relative_density
+        Points of a lower density, relative to the densest, are left out; 0 keeps all.
+    bandwidth
+        Of the Gaussian kernel, in latent units.
+    """
+
+    relative_density: float = Field(default=0.2, ge=0, le=1)
+    bandwidth: float = Field(default=0.05, gt=0)
+
+
+class RecommendSection(Section):
+    """Which core points are recommended.
+
+    Parameters
+    ----------
+    core_fraction
+        Share of each cluster, nearest to its centre, that counts as core.
+    points_per_cluster
+        Most points recommended for one cluster.
+    spacing_m
+        Smallest distance between two recommended points, and from points measured before, in metres.
+    """
+
+    core_fraction: float = Field(default=0.25, gt=0, le=1)
+    points_per_cluster: int = Field(default=5, ge=1)
+    spacing_m: float = Field(default=100e-9, ge=0)
+
+
+class ServiceSection(Section):
+    """How the service listens.
+
+    Parameters
+    ----------
+    bind
+        Where instruments connect; loopback only, until keys are supported.
+    telemetry
+        Where progress is published (lossy, for display only); empty: nowhere.
+    heartbeat_s
+        Interval of heartbeats in seconds.
+    """
+
+    bind: str = "tcp://127.0.0.1:5555"
+    telemetry: str = "tcp://127.0.0.1:5556"
+    heartbeat_s: float = Field(default=5.0, gt=0)
+
+
+class Config(Section):
+    """Everything the agent may be told.
+
+    Parameters
+    ----------
+    seed
+        Of all randomness.
+    channel
+        Which channel to analyse; by default the PFM amplitude, found by name.
+    reward, keypoints
+        A short name, or `module:function` of your own (importable, or beside the configuration file).
+    reward_options, keypoints_options
+        Keyword arguments given to them.
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    channel: str | None = None
+    reward: str = "icl_gain"
+    reward_options: dict[str, Any] = {}
+    keypoints: str = "canny_walls"
+    keypoints_options: dict[str, Any] = {}
+    scan: ScanSection = ScanSection()
+    search: SearchSection = SearchSection()
+    train: TrainSettings = TrainSettings()
+    filter: FilterSection = FilterSection()
+    guards: GuardSettings = GuardSettings()
+    recommend: RecommendSection = RecommendSection()
+    service: ServiceSection = ServiceSection()
+
+    _directory: Path | None = PrivateAttr(default=None)
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the file lies: the user's own modules are looked for there."""
+        return self._directory
+
+
+def load_config(path: Path | None, **overrides: Any) -> Config:
+    """The configuration in a TOML file (or the defaults), with top-level `overrides` that are not None put on top.
+
+    Raises
+    ------
+    ConfigError
+        With one sentence that names the key, what it holds and what is allowed.
+    """
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"the configuration {path} is not TOML: {error}") from error
+    raw |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        source = f" in {path}" if path is not None else ""
+        raise ConfigError(f"'{key}'{source} is {first['input']!r}: {first['msg']}") from error
+    config._directory = path.resolve().parent if path is not None else None
+    return config

@@ -1,0 +1,118 @@
+"""What a decision is on disk and to people: every candidate, what was chosen, why, and where to measure."""
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from instrument_adapters.geometry import Frame
+from instrument_adapters.messages import MeasurementRequest
+
+Outcome = Literal["types_found", "one_type_only", "not_resolvable"]
+
+
+class Record(BaseModel):
+    """Base of what is written to disk: immutable, unknown fields refused, NaN and infinity kept as such."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class CandidateRecord(Record):
+    """One trained model and its score. `guarded_out` holds the reason if it was not allowed to be chosen."""
+
+    candidate_id: str
+    window_px: int
+    invariance: str
+    latent_dim: int
+    beta: float
+    seed: int
+    elbo_per_px: float
+    reconstruction_per_px: float
+    survivors: int
+    guarded_out: str | None
+    value: float | None
+    metrics: dict[str, float]
+
+
+class ConfigurationRecord(Record):
+    """One window and invariance: mean and spread of the reward over its seeds, and its distance from the best in σ."""
+
+    window_px: int
+    invariance: str
+    mean: float
+    std: float
+    seeds: int
+    types: int
+    sigmas_below_best: float
+    in_tie_set: bool
+
+
+class ClusterRecord(Record):
+    """One microstructure type: its Gaussian in the latent space, how many points it has and how many of them are core."""
+
+    cluster: int
+    weight: float
+    mean: list[float]
+    covariance: list[list[float]]
+    points: int
+    core_points: int
+
+
+class DecisionRecord(Record):
+    """A decision, complete: with the scan's arrays it can be recomputed."""
+
+    schema_version: Literal[1] = 1
+    decision_id: str
+    scan_id: str
+    sample_id: str
+    channel: str
+    unit: str
+    frame: Frame
+    outcome: Outcome
+    explanation: str
+    chosen: str | None
+    config: dict[str, Any]
+    versions: dict[str, str]
+    keypoints_found: int
+    keypoints_used: int
+    keypoints_dropped: dict[str, int]
+    common_points: int
+    points_measured_before: int
+    configurations: list[ConfigurationRecord]
+    candidates: list[CandidateRecord]
+    clusters: list[ClusterRecord]
+    requests: list[MeasurementRequest]
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """A record with the arrays behind it.
+
+    Parameters
+    ----------
+    record
+        Everything that is not an array.
+    arrays
+        `points_rc` (n, 2); `latents` (candidates, n, d), in the order of `record.candidates`; of the chosen candidate
+        `labels` (n,), `core` (n,) and `core_distance` (n,). Empty when nothing was resolved.
+    """
+
+    record: DecisionRecord
+    arrays: Mapping[str, np.ndarray]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a decision depends on."""
+    names = ("vaestar", "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "pydantic")
+    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

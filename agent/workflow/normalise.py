@@ -1,0 +1,61 @@
+"""An image on a common scale: the 1st to 95th percentile becomes [0, 1], as in the paper, and what is missing is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy.ndimage import distance_transform_edt
+
+from agent.workflow.errors import UnusableScanError
+
+_LEAST_VALID = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class NormalisedImage:
+    """An image in [0, 1].
+
+    Parameters
+    ----------
+    values
+        Shape (rows, cols); where the instrument gave nothing, the nearest valid pixel's value.
+    valid
+        Shape (rows, cols); False where the value was filled in.
+    low, high
+        The physical values that became 0 and 1.
+    """
+
+    values: Float32[np.ndarray, "rows cols"]
+    valid: Bool[np.ndarray, "rows cols"]
+    low: float
+    high: float
+
+
+def normalise(
+    image: Float32[np.ndarray, "rows cols"], low_percentile: float = 1.0, high_percentile: float = 95.0
+) -> NormalisedImage:
+    """The image scaled between two percentiles, values outside them clipped to [0, 1].
+
+    Raises
+    ------
+    UnusableScanError
+        If fewer than half of the pixels are finite, or the image is constant between the percentiles.
+    """
+    valid = np.isfinite(image)
+    share = float(valid.mean())
+    if share < _LEAST_VALID:
+        raise UnusableScanError(
+            f"only {share:.0%} of the image's pixels hold a number, at least {_LEAST_VALID:.0%} are needed; rescan"
+        )
+    low, high = np.percentile(image[valid], [low_percentile, high_percentile])
+    if not high > low:
+        raise UnusableScanError(
+            f"the image is constant ({low:.4g}) between its {low_percentile:g}th and {high_percentile:g}th percentile; "
+            "there is nothing to tell apart, choose another channel or rescan"
+        )
+    filled = image
+    if not valid.all():
+        nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+        filled = image[tuple(nearest)]
+    scaled = np.clip((filled.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    return NormalisedImage(scaled.astype(np.float32), valid, float(low), float(high))

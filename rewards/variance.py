@@ -1,0 +1,28 @@
+"""Variance of the latent distribution: eq. 2 of the paper and the total, and the spread in the narrowest direction."""
+
+import numpy as np
+from jaxtyping import Float
+
+from rewards.base import Representation, Score
+
+
+def total_variance(z: Float[np.ndarray, "n d"]) -> float:
+    """Var(Z) = Σ_i Var(z_i); about d for a distribution that follows the prior."""
+    return float(z.var(axis=0).sum())
+
+
+def variance_product(z: Float[np.ndarray, "n d"]) -> float:
+    """Π_i Var(z_i), eq. 2: falls to zero when one latent variable collapses. Blind to a collapse along a tilted direction."""
+    return float(z.var(axis=0).prod())
+
+
+def smallest_eigenvalue(z: Float[np.ndarray, "n d"]) -> float:
+    """Variance along the narrowest direction; sees a tilted collapse, which eq. 2 misses."""
+    return float(np.linalg.eigvalsh(np.atleast_2d(np.cov(z, rowvar=False)))[0])
+
+
+def variance(representation: Representation, *, rng: np.random.Generator) -> Score:  # noqa: ARG001 - the Reward signature
+    """Eq. 2 as a reward: the product of the latent variances."""
+    z = representation.z
+    product = variance_product(z)
+    return Score(product, {"variance_product": product, "total_variance": total_variance(z)})
