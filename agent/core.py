@@ -19,7 +19,6 @@ from agent.explain import explain
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Recommended, core_order, recommend
 from agent.search import Candidate, Progress, SearchResult, search, silent
-from agent.workflow.errors import UnusableScanError
 from agent.workflow.keypoints import Keypoints, find_keypoints
 from agent.workflow.normalise import normalise
 from instrument_adapters.messages import Limits
@@ -75,10 +74,12 @@ class Agent:
         Returns
         -------
         Decision
-            A scan in which nothing can be told apart gives a decision too: "not_resolvable", with the reason and no request.
+            "not_resolvable", with the reason and no request, when no trained model can be trusted.
 
         Raises
         ------
+        UnusableScanError
+            If nothing can be represented: no contrast, too few pixels or walls, smaller than a window.
         UnknownChannelError
             If the scan does not hold the configured channel.
         SearchCancelledError
@@ -87,17 +88,14 @@ class Agent:
         config = self.config
         channel = scan.find_channel(config.channel)
         decision_id = _decision_id(scan, channel, config, limits, measured_xy)
-        try:
-            image = normalise(scan.channels[channel], config.scan.low_percentile, config.scan.high_percentile)
-            keypoints = find_keypoints(
-                image,
-                self._find,
-                spacing_px=config.scan.spacing_px,
-                largest_window_px=max(config.search.windows_px),
-                rng=np.random.default_rng([config.seed, 0]),
-            )
-        except UnusableScanError as reason:
-            return _decide(decision_id, scan, channel, config, measured_xy, unusable=str(reason))
+        image = normalise(scan.channels[channel], config.scan.low_percentile, config.scan.high_percentile)
+        keypoints = find_keypoints(
+            image,
+            self._find,
+            spacing_px=config.scan.spacing_px,
+            largest_window_px=max(config.search.windows_px),
+            rng=np.random.default_rng([config.seed, 0]),
+        )
         found = search(image, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
         if found.chosen is None:
             return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found)
@@ -106,6 +104,12 @@ class Agent:
             clusters.cores, clusters.distance, keypoints.points_rc, scan.frame, limits, measured_xy, config.recommend, decision_id
         )
         return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places)
+
+    def unresolved(self, scan: Scan, reason: str) -> Decision:
+        """The decision not to measure, when `on_scan` could not decide for `reason`."""
+        channel = next((n for n in scan.channels if n == self.config.channel), "")
+        name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
+        return _decide(name, scan, channel, self.config, NOWHERE, unusable=reason)
 
 
 class _Clusters:

@@ -1,25 +1,27 @@
 """What a decision is on disk and to people: every candidate, what was chosen, why, and where to measure."""
 
 import importlib.metadata
+import math
 import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import MeasurementRequest
 
+Number = Annotated[float | None, BeforeValidator(lambda x: x if x is None or math.isfinite(x) else None)]
 Outcome = Literal["types_found", "one_type_only", "not_resolvable"]
 
 
 class Record(BaseModel):
-    """Base of what is written to disk: immutable, unknown fields refused, NaN and infinity kept as such."""
+    """Base of what is written to disk: immutable, unknown fields refused, and plain JSON: what is not a finite number is null."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CandidateRecord(Record):
@@ -31,24 +33,27 @@ class CandidateRecord(Record):
     latent_dim: int
     beta: float
     seed: int
-    elbo_per_px: float
-    reconstruction_per_px: float
+    elbo_per_px: Number
+    reconstruction_per_px: Number
     survivors: int
     guarded_out: str | None
-    value: float | None
-    metrics: dict[str, float]
+    value: Number
+    metrics: dict[str, Number]
 
 
 class ConfigurationRecord(Record):
-    """One window and invariance: mean and spread of the reward over its seeds, and its distance from the best in σ."""
+    """One window and invariance: mean and spread of the reward over its seeds, and its distance from the best in σ.
+
+    With one seed the spread is null, and so is the distance where no configuration has two.
+    """
 
     window_px: int
     invariance: str
     mean: float
-    std: float
+    std: Number
     seeds: int
     types: int
-    sigmas_below_best: float
+    sigmas_below_best: Number
     in_tie_set: bool
 
 

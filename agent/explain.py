@@ -37,8 +37,9 @@ def _plural(n: int, noun: str) -> str:
 def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     mixture = found.chosen.score.mixture if found.chosen and found.chosen.score else None
     types = mixture.n_components if mixture else 0
+    spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
     seeds = _plural(chosen.seeds, "seed")
-    return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f} ± {chosen.std:.3f} over {seeds}."
+    return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
 def _ties(chosen: ConfigurationRecord, found: SearchResult) -> str:
@@ -52,7 +53,11 @@ def _ties(chosen: ConfigurationRecord, found: SearchResult) -> str:
 
 def _next_best(found: SearchResult) -> str:
     rest = [c for c in found.configurations if not c.in_tie_set]
-    return f"Next best is {_name(rest[0])}, {rest[0].sigmas_below_best:.1f} σ below the best." if rest else ""
+    if not rest:
+        return ""
+    below = rest[0].sigmas_below_best
+    distance = "noise unknown with one seed" if below is None else f"{below:.1f} σ below the best"
+    return f"Next best is {_name(rest[0])}, {distance}."
 
 
 def _guarded(found: SearchResult) -> str:

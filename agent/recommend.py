@@ -19,7 +19,7 @@ class Recommended:
     passed_over: dict[str, int]
 
 
-def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], fraction: float) -> list[Int[np.ndarray, " m"]]:
+def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], fraction: float) -> list[Int[np.ndarray, " _"]]:
     """For each cluster, its core points: the nearest `fraction` of its members, nearest first.
 
     Parameters
@@ -40,7 +40,7 @@ def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], frac
 
 
 def recommend(
-    cores: Sequence[Int[np.ndarray, " m"]],
+    cores: Sequence[Int[np.ndarray, " _"]],
     core_distance: Float[np.ndarray, " n"],
     points_rc: Int[np.ndarray, "n 2"],
     frame: Frame,
@@ -78,7 +78,7 @@ def recommend(
     spacing = max(settings.spacing_m, limits.spacing_min_m)
     avoid = list(measured_xy)
     passed = {"outside the limits": 0, "nearer than the spacing": 0}
-    queues = [list(core) for core in cores]
+    queues = [core.tolist() for core in cores]
     requests: list[MeasurementRequest] = []
     for rank in range(settings.points_per_cluster):
         for cluster, queue in enumerate(queues):

@@ -9,6 +9,7 @@
    held-out ELBO is used; the reward never chooses among seeds, since at one seed it is noise.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
@@ -195,7 +196,7 @@ def compare(candidates: Sequence[Candidate]) -> list[ConfigurationRecord]:
     for key, v in values.items():
         gap = float(values[best].mean() - v.mean())
         sigma = pooled * float(np.sqrt(1 / len(v) + 1 / len(values[best])))
-        below = gap / sigma if sigma > 0 else (np.inf if gap > 0 else 0.0)
+        below = gap / sigma if sigma > 0 else (math.inf if gap > 0 else 0.0)
         records.append(
             ConfigurationRecord(
                 window_px=key[0],

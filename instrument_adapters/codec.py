@@ -8,14 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from instrument_adapters.errors import ProtocolError
-from instrument_adapters.messages import ANY_MESSAGE, PROTOCOL_VERSION, AnyMessage, ArraySpec, ChannelSpec, Message, ScanMessage
+from instrument_adapters.messages import (
+    ANY_MESSAGE,
+    PROTOCOL_VERSION,
+    AnyMessage,
+    ArraySpec,
+    ChannelSpec,
+    Id,
+    Message,
+    ScanMessage,
+)
 from instrument_adapters.scan import Scan
 
 MAX_HEADER_BYTES = 4 << 20
 MAX_ARRAY_BYTES = 512 << 20  # a 4096 x 4096 scan of six channels is 402 MB
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,19 @@ def message_id(frames: Sequence[bytes]) -> str | None:
         found = json.loads(frames[0]).get("id") if frames and len(frames[0]) <= MAX_HEADER_BYTES else None
     except (ValueError, AttributeError, RecursionError):
         return None
-    return found if isinstance(found, str) and 0 < len(found) <= 96 else None
+    try:
+        return _ID.validate_python(found, strict=True)
+    except ValidationError:
+        return None
+
+
+def explain(error: ValueError) -> str:
+    """Why a message or its arrays are not accepted, in one line: which field, and what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(p) for p in first["loc"]) or "message"
+    return f"{where}: {first['msg']}"[:500]
 
 
 def scan_packet(scan: Scan, message: Message) -> Packet:
@@ -148,18 +170,17 @@ def _parse_header(header: bytes) -> AnyMessage:
         raise ProtocolError("bad_json", f"the header is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise ProtocolError("bad_json", f"the header must be a JSON object, got {type(raw).__name__}")
-    if raw.get("version") != PROTOCOL_VERSION:
+    version = raw.get("version")
+    if type(version) is not int or version != PROTOCOL_VERSION:  # JSON's true and 1.0 equal 1 in Python
+        given = str(version)[:20] if isinstance(version, (int, float, str)) else type(version).__name__
         raise ProtocolError(
             "unknown_version",
-            f"protocol version {str(raw.get('version'))[:20]} is not spoken here, only {PROTOCOL_VERSION}; "
-            "use the same vaestar on both sides",
+            f"protocol version {given} is not spoken here, only {PROTOCOL_VERSION}; use the same vaestar on both sides",
         )
     try:
-        return ANY_MESSAGE.validate_json(header)
+        return ANY_MESSAGE.validate_json(header, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(p) for p in first["loc"]) or "message"
-        raise ProtocolError("bad_message", f"{where}: {first['msg']}"[:500]) from error
+        raise ProtocolError("bad_message", explain(error)) from error
 
 
 def _array(spec: ArraySpec, frame: bytes) -> np.ndarray:
@@ -168,4 +189,7 @@ def _array(spec: ArraySpec, frame: bytes) -> np.ndarray:
             "wrong_byte_count",
             f"array '{spec.name}' of shape {spec.shape}, {spec.dtype}, needs {spec.nbytes} bytes, {len(frame)} came",
         )
-    return np.frombuffer(frame, dtype=spec.dtype).reshape(spec.shape)
+    try:
+        return np.frombuffer(frame, dtype=spec.dtype).reshape(spec.shape)
+    except ValueError as error:  # an empty array whose other sides overflow
+        raise ProtocolError("bad_arrays", f"array '{spec.name}' cannot have shape {spec.shape}: {error}") from error

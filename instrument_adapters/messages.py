@@ -18,7 +18,8 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Unit = Annotated[str, Field(max_length=16)]
 Sentence = Annotated[str, Field(max_length=2000)]
-Note = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=1000)] | Finite]
+# A real note holds keys of 64 characters and, for flattened images, lists of several thousand.
+Note = dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=65_536)] | Finite]
 
 
 class Wire(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -142,6 +142,7 @@ class Score:
     mixture: Mixture | None = None
 
 
+@runtime_checkable
 class Reward(Protocol):
     """Judges one representation.
 

@@ -5,7 +5,7 @@ the user's own is named in the configuration. Thinning, border and invalid pixel
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -19,6 +19,7 @@ from agent.workflow.normalise import NormalisedImage
 LEAST_POINTS = 200
 
 
+@runtime_checkable
 class KeypointMethod(Protocol):
     """Finds points of interest; called once a scan."""
 
@@ -152,8 +153,10 @@ def _checked(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 2 or not np.issubdtype(points.dtype, np.number):
         raise PluginError(
-            f"a key-point method must return an array (n, 2) of row, col; it returned {points.dtype} {points.shape}"
+            f"a key-point method must return (n, 2) numbers, row and col; it returned {points.dtype} {points.shape}"
         )
+    if not np.isfinite(points).all():
+        raise PluginError("a key-point method returned points that are not finite numbers")
     points = np.round(points).astype(np.int64)
     if len(points) and ((points < 0).any() or (points >= np.array(shape)).any()):
         raise PluginError(f"a key-point method returned points outside the image of {shape[0]} x {shape[1]} px")

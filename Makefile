@@ -1,0 +1,51 @@
+# Everything happens in a virtual environment of its own: `make demo` and `make test` need Python >= 3.11 and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := agent instrument_adapters rewards simulators
+
+.PHONY: help install demo test lint types imports pytest format clean
+
+help:
+	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
+	@echo "make test     everything that CI checks: lint, types, import contracts, tests"
+	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
+	@echo "make format   let ruff put the code in order"
+	@echo "make clean    remove the environment and caches"
+
+# torch first, from constraints.txt: whatever needs it afterwards finds it in place.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("vaestar needs Python 3.11 or later, this is " + sys.version.split()[0] + "; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $(STAMP)
+
+install: $(STAMP)
+	@echo "installed: $(BIN)/vaestar"
+
+demo: $(STAMP)
+	$(BIN)/vaestar demo
+
+test: lint types imports pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+pytest: $(STAMP)
+	$(BIN)/python -m pytest
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

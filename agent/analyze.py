@@ -1,0 +1,43 @@
+"""`vaestar analyze`: one recorded scan in, a decision with its files out."""
+
+import sys
+from pathlib import Path
+
+from agent.config import load_config
+from agent.core import Agent
+from agent.executor import Workers
+from agent.report import ReportError, write_report
+from agent.terminal import ERR, OUT, cluster_table, search_progress
+from instrument_adapters.files import read_scan
+
+
+def analyze_file(
+    path: Path, out: Path, *, channel: str | None, seed: int | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Decide where to measure on the scan in `path`, write the decision to `out` and show it.
+
+    Raises
+    ------
+    AgentError, AdapterError
+        With one sentence, for any input that cannot be used; then nothing is written.
+    """
+    config = load_config(config_path, channel=channel, seed=seed)
+    scan = read_scan(path)
+    scan.find_channel(config.channel)
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before a minute of training, not after it
+    except OSError as error:
+        raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
+    with Workers(config.search.workers, config.directory) as workers, search_progress() as progress:
+        decision = Agent(config, workers).on_scan(scan, progress=progress)
+    files = write_report(scan, decision, out)
+    record = decision.record
+    if as_json:
+        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    else:
+        if record.clusters:
+            OUT.print(cluster_table(record))
+        OUT.print(record.explanation, highlight=False)
+        OUT.print(f"{len(files)} files in {out}", highlight=False)
+    if record.outcome == "not_resolvable":
+        ERR.print("vaestar: no place is recommended on this scan", highlight=False)

@@ -1,0 +1,145 @@
+"""`vaestar history`: reading a run's events."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from agent import ledger as kinds
+from agent.archive import decision_in
+from agent.history import DATABASE, Event, History, HistoryError
+from agent.serving import RUNS
+from agent.terminal import OUT, cluster_table
+
+_ID_SHOWN = 40
+
+
+def list_events(run: Path | None, kind: str | None) -> None:
+    """Print one line an event."""
+    with History(_run(run), read_only=True) as history:
+        table = Table(title=str(history.run_directory), title_justify="left")
+        for heading in ("#", "time (UTC)", "event", "of", "what"):
+            table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
+        for event in history.events(kind=kind):
+            time = f"{event.recorded_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(str(event.seq), time, event.kind, event.subject, _summary(event))
+        if not table.rows:
+            known = sorted({e.kind for e in history.events()})
+            raise HistoryError(
+                f"no event of kind '{kind}' in {history.run_directory}; it holds {', '.join(known) or 'nothing yet'}"
+            )
+        OUT.print(table)
+
+
+def show(run: Path | None, identifier: str) -> None:
+    """Print everything that is known about an id: its events, and a decision in words."""
+    with History(_run(run), read_only=True) as history:
+        found = _find(history, identifier)
+        for event in found:
+            OUT.print(f"[bold]#{event.seq} {event.kind}[/bold] {event.subject}  {event.recorded_at.isoformat()}", highlight=False)
+            if event.kind == kinds.DECISION_MADE:
+                _show_decision(history, event)
+            else:
+                OUT.print_json(json.dumps(_brief(event.body)))
+            for name, digest in event.arrays.items():
+                array = history.arrays.get(digest)
+                OUT.print(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}", highlight=False)
+
+
+def export_json(run: Path | None) -> None:
+    """Print all events as JSON lines."""
+    with History(_run(run), read_only=True) as history:
+        for event in history.events():
+            line = {
+                "seq": event.seq,
+                "recorded_at": event.recorded_at.isoformat(),
+                "kind": event.kind,
+                "subject": event.subject,
+                "body": event.body,
+                "arrays": event.arrays,
+                "hash": event.hash,
+            }
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def verify(run: Path | None) -> bool:
+    """True if the history is as it was written; otherwise its faults are printed."""
+    with History(_run(run), read_only=True) as history:
+        faults = history.verify()
+        count = sum(1 for _ in history.events())
+    for fault in faults:
+        OUT.print(fault, highlight=False)
+    OUT.print(f"{count} events, {len(faults)} faults in {history.run_directory}", highlight=False)
+    return not faults
+
+
+def _run(run: Path | None) -> Path:
+    if run is not None:
+        return run
+    held = sorted(RUNS.glob(f"*/{DATABASE}"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
+    if not held:
+        raise HistoryError(f"there is no run in {RUNS.resolve()}; name a run directory with --run")
+    return held[-1].parent
+
+
+def _find(history: History, identifier: str) -> list[Event]:
+    if identifier.isdecimal():
+        found = [e for e in history.events(after=int(identifier) - 1) if e.seq == int(identifier)]
+    else:
+        found = [e for e in history.events() if e.subject.startswith(identifier) or e.body.get("scan_id") == identifier]
+        exact = [e for e in found if e.subject == identifier]
+        found = exact or found
+    if not found:
+        raise HistoryError(f"'{identifier}' is not in {history.run_directory}; `vaestar history list` shows what is")
+    return found
+
+
+def _show_decision(history: History, event: Event) -> None:
+    record = decision_in(history, event).record
+    OUT.print(record.explanation, highlight=False)
+    if record.clusters:
+        OUT.print(cluster_table(record))
+    table = Table(title="configurations, best first", title_justify="left")
+    for heading in ("invariance", "window (px)", "reward", "spread", "seeds", "types", "σ below best", ""):
+        table.add_column(heading, justify="right" if heading else "left")
+    for c in record.configurations:
+        spread, below = ("-" if v is None else f"{v:.3f}" for v in (c.std, c.sigmas_below_best))
+        row = (
+            c.invariance,
+            str(c.window_px),
+            f"{c.mean:.3f}",
+            spread,
+            str(c.seeds),
+            str(c.types),
+            below,
+            "tie" if c.in_tie_set else "",
+        )
+        table.add_row(*row)
+    if record.configurations:
+        OUT.print(table)
+    for candidate in record.candidates:
+        if candidate.guarded_out:
+            OUT.print(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}", highlight=False)
+
+
+def _brief(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without long lists."""
+    return {key: f"{len(value)} entries" if isinstance(value, list) and len(value) > 20 else value for key, value in body.items()}
+
+
+def _summary(event: Event) -> str:
+    body = event.body
+    if event.kind == kinds.SCAN_RECEIVED:
+        frame = body["header"]["frame"]
+        return f"{frame['rows']} x {frame['cols']} px, {len(body['header']['channels'])} channels, from {body['instrument_id']}"
+    if event.kind == kinds.CANDIDATES_SCORED:
+        out = sum(1 for c in body["candidates"] if c["guarded_out"])
+        return f"{len(body['candidates'])} candidates, {out} left out"
+    if event.kind == kinds.DECISION_MADE:
+        decision = body["decision"]
+        return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} places, {body['seconds']:.1f} s"
+    if event.kind == kinds.RESULT_RECEIVED:
+        return f"cluster {body['cluster']}: {body['status']} {body['reason']}".strip()
+    return str(body.get("reason") or body.get("model") or "")

@@ -1,0 +1,170 @@
+"""The command `vaestar`. Nothing heavy is imported before a command needs it, so that help and the simulator start at once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from instrument_adapters.errors import AdapterError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Chooses where an automated scanning-probe microscope should measure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+history_app = typer.Typer(help="What was decided, when and why.", no_args_is_help=True)
+app.add_typer(history_app, name="history")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with every choice; see docs/configuration.md.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness (default 0).")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (default: the newest in ./runs).")]
+
+
+def main() -> None:
+    """Run the command line; every foreseeable mistake ends in one sentence and exit code 2."""
+    app()
+
+
+def _command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that turns foreseen errors into one sentence on stderr and an exit code."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("vaestar: interrupted; what was finished is kept", err=True)
+            raise SystemExit(INTERRUPTED) from None
+        except ModuleNotFoundError as error:
+            _fail(f"this command needs '{error.name}', which is not installed; install with: pip install 'vaestar[agent]'")
+        except AdapterError as error:
+            _fail(str(error))
+        except Exception as error:
+            # AgentError lives behind heavy imports, so it is looked up only once something went wrong.
+            from agent.workflow.errors import AgentError
+
+            if isinstance(error, AgentError):
+                _fail(str(error))
+            raise
+
+    return run
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"vaestar: {sentence}", err=True)
+    raise SystemExit(BAD_INPUT) from None
+
+
+@app.command()
+@_command
+def analyze(
+    scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID .h5.", show_default=False)],
+    channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go (default: out/<scan name>).")] = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON instead of a table.")] = False,
+) -> None:
+    """Say where to measure on one recorded scan, and why."""
+    from agent.analyze import analyze_file
+
+    analyze_file(scan, out or Path("out") / scan.stem, channel=channel, seed=seed, config_path=config, as_json=json)
+
+
+@app.command()
+@_command
+def serve(
+    run: Annotated[Path | None, typer.Option(help="Run directory, new or to be taken up (default: runs/<time>).")] = None,
+    bind: Annotated[str | None, typer.Option(help="Address for instruments, such as tcp://127.0.0.1:5555.")] = None,
+    telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the agent until Ctrl-C or SIGTERM."""
+    from agent.serving import serve_forever
+
+    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@_command
+def simulate(context: typer.Context) -> None:
+    """Run a simulated MFP-3D in DART mode (`vaestar simulate --help` lists its options)."""
+    _become([sys.executable, "-m", "simulators", *context.args])
+
+
+@app.command()
+@_command
+def demo(
+    run: Annotated[Path | None, typer.Option(help="Run directory (default: runs/demo-<time>).")] = None,
+    cycles: Annotated[int, typer.Option(min=1, max=100, help="Scans to take and follow up.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample, the noise and the agent.")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Run agent and simulated microscope together and show what they do."""
+    from agent.demo import run_demo
+
+    run_demo(run, cycles=cycles, seed=seed, config_path=config)
+
+
+@history_app.command("list")
+@_command
+def history_list(
+    run: RunOption = None, kind: Annotated[str | None, typer.Option(help="Only this kind of event.")] = None
+) -> None:
+    """One line for each event of a run."""
+    from agent.audit import list_events
+
+    list_events(run, kind)
+
+
+@history_app.command("show")
+@_command
+def history_show(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of an event, or the id of a scan, decision or request.")
+    ],
+    run: RunOption = None,
+) -> None:
+    """Everything about one scan, decision, request or event."""
+    from agent.audit import show
+
+    show(run, identifier)
+
+
+@history_app.command("export")
+@_command
+def history_export(
+    run: RunOption = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON lines, one event a line (the only format so far).")] = True,  # noqa: ARG001
+) -> None:
+    """All events of a run as JSON lines."""
+    from agent.audit import export_json
+
+    export_json(run)
+
+
+@history_app.command("verify")
+@_command
+def history_verify(run: RunOption = None) -> None:
+    """Check that no event and no array of a run was altered or removed."""
+    from agent.audit import verify
+
+    if not verify(run):
+        raise SystemExit(1)
+
+
+def _become(command: list[str]) -> None:
+    """Replace this process by another program, or, where that cannot be done, run it and exit as it does."""
+    if os.name == "posix":
+        os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
+    raise SystemExit(subprocess.call(command))  # noqa: S603

@@ -1,0 +1,42 @@
+"""Figures of a decision, fit for a paper: every function returns a matplotlib `Figure` and leaves no global state."""
+
+from matplotlib.figure import Figure
+
+from agent.decision import Decision
+from agent.figures.chosen import FigureError
+from agent.figures.latent import latent_figure
+from agent.figures.latent_grid import latent_grid_figure
+from agent.figures.patches import patch_figure
+from agent.figures.reward import reward_figure
+from agent.figures.scan import scan_figure
+from instrument_adapters.scan import Scan
+
+__all__ = [
+    "FIGURES",
+    "FigureError",
+    "draw_all",
+    "latent_figure",
+    "latent_grid_figure",
+    "patch_figure",
+    "reward_figure",
+    "scan_figure",
+]
+
+FIGURES = ("scan", "latent", "reward", "latent_grid", "patches")
+
+
+def draw_all(scan: Scan, decision: Decision) -> dict[str, Figure]:
+    """Name -> figure, for all of `FIGURES` that the decision can show.
+
+    A decision that chose nothing has the scan only, and, where models were trained, what became of them.
+    """
+    figures = {"scan": scan_figure(scan, decision)}
+    if decision.record.chosen is not None:
+        figures |= {
+            "latent": latent_figure(decision),
+            "reward": reward_figure(decision),
+            "patches": patch_figure(scan, decision),
+        }
+    if "latents" in decision.arrays:
+        figures["latent_grid"] = latent_grid_figure(decision)
+    return figures

@@ -1,0 +1,138 @@
+"""What the choice was made from: the latent distribution of every window and invariance, as the paper's figure 2."""
+
+import textwrap
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+
+from agent.decision import CandidateRecord, Decision, DecisionRecord
+from agent.figures.chosen import FigureError, Projection
+from agent.figures.style import CHOSEN_COLOUR, DARK, GREY, MEDIUM, SMALL, WIDTH_IN, new_figure
+from agent.workflow.vae import LABELS
+
+_CELLS = 80
+_SMOOTH_CELLS = 1.5
+_AXES = {1: ("z₁", "key points, relative to the fullest bin"), 2: ("z₁", "z₂")}
+_TEXT = SMALL - 1
+_CHARACTERS_PER_IN = 20  # of that size
+_ROOM_ABOVE_IN = 0.12  # of each row of panels, for its text
+
+
+def latent_grid_figure(decision: Decision) -> Figure:
+    """Small multiples: a row for each invariance, a column for each window, the chosen one framed.
+
+    Each panel shows the seed with the best held-out ELBO among those that were not guarded out, its points shaded by their
+    density; where all were, the best of them, in grey, under the reason. All panels have the same limits.
+
+    Raises
+    ------
+    FigureError
+        If no model was trained.
+    """
+    record = decision.record
+    if not record.candidates or "latents" not in decision.arrays:
+        raise FigureError(
+            f"decision {record.decision_id} trained no model, so it has no latent space to draw; draw its scan_figure"
+        )
+    invariances = list(dict.fromkeys(c.invariance for c in record.candidates))
+    windows = sorted({c.window_px for c in record.candidates})
+    side = (WIDTH_IN - 0.6) / max(len(windows), 3)
+    line = int(side * _CHARACTERS_PER_IN)
+    figure = new_figure(height_in=len(invariances) * (side + _ROOM_ABOVE_IN) + 0.7)
+    panels = figure.subplots(len(invariances), len(windows), sharex=True, sharey=True, squeeze=False)
+    shown = {(w, i): _shown(record, w, i) for w in windows for i in invariances}
+    drawn = {place: _drawn_points(decision, index) for place, index in shown.items()}
+    limit = max((float(np.abs(xy).max(initial=0.0)) for xy in drawn.values()), default=0.0) * 1.05 or 1.0
+    for (window, invariance), index in shown.items():
+        axes = panels[invariances.index(invariance), windows.index(window)]
+        axes.tick_params(labelsize=_TEXT, length=2)
+        if index is None:
+            axes.set_title("not trained", fontsize=_TEXT, color=DARK)
+            continue
+        candidate = record.candidates[index]
+        _draw_points(axes, drawn[window, invariance], limit, trusted=candidate.guarded_out is None)
+        axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=_TEXT, color=DARK, pad=3)
+        if candidate.candidate_id == record.chosen:
+            _frame(axes)
+    _name_rows_and_columns(figure, panels, invariances, windows, record)
+    return figure
+
+
+def density(xy: Float[np.ndarray, "n 2"], limit: float) -> Float[np.ndarray, " n"]:
+    """Density at each point relative to the densest, from a smoothed histogram of the square ±limit."""
+    cell = np.clip(((xy / limit + 1) / 2 * _CELLS).astype(np.int64), 0, _CELLS - 1)
+    counts = np.zeros((_CELLS, _CELLS))
+    np.add.at(counts, (cell[:, 0], cell[:, 1]), 1.0)
+    smooth = gaussian_filter(counts, _SMOOTH_CELLS)
+    return np.asarray(smooth[cell[:, 0], cell[:, 1]] / smooth.max())
+
+
+def _shown(record: DecisionRecord, window_px: int, invariance: str) -> int | None:
+    """Row of the candidate that stands for a configuration."""
+    group = [i for i, c in enumerate(record.candidates) if (c.window_px, c.invariance) == (window_px, invariance)]
+    chosen = [i for i in group if record.candidates[i].candidate_id == record.chosen]
+    trusted = [i for i in group if record.candidates[i].guarded_out is None]
+    return max(chosen or trusted or group, key=lambda i: _elbo(record.candidates[i]), default=None)
+
+
+def _elbo(candidate: CandidateRecord) -> float:
+    return -np.inf if candidate.elbo_per_px is None else candidate.elbo_per_px
+
+
+def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n k"]:
+    """A candidate's latents on at most two axes, less those that are not finite; none where it diverged or was not trained."""
+    if index is None:
+        return np.empty((0, 2))
+    z = decision.arrays["latents"][index].astype(np.float64)
+    z = z[np.isfinite(z).all(axis=1)]
+    return Projection.of(z).points(z) if len(z) > 1 else np.empty((0, 2))
+
+
+def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trusted: bool) -> None:
+    if xy.shape[1] == 1:
+        heights, edges = np.histogram(xy[:, 0], bins=_CELLS, range=(-limit, limit))
+        axes.stairs(heights / heights.max(), edges, fill=True, color=DARK if trusted else GREY)
+        axes.set(xlim=(-limit, limit), ylim=(0, 1.1))
+        return
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    if not len(xy):
+        return
+    shade = density(xy, limit)
+    order = np.argsort(shade, kind="stable")
+    colours = {"c": shade[order], "cmap": "viridis", "vmin": 0.0, "vmax": 1.0} if trusted else {"c": GREY}
+    axes.scatter(*xy[order].T, s=2.2, linewidths=0, gid="latents", **colours)
+
+
+def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
+    """What is written above a panel: the reward over all seeds, or why nothing of it was trusted."""
+    if candidate.guarded_out is not None:
+        return f"left out: {candidate.guarded_out.split(':')[0]}"
+    place = (candidate.window_px, candidate.invariance)
+    found = next((c for c in record.configurations if (c.window_px, c.invariance) == place), None)
+    if found is None:
+        return ""
+    return f"reward {found.mean:.2f}" + ("" if found.std is None else f" ± {found.std:.2f}")
+
+
+def _frame(axes: Axes) -> None:
+    for spine in axes.spines.values():
+        spine.set(color=CHOSEN_COLOUR, linewidth=2.2)
+    axes.set_gid("chosen")
+
+
+def _name_rows_and_columns(
+    figure: Figure, panels: np.ndarray, invariances: list[str], windows: list[int], record: DecisionRecord
+) -> None:
+    for axes, window in zip(panels[0], windows, strict=True):
+        axes.set_title(f"window {window} px\n{axes.get_title()}", fontsize=_TEXT, color=DARK, pad=3)
+    for axes, invariance in zip(panels[:, 0], invariances, strict=True):
+        axes.set_ylabel(LABELS.get(invariance, invariance), fontsize=MEDIUM)
+    latents = record.candidates[0].latent_dim
+    below, beside = _AXES.get(latents, (f"first principal axis of {latents} latents", "second principal axis"))
+    figure.supxlabel(below, fontsize=MEDIUM)
+    figure.supylabel(beside, fontsize=MEDIUM)
+    framed = "" if record.chosen is None else "; framed: the chosen one"
+    figure.suptitle(f"{record.scan_id}: latent distributions, shaded by density{framed}", fontsize=MEDIUM)

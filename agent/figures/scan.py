@@ -1,0 +1,157 @@
+"""Where the types lie in real space: the scan, the core points of each cluster and the recommended places."""
+
+import textwrap
+
+import numpy as np
+from jaxtyping import Float, Float32
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Affine2D
+
+from agent.decision import Decision
+from agent.figures.chosen import Chosen, chosen_of
+from agent.figures.style import DARK, MEDIUM, SMALL, colour, describe, halo, label_axes, marker, new_figure, prefixed, title
+from agent.workflow.vae import LABELS
+from instrument_adapters.geometry import Frame
+from instrument_adapters.scan import Scan
+
+MICROMETRES = 1e6
+_LABEL_REACH = 0.032  # of the frame's longer side
+_TITLE_CHARACTERS = 85
+
+
+def scan_figure(scan: Scan, decision: Decision) -> Figure:
+    """The analysed channel in the instrument's x and y, with core points by cluster and the recommended places, numbered.
+
+    A scan taken at an angle is drawn turned, as it lies under the tip, so that every position can be read off in the
+    coordinates of the stage. A decision that resolved nothing gives the scan with the reason above it.
+
+    Parameters
+    ----------
+    scan
+        The scan that was analysed.
+    decision
+        What was decided on it.
+    """
+    record = decision.record
+    figure = new_figure(height_in=5.1)
+    axes = figure.add_subplot()
+    _draw_image(figure, axes, scan, decision)
+    text = f"{record.scan_id}: {record.explanation}"
+    if record.chosen is not None:
+        chosen = chosen_of(decision)
+        _draw_core(axes, record.frame, chosen, len(record.clusters))
+        if record.requests:
+            _draw_recommended(axes, decision)
+        figure.legend(handles=_legend(decision), loc="outside right upper", fontsize=SMALL, frameon=False, labelspacing=0.9)
+        c = chosen.candidate
+        text = f"{record.scan_id}: {LABELS.get(c.invariance, c.invariance)}, window {c.window_px} px"
+    title(axes, textwrap.fill(text, _TITLE_CHARACTERS))
+    return figure
+
+
+def image_to_micrometres(frame: Frame) -> Affine2D:
+    """The map from image coordinates (col, row) to the stage's (x, y) in micrometres."""
+    origin, along_col, along_row = frame.to_metres(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])) * MICROMETRES
+    (a, b), (c, d) = along_col - origin, along_row - origin
+    return Affine2D.from_values(a, b, c, d, *origin)
+
+
+def grey_range(image: Float32[np.ndarray, "rows cols"], low_percentile: float, high_percentile: float) -> tuple[float, float]:
+    """The values drawn black and white: two percentiles of what is finite, kept apart where the image is constant."""
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(finite.astype(np.float64), [low_percentile, high_percentile]))
+    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
+
+
+def place_labels(
+    points: Float[np.ndarray, "n 2"], reach: float, low: Float[np.ndarray, " 2"], high: Float[np.ndarray, " 2"]
+) -> Float[np.ndarray, "n 2"]:
+    """Where to write beside each point, at the distance `reach`: where other points and earlier labels leave room.
+
+    Parameters
+    ----------
+    points
+        Shape (n, 2).
+    reach
+        Distance of a label from its point.
+    low, high
+        Shape (2,): corners of the area to stay in.
+    """
+    angles = np.pi / 4 + np.arange(8) * np.pi / 4
+    around = reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels: list[np.ndarray] = []
+    for i, point in enumerate(points):
+        spots = point + around
+        taken = np.array([*np.delete(points, i, axis=0), *labels])
+        room = np.full(len(spots), np.inf)
+        if len(taken):
+            room = np.hypot(*(spots[:, None] - taken[None]).transpose(2, 0, 1)).min(axis=1)
+        room = np.round(np.minimum(room / reach, 1.5), 6)  # beyond that all are equally good, and the first is taken
+        outside = ((spots < low + reach / 2) | (spots > high - reach / 2)).any(axis=1)
+        labels.append(spots[np.argmax(room - 10 * outside)])
+    return np.array(labels)
+
+
+def _draw_image(figure: Figure, axes: Axes, scan: Scan, decision: Decision) -> None:
+    record = decision.record
+    channel = record.channel if record.channel in scan.channels else next(iter(scan.channels))
+    settings = record.config["scan"]
+    image = scan.channels[channel]
+    low, high = grey_range(image, settings["low_percentile"], settings["high_percentile"])
+    factor, unit = prefixed(scan.units.get(channel, ""), max(abs(low), abs(high)))
+    drawn = axes.imshow(image * factor, cmap="gray", origin="lower", interpolation="nearest", aspect="equal")
+    drawn.set_clim(low * factor, high * factor)
+    to_um = image_to_micrometres(record.frame)
+    drawn.set_transform(to_um + axes.transData)
+    rows, cols = image.shape
+    edges = np.array([[-0.5, -0.5], [cols - 0.5, -0.5], [-0.5, rows - 0.5], [cols - 0.5, rows - 0.5]])
+    corners = to_um.transform(edges)
+    axes.set_xlim(corners[:, 0].min(), corners[:, 0].max())
+    axes.set_ylim(corners[:, 1].min(), corners[:, 1].max())
+    label_axes(axes, "x (µm)", "y (µm)")
+    bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0.0, 0.035, 1.0)), extend="both")
+    bar.set_label(f"{channel} ({unit})" if unit else channel, fontsize=MEDIUM)
+    bar.ax.tick_params(labelsize=SMALL)
+
+
+def _draw_core(axes: Axes, frame: Frame, chosen: Chosen, clusters: int) -> None:
+    xy = frame.to_metres(chosen.points_rc.astype(np.float64)) * MICROMETRES
+    for k in range(clusters):
+        rows = chosen.core_of(k)
+        axes.scatter(
+            *xy[rows].T, s=11, c=colour(k), marker=marker(k), edgecolors="white", linewidths=0.35, zorder=2, gid=f"core-{k}"
+        )
+
+
+def _draw_recommended(axes: Axes, decision: Decision) -> None:
+    requests = decision.record.requests
+    xy = np.array([[r.x_m, r.y_m] for r in requests]) * MICROMETRES
+    rings = axes.scatter(
+        *xy.T, s=62, facecolors="none", edgecolors=[colour(r.cluster) for r in requests], linewidths=1.4, zorder=3
+    )
+    rings.set_gid("recommended")
+    rings.set_path_effects(halo("white", 3.0))
+    low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
+    places = place_labels(xy, _LABEL_REACH * float((high - low).max()), low, high)
+    for i, (x, y) in enumerate(places):
+        axes.text(
+            x, y, str(i + 1), color="white", fontsize=SMALL, fontweight="bold", ha="center", va="center", zorder=4
+        ).set_path_effects(halo("black", 1.8))
+
+
+def _legend(decision: Decision) -> list[Line2D]:
+    record = decision.record
+    handles = [
+        Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=describe(c, record.keypoints_used))
+        for c in record.clusters
+    ]
+    if record.requests:
+        ring = Line2D(
+            [], [], ls="", marker="o", mfc="none", mec=DARK, ms=8, label="recommended,\nnumbered in the\norder of measuring"
+        )
+        handles.append(ring)
+    return handles

@@ -1,0 +1,72 @@
+"""How all figures look: size, type sizes, colours and markers of the clusters, and units with a sensible prefix."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from agent.decision import ClusterRecord
+
+WIDTH_IN = 180 / 25.4  # a page of two columns
+DPI = 160
+SMALL, MEDIUM = 7.0, 8.0
+CHOSEN_COLOUR = "#D55E00"
+GREY, DARK = "0.8", "0.25"
+
+#: M. Okabe and K. Ito's eight, then two that stay apart from them under all three colour-vision deficiencies.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h")
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
+_PREFIXED_UNITS = frozenset({"m", "V", "A", "Hz", "N", "W", "F", "C", "Pa", "s"})
+
+
+def colour(cluster: int) -> str:
+    """Colour of a cluster; the ten repeat after cluster 9."""
+    return COLOURS[cluster % len(COLOURS)]
+
+
+def marker(cluster: int) -> str:
+    """Marker of a cluster; after cluster 9 they are shifted, so that colour and marker together stay unique up to 100."""
+    return MARKERS[(cluster + cluster // len(COLOURS)) % len(MARKERS)]
+
+
+def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
+    """Path effect that keeps a line or a text readable on any background."""
+    return [withStroke(linewidth=width_pt, foreground=foreground)]
+
+
+def new_figure(height_in: float) -> Figure:
+    """An empty figure of page width, drawn without pyplot, so that no global state is touched."""
+    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+
+
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """Axis labels and ticks in the figures' type sizes."""
+    axes.set_xlabel(x, fontsize=MEDIUM)
+    axes.set_ylabel(y, fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
+
+
+def title(axes: Axes, text: str) -> None:
+    """A title over the axes, so that it cannot meet a legend beside them."""
+    axes.set_title(text, fontsize=MEDIUM, loc="left")
+
+
+def describe(cluster: ClusterRecord, all_points: int) -> str:
+    """A cluster's line in a legend: its number, its share of the key points and how many of them are core."""
+    core = f"{cluster.core_points} core point{'' if cluster.core_points == 1 else 's'}"
+    return f"cluster {cluster.cluster}: {cluster.points / max(all_points, 1):.0%},\n{core}"
+
+
+def prefixed(unit: str, magnitude: float) -> tuple[float, str]:
+    """(factor, unit) such that values of `magnitude` times the factor are between 1 and 1000 in the unit returned.
+
+    Units that take no prefix ("deg", "", a detector's "a.u.") are returned as they are, and so is any magnitude of 0.
+    """
+    if unit not in _PREFIXED_UNITS or not np.isfinite(magnitude) or magnitude <= 0:
+        return 1.0, unit
+    size, prefix = next((p for p in _PREFIXES if p[0] <= magnitude * (1 + 1e-9)), _PREFIXES[-1])
+    return 1.0 / size, prefix + unit

@@ -1,0 +1,276 @@
+"""The decision history: an append-only table of events and a store of arrays, both on disk before anything is acted on.
+
+One SQLite file a run (WAL, `synchronous=FULL`: what was committed survives a power cut), one row an event. Rows can neither be
+changed nor deleted, and each carries a hash over itself and its predecessor, so that tampering and gaps show. Arrays lie beside
+it as files named after their content.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.workflow.errors import AgentError
+
+DATABASE = "history.sqlite"
+SCHEMA_VERSION = 1
+_GENESIS = "0" * 64
+
+_SCHEMA = """
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    recorded_at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    once TEXT UNIQUE,
+    body TEXT NOT NULL,
+    arrays TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_of ON event (subject, kind);
+CREATE TRIGGER event_is_final BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+"""
+
+
+class HistoryError(AgentError, OSError):
+    """The history cannot be opened, written or trusted."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the history.
+
+    Parameters
+    ----------
+    seq
+        Its number, from 1, without gaps.
+    recorded_at
+        When it was written, UTC.
+    kind
+        What happened, such as "scan_received".
+    subject
+        The id of what it happened to: a scan, a decision, a request, an instrument.
+    body
+        JSON object.
+    arrays
+        Name -> digest in the array store.
+    hash
+        SHA-256 over the previous event's hash and everything above.
+    """
+
+    seq: int
+    recorded_at: datetime
+    kind: str
+    subject: str
+    body: dict[str, Any]
+    arrays: dict[str, str] = field(default_factory=dict)
+    hash: str = _GENESIS
+
+
+class ArrayStore:
+    """Arrays as `.npy` files named after the SHA-256 of their bytes; equal arrays are stored once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def put(self, array: np.ndarray) -> str:
+        """The digest under which `array` can be had again; on disk when this returns."""
+        buffer = BytesIO()
+        np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+        content = buffer.getvalue()
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._path(digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_durably(path, content)
+        return digest
+
+    def get(self, digest: str) -> np.ndarray:
+        """The array stored as `digest`.
+
+        Raises
+        ------
+        HistoryError
+            If it is missing or its bytes are not those that were stored.
+        """
+        try:
+            content = self._path(digest).read_bytes()
+        except OSError as error:
+            raise HistoryError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise HistoryError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
+        return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+
+    def _path(self, digest: str) -> Path:
+        return self._directory / digest[:2] / f"{digest}.npy"
+
+
+class History:
+    """The events of one run.
+
+    Parameters
+    ----------
+    run_directory
+        Holds `history.sqlite` and `arrays/`. Made if missing, unless `read_only`.
+    read_only
+        Open an existing history without being able to write; works while an agent writes to it.
+
+    Raises
+    ------
+    HistoryError
+        If there is no history there, or it was written by a newer version, or the place cannot be written.
+    """
+
+    def __init__(self, run_directory: Path, *, read_only: bool = False) -> None:
+        self.run_directory = run_directory
+        self.arrays = ArrayStore(run_directory / "arrays")
+        path = run_directory / DATABASE
+        if read_only and not path.is_file():
+            raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
+        try:
+            self._db = _connect(path, read_only)
+            last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+        self._seq: int = last[0] if last else 0
+        self._hash: str = last[1] if last else _GENESIS
+
+    def record(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        *,
+        at: datetime,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        once: str | None = None,
+    ) -> Event | None:
+        """The event, on disk when this returns; None if an event with the same `once` is there already.
+
+        Parameters
+        ----------
+        kind, subject, body
+            See `Event`.
+        at
+            Time of recording, with its zone.
+        arrays
+            Stored first; their digests become part of the event.
+        once
+            Something that may happen once only, such as "scan:afm1:scan-0001".
+
+        Raises
+        ------
+        HistoryError
+            If it could not be written (disk full, read-only); then nothing was recorded.
+        """
+        try:
+            digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
+            when = at.astimezone(UTC)
+            body_text, arrays_text = _canonical(body), _canonical(digests)
+            seq = self._seq + 1
+            chained = _chain(self._hash, seq, when.isoformat(), kind, subject, body_text, arrays_text)
+            row = (seq, when.isoformat(), kind, subject, once, body_text, arrays_text, chained)
+            with self._db:
+                self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.IntegrityError:
+            if once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone():
+                return None
+            raise
+        except (sqlite3.Error, OSError) as error:
+            raise HistoryError(f"'{kind}' could not be written to {self.run_directory}: {error}") from error
+        self._seq, self._hash = seq, chained
+        return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
+
+    def events(self, *, kind: str | None = None, subject: str | None = None, after: int = 0) -> Iterator[Event]:
+        """Events in order, filtered by kind and subject, with numbers above `after`."""
+        query = (
+            "SELECT seq, recorded_at, kind, subject, body, arrays, hash FROM event "
+            "WHERE seq > ? AND (? IS NULL OR kind = ?) AND (? IS NULL OR subject = ?) ORDER BY seq"
+        )
+        for row in self._db.execute(query, (after, kind, kind, subject, subject)):
+            yield Event(row[0], datetime.fromisoformat(row[1]), row[2], row[3], json.loads(row[4]), json.loads(row[5]), row[6])
+
+    def verify(self) -> list[str]:
+        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written."""
+        faults = []
+        expected, previous = 1, _GENESIS
+        columns = "seq, recorded_at, kind, subject, body, arrays, hash"
+        for seq, *fields, stored in self._db.execute(f"SELECT {columns} FROM event ORDER BY seq"):  # noqa: S608 - constants only
+            if seq != expected:
+                faults.append(f"events {expected} to {seq - 1} are missing")
+            if _chain(previous, seq, *fields) != stored:
+                faults.append(
+                    f"event {seq} ({fields[1]} {fields[2]}) is not as it was written, or does not follow its predecessor"
+                )
+            faults += self._array_faults(seq, json.loads(fields[4]))
+            expected, previous = seq + 1, stored
+        return faults
+
+    def _array_faults(self, seq: int, digests: Mapping[str, str]) -> list[str]:
+        faults = []
+        for name, digest in digests.items():
+            try:
+                self.arrays.get(digest)
+            except HistoryError as error:
+                faults.append(f"event {seq}: '{name}': {error}")
+        return faults
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    if read_only:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        db.close()
+        raise sqlite3.DatabaseError(f"it has schema {version}, this vaestar knows up to {SCHEMA_VERSION}; update vaestar")
+    if version == 0 and not read_only:
+        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    return db
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _chain(previous: str, *fields: object) -> str:
+    return hashlib.sha256("\0".join([previous, *map(str, fields)]).encode()).hexdigest()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Write so that the file is either there in full or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    if os.name == "posix":  # Windows cannot open a directory; NTFS journals the rename
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

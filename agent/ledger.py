@@ -1,0 +1,121 @@
+"""What a run stands at, told from its history alone: scans, decisions, requests and results.
+
+The same code reads a history at start-up and follows it while the service runs, so a restarted agent knows what the killed one
+knew.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agent.decision import DecisionRecord
+from agent.history import Event
+from instrument_adapters.messages import MeasurementRequest
+
+# Kinds of events, in the order in which a scan makes them.
+RUN_STARTED = "run_started"
+INSTRUMENT_CONNECTED = "instrument_connected"
+SCAN_RECEIVED = "scan_received"
+SEARCH_CANCELLED = "search_cancelled"
+CANDIDATES_SCORED = "candidates_scored"
+DECISION_MADE = "decision_made"
+RECOMMENDATION_SENT = "recommendation_sent"
+RECOMMENDATION_ACKNOWLEDGED = "recommendation_acknowledged"
+RESULT_RECEIVED = "result_received"
+MESSAGE_REFUSED = "message_refused"
+INSTRUMENT_LEFT = "instrument_left"
+RUN_STOPPED = "run_stopped"
+
+
+@dataclass
+class ScanEntry:
+    """One scan: whose it is, what it shows, and what has become of it."""
+
+    scan_id: str
+    instrument_id: str
+    sample_id: str
+    digest: str
+    event: Event
+    closed: bool = False
+    decision: DecisionRecord | None = None
+    acknowledged: bool = False
+
+
+@dataclass
+class RequestEntry:
+    """One recommended place and, once it came, the status of its result."""
+
+    request: MeasurementRequest
+    instrument_id: str
+    scan_id: str
+    status: str | None = None
+
+
+@dataclass
+class Ledger:
+    """The state of a run; `apply` is the only way to change it."""
+
+    scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
+    requests: dict[str, RequestEntry] = field(default_factory=dict)
+    _latest: dict[str, ScanEntry] = field(default_factory=dict)
+    _measured: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(events: Iterable[Event]) -> "Ledger":
+        """The state after `events`."""
+        ledger = Ledger()
+        for event in events:
+            ledger.apply(event)
+        return ledger
+
+    def apply(self, event: Event) -> None:
+        """Take one event into account; kinds that change nothing are passed over."""
+        body = event.body
+        if event.kind == SCAN_RECEIVED:
+            entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
+            self.scans[entry.instrument_id, entry.scan_id] = entry
+            self._latest[entry.instrument_id] = entry
+        elif event.kind == SEARCH_CANCELLED:
+            self.scans[body["instrument_id"], event.subject].closed = True
+        elif event.kind == DECISION_MADE:
+            self._decided(event)
+        elif event.kind == RECOMMENDATION_ACKNOWLEDGED:
+            self.scans[body["instrument_id"], body["scan_id"]].acknowledged = True
+        elif event.kind == RESULT_RECEIVED:
+            self._measured_at(event)
+
+    def latest(self, instrument_id: str) -> ScanEntry | None:
+        """The newest scan of an instrument."""
+        return self._latest.get(instrument_id)
+
+    def undecided(self, instrument_id: str) -> ScanEntry | None:
+        """The newest scan of an instrument, if it still waits for a decision; older ones are never gone back to."""
+        entry = self._latest.get(instrument_id)
+        return entry if entry and entry.decision is None and not entry.closed else None
+
+    def unacknowledged(self, instrument_id: str) -> ScanEntry | None:
+        """The newest scan of an instrument, if it has a decision that the instrument has not acknowledged."""
+        entry = self._latest.get(instrument_id)
+        return entry if entry and entry.decision is not None and not entry.acknowledged else None
+
+    def measured_xy(self, sample_id: str) -> np.ndarray:
+        """Where a sample has been measured, or tried to be; shape (k, 2), x and y in metres."""
+        return np.array(self._measured.get(sample_id, []), dtype=np.float64).reshape(-1, 2)
+
+    def _decided(self, event: Event) -> None:
+        record = DecisionRecord.model_validate(event.body["decision"])
+        instrument_id = event.body["instrument_id"]
+        self.scans[instrument_id, record.scan_id].decision = record
+        for request in record.requests:
+            self.requests[request.request_id] = RequestEntry(request, instrument_id, record.scan_id)
+
+    def _measured_at(self, event: Event) -> None:
+        entry = self.requests[event.subject]
+        entry.status = event.body["status"]
+        if entry.status == "skipped":  # the tip never went there
+            return
+        sample_id = self.scans[entry.instrument_id, entry.scan_id].sample_id
+        asked = (entry.request.x_m, entry.request.y_m)
+        x, y = event.body.get("x_m"), event.body.get("y_m")
+        self._measured.setdefault(sample_id, []).append(asked if x is None or y is None else (x, y))

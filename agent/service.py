@@ -1,0 +1,288 @@
+"""The long-running agent: it owns the sockets, takes scans, has them decided on, and sends the recommendations.
+
+One thread (this event loop's) owns the sockets. Deciding runs in another thread, which only waits for the training processes,
+so that messages are answered and hearts beat while models train. The newest scan of an instrument wins: a search over an older
+one is cancelled.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+import zmq
+import zmq.asyncio
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from agent import ledger as kinds
+from agent.config import Config
+from agent.core import Agent
+from agent.decision import Decision, versions
+from agent.dispatch import Dispatcher
+from agent.executor import Workers
+from agent.history import History
+from agent.ledger import ScanEntry
+from agent.workflow.errors import AgentError, SearchCancelledError
+from instrument_adapters import messages as wire
+from instrument_adapters.codec import MAX_ARRAY_BYTES, Packet, decode, encode, message_id
+from instrument_adapters.errors import AdapterError, ProtocolError
+
+STATE_FILE = "service.json"
+_LOG = structlog.get_logger("vaestar.agent")
+_RESEND_S = 10.0
+_LOOPBACK = ("tcp://127.", "tcp://[::1]", "tcp://localhost", "ipc://")
+
+
+class ServiceError(AgentError, OSError):
+    """The service cannot start: the address is in use, not allowed, or not an address."""
+
+
+class Service:
+    """An agent that listens until it is told to stop.
+
+    Parameters
+    ----------
+    config
+        All choices.
+    run_directory
+        Where the history is kept; an existing run is taken up where it stood.
+    now
+        The wall clock.
+
+    Raises
+    ------
+    HistoryError
+        If the run directory cannot be used.
+    PluginError
+        If the configuration names a reward or key-point method that cannot be used.
+    """
+
+    def __init__(self, config: Config, run_directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._config = config
+        self._directory = run_directory
+        self._now = now
+        self._stop = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._sent_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Serve until `stop`; then end in order, with everything recorded.
+
+        Raises
+        ------
+        ServiceError
+            If an address cannot be bound.
+        """
+        with contextlib.ExitStack() as stack:
+            workers = stack.enter_context(Workers(self._config.search.workers, self._config.directory))
+            self._agent = Agent(self._config, workers)
+            history = stack.enter_context(History(self._directory))
+            self._dispatch = Dispatcher(history, _run_id(history), self._now)
+            context = stack.enter_context(zmq.asyncio.Context())
+            self._router = stack.enter_context(_bound(context, zmq.ROUTER, self._config.service.bind))
+            self._telemetry = stack.enter_context(_bound(context, zmq.PUB, self._config.service.telemetry))
+            stack.enter_context(self._announced())
+            self._dispatch.started(self._config.model_dump(mode="json"), versions())
+            await self._serve()
+            self._dispatch.stopped("asked to stop")
+
+    def stop(self) -> None:
+        """Make `run` return; call it from the event loop's thread (a signal handler of the loop, say)."""
+        _LOG.info("stopping")
+        self._stop.set()
+
+    def stop_on_signals(self) -> None:
+        """Stop at SIGINT and SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self.stop)
+            except NotImplementedError:  # Windows has no loop signals; the plain handler wakes the loop at the next tick
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
+
+    async def _serve(self) -> None:
+        scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        scheduler.add_job(self._tick, "interval", seconds=self._config.service.heartbeat_s)
+        scheduler.start()
+        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decide, self._stop.wait)]
+        try:
+            # Any of the three ends the service: an error in one must not leave a half-dead agent that still looks alive.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stop.set()
+            self._agent.workers.cancel()
+            scheduler.shutdown(wait=False)
+        tasks[0].cancel()
+        self._wake.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for instrument_id in list(self._dispatch.limits):
+            await self._send(instrument_id, self._dispatch.bye())
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def _receive(self) -> None:
+        while True:
+            identity, *frames = await self._router.recv_multipart()
+            await self._handle(identity.decode("utf-8", "replace"), frames)
+
+    async def _handle(self, instrument_id: str, frames: list[bytes]) -> None:
+        answer: wire.Message | None
+        try:
+            packet = decode(frames)
+            answer = self._dispatch.on_packet(instrument_id, packet)
+        except ProtocolError as error:
+            _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=error.reason)
+            answer = self._dispatch.refuse(instrument_id[:96], message_id(frames), error)
+            packet = None
+        if answer is not None:
+            await self._send(instrument_id, answer)
+        if packet is not None:
+            await self._follow_up(instrument_id, packet.message, answer)
+
+    async def _follow_up(self, instrument_id: str, message: wire.Message, answer: wire.Message | None) -> None:
+        fresh = isinstance(answer, wire.Ack) and not answer.duplicate
+        if isinstance(message, wire.Hello):
+            _LOG.info("instrument connected", instrument=instrument_id, model=message.model)
+            await self._publish("instrument", instrument_id=instrument_id, model=message.model)
+            await self._recommend(instrument_id)
+            self._wake.set()
+        elif isinstance(message, wire.ScanMessage) and fresh:
+            _LOG.info("scan recorded", instrument=instrument_id, scan=message.scan_id)
+            await self._publish("scan", instrument_id=instrument_id, scan_id=message.scan_id)
+            self._wake.set()
+        elif isinstance(message, wire.ResultMessage) and fresh:
+            facts = {"request_id": message.request_id, "status": message.status, "reason": message.reason}
+            cluster = self._dispatch.ledger.requests[message.request_id].request.cluster
+            await self._publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
+
+    async def _decide(self) -> None:
+        """Decide on the newest undecided scan, one after the other, for as long as the service runs."""
+        while not self._stop.is_set():
+            self._wake.clear()
+            waiting = (self._dispatch.ledger.undecided(i) for i in sorted(self._dispatch.limits))
+            entry = next((e for e in waiting if e is not None), None)
+            if entry is None:
+                await self._wake.wait()
+                continue
+            await self._decide_on(entry)
+
+    async def _decide_on(self, entry: ScanEntry) -> None:
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        _LOG.info("deciding", scan=entry.scan_id)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            facts = {"scan_id": entry.scan_id, "stage": stage, "done": done, "total": total}
+            asyncio.run_coroutine_threadsafe(self._publish("progress", **facts), loop)
+
+        def cancelled() -> bool:
+            return self._stop.is_set() or self._dispatch.ledger.latest(entry.instrument_id) is not entry
+
+        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
+        measured = self._dispatch.ledger.measured_xy(entry.sample_id)
+        scan = self._dispatch.scan_of(entry)
+        decision: Decision
+        try:
+            decision = await asyncio.to_thread(
+                self._agent.on_scan, scan, limits, measured, progress=progress, cancelled=cancelled
+            )
+        except SearchCancelledError:
+            if not self._stop.is_set():  # a stopped search is taken up again by the next agent of this run
+                _LOG.info("search cancelled", scan=entry.scan_id)
+                self._dispatch.cancelled(entry, "a newer scan came in")
+            return
+        except (AdapterError, AgentError) as error:
+            decision = self._agent.unresolved(scan, str(error))
+        except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
+            _LOG.exception("a decision failed", scan=entry.scan_id)
+            decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
+        seconds = time.monotonic() - started
+        self._dispatch.decided(entry, decision, seconds)
+        record = decision.record
+        _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
+        await self._publish("decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation)
+        await self._recommend(entry.instrument_id)
+
+    async def _recommend(self, instrument_id: str) -> None:
+        """Send the newest decision of an instrument, unless it has been acknowledged."""
+        entry = self._dispatch.ledger.unacknowledged(instrument_id)
+        if entry is not None and instrument_id in self._dispatch.limits:
+            self._sent_at[instrument_id] = time.monotonic()
+            await self._send(instrument_id, self._dispatch.recommendation(entry))
+
+    async def _tick(self) -> None:
+        """Heartbeats, and recommendations that have not been acknowledged for a while."""
+        for instrument_id in list(self._dispatch.limits):
+            await self._send(instrument_id, self._dispatch.heartbeat())
+            if time.monotonic() - self._sent_at.get(instrument_id, 0.0) > _RESEND_S:
+                await self._recommend(instrument_id)
+
+    async def _send(self, instrument_id: str, message: wire.Message) -> None:
+        try:
+            await self._router.send_multipart([instrument_id.encode(), *encode(Packet(message))])  # type: ignore[arg-type]
+        except zmq.ZMQError as error:
+            # Whoever is away gets what it missed when it says hello again.
+            _LOG.info("instrument away", instrument=instrument_id, message=type(message).__name__, why=str(error))
+
+    async def _publish(self, kind: str, **facts: Any) -> None:
+        """Tell whoever watches; nobody may, and nothing depends on it."""
+        await self._telemetry.send_multipart([b"vaestar", json.dumps({"kind": kind, **facts}).encode()])
+
+    @contextlib.contextmanager
+    def _announced(self) -> Iterator[None]:
+        """A file in the run directory that says where this agent listens, for as long as it does."""
+        path = self._directory / STATE_FILE
+        state: Mapping[str, Any] = {
+            "pid": os.getpid(),
+            "bind": _endpoint(self._router),
+            "telemetry": _endpoint(self._telemetry),
+            "started_at": self._now().isoformat(),
+        }
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state, indent=2))
+        temporary.replace(path)
+        _LOG.info("listening", address=state["bind"], run=str(self._directory))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _run_id(history: History) -> str:
+    first = next(history.events(kind=kinds.RUN_STARTED), None)
+    return first.subject if first else f"run-{uuid.uuid4().hex[:12]}"
+
+
+def _endpoint(socket: zmq.asyncio.Socket) -> str:
+    value = socket.getsockopt(zmq.LAST_ENDPOINT)
+    return value.decode().rstrip("\0") if isinstance(value, bytes) else str(value)
+
+
+def _bound(context: zmq.asyncio.Context, kind: int, address: str) -> zmq.asyncio.Socket:
+    if not address.startswith(_LOOPBACK):
+        raise ServiceError(
+            f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed"
+        )
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 500)
+    if kind == zmq.ROUTER:
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an instrument that restarts takes its old connection's place
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise ServiceError(f"cannot listen on {address}: {error}; is another agent running there?") from error
+    return socket

@@ -1,0 +1,59 @@
+"""`vaestar serve`: logs, run directory, signals; then the service."""
+
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from agent.config import Config, load_config
+from agent.service import Service
+
+RUNS = Path("runs")
+
+
+def new_run_directory(prefix: str = "") -> Path:
+    """`runs/<prefix><time>`, not yet made."""
+    return RUNS / f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def serve_forever(
+    run: Path | None, *, bind: str | None, telemetry: str | None, seed: int | None, config_path: Path | None
+) -> None:
+    """Serve until a signal ends it in order.
+
+    Raises
+    ------
+    AgentError
+        With one sentence, if the service cannot start.
+    """
+    _log_to_stderr()
+    config = load_config(config_path, seed=seed)
+    given = {"bind": bind, "telemetry": telemetry}
+    service = config.service.model_copy(update={key: value for key, value in given.items() if value is not None})
+    full = config.model_copy(update={"service": service})
+    # zmq needs a selector loop, which is not Windows' default
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(full, run or new_run_directory()))
+
+
+async def _serve(config: Config, run: Path) -> None:
+    service = Service(config, run)
+    service.stop_on_signals()
+    await service.run()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=22),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,43 @@
+"""What people see on a terminal: progress while something runs, short tables when it is done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agent.decision import DecisionRecord
+from agent.search import Progress as Report
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+
+@contextmanager
+def search_progress(console: Console = ERR) -> Iterator[Report]:
+    """A function to call with (stage, done, total), drawn as bars; silent where the console is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
+
+
+def cluster_table(record: DecisionRecord) -> Table:
+    """Each cluster with its share, its core points, and its most typical place."""
+    table = Table(title=f"{record.scan_id}: {len(record.clusters)} microstructure types", title_justify="left")
+    for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
+        table.add_column(heading, justify="left" if heading == "cluster" else "right")
+    total = max(sum(c.points for c in record.clusters), 1)
+    for cluster in record.clusters:
+        places = [r for r in record.requests if r.cluster == cluster.cluster]
+        first = f"{places[0].x_m * 1e6:.3f}, {places[0].y_m * 1e6:.3f}" if places else "-"
+        row = (cluster.cluster, f"{cluster.points / total:.0%}", cluster.points, cluster.core_points, len(places), first)
+        table.add_row(*(str(cell) for cell in row))
+    return table

@@ -1,0 +1,293 @@
+"""The instrument's end of the wire: says hello, repeats what is not answered, beats, and notices when the agent is gone.
+
+One asyncio task owns the socket's sending and one its receiving. zmq reconnects by itself; this file only says hello again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
+
+from instrument_adapters import codec
+from instrument_adapters.errors import ProtocolError
+from instrument_adapters.listener import Listener
+from instrument_adapters.messages import Ack, AnyMessage, Bye, Heartbeat, Hello, RecommendationMessage, Refused, Welcome
+from instrument_adapters.timings import ClientTimings
+
+HELLO_FIRST = "hello_first"  # `Refused.code` of an agent that does not know this instrument (yet)
+_SLOWEST_BYTES_PER_S = 2e6  # a large scan is not repeated while its first copy may still be under way
+_FULL_PAUSE_S = 0.1  # when zmq cannot take a message just now
+_WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A message without an answer: when it is due again, and after which pause after that."""
+
+    frames: Sequence[bytes]
+    pause_s: float
+    due: float = 0.0
+    attempts: int = 0
+
+    def sent(self, now: float, longest_s: float) -> None:
+        self.attempts += 1
+        self.due = now + self.pause_s
+        self.pause_s = max(self.pause_s, min(2 * self.pause_s, longest_s))
+
+
+class Link:
+    """The connection to one agent; used in `with`, while `send`, `receive` and `watch` run as tasks of the same event loop.
+
+    Parameters
+    ----------
+    address
+        Where the agent listens, such as "tcp://127.0.0.1:5555".
+    make_hello
+        A new `Hello` with the given id.
+    listener
+        Who is told what comes in.
+    timings
+        How long to wait for what.
+    clock
+        Wall time, for `sent_at`.
+
+    Raises
+    ------
+    ProtocolError
+        From `receive`, if the agent refuses this instrument.
+    ValueError
+        If zmq cannot use the address.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        make_hello: Callable[[str], Hello],
+        listener: Listener,
+        timings: ClientTimings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._address, self._make_hello, self._listener, self._timings, self._clock = (
+            address,
+            make_hello,
+            listener,
+            timings,
+            clock,
+        )
+        self._now = asyncio.get_running_loop().time
+        self._wake = asyncio.Event()
+        self._outbox: dict[str, _Pending] = {}
+        self._connected = False
+        self._heard_at = self._now()
+        self._silence_told_s = timings.silence_s
+        self._beat_due = 0.0
+        self._new_hello()
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._monitor = self._socket.get_monitor_socket(_WATCHED)
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; what is on its way gets a last short moment."""
+        self._socket.disable_monitor()
+        self._context.destroy(linger=int(1000 * self._timings.stop_s))
+
+    def post(self, message_id: str, frames: Sequence[bytes]) -> None:
+        """Send a message until it is answered."""
+        size = sum(len(f) for f in frames)
+        self._outbox.setdefault(message_id, _Pending(frames, self._timings.repeat_s + size / _SLOWEST_BYTES_PER_S))
+        self._wake.set()
+
+    def withdraw(self, message_id: str) -> None:
+        """Send a message no more: its answer came in another form."""
+        self._outbox.pop(message_id, None)
+
+    async def bye(self, reason: str) -> None:
+        """Tell the agent that nothing more will come."""
+        if self._welcome:
+            await self._say(Bye(id=_fresh("bye"), sent_at=self._clock(), reason=reason))
+
+    async def send(self) -> None:
+        """Say what is due, until cancelled."""
+        while True:
+            self._wake.clear()
+            now = self._now()
+            self._notice_silence(now)
+            await self._send_due(now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._next_due()):
+                    await self._wake.wait()
+
+    async def receive(self) -> None:
+        """Take in what the agent says, until cancelled."""
+        while True:
+            frames = await self._socket.recv_multipart()
+            try:
+                message = codec.decode(frames).message
+            except ProtocolError as error:
+                self._listener.tell("bad_message", f"the agent sent something unreadable: {error}", logging.WARNING)
+                await self._refuse(codec.message_id(frames), error.code, error.reason)
+                continue
+            self._heard_at = self._now()
+            self._silence_told_s = self._timings.silence_s
+            await self._take(message)
+
+    async def watch(self) -> None:
+        """Notice connections made and lost, until cancelled."""
+        while True:
+            event = (await recv_monitor_message(self._monitor))["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._listener.tell(
+                    "not_authorised",
+                    f"the agent at {self._address} does not accept this instrument's key; add it to the agent's allowed keys",
+                    logging.ERROR,
+                )
+                continue
+            self._connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._listener.tell(
+                "connected" if self._connected else "disconnected",
+                f"{'connected to' if self._connected else 'lost the connection to'} the agent at {self._address}",
+            )
+            self._new_hello()
+
+    def _connect(self) -> None:
+        self._socket.setsockopt(zmq.ROUTING_ID, self._make_hello(self._hello_id).instrument_id.encode())
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing piles up for an agent that is not there
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_ARRAY_BYTES)
+        # a pulled cable is noticed and the connection made anew
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, max(1, int(1000 * self._timings.heartbeat_s)))
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(1, int(1000 * self._timings.silence_s)))
+        try:
+            self._socket.connect(self._address)
+        except zmq.ZMQError as error:
+            raise ValueError(f"cannot connect to '{self._address}': {error}; an address looks like tcp://host:5555") from error
+
+    def _new_hello(self) -> None:
+        self._welcome = False
+        self._hello_id = _fresh("hello")
+        self._hello = _Pending(codec.encode(codec.Packet(self._make_hello(self._hello_id))), self._timings.repeat_s)
+        self._wake.set()
+
+    async def _take(self, message: AnyMessage) -> None:
+        match message:
+            case Welcome():
+                self._take_welcome(message)
+            case Ack() | Refused():
+                self._take_answer(message)
+            case RecommendationMessage():
+                known = self._listener.recommended(message)
+                await self._say(Ack(id=message_id("ack", message.id), sent_at=self._clock(), of=message.id, duplicate=known))
+            case Heartbeat():
+                pass
+            case _:
+                await self._refuse(
+                    message.id,
+                    "unexpected_type",
+                    f"an instrument takes no '{message.type}' message; agent and instrument mixed up?",
+                )
+
+    def _take_welcome(self, message: Welcome) -> None:
+        if message.of != self._hello_id or self._welcome:
+            return
+        self._welcome = True
+        for pending in self._outbox.values():
+            pending.due = 0.0
+        self._listener.welcomed(message)
+        self._wake.set()
+
+    def _take_answer(self, answer: Ack | Refused) -> None:
+        if isinstance(answer, Refused):
+            if answer.of == self._hello_id:
+                raise ProtocolError(answer.code, f"the agent at {self._address} refused this instrument: {answer.reason}")
+            if answer.code == HELLO_FIRST:
+                self._new_hello()
+                return
+        pending = self._outbox.pop(answer.of or "", None)
+        if pending is not None:
+            self._listener.answered(answer.of or "", answer, pending.attempts)
+        elif isinstance(answer, Refused):
+            self._listener.tell(
+                "refused", f"the agent refused {answer.of or 'a message'}: {answer.reason}", logging.WARNING, code=answer.code
+            )
+
+    def _notice_silence(self, now: float) -> None:
+        silent_s = now - self._heard_at
+        if silent_s < self._silence_told_s:
+            return
+        self._silence_told_s *= 2  # a night of silence is not a thousand lines
+        advice = (
+            "is another client running with this instrument's name?" if self._connected else "start it, or correct the address"
+        )
+        self._listener.tell(
+            "agent_silent",
+            f"no word from the agent at {self._address} for {silent_s:.0f} s; trying again without end; {advice}",
+            logging.WARNING,
+            silent_s=silent_s,
+        )
+        if self._welcome:
+            self._new_hello()
+
+    async def _send_due(self, now: float) -> None:
+        if not self._connected:
+            return
+        due = [self._hello] if not self._welcome else list(self._outbox.values())
+        for pending in due:
+            if pending.due > now:
+                continue
+            if await self._send(pending.frames):
+                pending.sent(now, self._timings.repeat_max_s)
+            else:
+                pending.due = now + _FULL_PAUSE_S
+        if self._welcome and self._beat_due <= now:
+            self._beat_due = now + self._timings.heartbeat_s
+            await self._say(Heartbeat(id=_fresh("heartbeat"), sent_at=self._clock()))
+
+    def _next_due(self) -> float:
+        silence = self._heard_at + self._silence_told_s
+        if not self._connected:
+            return silence
+        if not self._welcome:
+            return min(silence, self._hello.due)
+        return min([silence, self._beat_due, *(p.due for p in self._outbox.values())])
+
+    async def _refuse(self, of: str | None, code: str, reason: str) -> None:
+        await self._say(Refused(id=_fresh("refused"), sent_at=self._clock(), of=of, code=code, reason=reason))
+
+    async def _say(self, message: AnyMessage) -> None:
+        """Send a message that is not repeated: whoever misses it will ask again, or need it no more."""
+        await self._send(codec.encode(codec.Packet(message)))
+
+    async def _send(self, frames: Sequence[bytes]) -> bool:
+        try:
+            await self._socket.send_multipart(list(frames), flags=zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+
+def message_id(prefix: str, of: str) -> str:
+    """The id that a message about `of` always has, so that a repetition in another process is known as one."""
+    whole = f"{prefix}-{of}"
+    return whole if len(whole) <= 96 else f"{prefix}-{uuid.uuid5(uuid.NAMESPACE_OID, of).hex}"
+
+
+def _fresh(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex}"

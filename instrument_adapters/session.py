@@ -1,0 +1,270 @@
+"""One run of a client: what the link tells, and the cycle of scan, recommendation, measurements and results."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from instrument_adapters.bench import Bench, StoppedError
+from instrument_adapters.errors import AdapterError
+from instrument_adapters.instrument import Instrument
+from instrument_adapters.link import Link, message_id
+from instrument_adapters.listener import Tell
+from instrument_adapters.messages import Ack, Hello, RecommendationMessage, Refused, ResultMessage, Welcome
+from instrument_adapters.spool import Outgoing, Spool
+from instrument_adapters.timings import ClientTimings
+
+_STOP_POLL_S = 0.05
+_SCAN_FAULTS_MAX = 3  # in a row; then a person has to look at the instrument
+_T = TypeVar("_T")
+
+
+class Session:
+    """One run of a client; the `Listener` of its link.
+
+    Parameters
+    ----------
+    instrument
+        What scans and measures.
+    spool
+        What was said and done, in this run and before.
+    worker
+        The one thread that calls the instrument.
+    stop
+        Ends the run in order.
+    close
+        Closes the instrument; called as soon as `stop` is set, so that a call under way may end.
+    timings, tell, clock
+        How long to wait for what, whom to tell what happens, and the wall time.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        spool: Spool,
+        worker: ThreadPoolExecutor,
+        stop: threading.Event,
+        close: Callable[[], None],
+        timings: ClientTimings,
+        tell: Tell,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
+        self._timings, self.tell, self._clock = timings, tell, clock
+        self._bench = Bench(instrument, spool, stop, clock)
+        self._plans: deque[RecommendationMessage] = deque(spool.plans.values())
+        self._news = asyncio.Event()
+        self._run_id: str | None = None
+        self._new_scan: str | None = None  # message id of a scan that no agent can know yet
+        self._arrived: set[str] = set()
+        self._counts: Counter[str] = Counter()
+
+    async def run(self, address: str, cycles: int | None) -> Mapping[str, int]:
+        """Counts of what was done, by the names of `ClientReport`.
+
+        Raises
+        ------
+        AdapterError
+            See `run_client`.
+        """
+        try:
+            with Link(address, self._hello, self, self._timings, self._clock) as self._link:
+                async with asyncio.TaskGroup() as group:
+                    link = self._link
+                    tasks = [group.create_task(c) for c in (link.send(), link.receive(), link.watch(), self._heed_stop())]
+                    await self._work(cycles)
+                    for task in tasks:
+                        task.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return {"scans_sent": len(self._arrived), **self._counts}
+
+    def _hello(self, hello_id: str) -> Hello:
+        return Hello(
+            id=hello_id,
+            sent_at=self._clock(),
+            instrument_id=self._instrument.instrument_id,
+            model=self._instrument.model,
+            software=f"vaestar {_version()}",
+            limits=self._instrument.limits,
+        )
+
+    def welcomed(self, message: Welcome) -> None:
+        """Join a run; one that is new to the latest scan is sent it again."""
+        self._run_id = message.run_id
+        self.tell(
+            "welcome",
+            f"joined run {message.run_id} of the agent, which holds {message.scans_recorded} scans",
+            run_id=message.run_id,
+            scans_recorded=message.scans_recorded,
+        )
+        scan = self._spool.open_scan
+        if scan is not None and self._spool.open_scan_run not in (None, message.run_id):
+            self._new_scan = None
+            self._post(scan)
+        self._news.set()
+
+    def answered(self, message_id: str, answer: Ack | Refused, attempts: int) -> None:
+        """Record an answer: the message need not be sent any more."""
+        scan = self._spool.open_scan
+        is_scan = scan is not None and scan.message.id == message_id
+        # an agent that knows a scan before it was sent holds another scan of that name, and will not recommend on this one
+        known = isinstance(answer, Ack) and answer.duplicate and attempts == 1 and message_id == self._new_scan
+        refused = isinstance(answer, Refused)
+        self._spool.answered(message_id, run_id=self._run_id or "", refused=refused or known)
+        if is_scan and not refused and not known:
+            self._arrived.add(message_id)
+        self._counts["scans_refused"] += is_scan and (refused or known)
+        if isinstance(answer, Refused):
+            self.tell(
+                "refused", f"the agent refused {message_id}: {answer.reason}", logging.ERROR, of=message_id, code=answer.code
+            )
+        elif known:
+            self.tell(
+                "scan_known",
+                f"the agent already holds another scan named {message_id}; give scans names that are never used again",
+                logging.ERROR,
+                of=message_id,
+            )
+        else:
+            self.tell("acknowledged", f"the agent has recorded {message_id}", logging.DEBUG, of=message_id)
+        self._news.set()
+
+    def recommended(self, message: RecommendationMessage) -> bool:
+        """True if the recommendation was known; a new one is recorded, and carried out when its turn comes."""
+        if message.id in self._spool.accepted:
+            return True
+        self._plans.append(self._spool.accept(message))
+        scan = message_id("scan", message.scan_id)
+        self._link.withdraw(scan)
+        if message.scan_id in self._spool.scan_ids:
+            self._arrived.add(scan)
+        count = len(message.requests)
+        self.tell(
+            "recommendation",
+            f"{count} points recommended after scan {message.scan_id}: {message.reason}",
+            scan_id=message.scan_id,
+            requests=count,
+            reason=message.reason,
+        )
+        self._news.set()
+        return False
+
+    async def _work(self, cycles: int | None) -> None:
+        try:
+            await self._until(lambda: self._run_id is not None)
+            await self._resume()
+            while cycles is None or self._counts["cycles"] < cycles:
+                self._post(await self._next_scan())
+                await self._settle()
+        except StoppedError:
+            if self._run_id is not None:
+                await self._wait(lambda: not self._spool.waiting, self._timings.stop_s)
+        await self._link.bye("stopped" if self._stop.is_set() else f"all {cycles} cycles are done")
+
+    async def _resume(self) -> None:
+        """Finish what an earlier process left: say again what was not answered, report what was begun, measure the rest."""
+        for outgoing in self._spool.waiting.values():
+            self._post(outgoing)
+        before = self._spool.last_written
+        down_s = 0.0 if before is None else (self._clock() - before).total_seconds()
+        if down_s <= self._timings.resume_s:
+            if self._plans or self._spool.open_scan is not None:
+                self.tell("resumed", "going on with what this client had not finished when it last ended")
+                await self._settle()
+            return
+        while self._plans:
+            await self._carry_out(self._plans.popleft(), f"the client was down for {down_s:.0f} s; it begins with a new scan")
+
+    async def _next_scan(self) -> Outgoing:
+        faults = 0
+        while True:
+            self.tell("scan_started", "the instrument records a scan")
+            try:
+                outgoing = await self._in_worker(self._bench.scan)
+            except AdapterError as error:
+                if self._stop.is_set():
+                    raise StoppedError from error
+                faults += 1
+                self._counts["scans_failed"] += 1
+                self.tell("scan_failed", f"no scan was recorded: {error}", logging.ERROR)
+                if faults == _SCAN_FAULTS_MAX:
+                    raise
+                await self._until(lambda: False, self._timings.repeat_s)
+                continue
+            if outgoing is not None:
+                self._new_scan = outgoing.message.id
+                self.tell("scan_recorded", f"{outgoing.message.id} was recorded and goes to the agent", of=outgoing.message.id)
+                return outgoing
+            self.tell("scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING)
+
+    async def _settle(self) -> None:
+        """End a cycle: the scan has been recommended on and measured, or refused, and every result has been answered."""
+
+        def at_rest() -> bool:
+            return self._spool.open_scan is None and not self._spool.waiting
+
+        while self._plans or not at_rest():
+            await self._until(lambda: bool(self._plans) or at_rest())
+            while self._plans:
+                await self._carry_out(self._plans.popleft())
+        self._counts["cycles"] += 1
+
+    async def _carry_out(self, plan: RecommendationMessage, refusal: str = "") -> None:
+        for request in plan.requests:
+            if self._stop.is_set():
+                raise StoppedError
+            self.tell("measuring", f"measuring {request.request_id}", logging.DEBUG, request_id=request.request_id)
+            outgoing = await self._in_worker(partial(self._bench.carry_out, request, plan.scan_id, refusal))
+            self._post(outgoing)
+            result = outgoing.message
+            assert isinstance(result, ResultMessage)
+            self._counts[f"results_{result.status}"] += 1
+            self.tell(
+                "result",
+                f"{result.request_id} is {result.status}{': ' if result.reason else ''}{result.reason}",
+                request_id=result.request_id,
+                status=result.status,
+                reason=result.reason,
+            )
+
+    def _post(self, outgoing: Outgoing) -> None:
+        self._link.post(outgoing.message.id, outgoing.frames)
+
+    async def _in_worker(self, job: Callable[[], _T]) -> _T:
+        """What `job` returns in the instrument's thread; it is waited for to its end, also at a stop."""
+        return await asyncio.wrap_future(self._worker.submit(job))
+
+    async def _until(self, ready: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Wait for something; raise `StoppedError` if told to stop before."""
+        await self._wait(lambda: ready() or self._stop.is_set(), timeout_s)
+        if self._stop.is_set():
+            raise StoppedError
+
+    async def _wait(self, ready: Callable[[], bool], timeout_s: float | None = None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not ready():
+                    self._news.clear()
+                    await self._news.wait()
+
+    async def _heed_stop(self) -> None:
+        while not self._stop.is_set():
+            await asyncio.sleep(_STOP_POLL_S)
+        self.tell("stopping", "told to stop; the instrument is closed and what it has done is sent")
+        self._close()
+        self._news.set()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("vaestar")
+    except importlib.metadata.PackageNotFoundError:  # run from a copied folder, as on some microscope PCs
+        return "unknown"

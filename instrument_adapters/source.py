@@ -1,0 +1,42 @@
+"""The bytes of a scan file, and the name under which its scan is known."""
+
+import hashlib
+import re
+import stat
+from pathlib import Path
+
+from instrument_adapters.errors import ScanFileError
+
+FILE_BYTES_MAX = 1 << 30  # 16 layers of 4096 x 4096; anything larger is no scan of ours
+
+
+def read_bytes(path: Path) -> bytes:
+    """Whole content of `path`.
+
+    Raises
+    ------
+    ScanFileError
+        If there is no such file, it is no ordinary file, it may not be read, or it is larger than 1 GiB.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ScanFileError(f"{path} is a folder or a device, not a file; give one scan file")
+        if status.st_size > FILE_BYTES_MAX:
+            raise ScanFileError(f"{path} has {status.st_size} bytes, at most {FILE_BYTES_MAX} are read; is this a scan file?")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ScanFileError(f"there is no file {path}; give the path of a scan saved by the instrument") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ScanFileError(f"{path} cannot be read ({reason}); check the permissions, or copy the file first") from error
+
+
+def scan_id(path: Path, raw: bytes) -> str:
+    """Name of the scan: the file's name in the wire's alphabet and 12 hexadecimal digits of its content's SHA-256.
+
+    The same file gives the same name anywhere; two different files of one name (instruments restart their counters) do not.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem)
+    stem = re.sub(r"^[^A-Za-z0-9]+", "", stem)[:80] or "scan"
+    return f"{stem}-{hashlib.sha256(raw).hexdigest()[:12]}"

@@ -1,0 +1,29 @@
+"""How long a client waits for what."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClientTimings:
+    """Pauses and time-outs of a client, in seconds.
+
+    Parameters
+    ----------
+    repeat_s, repeat_max_s
+        First and longest pause before a message without an answer is repeated; it doubles in between.
+    heartbeat_s
+        Pause between heartbeats.
+    silence_s
+        The agent counts as gone after so long without a word.
+    resume_s
+        A client that was down for longer measures no recommendation from before; it begins with a new scan.
+    stop_s
+        At the end, how long answers to the last messages are waited for.
+    """
+
+    repeat_s: float = 5.0
+    repeat_max_s: float = 30.0
+    heartbeat_s: float = 3.0
+    silence_s: float = 30.0
+    resume_s: float = 900.0
+    stop_s: float = 0.3

@@ -1,0 +1,110 @@
+"""Everything that can be set on a simulated MFP-3D, and the combinations that are refused."""
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from instrument_adapters.geometry import Frame, Positive
+from instrument_adapters.messages import Id, Limits
+from simulators.dart import DartConfig
+from simulators.motion import MotionConfig
+from simulators.settings import NonNegative, Settings
+from simulators.spectroscopy import SpectroscopyConfig
+from simulators.surface import SurfaceConfig
+
+_OVERSCAN = 1.25  # length of a line over the length of the frame
+_FRAME = Frame(size_fast_m=2.5e-6, size_slow_m=2.5e-6, x_offset_m=-2.6e-6, y_offset_m=-6.1e-6, rows=256, cols=256)
+
+
+class TimingConfig(Settings):
+    """How long things take, in simulated seconds.
+
+    Parameters
+    ----------
+    scan_rate_Hz
+        Lines a second; 0.40064 is a real instrument's, at which a frame of 256 lines takes 639 s.
+    move_s, loop_s
+        For going to a point (two commands of 0.35 s) and for one loop.
+    retune_every, retune_s
+        After so many loops the probe is tuned anew, which takes so long.
+    speed_max_m_per_s
+        Fastest allowed motion of the tip.
+    """
+
+    scan_rate_Hz: Positive = 0.40064
+    move_s: NonNegative = 0.7
+    loop_s: NonNegative = 9.3
+    retune_every: int = Field(default=10, ge=1)
+    retune_s: NonNegative = 5.0
+    speed_max_m_per_s: Positive = 20e-6
+
+
+class MFP3DConfig(Settings):
+    """A simulated MFP-3D with a sample under its tip.
+
+    Parameters
+    ----------
+    instrument_id, sample_id
+        Names that scans carry.
+    seed
+        Fixes the sample, the drift and all noise.
+    first_scan
+        Number of the first scan; raise it to go on under the same instrument_id after a restart, since a scan_id names a
+        scan once and for all.
+    frame
+        What is scanned. Its offsets are not zero, so that errors of orientation show.
+    scan_down
+        Whether frames are recorded from the last row to the first.
+    charge_latency
+        Whether the wall time between two calls, the agent's thinking, counts as simulated time. Without it an event-driven
+        run depends on the seed alone.
+    surface, dart, spectroscopy, motion, timing
+        The sample and the parts of the instrument.
+    limits
+        What is refused.
+    """
+
+    instrument_id: Id = Field(default="mfp3d-sim", max_length=80)
+    sample_id: Id = "pbtio3-sim"
+    seed: int = Field(default=0, ge=0)
+    first_scan: int = Field(default=1, ge=1)
+    frame: Frame = _FRAME
+    scan_down: bool = True
+    charge_latency: bool = True
+    surface: SurfaceConfig = SurfaceConfig()
+    dart: DartConfig = DartConfig()
+    spectroscopy: SpectroscopyConfig = SpectroscopyConfig()
+    motion: MotionConfig = MotionConfig()
+    timing: TimingConfig = TimingConfig()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _keeps_its_own_limits(self) -> "MFP3DConfig":
+        corners = self._corners()
+        if not self.surface.square.contains(corners).all():
+            raise ValueError(
+                f"the frame reaches beyond the simulated surface, a square of {self.surface.size_m * 1e6:g} um around "
+                f"({self.surface.centre_x_m * 1e6:g}, {self.surface.centre_y_m * 1e6:g}) um; enlarge the surface or move "
+                "the frame"
+            )
+        low, high = (self.limits.x_min_m, self.limits.y_min_m), (self.limits.x_max_m, self.limits.y_max_m)
+        if not ((corners >= low) & (corners <= high)).all():
+            raise ValueError("the frame reaches beyond the stage's range in `limits`; move the frame or make it smaller")
+        self._check_speed_and_bias()
+        return self
+
+    def _check_speed_and_bias(self) -> None:
+        speed = 2 * _OVERSCAN * self.frame.size_fast_m * self.timing.scan_rate_Hz
+        if speed > self.timing.speed_max_m_per_s:
+            raise ValueError(
+                f"the tip would move at {speed * 1e6:.1f} um/s, allowed are {self.timing.speed_max_m_per_s * 1e6:.1f} um/s; "
+                "lower the scan rate or make the frame smaller"
+            )
+        if self.spectroscopy.bias_max_V > self.limits.bias_max_V:
+            raise ValueError(
+                f"loops of {self.spectroscopy.bias_max_V:g} V were asked for, the limit is {self.limits.bias_max_V:g} V; "
+                "lower the bias"
+            )
+
+    def _corners(self) -> np.ndarray:
+        last_row, last_col = self.frame.rows - 1.0, self.frame.cols - 1.0
+        return self.frame.to_metres(np.array([[0.0, 0.0], [0.0, last_col], [last_row, 0.0], [last_row, last_col]]))

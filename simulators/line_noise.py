@@ -1,0 +1,28 @@
+"""Noise with the memory that a scan's noise has: along its lines and from one line to the next."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage, signal
+
+_LINE_MEMORY = 0.88  # correlation of the slow part from one line to the next
+_SLOW_SHARE = 2 / 3
+_PIXELS = 1.2  # correlation along a line
+
+
+def smooth_noise(shape: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "steps lines"]:
+    """Unit-variance noise that is correlated over a few pixels along each line."""
+    noise = ndimage.gaussian_filter1d(rng.standard_normal(shape), _PIXELS, axis=0)
+    return np.asarray(noise * np.sqrt(2 * _PIXELS * np.sqrt(np.pi)))
+
+
+def line_offsets(lines: int, rng: np.random.Generator) -> Float[np.ndarray, " lines"]:
+    """Unit-variance offsets of the lines in the order of recording: two thirds drifting, one third independent."""
+    drive = rng.standard_normal(lines)
+    drive[1:] *= np.sqrt(1 - _LINE_MEMORY**2)
+    slow = signal.lfilter([1.0], [1.0, -_LINE_MEMORY], drive)
+    return np.asarray(np.sqrt(_SLOW_SHARE) * slow + np.sqrt(1 - _SLOW_SHARE) * rng.standard_normal(lines))
+
+
+def wander(lines: int, rng: np.random.Generator) -> Float[np.ndarray, " lines"]:
+    """A random walk over the lines that ends with unit variance."""
+    return np.asarray(np.cumsum(rng.standard_normal(lines)) / np.sqrt(lines))

@@ -1,0 +1,222 @@
+"""A simulated Asylum MFP-3D: it scans in DART mode, measures hysteresis loops, and keeps its sample's truth to itself."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Float
+
+from instrument_adapters.errors import InstrumentFaultError, LimitError
+from instrument_adapters.instrument import Measurement, check_request
+from instrument_adapters.messages import Limits, MeasurementRequest
+from instrument_adapters.scan import Scan
+from simulators.clock import SimulatedClock
+from simulators.config import MFP3DConfig
+from simulators.dart import CHANNELS, Recording, record_frame
+from simulators.errors import InterruptedWaitError
+from simulators.growth import grow_surface
+from simulators.motion import Drift
+from simulators.scan_note import scan_note, tracker_stands_at
+from simulators.spectroscopy import SPOT_STATE, loop_parameters, record_loop
+from simulators.surface import Surface
+
+
+class SimulatedMFP3D:
+    """An `Instrument` whose every frame, loop and fault follows from a configuration and its seed.
+
+    The constructor grows the sample, which takes a second or two. `surface` and `true_position` are the sealed truth:
+    benchmarks and tests may look, an agent meets scans and measurements only.
+
+    Parameters
+    ----------
+    config
+        The instrument and its sample.
+    clock
+        Its own clock; event-driven by default. Stopping the clock ends whatever the instrument is doing.
+    surface
+        A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+
+    Raises
+    ------
+    ValueError
+        If the given surface was grown from another configuration.
+    """
+
+    def __init__(
+        self, config: MFP3DConfig | None = None, *, clock: SimulatedClock | None = None, surface: Surface | None = None
+    ) -> None:
+        self.config = config or MFP3DConfig()
+        self.clock = clock or SimulatedClock()
+        if surface is not None and surface.config != self.config.surface:
+            raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
+        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(self.config.seed).spawn(4))
+        self.surface = surface or grow_surface(self.config.surface, grown)
+        self._drift = Drift.drawn(self.config.motion, moved)
+        self._scan_rng, self._loop_rng = scanned, looped
+        self._scans = 0
+        self._measured_m: list[tuple[float, float]] = []
+        self._points_since_scan = 0
+        self._returned_at: float | None = None
+        self._last_recording: Recording | None = None
+
+    @property
+    def instrument_id(self) -> str:
+        """Name of this instrument."""
+        return self.config.instrument_id
+
+    @property
+    def model(self) -> str:
+        """Make and model; it says that it is simulated."""
+        return "Asylum Research MFP-3D (simulated)"
+
+    @property
+    def limits(self) -> Limits:
+        """What it is allowed to do."""
+        return self.config.limits
+
+    def scan(self) -> Scan:
+        """The next frame, after rows / scan rate of simulated time.
+
+        Raises
+        ------
+        InstrumentFaultError
+            If the instrument was closed meanwhile or before.
+        """
+        with self._busy():
+            number = self.config.first_scan + self._scans
+            self._scans += 1
+            started_at = self.clock.now()
+            recording = self._record()
+            self._wait_for_lines()
+            self._points_since_scan = 0
+            self._last_recording = recording
+            finished_at = self.clock.now()
+            note = scan_note(
+                self.config.frame,
+                self.config.dart,
+                scan_rate_Hz=self.config.timing.scan_rate_Hz,
+                scan_down=self.config.scan_down,
+                number=number,
+                centre_Hz=tracker_stands_at(recording.channels["FrequencyRetrace"]),
+                finished_at=finished_at,
+            )
+            return Scan(
+                channels=recording.channels,
+                units=CHANNELS,
+                frame=self.config.frame,
+                scan_id=f"{self.instrument_id}-scan-{number:04d}",
+                sample_id=self.config.sample_id,
+                started_at=started_at,
+                finished_at=finished_at,
+                metadata=note,
+            )
+
+    def measure(self, request: MeasurementRequest) -> Measurement:
+        """One hysteresis loop where `request` says, as well as the stage can go there.
+
+        The arrays are `bias_V` and `response`, in picometres with its sign; the parameters those of `loop_parameters`. The
+        loop leaves a written spot behind, also when it fails.
+
+        Raises
+        ------
+        LimitError
+            If the point lies outside the stage's range or the frame, too near to a measured one, or if no more points may
+            be measured after this scan; nothing was moved.
+        FailedLoopError
+            If the loop is of no use.
+        InterruptedWaitError
+            If the instrument was closed meanwhile or before.
+        """
+        with self._busy():
+            self._admit(request)
+            self._approach()
+            self._measured_m.append((request.x_m, request.y_m))
+            self._points_since_scan += 1
+            true_xy = self.true_position(np.array([[request.x_m, request.y_m]]))
+            true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
+            loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
+            x_m, y_m = (float(value) for value in true_xy[0])
+            self.surface = self.surface.with_spot(x_m, y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
+            self.clock.advance(self.config.timing.loop_s)
+            return Measurement(
+                x_m=request.x_m,
+                y_m=request.y_m,
+                measured_at=self.clock.now(),
+                arrays={"bias_V": loop.bias_V, "response": loop.response_pm},
+                parameters=loop_parameters(loop),
+            )
+
+    def close(self) -> None:
+        """Stop whatever the instrument is doing, from any thread; it stays closed."""
+        self.clock.stop()
+
+    def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Sealed: where the tip really is, now, when it is sent to the positions (x, y)."""
+        return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+
+    @property
+    def last_recording(self) -> Recording | None:
+        """Sealed: the latest frame with the true position of each pixel; None before the first."""
+        return self._last_recording
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        """While the instrument works; what passed since it last handed back is charged to the agent."""
+        self.clock.check()
+        if self.config.charge_latency and self._returned_at is not None:
+            self.clock.idle(max(0.0, self.clock.wall() - self._returned_at))
+        try:
+            yield
+        finally:
+            self._returned_at = self.clock.wall()
+
+    def _record(self) -> Recording:
+        return record_frame(
+            self.surface,
+            self.config.frame,
+            self.config.dart,
+            displacement_m=self._drift.displacement_m,
+            jitter_m=self.config.motion.jitter_m,
+            started_s=self.clock.elapsed_s,
+            line_s=1 / self.config.timing.scan_rate_Hz,
+            scan_down=self.config.scan_down,
+            rng=self._scan_rng,
+        )
+
+    def _wait_for_lines(self) -> None:
+        lines = self.config.frame.rows
+        for line in range(lines):
+            try:
+                self.clock.advance(1 / self.config.timing.scan_rate_Hz)
+            except InterruptedWaitError as error:
+                raise InstrumentFaultError(f"the scan was stopped after {line} of {lines} lines and is lost: {error}") from error
+
+    def _approach(self) -> None:
+        timing = self.config.timing
+        if len(self._measured_m) % timing.retune_every == 0:
+            self.clock.advance(timing.retune_s)
+        self.clock.advance(timing.move_s)
+
+    def _admit(self, request: MeasurementRequest) -> None:
+        check_request(request, self.limits)
+        point = np.array([[request.x_m, request.y_m]])
+        where = f"({request.x_m * 1e6:.3f}, {request.y_m * 1e6:.3f}) um"
+        if not self.config.frame.contains(point)[0]:
+            _refuse(f"{where} is outside the scanned frame; only points inside it can be measured")
+        if self._points_since_scan >= self.limits.points_max:
+            _refuse(
+                f"{self._points_since_scan} points were measured since the last scan, {self.limits.points_max} are allowed; scan"
+            )
+        if not self._measured_m:
+            return
+        nearest = float(np.hypot(*(np.array(self._measured_m) - point).T).min())
+        if nearest < self.limits.spacing_min_m:
+            _refuse(
+                f"{where} is {nearest * 1e9:.0f} nm from a measured point, {self.limits.spacing_min_m * 1e9:.0f} nm are needed; "
+                "choose another point"
+            )
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise LimitError(f"{reason}; the point was not measured")

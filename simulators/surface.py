@@ -1,0 +1,193 @@
+"""A surface with known domains: what the simulated tip meets, and the sealed truth about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int8, Int16
+from pydantic import model_validator
+from scipy.spatial import cKDTree
+
+from instrument_adapters.geometry import Finite, Frame, Positive
+from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, Truth, WallType, mark_walls
+from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
+from simulators.settings import NonNegative, Settings, Share
+
+
+class SurfaceConfig(Settings):
+    """What a surface looks like; the defaults give well separated types, the "easy" tier.
+
+    Parameters
+    ----------
+    size_m, pixels
+        Side of the square and how many grid points it has; the pitch is size / (pixels - 1).
+    centre_x_m, centre_y_m
+        Where the square's centre lies, in metres of the stage.
+    superdomain_m
+        Typical side of a superdomain.
+    needle_share, stripe_share, herringbone_share, sparse_share
+        Shares of the area, relative to one another.
+    stripes, needles, herringbone
+        The patterns.
+    disorder
+        0 gives perfect lattices, 1 very irregular ones.
+    c_minus_share, c_minus_length_m, c_minus_bubbles, c_minus_kinds
+        Share of the superdomains of `c_minus_kinds` that points down, its correlation length, and the strength of small
+        bubbles.
+    c_minus_response
+        Magnitude of the response of c- relative to c+.
+    a_response, a_buckling
+        Response of a domains relative to c+, and the part of it that alternates between lamellae.
+    contrast_spread, gain_spread, gain_slope, texture
+        Standard deviations of the gain between superdomains, over long distances (log, spectrum k^-slope) and at 28 nm (log).
+    boundary_width_m, boundary_response
+        Width and relative response of superdomain boundaries.
+    """
+
+    size_m: Positive = 3e-6
+    pixels: int = 1024
+    centre_x_m: Finite = -2.6e-6
+    centre_y_m: Finite = -6.1e-6
+    superdomain_m: Positive = 1.1e-6
+    needle_share: NonNegative = 0.5
+    stripe_share: NonNegative = 0.33
+    herringbone_share: NonNegative = 0.17
+    sparse_share: NonNegative = 0.0
+    stripes: StripeConfig = StripeConfig()
+    needles: NeedleConfig = NeedleConfig()
+    herringbone: HerringboneConfig = HerringboneConfig()
+    disorder: NonNegative = 0.25
+    c_minus_share: Share = 0.4
+    c_minus_length_m: Positive = 260e-9
+    c_minus_bubbles: NonNegative = 0.1
+    c_minus_kinds: tuple[SuperdomainKind, ...] = (SuperdomainKind.SPARSE, SuperdomainKind.NEEDLES)
+    c_minus_response: NonNegative = 1.0
+    a_response: NonNegative = 0.1
+    a_buckling: NonNegative = 0.15
+    contrast_spread: NonNegative = 0.1
+    gain_spread: NonNegative = 0.15
+    gain_slope: NonNegative = 2.8
+    texture: NonNegative = 0.05
+    boundary_width_m: NonNegative = 12e-9
+    boundary_response: NonNegative = 0.45
+
+    @model_validator(mode="after")
+    def _can_be_grown(self) -> "SurfaceConfig":
+        if not 64 <= self.pixels <= 4096:
+            raise ValueError(f"a surface of {self.pixels} pixels a side was asked for; 64 to 4096 are allowed")
+        if sum(self.shares.values()) == 0:
+            raise ValueError("all shares of superdomain kinds are 0; give at least one of them a positive share")
+        return self
+
+    @property
+    def pitch_m(self) -> float:
+        """Distance between neighbouring grid points in metres."""
+        return self.size_m / (self.pixels - 1)
+
+    @property
+    def shares(self) -> Mapping[SuperdomainKind, float]:
+        """Share of each kind of superdomain, relative to one another."""
+        return {
+            SuperdomainKind.SPARSE: self.sparse_share,
+            SuperdomainKind.NEEDLES: self.needle_share,
+            SuperdomainKind.STRIPES: self.stripe_share,
+            SuperdomainKind.HERRINGBONE: self.herringbone_share,
+        }
+
+    @property
+    def square(self) -> Frame:
+        """The square as a frame, which turns stage metres into grid points."""
+        return Frame(
+            size_fast_m=self.size_m,
+            size_slow_m=self.size_m,
+            x_offset_m=self.centre_x_m,
+            y_offset_m=self.centre_y_m,
+            rows=self.pixels,
+            cols=self.pixels,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A sample at one moment. Arrays are [row = y, col = x], ascending; beyond its border it goes on as its mirror image.
+
+    Parameters
+    ----------
+    config
+        What it was grown from.
+    state, kind
+        `DomainState` and `SuperdomainKind` of each grid point.
+    superdomain
+        Number of the superdomain.
+    response
+        Signed vertical electromechanical response, about ±1 on c domains.
+    height_m
+        Topography in metres.
+    resonance_shift_Hz
+        By how much the contact resonance differs from the cantilever's nominal one.
+    """
+
+    config: SurfaceConfig
+    state: Int8[np.ndarray, "rows cols"]
+    kind: Int8[np.ndarray, "rows cols"]
+    superdomain: Int16[np.ndarray, "rows cols"]
+    response: Float32[np.ndarray, "rows cols"]
+    height_m: Float32[np.ndarray, "rows cols"]
+    resonance_shift_Hz: Float32[np.ndarray, "rows cols"]
+
+    def grid(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Fractional grid coordinates (row, col) of stage positions (x, y), mirrored into the square."""
+        last = self.config.pixels - 1
+        folded = np.mod(self.config.square.to_pixels(xy_m), 2 * last)
+        return np.asarray(np.minimum(folded, 2 * last - folded))
+
+    def truth_at(self, xy_m: Float[np.ndarray, "n 2"]) -> Truth:
+        """What really lies at the stage positions (x, y); give true positions, after drift, not commanded ones."""
+        rc = self.grid(xy_m)
+        row, col = np.rint(rc).astype(int).T
+        distance_px, nearest = self._wall_tree.query(rc)
+        found = np.isfinite(distance_px)
+        wall = np.full(len(rc), WallType.NONE, np.int8)
+        wall[found] = self.walls[tuple(self._wall_pixels[nearest[found]].T)]
+        return Truth(self.state[row, col], wall, distance_px * self.config.pitch_m, self.kind[row, col])
+
+    def composition_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n types"]:
+        """Share of each wall type (in the order of `WALL_TYPES`) among the wall pixels of a window of side `window_m`.
+
+        Zeros where the window holds no wall.
+        """
+        half = max(1, round(window_m / 2 / self.config.pitch_m))
+        shares = np.zeros((len(xy_m), len(WALL_TYPES)))
+        for own, (row, col) in zip(shares, np.rint(self.grid(xy_m)).astype(int), strict=True):
+            window = self.walls[max(row - half, 0) : row + half + 1, max(col - half, 0) : col + half + 1]
+            counts = np.bincount(window.ravel(), minlength=len(WALL_TYPES) + 1)[1:]
+            own[:] = counts / max(counts.sum(), 1)
+        return shares
+
+    def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
+        """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was."""
+        row, col = self.grid(np.array([[x_m, y_m]]))[0]
+        inside = self._disc(row, col, radius_m / self.config.pitch_m)
+        sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
+        written, response = self.state.copy(), self.response.copy()
+        written[inside] = state
+        response[inside] = sign * float(np.median(np.abs(self.response)))
+        return replace(self, state=written, response=response)
+
+    @cached_property
+    def walls(self) -> Int8[np.ndarray, "rows cols"]:
+        """`WallType` of each grid point; walls are one grid point wide."""
+        return mark_walls(self.state, self.kind, self.superdomain)
+
+    @cached_property
+    def _wall_pixels(self) -> np.ndarray:
+        return np.argwhere(self.walls != WallType.NONE)
+
+    @cached_property
+    def _wall_tree(self) -> cKDTree:
+        return cKDTree(self._wall_pixels.reshape(-1, 2))
+
+    def _disc(self, row: float, col: float, radius_px: float) -> Bool[np.ndarray, "rows cols"]:
+        axis = np.arange(self.config.pixels)
+        return (axis[:, None] - row) ** 2 + (axis[None, :] - col) ** 2 < radius_px**2

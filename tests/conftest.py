@@ -1,0 +1,22 @@
+"""Shapes and types of array arguments are checked in the tests (and only there)."""
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401 - the hook below reaches it as an attribute of `tests`
+
+_hook = install_import_hook(
+    ["rewards", "agent.workflow", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"
+)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real scans; tests that need them skip where they are not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real scans are not here ({SHARED_DATA})")
+    return SHARED_DATA

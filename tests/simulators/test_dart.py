@@ -1,0 +1,175 @@
+import time
+
+import numpy as np
+import pytest
+
+from instrument_adapters.geometry import Frame
+from simulators.dart import CHANNELS, DartConfig, LineSignals, Recording, record_frame, track
+from simulators.domains import DomainState, SuperdomainKind
+from simulators.growth import grow_surface
+from simulators.sho import DualTone, invert_linear
+from simulators.surface import Surface
+
+from .conftest import SMALL
+
+NOISELESS = DartConfig(
+    Q_noise=0,
+    amplitude_noise_m=0,
+    gain_noise=0,
+    line_gain_noise=0,
+    frame_gain_drift=0,
+    line_frequency_noise_Hz=0,
+    pixel_frequency_noise_Hz=0,
+    height_noise_m=0,
+    line_height_noise_m=0,
+)
+CENTRE = {"x_offset_m": SMALL.centre_x_m, "y_offset_m": SMALL.centre_y_m}
+FRAME = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=64, cols=64, **CENTRE)
+
+
+@pytest.fixture(scope="module")
+def uniform_surface() -> Surface:
+    """One c+ domain with a few needles, on which a written spot stands out."""
+    uniform = SMALL.model_copy(
+        update={"superdomain_m": 9e-6, "stripe_share": 0.0, "herringbone_share": 0.0, "c_minus_share": 0.0}
+    )
+    surface = grow_surface(uniform, np.random.default_rng(0))
+    assert (surface.kind == SuperdomainKind.NEEDLES).all()
+    return surface
+
+
+def still(times_s: np.ndarray) -> np.ndarray:
+    return np.zeros((*times_s.shape, 2))
+
+
+def record(surface: Surface, frame: Frame = FRAME, config: DartConfig = NOISELESS, **changes: object) -> Recording:
+    options = {
+        "displacement_m": still,
+        "jitter_m": 0.0,
+        "started_s": 0.0,
+        "line_s": 2.5,
+        "scan_down": True,
+        "rng": np.random.default_rng(0),
+    }
+    return record_frame(surface, frame, config, **{**options, **changes})  # type: ignore[arg-type]
+
+
+def pixel_of_the_change(before: Recording, after: Recording) -> np.ndarray:
+    """(row, col) of the middle of what changed in the phase, which turns by 180° on a c- spot."""
+    changed = np.argwhere(np.abs(after.channels["Phase1Retrace"] - before.channels["Phase1Retrace"]) > 90)
+    return changed.mean(axis=0)
+
+
+def test_channels_are_named_as_in_a_file_and_are_finite_float32_images(small_surface: Surface) -> None:
+    recording = record(small_surface, config=DartConfig())
+    assert list(recording.channels) == list(CHANNELS)
+    for image in recording.channels.values():
+        assert image.shape == (64, 64)
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+    for name in ("Phase1Retrace", "Phase2Retrace"):
+        assert recording.channels[name].min() >= -90
+        assert recording.channels[name].max() < 270
+
+
+@pytest.mark.parametrize("scan_down", [True, False])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        Frame(size_fast_m=1.2e-6, size_slow_m=0.8e-6, rows=50, cols=110, x_offset_m=-2.5e-6, y_offset_m=-6.15e-6),
+        Frame(size_fast_m=0.9e-6, size_slow_m=0.7e-6, angle_rad=0.5, rows=70, cols=90, **CENTRE),
+    ],
+    ids=["square", "oblong", "rotated"],
+)
+def test_a_spot_at_a_stage_position_appears_at_the_pixel_that_the_frame_says(
+    uniform_surface: Surface, frame: Frame, scan_down: bool
+) -> None:
+    x_m, y_m = SMALL.centre_x_m + 130e-9, SMALL.centre_y_m + 210e-9
+    written = uniform_surface.with_spot(x_m, y_m, 70e-9, DomainState.C_MINUS)
+    seen = pixel_of_the_change(*(record(s, frame, scan_down=scan_down) for s in (uniform_surface, written)))
+    expected = frame.to_pixels(np.array([[x_m, y_m]]))[0]
+    np.testing.assert_allclose(seen, expected, atol=0.6)
+
+
+def test_drift_moves_what_is_seen_against_the_frame(uniform_surface: Surface) -> None:
+    x_m, y_m = SMALL.centre_x_m, SMALL.centre_y_m
+    written = uniform_surface.with_spot(x_m, y_m, 70e-9, DomainState.C_MINUS)
+    shift = np.array([160e-9, -80e-9])
+    moved = {"displacement_m": lambda times: still(times) + shift}
+    seen = pixel_of_the_change(record(uniform_surface, **moved), record(written, **moved))
+    np.testing.assert_allclose(seen, FRAME.to_pixels(np.array([[x_m, y_m]]) - shift)[0], atol=0.6)
+
+
+def test_true_positions_are_the_commanded_ones_plus_the_displacement_when_the_pixel_was_recorded(small_surface: Surface) -> None:
+    def along_x(times_s: np.ndarray) -> np.ndarray:
+        return np.stack([times_s * 1e-9, 0 * times_s], axis=-1)
+
+    recording = record(small_surface, displacement_m=along_x, scan_down=True)
+    rows, cols = np.mgrid[:64, :64]
+    commanded = FRAME.to_metres(np.stack([rows.ravel(), cols.ravel()], axis=1).astype(float)).reshape(64, 64, 2)
+    times_s = (recording.true_xy_m - commanded)[..., 0] / 1e-9
+    assert (np.diff(times_s, axis=0) < 0).all(), "a down scan records the last row first"
+    assert (np.diff(times_s, axis=1) < 0).all(), "a retrace runs from high to low columns"
+    assert times_s.max() < 64 * 2.5
+
+
+def test_a_noiseless_frame_inverts_to_the_q_that_was_set(small_surface: Surface) -> None:
+    channels = {name: image.astype(float) for name, image in record(small_surface).channels.items()}
+    half = NOISELESS.tone_separation_Hz / 2
+    centre = channels["FrequencyRetrace"]
+    names = ("Amplitude1Retrace", "Amplitude2Retrace", "Phase1Retrace", "Phase2Retrace")
+    found = invert_linear(DualTone(*(channels[name] for name in names), centre - half, centre + half))
+    strong = channels["Amplitude1Retrace"] > 2e-10
+    np.testing.assert_allclose(found.Q[strong], 56.0, rtol=1e-3)
+    assert np.abs(found.f0_Hz[strong] - NOISELESS.resonance_Hz).max() < 1e4
+
+
+def test_line_noise_is_shared_by_the_pixels_of_a_line(small_surface: Surface) -> None:
+    noisy = NOISELESS.model_copy(update={"line_frequency_noise_Hz": 2e3})
+    shift = record(small_surface, config=noisy).channels["FrequencyRetrace"] - record(small_surface).channels["FrequencyRetrace"]
+    assert np.median(shift, axis=1).std() > 5 * np.median(shift.std(axis=1))
+
+
+def constant_signals(steps: int, lines: int, f0_Hz: float, q: float = 56.0, force_m: float = 20e-12) -> LineSignals:
+    shape = (steps, lines)
+    zero = np.zeros((2, *shape), complex)
+    return LineSignals(np.full(shape, force_m, complex), np.full(shape, f0_Hz), np.full(shape, q), zero)
+
+
+def test_the_tracker_settles_where_both_amplitudes_are_equal() -> None:
+    f0 = np.full((60, 1), 371e3)
+    f0[5:] += 2e3
+    constant = constant_signals(60, 1, 371e3)
+    centre, tones = track(LineSignals(constant.force_m, f0, constant.Q, constant.noise_m), DartConfig())
+    amplitude = np.abs(tones[:, -1, 0])
+    assert amplitude[0] == pytest.approx(amplitude[1], rel=1e-6)
+    assert centre[-1, 0] == pytest.approx(373e3, abs=200)
+
+
+def test_the_tracker_is_slower_where_the_response_is_weak() -> None:
+    errors = []
+    for force_m in (20e-12, 2e-12):
+        constant = constant_signals(8, 1, 371e3, force_m=force_m)
+        f0 = constant.f0_Hz.copy()
+        f0[1:] += 2e3
+        centre, _ = track(LineSignals(constant.force_m, f0, constant.Q, constant.noise_m), DartConfig())
+        errors.append(abs(centre[-1, 0] - 373e3))
+    assert errors[1] > 2 * errors[0]
+
+
+def test_the_tracker_never_looks_ahead() -> None:
+    signals = constant_signals(30, 4, 371e3)
+    changed = signals.f0_Hz.copy()
+    changed[20:] += 5e3
+    first, _ = track(signals, DartConfig())
+    second, _ = track(LineSignals(signals.force_m, changed, signals.Q, signals.noise_m), DartConfig())
+    np.testing.assert_array_equal(first[:20], second[:20])
+    assert (first[21:] != second[21:]).all()
+
+
+def test_a_frame_of_256_lines_is_computed_in_seconds(small_surface: Surface) -> None:
+    """A third of a second on one idle core; the bound leaves room for a busy machine."""
+    began = time.process_time()
+    record(small_surface, FRAME.model_copy(update={"rows": 256, "cols": 256}), DartConfig())
+    assert time.process_time() - began < 4

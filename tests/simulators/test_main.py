@@ -1,0 +1,72 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from simulators.__main__ import _parser, instrument_config, main
+
+CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--connect"),
+        (["--connect", "localhost"], "no address"),
+        ([*CONNECT, "--speed", "-3"], "a factor above 0"),
+        ([*CONNECT, "--speed", "fast"], "not a finite number"),
+        ([*CONNECT, "--pixels", "1"], "from 2 to 2048"),
+        ([*CONNECT, "--cycles", "many"], "from 0 on"),
+        ([*CONNECT, "--size-um", "100"], "0.1 to 20 um"),
+        ([*CONNECT, "--seed", "-1"], "from 0 on"),
+        ([*CONNECT, "--instrument-id", "two words"], "pattern"),
+        ([*CONNECT, "--size-um", "20"], "allowed are 20.0 um/s"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_says_what_is_allowed(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_the_command_line_reaches_the_configuration() -> None:
+    words = "--pixels 64 --size-um 4 --angle-deg 45 --points-max 7 --instrument-id afm2 --seed 3 --speed 60 --no-latency"
+    arguments = _parser().parse_args([*CONNECT, *words.split()])
+    config = instrument_config(arguments)
+    assert arguments.speed == 60.0
+    assert (config.frame.rows, config.frame.size_fast_m, config.instrument_id) == (64, pytest.approx(4e-6), "afm2")
+    assert (config.limits.points_max, config.seed, config.charge_latency) == (7, 3, False)
+    assert config.surface.size_m > 4e-6 * 2**0.5
+
+
+@pytest.mark.parametrize(("word", "speed"), [("event", None), ("real", 1.0), ("60", 60.0)])
+def test_speeds_have_names(word: str, speed: float | None) -> None:
+    assert _parser().parse_args([*CONNECT, "--speed", word]).speed == speed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
+def test_a_signal_ends_it_in_order() -> None:
+    command = [sys.executable, "-m", "simulators", "--connect", "tcp://127.0.0.1:9", "--pixels", "16", "--speed", "real"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "growing" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+
+
+def test_importing_the_simulators_never_imports_torch() -> None:
+    program = (
+        "import sys, pkgutil, importlib, simulators\n"
+        "for module in pkgutil.walk_packages(simulators.__path__, 'simulators.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "unwanted = {'torch', 'pyro', 'sklearn', 'skimage', 'agent', 'rewards', 'zmq', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(unwanted) if unwanted else 0)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert finished.returncode == 0, finished.stderr
