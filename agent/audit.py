@@ -5,27 +5,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from agent import ledger as kinds
 from agent.archive import decision_in
-from agent.history import DATABASE, Event, History, HistoryError
-from agent.serving import RUNS
+from agent.history import DATABASE, RUNS, Event, History, HistoryError
 from agent.terminal import OUT, cluster_table
-
-_ID_SHOWN = 40
 
 
 def list_events(run: Path | None, kind: str | None) -> None:
     """Print one line an event."""
     with History(_run(run), read_only=True) as history:
-        table = Table(title=str(history.run_directory), title_justify="left")
+        table = Table(title=escape(str(history.run_directory)), title_justify="left")
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
         for event in history.events(kind=kind):
             time = f"{event.recorded_at:%Y-%m-%d %H:%M:%S}"
-            table.add_row(str(event.seq), time, event.kind, event.subject, _summary(event))
-        if not table.rows:
+            table.add_row(str(event.seq), time, escape(event.kind), escape(event.subject), escape(_summary(event)))
+        if kind is not None and not table.rows:
             known = sorted({e.kind for e in history.events()})
             raise HistoryError(
                 f"no event of kind '{kind}' in {history.run_directory}; it holds {', '.join(known) or 'nothing yet'}"
@@ -38,14 +36,15 @@ def show(run: Path | None, identifier: str) -> None:
     with History(_run(run), read_only=True) as history:
         found = _find(history, identifier)
         for event in found:
-            OUT.print(f"[bold]#{event.seq} {event.kind}[/bold] {event.subject}  {event.recorded_at.isoformat()}", highlight=False)
+            heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
+            OUT.print(heading, style="bold", markup=False, highlight=False)
             if event.kind == kinds.DECISION_MADE:
                 _show_decision(history, event)
             else:
                 OUT.print_json(json.dumps(_brief(event.body)))
             for name, digest in event.arrays.items():
                 array = history.arrays.get(digest)
-                OUT.print(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}", highlight=False)
+                _print(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}")
 
 
 def export_json(run: Path | None) -> None:
@@ -61,18 +60,22 @@ def export_json(run: Path | None) -> None:
                 "arrays": event.arrays,
                 "hash": event.hash,
             }
-            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(line) + "\n")
 
 
 def verify(run: Path | None) -> bool:
     """True if the history is as it was written; otherwise its faults are printed."""
     with History(_run(run), read_only=True) as history:
         faults = history.verify()
-        count = sum(1 for _ in history.events())
-    for fault in faults:
-        OUT.print(fault, highlight=False)
-    OUT.print(f"{count} events, {len(faults)} faults in {history.run_directory}", highlight=False)
+        for fault in faults:
+            _print(fault)
+        _print(f"{len(history)} events, {len(faults)} faults in {history.run_directory}")
     return not faults
+
+
+def _print(sentence: str) -> None:
+    """One line, as it stands, however long."""
+    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(run: Path | None) -> Path:
@@ -85,20 +88,23 @@ def _run(run: Path | None) -> Path:
 
 
 def _find(history: History, identifier: str) -> list[Event]:
-    if identifier.isdecimal():
-        found = [e for e in history.events(after=int(identifier) - 1) if e.seq == int(identifier)]
-    else:
-        found = [e for e in history.events() if e.subject.startswith(identifier) or e.body.get("scan_id") == identifier]
-        exact = [e for e in found if e.subject == identifier]
-        found = exact or found
+    events = list(history.events())
+    found = [e for e in events if identifier in _names(e)] or [e for e in events if str(e.seq) == identifier]
+    found = found or [e for e in events if e.subject.startswith(identifier)]
     if not found:
         raise HistoryError(f"'{identifier}' is not in {history.run_directory}; `vaestar history list` shows what is")
     return found
 
 
+def _names(event: Event) -> list[str]:
+    """The ids of all that an event is about: its subject, its scan, and the requests that it makes."""
+    requests = event.body.get("decision", {}).get("requests", ())
+    return [event.subject, event.body.get("scan_id", event.subject), *(r["request_id"] for r in requests)]
+
+
 def _show_decision(history: History, event: Event) -> None:
     record = decision_in(history, event).record
-    OUT.print(record.explanation, highlight=False)
+    _print(record.explanation)
     if record.clusters:
         OUT.print(cluster_table(record))
     table = Table(title="configurations, best first", title_justify="left")
@@ -121,7 +127,7 @@ def _show_decision(history: History, event: Event) -> None:
         OUT.print(table)
     for candidate in record.candidates:
         if candidate.guarded_out:
-            OUT.print(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}", highlight=False)
+            _print(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}")
 
 
 def _brief(body: dict[str, Any]) -> dict[str, Any]:
@@ -130,16 +136,22 @@ def _brief(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(event: Event) -> str:
-    body = event.body
-    if event.kind == kinds.SCAN_RECEIVED:
+    try:
+        return _summary_of(event.kind, event.body)
+    except (LookupError, TypeError, AttributeError):
+        return "altered; see `vaestar history verify`"
+
+
+def _summary_of(kind: str, body: dict[str, Any]) -> str:
+    if kind == kinds.SCAN_RECEIVED:
         frame = body["header"]["frame"]
         return f"{frame['rows']} x {frame['cols']} px, {len(body['header']['channels'])} channels, from {body['instrument_id']}"
-    if event.kind == kinds.CANDIDATES_SCORED:
+    if kind == kinds.CANDIDATES_SCORED:
         out = sum(1 for c in body["candidates"] if c["guarded_out"])
         return f"{len(body['candidates'])} candidates, {out} left out"
-    if event.kind == kinds.DECISION_MADE:
+    if kind == kinds.DECISION_MADE:
         decision = body["decision"]
         return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} places, {body['seconds']:.1f} s"
-    if event.kind == kinds.RESULT_RECEIVED:
+    if kind == kinds.RESULT_RECEIVED:
         return f"cluster {body['cluster']}: {body['status']} {body['reason']}".strip()
     return str(body.get("reason") or body.get("model") or "")

@@ -1,10 +1,12 @@
 """One TOML file, one seed: every choice that the agent makes beforehand, with its default."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from agent.workflow.errors import AgentError
 from agent.workflow.train import TrainSettings
@@ -58,7 +60,7 @@ class SearchSection(Section):
         Processes; 0 trains in the calling process. The decision does not depend on it.
     """
 
-    windows_px: tuple[Window, ...] = Field(default=(5, 9, 13, 17), min_length=1)
+    windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
     invariances: tuple[Literal["v", "r", "t", "rt"], ...] = Field(default=("v", "r", "rt"), min_length=1)
     seeds: int = Field(default=3, ge=1, le=100)
     latent_dim: int = Field(default=2, ge=1, le=10)
@@ -141,7 +143,7 @@ class Config(Section):
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
-    reward: str = "icl_gain"
+    reward: str = "spatial"
     reward_options: dict[str, Any] = {}
     keypoints: str = "canny_walls"
     keypoints_options: dict[str, Any] = {}
@@ -172,18 +174,44 @@ def load_config(path: Path | None, **overrides: Any) -> Config:
     raw: dict[str, Any] = {}
     if path is not None:
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad may put a byte-order mark in front
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"the configuration {path} is not TOML: {error}") from error
-    raw |= {key: value for key, value in overrides.items() if value is not None}
+    overrides = {key: value for key, value in overrides.items() if value is not None}
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(raw | overrides)
+        _check_finite(config.model_dump())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        source = f" in {path}" if path is not None else ""
-        raise ConfigError(f"'{key}'{source} is {first['input']!r}: {first['msg']}") from error
+        raise ConfigError(_sentence(first, path if first["loc"][0] not in overrides else None)) from error
     config._directory = path.resolve().parent if path is not None else None
     return config
+
+
+def _sentence(error: ErrorDetails, path: Path | None) -> str:
+    loc, source = error["loc"], f" in {path}" if path is not None else ""
+    key = f"'{'.'.join(str(part) for part in loc)}'{source}"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is unknown; the allowed keys are {', '.join(_keys_beside(loc))}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        message = f"it must be a table, [{'.'.join(str(part) for part in loc)}]"
+    return f"{key} is {error['input']!r}: {message}"
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = Config
+    for part in loc[:-1]:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _check_finite(value: Any, key: str = "") -> None:
+    """Refuse what JSON cannot say: the history records the configuration."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"'{key}' is {value}: it must be a finite number")
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, part in inner:
+        _check_finite(part, f"{key}.{name}".lstrip("."))

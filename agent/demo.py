@@ -28,11 +28,11 @@ from agent.workflow.errors import AgentError
 #: A smaller search than the default, so that a cycle takes well under a minute on two cores.
 DEMO_CONFIG = """# Written by `vaestar demo`: a small search, quick to watch.
 [search]
-windows_px = [7, 11, 15]
+windows_px = [11, 15, 21]
 seeds = 2
 
 [train]
-steps = 600
+steps = 500
 
 [recommend]
 points_per_cluster = 3

@@ -76,9 +76,10 @@ class Dispatcher:
 
     def refuse(self, instrument_id: str, of: str | None, error: ProtocolError) -> wire.Refused:
         """The answer to a message that cannot be accepted, recorded."""
-        body = {"instrument_id": instrument_id, "of": of, "code": error.code, "reason": error.reason}
+        reason = error.reason.encode("utf-8", "replace").decode()[:2000]  # it may quote what is no text
+        body = {"instrument_id": instrument_id, "of": of, "code": error.code, "reason": reason}
         self._record(kinds.MESSAGE_REFUSED, instrument_id, body)
-        return wire.Refused(**self._head(), of=of, code=error.code, reason=error.reason)
+        return wire.Refused(**self._head(), of=of, code=error.code, reason=reason)
 
     def scan_of(self, entry: ScanEntry) -> Scan:
         """The scan of an entry, read back from the history."""
@@ -94,15 +95,15 @@ class Dispatcher:
         self._record(kinds.DECISION_MADE, record.decision_id, body, arrays=decision.arrays)
 
     def cancelled(self, entry: ScanEntry, reason: str) -> None:
-        """Record that a scan gets no decision, and why."""
+        """Record that a scan gets no decision, and why; a scan that has an end already keeps it."""
+        if entry.closed or entry.decision is not None:
+            return
         self._record(kinds.SEARCH_CANCELLED, entry.scan_id, {"instrument_id": entry.instrument_id, "reason": reason})
 
     def recommendation(self, entry: ScanEntry) -> wire.RecommendationMessage:
-        """The message that carries a scan's decision; its sending is recorded. A repeated one has the same id."""
+        """The message that carries a scan's decision. A repeated one has the same id."""
         decision = entry.decision
         assert decision is not None  # the ledger hands out decided scans only
-        body = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id}
-        self._record(kinds.RECOMMENDATION_SENT, decision.decision_id, body)
         return wire.RecommendationMessage(
             id=f"rec-{decision.decision_id}",
             sent_at=self._now(),
@@ -111,6 +112,12 @@ class Dispatcher:
             requests=tuple(decision.requests),
             reason=decision.explanation[:2000],
         )
+
+    def sent(self, entry: ScanEntry) -> None:
+        """Record that the recommendation on a scan has gone out to its instrument."""
+        assert entry.decision is not None
+        body = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id}
+        self._record(kinds.RECOMMENDATION_SENT, entry.decision.decision_id, body)
 
     def started(self, config: Mapping[str, Any], versions: Mapping[str, str]) -> None:
         """Record that an agent has taken up this run."""
@@ -160,13 +167,16 @@ class Dispatcher:
             "digest": digest,
             "header": message.model_dump(mode="json"),
         }
+        older = self.ledger.undecided(instrument_id)
         once = f"scan:{instrument_id}:{message.scan_id}"
         self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, once=once)
+        if older is not None:
+            self.cancelled(older, f"a newer scan came in: {message.scan_id}")
         return self._ack(message)
 
     def _result(self, instrument_id: str, packet: Packet, message: wire.ResultMessage) -> wire.Ack:
-        entry = self.ledger.requests.get(message.request_id)
-        if entry is None or entry.instrument_id != instrument_id:
+        entry = self.ledger.requests.get((instrument_id, message.request_id))
+        if entry is None:
             raise ProtocolError(
                 "unknown_request",
                 f"no request '{message.request_id}' was sent to '{instrument_id}'; results answer requests only",
@@ -175,7 +185,7 @@ class Dispatcher:
             return self._ack(message, duplicate=True)
         body = message.model_dump(mode="json", exclude={"version", "type", "arrays"})
         body |= {"instrument_id": instrument_id, "scan_id": entry.scan_id, "cluster": entry.request.cluster}
-        once = f"result:{message.request_id}"
+        once = f"result:{instrument_id}:{message.request_id}"
         self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, once=once)
         return self._ack(message)
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,11 @@ class Workers:
         if self._inline:
             number = self._search
             return self._executor.submit(fn, *args, stopped=lambda: self._cancelled.value >= number)
-        return self._executor.submit(_run, self._search, fn, *args)
+        try:
+            return self._executor.submit(_run, self._search, fn, *args)
+        except BrokenExecutor:  # a process died while it had nothing to do
+            self.restart()
+            return self._executor.submit(_run, self._search, fn, *args)
 
     def cancel(self) -> None:
         """Make `stopped` true for all tasks of the current search; callable from any thread."""
@@ -91,8 +95,8 @@ def _start_worker(cancelled: Any, directory: Path | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    if directory is not None:
-        sys.path.insert(0, str(directory))
+    if directory is not None and str(directory) not in sys.path:
+        sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

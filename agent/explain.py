@@ -56,7 +56,8 @@ def _next_best(found: SearchResult) -> str:
     if not rest:
         return ""
     below = rest[0].sigmas_below_best
-    distance = "noise unknown with one seed" if below is None else f"{below:.1f} σ below the best"
+    unknown = "noise unknown with one seed" if all(c.seeds == 1 for c in found.configurations) else "with no spread over seeds"
+    distance = unknown if below is None else f"{below:.1f} σ below the best"
     return f"Next best is {_name(rest[0])}, {distance}."
 
 

@@ -5,6 +5,7 @@ changed nor deleted, and each carries a hash over itself and its predecessor, so
 it as files named after their content.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ import numpy as np
 from agent.workflow.errors import AgentError
 
 DATABASE = "history.sqlite"
+WRITER_LOCK = "writer.lock"
+RUNS = Path("runs")  # where runs are looked for when none is named
 SCHEMA_VERSION = 1
 _GENESIS = "0" * 64
 
@@ -127,7 +130,8 @@ class History:
     Raises
     ------
     HistoryError
-        If there is no history there, or it was written by a newer version, or the place cannot be written.
+        If there is no history there, or it was written by a newer version, or the place cannot be written, or another program
+        writes to it.
     """
 
     def __init__(self, run_directory: Path, *, read_only: bool = False) -> None:
@@ -136,11 +140,16 @@ class History:
         path = run_directory / DATABASE
         if read_only and not path.is_file():
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
-        try:
-            self._db = _connect(path, read_only)
-            last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-        except (sqlite3.Error, OSError) as error:
-            raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+        with contextlib.ExitStack() as stack:
+            try:
+                if not read_only:
+                    run_directory.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(_sole_writer(run_directory))
+                self._db = stack.enter_context(contextlib.closing(_connect(path, read_only)))
+                last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+            except (sqlite3.Error, OSError) as error:
+                raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+            self._open = stack.pop_all()
         self._seq: int = last[0] if last else 0
         self._hash: str = last[1] if last else _GENESIS
 
@@ -171,21 +180,21 @@ class History:
         ------
         HistoryError
             If it could not be written (disk full, read-only); then nothing was recorded.
+        ValueError
+            If the body holds what JSON or UTF-8 cannot say, such as NaN; then nothing was recorded.
         """
         try:
             digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
             body_text, arrays_text = _canonical(body), _canonical(digests)
             seq = self._seq + 1
-            chained = _chain(self._hash, seq, when.isoformat(), kind, subject, body_text, arrays_text)
+            chained = _chain(self._hash, seq, when.isoformat(), kind, subject, once, body_text, arrays_text)
             row = (seq, when.isoformat(), kind, subject, once, body_text, arrays_text, chained)
             with self._db:
                 self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        except sqlite3.IntegrityError:
-            if once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone():
-                return None
-            raise
         except (sqlite3.Error, OSError) as error:
+            if isinstance(error, sqlite3.IntegrityError) and self._has(once):
+                return None
             raise HistoryError(f"'{kind}' could not be written to {self.run_directory}: {error}") from error
         self._seq, self._hash = seq, chained
         return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
@@ -196,14 +205,29 @@ class History:
             "SELECT seq, recorded_at, kind, subject, body, arrays, hash FROM event "
             "WHERE seq > ? AND (? IS NULL OR kind = ?) AND (? IS NULL OR subject = ?) ORDER BY seq"
         )
-        for row in self._db.execute(query, (after, kind, kind, subject, subject)):
-            yield Event(row[0], datetime.fromisoformat(row[1]), row[2], row[3], json.loads(row[4]), json.loads(row[5]), row[6])
+        try:
+            for row in self._db.execute(query, (after, kind, kind, subject, subject)):
+                recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
+                yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise HistoryError(
+                f"the history in {self.run_directory} cannot be read: {error}; `vaestar history verify` says what was altered"
+            ) from error
 
     def verify(self) -> list[str]:
-        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written."""
+        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written.
+
+        That the newest events were cut off cannot be seen in the history itself.
+        """
+        try:
+            return self._faults()
+        except sqlite3.Error as error:
+            return [f"{self.run_directory / DATABASE} cannot be read: {error}"]
+
+    def _faults(self) -> list[str]:
         faults = []
         expected, previous = 1, _GENESIS
-        columns = "seq, recorded_at, kind, subject, body, arrays, hash"
+        columns = "seq, recorded_at, kind, subject, once, body, arrays, hash"
         for seq, *fields, stored in self._db.execute(f"SELECT {columns} FROM event ORDER BY seq"):  # noqa: S608 - constants only
             if seq != expected:
                 faults.append(f"events {expected} to {seq - 1} are missing")
@@ -211,22 +235,37 @@ class History:
                 faults.append(
                     f"event {seq} ({fields[1]} {fields[2]}) is not as it was written, or does not follow its predecessor"
                 )
-            faults += self._array_faults(seq, json.loads(fields[4]))
+            faults += self._array_faults(seq, fields[5])
             expected, previous = seq + 1, stored
         return faults
 
-    def _array_faults(self, seq: int, digests: Mapping[str, str]) -> list[str]:
+    def _array_faults(self, seq: int, arrays_text: str) -> list[str]:
+        try:
+            digests = dict(json.loads(arrays_text))
+        except (ValueError, TypeError):
+            return [f"event {seq}: what it says of its arrays cannot be read"]
         faults = []
         for name, digest in digests.items():
             try:
-                self.arrays.get(digest)
+                self.arrays.get(str(digest))
             except HistoryError as error:
                 faults.append(f"event {seq}: '{name}': {error}")
         return faults
 
+    def _has(self, once: str | None) -> bool:
+        return once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone() is not None
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        try:
+            count: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
+        except sqlite3.Error as error:
+            raise HistoryError(f"the history in {self.run_directory} cannot be read: {error}") from error
+        return count
+
     def close(self) -> None:
-        """Release the file."""
-        self._db.close()
+        """Release the files."""
+        self._open.close()
 
     def __enter__(self) -> "History":
         return self
@@ -235,20 +274,38 @@ class History:
         self.close()
 
 
+@contextlib.contextmanager
+def _sole_writer(run_directory: Path) -> Iterator[None]:
+    """Hold the run for one writer: a second agent on it is refused, instead of the first failing at its next event.
+
+    An exclusive transaction is the lock that works alike on all systems and that ends with its process, whatever ended it.
+    """
+    with contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
+        try:
+            db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            raise sqlite3.OperationalError("another agent is using it; stop that one, or name another run directory") from error
+        yield
+
+
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    if read_only:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
+    try:
+        if not read_only:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"it has schema {version}, this vaestar knows up to {SCHEMA_VERSION}; update vaestar")
+        if version == 0 and read_only:
+            raise sqlite3.DatabaseError("it is empty")
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    except sqlite3.Error:
         db.close()
-        raise sqlite3.DatabaseError(f"it has schema {version}, this vaestar knows up to {SCHEMA_VERSION}; update vaestar")
-    if version == 0 and not read_only:
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        raise
     return db
 
 
@@ -257,20 +314,30 @@ def _canonical(value: Mapping[str, Any]) -> str:
 
 
 def _chain(previous: str, *fields: object) -> str:
-    return hashlib.sha256("\0".join([previous, *map(str, fields)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([previous, *fields]).encode()).hexdigest()
 
 
 def _write_durably(path: Path, content: bytes) -> None:
     """Write so that the file is either there in full or not at all, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     if os.name == "posix":  # Windows cannot open a directory; NTFS journals the rename
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        for directory in (path.parent, path.parent.parent):  # the second, since the first may be new
+            _sync_directory(directory)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

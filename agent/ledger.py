@@ -57,7 +57,7 @@ class Ledger:
     """The state of a run; `apply` is the only way to change it."""
 
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
-    requests: dict[str, RequestEntry] = field(default_factory=dict)
+    requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
     _measured: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -108,10 +108,11 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         self.scans[instrument_id, record.scan_id].decision = record
         for request in record.requests:
-            self.requests[request.request_id] = RequestEntry(request, instrument_id, record.scan_id)
+            # Two instruments that sent one scan get requests of the same names.
+            self.requests[instrument_id, request.request_id] = RequestEntry(request, instrument_id, record.scan_id)
 
     def _measured_at(self, event: Event) -> None:
-        entry = self.requests[event.subject]
+        entry = self.requests[event.body["instrument_id"], event.subject]
         entry.status = event.body["status"]
         if entry.status == "skipped":  # the tip never went there
             return

@@ -49,30 +49,37 @@ def _load(
 def _import(kind: str, name: str, directory: Path | None) -> Any:
     module_name, _, attribute = name.partition(":")
     if directory is not None and str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
+        sys.path.append(str(directory))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the program when it is imported must not end ours
         where = f" (looked beside the configuration, in {directory}, and in the installed packages)" if directory else ""
-        raise PluginError(f"{kind} = '{name}': module '{module_name}' could not be imported: {error}{where}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{kind} = '{name}': module '{module_name}' could not be imported: {reason}{where}") from error
     if not hasattr(module, attribute):
-        raise PluginError(f"{kind} = '{name}': module '{module_name}' has no '{attribute}'")
+        file = getattr(module, "__file__", None) or "built in"
+        raise PluginError(f"{kind} = '{name}': module '{module_name}' ({file}) has no '{attribute}'")
     return getattr(module, attribute)
 
 
 def _check_options(kind: str, name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> None:
     try:
-        parameters = signature(found).parameters
+        shape = signature(found)
     except (TypeError, ValueError):
         return
+    parameters = shape.parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if not open_ended and "rng" not in parameters:
         raise PluginError(
             f"{kind} = '{name}' takes no keyword 'rng'; its signature must be ({next(iter(parameters), '...')}, *, rng, ...)"
         )
-    unknown = [] if open_ended else [o for o in options if o not in parameters]
+    allowed = [p.name for p in list(parameters.values())[1:] if p.kind is not p.VAR_POSITIONAL and p.name != "rng"]
+    unknown = [] if open_ended else [o for o in options if o not in allowed]
     if unknown:
-        allowed = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "rng"]
         raise PluginError(
             f"{kind}_options of '{name}': {', '.join(unknown)} unknown; it takes {', '.join(allowed) or 'no options'}"
         )
+    try:
+        shape.bind(None, rng=None, **options)
+    except TypeError as error:
+        raise PluginError(f"{kind} = '{name}' cannot be called with (x, rng=..., **{kind}_options): {error}") from error

@@ -10,6 +10,8 @@ from agent.config import RecommendSection
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
 
+MOST_POINTS = 10_000  # that one recommendation message carries
+
 
 @dataclass(frozen=True, eq=False)
 class Recommended:
@@ -76,13 +78,15 @@ def recommend(
     xy = frame.to_metres(points_rc.astype(np.float64))
     in_range = _in_range(xy, limits) & frame.contains(xy)
     spacing = max(settings.spacing_m, limits.spacing_min_m)
+    most = min(limits.points_max, MOST_POINTS)
     avoid = list(measured_xy)
-    passed = {"outside the limits": 0, "nearer than the spacing": 0}
+    passed = {"outside the limits": 0, "nearer than the spacing": 0, "more than the instrument takes": 0}
     queues = [core.tolist() for core in cores]
     requests: list[MeasurementRequest] = []
     for rank in range(settings.points_per_cluster):
         for cluster, queue in enumerate(queues):
-            if len(requests) >= limits.points_max:
+            if len(requests) >= most:
+                passed["more than the instrument takes"] = sum(len(q) for q in queues)
                 return Recommended(tuple(requests), passed)
             i = _next(queue, xy, in_range, avoid, spacing, passed)
             if i is None:

@@ -69,7 +69,7 @@ def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
                 (directory / f"{name}.png").unlink(missing_ok=True)
         return [_replace(directory / name, content) for name, content in contents.items()]
     except (FileExistsError, NotADirectoryError) as error:
-        raise ReportError(f"the report cannot be written into {directory}: it is a file; name a folder") from error
+        raise ReportError(f"the report cannot be written into {directory}: a file stands in the way; name a folder") from error
     except OSError as error:
         why = error.strerror or str(error)
         raise ReportError(

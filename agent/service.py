@@ -28,7 +28,7 @@ from agent.core import Agent
 from agent.decision import Decision, versions
 from agent.dispatch import Dispatcher
 from agent.executor import Workers
-from agent.history import History
+from agent.history import History, HistoryError
 from agent.ledger import ScanEntry
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
@@ -56,13 +56,6 @@ class Service:
         Where the history is kept; an existing run is taken up where it stood.
     now
         The wall clock.
-
-    Raises
-    ------
-    HistoryError
-        If the run directory cannot be used.
-    PluginError
-        If the configuration names a reward or key-point method that cannot be used.
     """
 
     def __init__(self, config: Config, run_directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -72,6 +65,7 @@ class Service:
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._sent_at: dict[str, float] = {}
+        self._deciding: ScanEntry | None = None
 
     async def run(self) -> None:
         """Serve until `stop`; then end in order, with everything recorded.
@@ -80,6 +74,10 @@ class Service:
         ------
         ServiceError
             If an address cannot be bound.
+        HistoryError
+            If the run directory cannot be used, or can no longer be written.
+        PluginError
+            If the configuration names a reward or key-point method that cannot be used.
         """
         with contextlib.ExitStack() as stack:
             workers = stack.enter_context(Workers(self._config.search.workers, self._config.directory))
@@ -88,7 +86,8 @@ class Service:
             self._dispatch = Dispatcher(history, _run_id(history), self._now)
             context = stack.enter_context(zmq.asyncio.Context())
             self._router = stack.enter_context(_bound(context, zmq.ROUTER, self._config.service.bind))
-            self._telemetry = stack.enter_context(_bound(context, zmq.PUB, self._config.service.telemetry))
+            telemetry = self._config.service.telemetry
+            self._telemetry = stack.enter_context(_bound(context, zmq.PUB, telemetry)) if telemetry else None
             stack.enter_context(self._announced())
             self._dispatch.started(self._config.model_dump(mode="json"), versions())
             await self._serve()
@@ -120,13 +119,13 @@ class Service:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop.set()
+            self._wake.set()
             self._agent.workers.cancel()
             scheduler.shutdown(wait=False)
-        tasks[0].cancel()
-        self._wake.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+            tasks[0].cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in list(self._dispatch.limits):
-            await self._send(instrument_id, self._dispatch.bye())
+            await self._send(instrument_id.encode(), self._dispatch.bye())
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -134,21 +133,32 @@ class Service:
     async def _receive(self) -> None:
         while True:
             identity, *frames = await self._router.recv_multipart()
-            await self._handle(identity.decode("utf-8", "replace"), frames)
+            await self._handle(identity, frames)
 
-    async def _handle(self, instrument_id: str, frames: list[bytes]) -> None:
-        answer: wire.Message | None
+    async def _handle(self, identity: bytes, frames: list[bytes]) -> None:
+        # Who gave no name has one from zmq that is no text; it is answered all the same.
+        instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
             packet = decode(frames)
             answer = self._dispatch.on_packet(instrument_id, packet)
         except ProtocolError as error:
-            _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=error.reason)
-            answer = self._dispatch.refuse(instrument_id[:96], message_id(frames), error)
-            packet = None
-        if answer is not None:
-            await self._send(instrument_id, answer)
-        if packet is not None:
+            await self._refuse(identity, frames, error)
+        except HistoryError:
+            raise  # what cannot be recorded must not be answered
+        except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
+            _LOG.exception("a message could not be taken", instrument=instrument_id)
+            fault = f"a fault in the agent ({type(error).__name__}: {error}); please report it"
+            await self._refuse(identity, frames, ProtocolError("agent_fault", fault))
+        else:
+            if answer is not None:
+                await self._send(identity, answer)
             await self._follow_up(instrument_id, packet.message, answer)
+
+    async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
+        instrument_id = identity.decode("utf-8", "backslashreplace")
+        answer = self._dispatch.refuse(instrument_id, message_id(frames), error)
+        _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=answer.reason)
+        await self._send(identity, answer)
 
     async def _follow_up(self, instrument_id: str, message: wire.Message, answer: wire.Message | None) -> None:
         fresh = isinstance(answer, wire.Ack) and not answer.duplicate
@@ -160,22 +170,26 @@ class Service:
         elif isinstance(message, wire.ScanMessage) and fresh:
             _LOG.info("scan recorded", instrument=instrument_id, scan=message.scan_id)
             await self._publish("scan", instrument_id=instrument_id, scan_id=message.scan_id)
+            if self._deciding is not None and self._deciding.instrument_id == instrument_id:
+                self._agent.workers.cancel()
             self._wake.set()
         elif isinstance(message, wire.ResultMessage) and fresh:
             facts = {"request_id": message.request_id, "status": message.status, "reason": message.reason}
-            cluster = self._dispatch.ledger.requests[message.request_id].request.cluster
+            cluster = self._dispatch.ledger.requests[instrument_id, message.request_id].request.cluster
             await self._publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
 
     async def _decide(self) -> None:
-        """Decide on the newest undecided scan, one after the other, for as long as the service runs."""
+        """Decide on the newest scan of each instrument, the one that waits longest first, for as long as the service runs."""
         while not self._stop.is_set():
             self._wake.clear()
-            waiting = (self._dispatch.ledger.undecided(i) for i in sorted(self._dispatch.limits))
-            entry = next((e for e in waiting if e is not None), None)
-            if entry is None:
+            newest = (self._dispatch.ledger.undecided(i) for i in self._dispatch.limits)
+            waiting = [entry for entry in newest if entry is not None]
+            if waiting:
+                self._deciding = min(waiting, key=lambda entry: entry.event.seq)
+                await self._decide_on(self._deciding)
+                self._deciding = None
+            else:
                 await self._wake.wait()
-                continue
-            await self._decide_on(entry)
 
     async def _decide_on(self, entry: ScanEntry) -> None:
         started = time.monotonic()
@@ -191,22 +205,27 @@ class Service:
 
         limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
         measured = self._dispatch.ledger.measured_xy(entry.sample_id)
-        scan = self._dispatch.scan_of(entry)
+        try:
+            scan = self._dispatch.scan_of(entry)
+        except HistoryError as error:
+            self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
+            return
         decision: Decision
         try:
             decision = await asyncio.to_thread(
                 self._agent.on_scan, scan, limits, measured, progress=progress, cancelled=cancelled
             )
         except SearchCancelledError:
-            if not self._stop.is_set():  # a stopped search is taken up again by the next agent of this run
-                _LOG.info("search cancelled", scan=entry.scan_id)
-                self._dispatch.cancelled(entry, "a newer scan came in")
+            # The newer scan's arrival has been recorded as its end; a stopped search is taken up by the next agent of this run.
+            _LOG.info("search cancelled", scan=entry.scan_id)
             return
         except (AdapterError, AgentError) as error:
             decision = self._agent.unresolved(scan, str(error))
         except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
             _LOG.exception("a decision failed", scan=entry.scan_id)
             decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
+        if entry.closed:
+            return
         seconds = time.monotonic() - started
         self._dispatch.decided(entry, decision, seconds)
         record = decision.record
@@ -219,25 +238,31 @@ class Service:
         entry = self._dispatch.ledger.unacknowledged(instrument_id)
         if entry is not None and instrument_id in self._dispatch.limits:
             self._sent_at[instrument_id] = time.monotonic()
-            await self._send(instrument_id, self._dispatch.recommendation(entry))
+            if await self._send(instrument_id.encode(), self._dispatch.recommendation(entry)):
+                self._dispatch.sent(entry)
 
     async def _tick(self) -> None:
         """Heartbeats, and recommendations that have not been acknowledged for a while."""
         for instrument_id in list(self._dispatch.limits):
-            await self._send(instrument_id, self._dispatch.heartbeat())
+            await self._send(instrument_id.encode(), self._dispatch.heartbeat())
             if time.monotonic() - self._sent_at.get(instrument_id, 0.0) > _RESEND_S:
                 await self._recommend(instrument_id)
 
-    async def _send(self, instrument_id: str, message: wire.Message) -> None:
+    async def _send(self, identity: bytes, message: wire.Message) -> bool:
+        """True if the message went out; never waits for an instrument that does not read."""
+        frames = [identity, *encode(Packet(message))]  # type: ignore[arg-type]
         try:
-            await self._router.send_multipart([instrument_id.encode(), *encode(Packet(message))])  # type: ignore[arg-type]
+            await self._router.send_multipart(frames, flags=zmq.DONTWAIT)
         except zmq.ZMQError as error:
             # Whoever is away gets what it missed when it says hello again.
-            _LOG.info("instrument away", instrument=instrument_id, message=type(message).__name__, why=str(error))
+            _LOG.info("instrument away", instrument=identity, message=type(message).__name__, why=str(error))
+            return False
+        return True
 
     async def _publish(self, kind: str, **facts: Any) -> None:
         """Tell whoever watches; nobody may, and nothing depends on it."""
-        await self._telemetry.send_multipart([b"vaestar", json.dumps({"kind": kind, **facts}).encode()])
+        if self._telemetry is not None:
+            await self._telemetry.send_multipart([b"vaestar", json.dumps({"kind": kind, **facts}).encode()])
 
     @contextlib.contextmanager
     def _announced(self) -> Iterator[None]:
@@ -246,12 +271,15 @@ class Service:
         state: Mapping[str, Any] = {
             "pid": os.getpid(),
             "bind": _endpoint(self._router),
-            "telemetry": _endpoint(self._telemetry),
+            "telemetry": _endpoint(self._telemetry) if self._telemetry is not None else "",
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state, indent=2))
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(state, indent=2))
+            temporary.replace(path)
+        except OSError as error:
+            raise ServiceError(f"{path} cannot be written: {error}") from error
         _LOG.info("listening", address=state["bind"], run=str(self._directory))
         try:
             yield
@@ -284,5 +312,7 @@ def _bound(context: zmq.asyncio.Context, kind: int, address: str) -> zmq.asyncio
         socket.bind(address)
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise ServiceError(f"cannot listen on {address}: {error}; is another agent running there?") from error
+        in_use = error.errno == zmq.EADDRINUSE
+        advice = "is another agent running there?" if in_use else "an address looks like tcp://127.0.0.1:5555"
+        raise ServiceError(f"cannot listen on {address}: {error.strerror}; {advice}") from error
     return socket

@@ -9,13 +9,12 @@ from pathlib import Path
 import structlog
 
 from agent.config import Config, load_config
+from agent.history import RUNS
 from agent.service import Service
-
-RUNS = Path("runs")
 
 
 def new_run_directory(prefix: str = "") -> Path:
-    """`runs/<prefix><time>`, not yet made."""
+    """`<RUNS>/<prefix><time>`, not yet made."""
     return RUNS / f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 

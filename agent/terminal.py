@@ -1,6 +1,6 @@
 """What people see on a terminal: progress while something runs, short tables when it is done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from agent.decision import DecisionRecord
-from agent.search import Progress as Report
 
+Report = Callable[[str, int, int], None]  # stage, done, total
 OUT = Console()
 ERR = Console(stderr=True)
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Ellipse
 
 from agent.decision import Decision
 from agent.figures.chosen import Chosen, Projection, chosen_of
-from agent.figures.style import DARK, GREY, SMALL, colour, describe, label_axes, marker, new_figure, title
+from agent.figures.style import DARK, GREY, SMALL, cluster_handles, colour, label_axes, marker, new_figure, title
 from agent.workflow.vae import LABELS
 
 SIGMAS = 2.0
@@ -52,26 +52,24 @@ def recommended_rows(decision: Decision, chosen: Chosen) -> Int[np.ndarray, " m"
 
 def _draw_plane(axes: Axes, decision: Decision, chosen: Chosen, projection: Projection) -> None:
     xy = projection.points(chosen.z)
-    axes.scatter(*xy.T, s=5, c=GREY, linewidths=0, zorder=1, gid="all")
+    axes.scatter(xy[:, 0], xy[:, 1], s=5, c=GREY, linewidths=0, zorder=1, gid="all")
     for cluster in decision.record.clusters:
         k = cluster.cluster
-        rows = chosen.core_of(k)
-        axes.scatter(
-            *xy[rows].T, s=14, c=colour(k), marker=marker(k), edgecolors="white", linewidths=0.3, zorder=2, gid=f"core-{k}"
-        )
+        x, y = xy[chosen.core_of(k)].T
+        axes.scatter(x, y, s=14, c=colour(k), marker=marker(k), edgecolors="white", linewidths=0.3, zorder=2, gid=f"core-{k}")
         outline = ellipse(*projection.gaussian(cluster), SIGMAS)
         outline.set(fill=False, edgecolor=colour(k), linewidth=1.6, zorder=3)
         axes.add_patch(outline)
-    places = xy[recommended_rows(decision, chosen)]
-    axes.scatter(*places.T, s=34, facecolors="none", edgecolors="black", linewidths=0.9, zorder=4, gid="recommended")
+    x, y = xy[recommended_rows(decision, chosen)].T
+    axes.scatter(x, y, s=34, facecolors="none", edgecolors="black", linewidths=0.9, zorder=4, gid="recommended")
     axes.set_aspect("equal", adjustable="datalim")
     label_axes(axes, *projection.labels)
 
 
 def _draw_line(axes: Axes, decision: Decision, chosen: Chosen, projection: Projection) -> None:
     z = projection.points(chosen.z)[:, 0]
-    edges = np.histogram_bin_edges(z, bins=_BINS)
-    step = float(edges[1] - edges[0])
+    edges = np.histogram_bin_edges(z, bins=_BINS).tolist()
+    step = edges[1] - edges[0]
     axes.hist(z, bins=edges, color=GREY, zorder=1)
     at = np.linspace(edges[0], edges[-1], 400)
     for cluster in decision.record.clusters:
@@ -90,15 +88,10 @@ def _draw_line(axes: Axes, decision: Decision, chosen: Chosen, projection: Proje
 
 def _legend(decision: Decision) -> list[Line2D]:
     record = decision.record
-    handles = [
-        Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=describe(c, record.keypoints_used))
-        for c in record.clusters
-    ]
-    one_latent = bool(record.clusters) and len(record.clusters[0].mean) == 1
-    ring = {"marker": "|", "mec": "black"} if one_latent else {"marker": "o", "mfc": "none", "mec": "black"}
+    one_latent = len(record.clusters[0].mean) == 1
     return [
-        *handles,
+        *cluster_handles(record),
         Line2D([], [], color=DARK, lw=1.6, label=f"Gaussian, within {SIGMAS:g} σ"),
         Line2D([], [], ls="", marker="s" if one_latent else "o", color=GREY, label="all key points"),
-        Line2D([], [], ls="", ms=6, label="recommended", **ring),
+        Line2D([], [], ls="", marker="|" if one_latent else "o", mfc="none", mec="black", ms=6, label="recommended"),
     ]

@@ -103,7 +103,7 @@ def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trus
     shade = density(xy, limit)
     order = np.argsort(shade, kind="stable")
     colours = {"c": shade[order], "cmap": "viridis", "vmin": 0.0, "vmax": 1.0} if trusted else {"c": GREY}
-    axes.scatter(*xy[order].T, s=2.2, linewidths=0, gid="latents", **colours)
+    axes.scatter(xy[order, 0], xy[order, 1], s=2.2, linewidths=0, gid="latents", **colours)
 
 
 def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:

@@ -33,8 +33,8 @@ def reward_figure(decision: Decision) -> Figure:
     for i, invariance in enumerate(shifts):
         _draw_invariance(axes, record, invariance, i, shifts[invariance])
     best = next(c for c in record.configurations if (c.window_px, c.invariance) == (chosen.window_px, chosen.invariance))
-    star = {"s": 190, "marker": "*", "color": colour(list(shifts).index(best.invariance)), "edgecolors": "black"}
-    axes.scatter([best.window_px + shifts[best.invariance]], [best.mean], linewidths=0.9, zorder=5, gid="chosen", **star)
+    star = axes.scatter([best.window_px + shifts[best.invariance]], [best.mean], s=190, marker="*", linewidths=0.9, zorder=5)
+    star.set(facecolor=colour(list(shifts).index(best.invariance)), edgecolor="black", gid="chosen")
     axes.set_xticks(sorted({c.window_px for c in record.candidates}))
     label_axes(axes, "window side (px)", f"reward {record.config['reward']}")
     axes.grid(axis="y", color="0.92", linewidth=0.6)
@@ -65,10 +65,9 @@ def _shifts(record: DecisionRecord) -> dict[str, float]:
 
 
 def _draw_invariance(axes: Axes, record: DecisionRecord, invariance: str, i: int, shift: float) -> None:
-    seeds = [c for c in record.candidates if c.invariance == invariance and c.value is not None and not c.guarded_out]
-    axes.scatter(
-        [c.window_px + shift for c in seeds], [c.value for c in seeds], s=9, color=colour(i), alpha=0.45, linewidths=0, zorder=2
-    ).set_gid(f"seeds-{invariance}")
+    mine = [c for c in record.candidates if c.invariance == invariance and not c.guarded_out]
+    seeds = np.array([(c.window_px + shift, c.value) for c in mine if c.value is not None]).reshape(-1, 2)
+    axes.scatter(seeds[:, 0], seeds[:, 1], s=9, color=colour(i), alpha=0.45, linewidths=0, zorder=2, gid=f"seeds-{invariance}")
     line = {c.window_px: c for c in record.configurations if c.invariance == invariance}
     windows = sorted({c.window_px for c in record.candidates})
     x = [w + shift for w in windows]

@@ -11,13 +11,26 @@ from matplotlib.transforms import Affine2D
 
 from agent.decision import Decision
 from agent.figures.chosen import Chosen, chosen_of
-from agent.figures.style import DARK, MEDIUM, SMALL, colour, describe, halo, label_axes, marker, new_figure, prefixed, title
+from agent.figures.style import (
+    DARK,
+    MEDIUM,
+    SMALL,
+    cluster_handles,
+    colour,
+    halo,
+    label_axes,
+    marker,
+    new_figure,
+    prefixed,
+    title,
+)
 from agent.workflow.vae import LABELS
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
 MICROMETRES = 1e6
 _LABEL_REACH = 0.032  # of the frame's longer side
+_TICKS = 6
 _TITLE_CHARACTERS = 85
 
 
@@ -112,6 +125,7 @@ def _draw_image(figure: Figure, axes: Axes, scan: Scan, decision: Decision) -> N
     corners = to_um.transform(edges)
     axes.set_xlim(corners[:, 0].min(), corners[:, 0].max())
     axes.set_ylim(corners[:, 1].min(), corners[:, 1].max())
+    axes.locator_params(nbins=_TICKS)  # a fixed number: left to itself it changes with the size, after the layout is made
     label_axes(axes, "x (µm)", "y (µm)")
     bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0.0, 0.035, 1.0)), extend="both")
     bar.set_label(f"{channel} ({unit})" if unit else channel, fontsize=MEDIUM)
@@ -121,18 +135,15 @@ def _draw_image(figure: Figure, axes: Axes, scan: Scan, decision: Decision) -> N
 def _draw_core(axes: Axes, frame: Frame, chosen: Chosen, clusters: int) -> None:
     xy = frame.to_metres(chosen.points_rc.astype(np.float64)) * MICROMETRES
     for k in range(clusters):
-        rows = chosen.core_of(k)
-        axes.scatter(
-            *xy[rows].T, s=11, c=colour(k), marker=marker(k), edgecolors="white", linewidths=0.35, zorder=2, gid=f"core-{k}"
-        )
+        x, y = xy[chosen.core_of(k)].T
+        axes.scatter(x, y, s=11, c=colour(k), marker=marker(k), edgecolors="white", linewidths=0.35, zorder=2, gid=f"core-{k}")
 
 
 def _draw_recommended(axes: Axes, decision: Decision) -> None:
     requests = decision.record.requests
     xy = np.array([[r.x_m, r.y_m] for r in requests]) * MICROMETRES
-    rings = axes.scatter(
-        *xy.T, s=62, facecolors="none", edgecolors=[colour(r.cluster) for r in requests], linewidths=1.4, zorder=3
-    )
+    edges = [colour(r.cluster) for r in requests]
+    rings = axes.scatter(xy[:, 0], xy[:, 1], s=62, facecolors="none", edgecolors=edges, linewidths=1.4, zorder=3)
     rings.set_gid("recommended")
     rings.set_path_effects(halo("white", 3.0))
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
@@ -145,10 +156,7 @@ def _draw_recommended(axes: Axes, decision: Decision) -> None:
 
 def _legend(decision: Decision) -> list[Line2D]:
     record = decision.record
-    handles = [
-        Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=describe(c, record.keypoints_used))
-        for c in record.clusters
-    ]
+    handles = cluster_handles(record)
     if record.requests:
         ring = Line2D(
             [], [], ls="", marker="o", mfc="none", mec=DARK, ms=8, label="recommended,\nnumbered in the\norder of measuring"

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from agent.decision import ClusterRecord
+from agent.decision import DecisionRecord
 
 WIDTH_IN = 180 / 25.4  # a page of two columns
 DPI = 160
@@ -55,10 +56,14 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=MEDIUM, loc="left")
 
 
-def describe(cluster: ClusterRecord, all_points: int) -> str:
-    """A cluster's line in a legend: its number, its share of the key points and how many of them are core."""
-    core = f"{cluster.core_points} core point{'' if cluster.core_points == 1 else 's'}"
-    return f"cluster {cluster.cluster}: {cluster.points / max(all_points, 1):.0%},\n{core}"
+def cluster_handles(record: DecisionRecord) -> list[Line2D]:
+    """For a legend, each cluster's marker with its number, its share of the key points and how many of them are core."""
+    handles = []
+    for c in record.clusters:
+        share = c.points / max(record.keypoints_used, 1)
+        label = f"cluster {c.cluster}: {share:.0%}\n{c.core_points} core point{'' if c.core_points == 1 else 's'}"
+        handles.append(Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=label))
+    return handles
 
 
 def prefixed(unit: str, magnitude: float) -> tuple[float, str]:

@@ -39,7 +39,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=1200, ge=1)
+    steps: int = Field(default=800, ge=1)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0, le=1)
     held_out: float = Field(default=0.1, gt=0, lt=1)

@@ -1,0 +1,408 @@
+from dataclasses import replace
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from agent.decision import Decision
+from agent.figures import (
+    FIGURES,
+    FigureError,
+    draw_all,
+    latent_figure,
+    latent_grid_figure,
+    patch_figure,
+    reward_figure,
+    scan_figure,
+)
+from agent.figures.chosen import Projection, chosen_of
+from agent.figures.latent import ellipse
+from agent.figures.latent_grid import density
+from agent.figures.reward import left_out_note
+from agent.figures.scan import grey_range, place_labels
+from agent.figures.style import COLOURS, MARKERS, colour, marker, prefixed
+from instrument_adapters.geometry import Frame
+from tests.agent.decisions import (
+    CORE,
+    MEMBERS,
+    OFFSET,
+    PLAIN,
+    RECOMMENDED,
+    TURNED,
+    make_decision,
+    make_guarded_out,
+    make_scan,
+    make_unresolved,
+)
+
+
+def render(figure: Figure) -> bytes:
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=60, metadata={"Software": None})
+    return png.getvalue()
+
+
+def offsets(figure: Figure, gid: str) -> np.ndarray:
+    (found,) = (c for axes in figure.axes for c in axes.collections if c.get_gid() == gid)
+    return np.asarray(found.get_offsets())
+
+
+def core_xy_um(decision: Decision, frame: Frame, cluster: int) -> np.ndarray:
+    a = decision.arrays
+    rows = np.flatnonzero((a["core"] == 1) & (a["labels"] == cluster))
+    rows = rows[np.argsort(a["core_distance"][rows])]
+    return frame.to_metres(a["points_rc"][rows].astype(float)) * 1e6
+
+
+def texts(figure: Figure) -> str:
+    figure.draw_without_rendering()
+    return " ".join(t.get_text() for t in figure.findobj(mpl.text.Text) if t.get_text())
+
+
+class TestScanFigure:
+    @pytest.mark.parametrize("frame", [PLAIN, OFFSET, TURNED], ids=["plain", "offset", "turned"])
+    def test_core_points_and_places_lie_where_the_stage_would_go(self, frame: Frame) -> None:
+        decision = make_decision(frame)
+        figure = scan_figure(make_scan(frame), decision)
+        for k in range(3):
+            drawn = offsets(figure, f"core-{k}")
+            assert len(drawn) == CORE
+            np.testing.assert_allclose(drawn, core_xy_um(decision, frame, k))
+        places = [(r.x_m * 1e6, r.y_m * 1e6) for r in decision.record.requests]
+        np.testing.assert_allclose(offsets(figure, "recommended"), places)
+
+    @pytest.mark.parametrize("frame", [PLAIN, OFFSET, TURNED], ids=["plain", "offset", "turned"])
+    def test_each_pixel_is_drawn_where_its_key_point_is_drawn(self, frame: Frame) -> None:
+        figure = scan_figure(make_scan(frame), make_decision(frame))
+        axes = figure.axes[0]
+        (image,) = axes.images
+        figure.draw_without_rendering()
+        row_col = np.array([[0, 0], [0, frame.cols - 1], [frame.rows - 1, 0], [7, 11]], dtype=float)
+        on_screen = image.get_transform().transform(row_col[:, ::-1])
+        np.testing.assert_allclose(axes.transData.inverted().transform(on_screen), frame.to_metres(row_col) * 1e6, atol=1e-9)
+
+    def test_the_pixel_under_a_marker_shows_the_value_at_its_row_and_column(self) -> None:
+        scan, decision = make_scan(TURNED), make_decision(TURNED)
+        (request, *_) = decision.record.requests
+        dark = np.full((TURNED.rows, TURNED.cols), 1e-10, dtype=np.float32)
+        dark[request.row, request.col] = 9e-10
+        dark[: TURNED.rows // 3] = 9e-10  # so that the percentiles have something to span
+        figure = scan_figure(replace(scan, channels={"AmplitudeRetrace": dark}), make_unresolved(TURNED))
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        (image,) = axes.images
+        screen = axes.transData.transform((request.x_m * 1e6, request.y_m * 1e6))
+        col, row = image.get_transform().inverted().transform(screen)
+        assert (round(row), round(col)) == (request.row, request.col)
+        assert image.get_array()[round(row), round(col)] == pytest.approx(900)
+
+    def test_the_whole_frame_is_inside_the_axes_and_a_micrometre_is_as_long_up_as_across(self) -> None:
+        axes = scan_figure(make_scan(TURNED), make_decision(TURNED)).axes[0]
+        corners = np.array([[0, 0], [0, TURNED.cols - 1], [TURNED.rows - 1, 0], [TURNED.rows - 1, TURNED.cols - 1]], dtype=float)
+        xy = TURNED.to_metres(corners) * 1e6
+        assert axes.get_xlim()[0] < xy[:, 0].min() < xy[:, 0].max() < axes.get_xlim()[1]
+        assert axes.get_ylim()[0] < xy[:, 1].min() < xy[:, 1].max() < axes.get_ylim()[1]
+        assert axes.get_aspect() == 1
+
+    def test_places_are_numbered_in_the_order_of_measuring(self) -> None:
+        axes = scan_figure(make_scan(), make_decision()).axes[0]
+        numbers = [t.get_text() for t in axes.texts]
+        assert numbers == [str(i + 1) for i in range(3 * RECOMMENDED)]
+
+    def test_rings_carry_the_colour_of_their_cluster(self) -> None:
+        decision = make_decision()
+        axes = scan_figure(make_scan(), decision).axes[0]
+        (rings,) = (c for c in axes.collections if c.get_gid() == "recommended")
+        expected = [to_rgba(colour(r.cluster)) for r in decision.record.requests]
+        np.testing.assert_allclose(rings.get_edgecolors(), expected)
+
+    def test_the_grey_scale_spans_the_percentiles_of_the_configuration_in_the_unit_of_the_colour_bar(self) -> None:
+        scan = make_scan()
+        axes = scan_figure(scan, make_decision()).axes[0]
+        expected = np.percentile(scan.channels["AmplitudeRetrace"], [1, 95]) * 1e12
+        np.testing.assert_allclose(axes.images[0].get_clim(), expected, rtol=1e-5)
+        assert "AmplitudeRetrace (pm)" in texts(axes.figure)
+
+    def test_the_legend_says_share_and_core_points_of_each_cluster(self) -> None:
+        figure = scan_figure(make_scan(), make_decision())
+        labels = [t.get_text() for t in figure.legends[0].get_texts()]
+        assert labels[:3] == [f"cluster {k}: 33%\n{CORE} core points" for k in range(3)]
+
+    def test_without_places_the_legend_speaks_of_none(self) -> None:
+        figure = scan_figure(make_scan(), make_decision(places=0))
+        assert len(figure.legends[0].get_texts()) == 3
+        assert not any(c.get_gid() == "recommended" for c in figure.axes[0].collections)
+
+    def test_nothing_resolved_shows_the_scan_under_the_reason(self) -> None:
+        decision = make_unresolved()
+        figure = scan_figure(make_scan(), decision)
+        title = figure.axes[0].get_title(loc="left")
+        assert "so rescan." in title.replace("\n", " ")
+        assert "\n" in title
+        assert not figure.legends
+        assert not figure.axes[0].collections
+
+    @pytest.mark.parametrize("value", [np.nan, 0.0, -2e-9], ids=["no number", "zero", "constant"])
+    def test_an_image_without_contrast_is_drawn(self, value: float) -> None:
+        scan = replace(make_scan(), channels={"AmplitudeRetrace": np.full((48, 48), value, dtype=np.float32)})
+        assert render(scan_figure(scan, make_unresolved()))
+
+    def test_a_channel_that_the_scan_does_not_hold_gives_the_first_one(self) -> None:
+        assert "AmplitudeRetrace" in texts(scan_figure(make_scan(), make_unresolved(channel="Phase")))
+
+
+class TestLatentFigure:
+    @pytest.mark.parametrize("clusters", [1, 3, 10])
+    def test_an_ellipse_for_each_component(self, clusters: int) -> None:
+        axes = latent_figure(make_decision(clusters=clusters)).axes[0]
+        assert sum(isinstance(p, Ellipse) for p in axes.patches) == clusters
+
+    def test_all_points_core_points_and_places_are_their_latents(self) -> None:
+        decision = make_decision()
+        figure = latent_figure(decision)
+        chosen = chosen_of(decision)
+        np.testing.assert_allclose(offsets(figure, "all"), chosen.z)
+        np.testing.assert_allclose(offsets(figure, "core-1"), chosen.z[chosen.core_of(1)])
+        nearest_of_each = [chosen.core_of(k)[rank] for rank in range(RECOMMENDED) for k in range(3)]
+        np.testing.assert_allclose(offsets(figure, "recommended"), chosen.z[nearest_of_each])
+        assert figure.axes[0].get_aspect() == 1
+
+    def test_an_ellipse_is_the_curve_at_two_sigma(self) -> None:
+        covariance = np.array([[2.0, 0.7], [0.7, 0.5]])
+        drawn = ellipse(np.array([1.0, -1.0]), covariance, 2.0)
+        path = drawn.get_patch_transform().transform(drawn.get_path().interpolated(1).vertices[:-1]) - [1.0, -1.0]
+        on_curve = path[::3]  # the end points of the Bezier segments
+        distance = np.sqrt(np.einsum("ni,ij,nj->n", on_curve, np.linalg.inv(covariance), on_curve))
+        np.testing.assert_allclose(distance, 2.0, rtol=1e-6)
+
+    def test_three_latents_are_shown_along_their_principal_axes(self) -> None:
+        decision = make_decision(latent_dim=3)
+        figure = latent_figure(decision)
+        drawn = offsets(figure, "all")
+        variances = np.linalg.eigvalsh(np.cov(chosen_of(decision).z, rowvar=False))[::-1]
+        np.testing.assert_allclose(drawn.var(axis=0, ddof=1), variances[:2])
+        assert "of 3 latents" in figure.axes[0].get_xlabel()
+        assert sum(isinstance(p, Ellipse) for p in figure.axes[0].patches) == 3
+
+    def test_a_projected_gaussian_has_the_moments_of_its_projected_points(self) -> None:
+        rng = np.random.default_rng(3)
+        cluster = make_decision(latent_dim=3).record.clusters[0]
+        z = rng.multivariate_normal(cluster.mean, cluster.covariance, size=200_000)
+        projection = Projection.of(z * [1.0, 2.0, 3.0])
+        mean, covariance = projection.gaussian(cluster)
+        np.testing.assert_allclose(projection.points(z).mean(axis=0), mean, atol=0.01)
+        np.testing.assert_allclose(np.cov(projection.points(z), rowvar=False), covariance, atol=0.01)
+
+    def test_one_latent_is_a_histogram_with_a_bell_for_each_component(self) -> None:
+        decision = make_decision(latent_dim=1)
+        figure = latent_figure(decision)
+        axes = figure.axes[0]
+        all_points = axes.containers[0]
+        assert sum(bar.get_height() for bar in all_points) == 3 * MEMBERS
+        bells = [line for line in axes.lines if str(line.get_gid()).startswith("gaussian")]
+        assert len(bells) == 3
+        for bell, cluster in zip(bells, decision.record.clusters, strict=True):
+            peak = bell.get_xdata()[np.argmax(bell.get_ydata())]
+            assert peak == pytest.approx(cluster.mean[0], abs=0.05)
+        assert axes.get_ylabel() == "key points"
+
+
+class TestRewardFigure:
+    def test_the_star_is_the_chosen_configuration(self) -> None:
+        ((x, y),) = offsets(reward_figure(make_decision()), "chosen")
+        assert round(x) == 9
+        assert y == pytest.approx(0.925)
+
+    def test_lines_are_means_with_gaps_where_all_seeds_were_guarded_out(self) -> None:
+        axes = reward_figure(make_decision()).axes[0]
+        plain, turned = (container[0].get_ydata() for container in axes.containers)
+        np.testing.assert_allclose(plain, [0.525, 0.925])
+        np.testing.assert_allclose(turned, [0.5, np.nan])
+
+    def test_dots_are_the_seeds_that_were_scored(self) -> None:
+        figure = reward_figure(make_decision())
+        np.testing.assert_allclose(offsets(figure, "seeds-v")[:, 1], [0.5, 0.55, 0.9, 0.95])
+        np.testing.assert_allclose(offsets(figure, "seeds-r")[:, 1], [0.5])
+
+    def test_rings_are_the_tie_set(self) -> None:
+        axes = reward_figure(make_decision()).axes[0]
+        rings = np.concatenate([c.get_offsets() for c in axes.collections if c.get_gid() == "ties"])
+        assert rings[:, 1].tolist() == [pytest.approx(0.925)]
+
+    def test_the_reward_is_named_and_the_models_left_out_are_counted(self) -> None:
+        figure = reward_figure(make_decision())
+        assert "icl_gain" in figure.axes[0].get_ylabel()
+        note = "Not shown: 3 of 8 trained models, left out by the guards (2 collapsed, 1 stuck)."
+        assert note in texts(figure)
+
+    def test_a_search_without_losses_has_no_note(self) -> None:
+        record = make_decision().record
+        assert left_out_note(record.model_copy(update={"candidates": record.candidates[:2]})) == ""
+
+    def test_one_seed_has_no_error_bar(self) -> None:
+        figure = reward_figure(make_decision(seeds=1))
+        assert render(figure)
+        spans = [b.get_segments() for c in figure.axes[0].containers for b in c[2]]
+        assert all(not np.isfinite(np.concatenate(s)).all() for s in spans if s)
+
+
+class TestLatentGridFigure:
+    def test_a_row_for_each_invariance_and_a_column_for_each_window(self) -> None:
+        figure = latent_grid_figure(make_decision(windows_px=(5, 9, 13)))
+        assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["VAE", "r-VAE"]
+        assert [axes.get_title().split("\n")[0] for axes in figure.axes[:3]] == ["window 5 px", "window 9 px", "window 13 px"]
+
+    def test_only_the_chosen_panel_is_framed_and_it_shows_the_chosen_candidate(self) -> None:
+        decision = make_decision()
+        framed = [axes for axes in latent_grid_figure(decision).axes if axes.get_gid() == "chosen"]
+        (axes,) = framed
+        assert axes.get_title().startswith("window 9 px")
+        drawn = np.asarray(axes.collections[0].get_offsets())
+        assert sorted(drawn.tolist()) == sorted(chosen_of(decision).z.tolist())
+
+    def test_what_was_guarded_out_says_why(self) -> None:
+        titles = [axes.get_title() for axes in latent_grid_figure(make_decision()).axes]
+        assert titles[3] == "left out: collapsed"
+        assert titles[2] == "reward 0.50"
+        assert titles[1] == "window 9 px\nreward 0.93 ± 0.04"
+
+    def test_a_stuck_seed_does_not_stand_for_its_configuration(self) -> None:
+        decision = make_decision()
+        better = [
+            c.model_copy(update={"elbo_per_px": 0.0}) if c.candidate_id == "r-w5-s1" else c for c in decision.record.candidates
+        ]
+        record = decision.record.model_copy(update={"candidates": better})
+        axes = latent_grid_figure(replace(decision, record=record)).axes[2]
+        index = [c.candidate_id for c in better].index("r-w5-s0")
+        drawn = np.asarray(axes.collections[0].get_offsets())
+        assert sorted(drawn.tolist()) == sorted(decision.arrays["latents"][index].astype(float).tolist())
+
+    @pytest.mark.parametrize("latent_dim", [1, 2, 3])
+    def test_a_model_that_diverged_leaves_its_panel_empty(self, latent_dim: int) -> None:
+        decision = make_decision(latent_dim=latent_dim)
+        latents = decision.arrays["latents"].copy()
+        latents[-2:] = np.nan
+        figure = latent_grid_figure(replace(decision, arrays={**decision.arrays, "latents": latents}))
+        assert render(figure)
+        assert not figure.axes[3].collections
+
+    def test_all_panels_have_the_same_limits(self) -> None:
+        limits = {(axes.get_xlim(), axes.get_ylim()) for axes in latent_grid_figure(make_decision()).axes}
+        assert len(limits) == 1
+
+    def test_the_density_is_highest_where_points_are_close(self) -> None:
+        rng = np.random.default_rng(0)
+        xy = np.concatenate([0.05 * rng.standard_normal((200, 2)), rng.uniform(-0.9, 0.9, (50, 2))])
+        shade = density(xy, 1.0)
+        assert shade.max() <= 1
+        assert shade[:200].min() > np.median(shade[200:])
+
+    def test_when_no_model_can_be_trusted_it_shows_them_all_with_the_reason(self) -> None:
+        titles = [axes.get_title() for axes in latent_grid_figure(make_guarded_out()).axes]
+        assert all("left out: collapsed" in title for title in titles)
+
+
+class TestPatchFigure:
+    def test_a_strip_is_the_mean_core_patch_and_then_the_most_typical_patches(self) -> None:
+        scan, decision = make_scan(), make_decision()
+        figure = patch_figure(scan, decision)
+        strip = [axes for axes in figure.axes if axes.images][: CORE + 1]
+        mean, first, *_ = (np.asarray(axes.images[0].get_array()) for axes in strip)
+        chosen = chosen_of(decision)
+        row, col = chosen.points_rc[chosen.core_of(0)[0]]
+        image = scan.channels["AmplitudeRetrace"]
+        low, high = np.percentile(image, [1, 95])
+        window = np.clip((image - low) / (high - low), 0, 1)[row - 4 : row + 5, col - 4 : col + 5]
+        np.testing.assert_allclose(first, window, atol=1e-5)
+        np.testing.assert_allclose(mean, np.mean([axes.images[0].get_array() for axes in strip[1:]], axis=0), atol=1e-6)
+
+    def test_every_cluster_has_a_strip_of_its_colour(self) -> None:
+        figure = patch_figure(make_scan(), make_decision(clusters=10))
+        drawn = [axes for axes in figure.axes if axes.images]
+        assert len(drawn) == 10 * (CORE + 1)
+        assert [drawn[i * (CORE + 1)].spines["left"].get_edgecolor() for i in range(10)] == [to_rgba(c) for c in COLOURS]
+
+    @pytest.mark.parametrize(("invariance", "warned"), [("v", False), ("r", True), ("rt", True)])
+    def test_the_title_says_when_patches_are_not_aligned(self, invariance: str, warned: bool) -> None:
+        figure = patch_figure(make_scan(), make_decision(invariance=invariance))
+        assert ("as recorded" in texts(figure)) == warned
+        assert "window 9 px (383 × 383 nm)" in texts(figure)
+
+    def test_a_cluster_without_points_has_an_empty_strip(self) -> None:
+        decision = make_decision()
+        labels = np.where(decision.arrays["labels"] == 2, 1, decision.arrays["labels"])
+        assert render(patch_figure(make_scan(), replace(decision, arrays={**decision.arrays, "labels": labels})))
+
+
+class TestAllFigures:
+    @pytest.mark.parametrize("clusters", [1, 10])
+    @pytest.mark.parametrize("latent_dim", [1, 2, 3])
+    def test_they_can_be_drawn_and_colour_is_not_the_only_cue(self, clusters: int, latent_dim: int) -> None:
+        figures = draw_all(make_scan(OFFSET), make_decision(OFFSET, clusters=clusters, latent_dim=latent_dim))
+        assert set(figures) == set(FIGURES)
+        for figure in figures.values():
+            figure.draw_without_rendering()
+            assert figure.get_figwidth() == pytest.approx(180 / 25.4)
+        cores = [c for c in figures["scan"].axes[0].collections if isinstance(c, PathCollection) and "core" in str(c.get_gid())]
+        shapes = {tuple(c.get_paths()[0].vertices.ravel().round(3)) for c in cores}
+        assert len(shapes) == clusters
+
+    def test_a_decision_that_resolved_nothing_has_the_scan_only(self) -> None:
+        assert set(draw_all(make_scan(), make_unresolved())) == {"scan"}
+
+    def test_a_decision_that_trusted_no_model_has_their_latents_too(self) -> None:
+        assert set(draw_all(make_scan(), make_guarded_out())) == {"scan", "latent_grid"}
+
+    @pytest.mark.parametrize("draw", [latent_figure, reward_figure, latent_grid_figure, lambda d: patch_figure(make_scan(), d)])
+    def test_what_a_decision_does_not_hold_is_refused_in_one_sentence(self, draw) -> None:
+        with pytest.raises(FigureError, match=r"decision d-1 .*; draw its scan_figure"):
+            draw(make_unresolved())
+
+    def test_no_global_setting_is_touched(self) -> None:
+        before = dict(mpl.rcParams)
+        for figure in draw_all(make_scan(), make_decision()).values():
+            figure.draw_without_rendering()
+        assert dict(mpl.rcParams) == before
+
+
+class TestStyle:
+    def test_colour_and_marker_together_are_unique(self) -> None:
+        assert len({(colour(k), marker(k)) for k in range(100)}) == 100
+        assert len(set(COLOURS)) == len(set(MARKERS)) == 10
+
+    @pytest.mark.parametrize(
+        ("unit", "magnitude", "expected"),
+        [
+            ("m", 3e-11, (1e12, "pm")),
+            ("m", 1e-9, (1e9, "nm")),
+            ("m", 2e-6, (1e6, "µm")),
+            ("V", 0.02, (1e3, "mV")),
+            ("V", 2.0, (1.0, "V")),
+            ("Hz", 3.5e5, (1e-3, "kHz")),
+            ("m", 1e-18, (1e15, "fm")),
+            ("deg", 0.01, (1.0, "deg")),
+            ("", 5.0, (1.0, "")),
+            ("m", 0.0, (1.0, "m")),
+        ],
+    )
+    def test_units_take_the_prefix_that_reads_best(self, unit: str, magnitude: float, expected: tuple[float, str]) -> None:
+        factor, name = prefixed(unit, magnitude)
+        assert (pytest.approx(factor), name) == expected
+
+    def test_grey_range_ignores_what_is_not_a_number(self) -> None:
+        image = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+        image[0, 0] = np.nan
+        low, high = grey_range(image, 0.0, 100.0)
+        assert 0 < low < high == 1
+
+    def test_labels_keep_clear_of_points_and_of_the_border(self) -> None:
+        points = np.array([[0.02, 0.02], [0.5, 0.5], [0.56, 0.56], [0.98, 0.98]])
+        labels = place_labels(points, 0.06, np.zeros(2), np.ones(2))
+        assert ((labels > 0.02) & (labels < 0.98)).all()
+        between = np.hypot(*(labels[:, None] - points[None]).transpose(2, 0, 1))
+        assert between.min() > 0.055

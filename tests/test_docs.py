@@ -1,0 +1,52 @@
+"""What the docs say runs."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+
+from agent.config import Config, load_config
+from agent.plugins import load_keypoints, load_reward
+from agent.workflow.keypoints import find_keypoints
+from agent.workflow.normalise import normalise
+from tests.agent.workflow.images import two_textures
+from tests.rewards.clouds import blobs, representation
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_configuration_page_shows_the_defaults() -> None:
+    (shown,) = blocks("configuration.md", "toml")
+    assert Config.model_validate(tomllib.loads(shown)) == Config()
+    keys = set(re.findall(r"^#? ?(\w+) =", shown, flags=re.MULTILINE))
+    sections = {name: value for name, value in Config().model_dump().items() if isinstance(value, dict)}
+    known = {key for section in sections.values() for key in section} | (set(Config.model_fields) - set(sections))
+    assert keys == known
+
+
+def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:
+    code = blocks("extending.md", "python")[0]
+    assert len(code.strip().splitlines()) < 20
+    (tmp_path / "my_lab.py").write_text(code)
+    (tmp_path / "my_lab.toml").write_text(blocks("extending.md", "toml")[0])
+    config = load_config(tmp_path / "my_lab.toml")
+    reward = load_reward(config.reward, config.reward_options, config.directory)
+    apart, blurred = (reward(representation(blobs(3, spread=s)), rng=np.random.default_rng(0)) for s in (0.1, 1.0))
+    assert apart.value > blurred.value
+    assert apart.metrics["silhouette"] > 0.8
+
+
+def test_the_key_points_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:
+    code = blocks("extending.md", "python")[1]
+    (tmp_path / "my_lab_points.py").write_text(code)
+    options = tomllib.loads(blocks("extending.md", "toml")[1])["keypoints_options"]
+    method = load_keypoints("my_lab_points:bright_spots", options, tmp_path)
+    image = normalise(two_textures(128))
+    found = find_keypoints(image, method, spacing_px=3, largest_window_px=9, rng=np.random.default_rng(0))
+    level = np.quantile(image.values, options["quantile"])
+    assert (image.values[found.points_rc[:, 0], found.points_rc[:, 1]] > level).all()
