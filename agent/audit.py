@@ -17,7 +17,7 @@ from agent.terminal import OUT, cluster_table
 def list_events(run: Path | None, kind: str | None) -> None:
     """Print one line an event."""
     with History(_run(run), read_only=True) as history:
-        table = Table(title=escape(str(history.run_directory)), title_justify="left")
+        table = Table(title=escape(str(history.run_directory)), title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
         for event in history.events(kind=kind):

@@ -1,5 +1,6 @@
 """The command `vaestar`. Nothing heavy is imported before a command needs it, so that help and the simulator start at once."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -99,6 +100,8 @@ def serve(
 @_command
 def simulate(context: typer.Context) -> None:
     """Run a simulated MFP-3D in DART mode (`vaestar simulate --help` lists its options)."""
+    if importlib.util.find_spec("scipy") is None:
+        _fail("the simulator needs 'scipy', which is not installed; install with: pip install 'vaestar[simulator]'")
     _become([sys.executable, "-m", "simulators", *context.args])
 
 

@@ -39,6 +39,7 @@ points_per_cluster = 3
 """
 _START_S = 60.0
 _STOP_S = 30.0
+_PARAMETERS_SHOWN = 4
 
 
 class DemoError(AgentError, RuntimeError):
@@ -165,19 +166,23 @@ def _close(directory: Path, cycles: int, seconds: float) -> None:
 
 
 def _results_table(history: History, scan_id: str) -> Table:
-    """Per cluster: places measured, and mean ± standard deviation of each loop parameter."""
+    """Per cluster: places asked for and measured, and mean ± standard deviation of the first few loop parameters."""
     ledger = Ledger.of(history.events())
     bodies = [e.body for e in history.events(kind=kinds.RESULT_RECEIVED) if e.body["scan_id"] == scan_id]
-    names = sorted({name for body in bodies for name in body["parameters"]})
+    names = list(dict.fromkeys(name for body in bodies for name in body["parameters"]))[:_PARAMETERS_SHOWN]
     table = Table(title=f"{scan_id}: loops by microstructure type (mean ± sd)", title_justify="left")
-    for heading in ("cluster", "asked", "measured", "failed", *names):
+    for heading in ("cluster", "asked", "measured", "failed", *(name.replace("_", " ") for name in names)):
         table.add_column(heading, justify="right")
-    clusters = sorted({r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id})
-    for cluster in clusters:
+    asked = [r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id]
+    for cluster in sorted(set(asked)):
         mine = [body for body in bodies if body["cluster"] == cluster]
         good = [body for body in mine if body["status"] == "ok"]
-        asked = sum(1 for r in ledger.requests.values() if r.scan_id == scan_id and r.request.cluster == cluster)
-        values = (np.array([body["parameters"][name] for body in good if name in body["parameters"]]) for name in names)
-        cells = [f"{v.mean():.2f} ± {v.std():.2f}" if len(v) else "-" for v in values]
-        table.add_row(str(cluster), str(asked), str(len(good)), str(len(mine) - len(good)), *cells)
+        cells = [_mean_and_spread([body["parameters"][name] for body in good if name in body["parameters"]]) for name in names]
+        table.add_row(str(cluster), str(asked.count(cluster)), str(len(good)), str(len(mine) - len(good)), *cells)
     return table
+
+
+def _mean_and_spread(values: list[float]) -> str:
+    if not values:
+        return "-"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"

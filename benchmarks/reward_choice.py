@@ -117,7 +117,9 @@ def write(directory: Path, config: Config, seeds: list[int], worlds: list[dict[s
     }
     (directory / "reward_choice.json").write_text(json.dumps(record, indent=2) + "\n")
     lines = [
-        f"# Which reward picks the representation that knows the types? ({len(worlds)} simulated surfaces, seeds {seeds[0]}-{seeds[-1]})",
+        "# Which reward picks the representation that knows the types?",
+        "",
+        f"{len(worlds)} simulated surfaces, seeds {seeds[0]}-{seeds[-1]}.",
         "",
         "| pick of | ARI, mean | ARI of each surface | rank correlation with ARI, mean |",
         "|---|---|---|---|",

@@ -114,7 +114,7 @@ def _common(frame: Frame) -> dict[str, object]:
         "channel": "AmplitudeRetrace",
         "unit": "m",
         "frame": frame,
-        "config": Config().model_dump(mode="json"),
+        "config": Config(reward="icl_gain").model_dump(mode="json"),
         "versions": {},
         "keypoints_found": 100,
         "keypoints_dropped": {},
