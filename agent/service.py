@@ -170,7 +170,7 @@ class Service:
         elif isinstance(message, wire.ScanMessage) and fresh:
             _LOG.info("scan recorded", instrument=instrument_id, scan=message.scan_id)
             await self._publish("scan", instrument_id=instrument_id, scan_id=message.scan_id)
-            if self._deciding is not None and self._deciding.instrument_id == instrument_id:
+            if self._deciding is not None and self._deciding.closed:
                 self._agent.workers.cancel()
             self._wake.set()
         elif isinstance(message, wire.ResultMessage) and fresh:

@@ -71,12 +71,14 @@ def _draw_line(axes: Axes, decision: Decision, chosen: Chosen, projection: Proje
     edges = np.histogram_bin_edges(z, bins=_BINS).tolist()
     step = edges[1] - edges[0]
     axes.hist(z, bins=edges, color=GREY, zorder=1)
+    clusters = range(len(decision.record.clusters))
+    cores = [z[chosen.core_of(k)] for k in clusters]
+    axes.hist(cores, bins=edges, stacked=True, color=[colour(k) for k in clusters], zorder=2)
     at = np.linspace(edges[0], edges[-1], 400)
     for cluster in decision.record.clusters:
         k = cluster.cluster
         mean, covariance = projection.gaussian(cluster)
         sigma = float(np.sqrt(covariance[0, 0]))
-        axes.hist(z[chosen.core_of(k)], bins=edges, color=colour(k), zorder=2)
         height = cluster.weight * len(z) * step / (sigma * np.sqrt(2 * np.pi))
         near = np.abs(at - mean[0]) <= SIGMAS * sigma
         bell = height * np.exp(-0.5 * ((at[near] - mean[0]) / sigma) ** 2)

@@ -16,9 +16,8 @@ from agent.workflow.vae import LABELS
 _CELLS = 80
 _SMOOTH_CELLS = 1.5
 _AXES = {1: ("z₁", "key points, relative to the fullest bin"), 2: ("z₁", "z₂")}
-_TEXT = SMALL - 1
-_CHARACTERS_PER_IN = 20  # of that size
-_ROOM_ABOVE_IN = 0.12  # of each row of panels, for its text
+_TEXT, _SMALL_TEXT, _NARROW_IN = SMALL - 1, SMALL - 2, 0.8  # narrower panels have the smaller text above them
+_CHARACTERS_PER_IN = 125  # of a size of 1 pt
 
 
 def latent_grid_figure(decision: Decision) -> Figure:
@@ -40,24 +39,29 @@ def latent_grid_figure(decision: Decision) -> Figure:
     invariances = list(dict.fromkeys(c.invariance for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
     side = (WIDTH_IN - 0.6) / max(len(windows), 3)
-    line = int(side * _CHARACTERS_PER_IN)
-    figure = new_figure(height_in=len(invariances) * (side + _ROOM_ABOVE_IN) + 0.7)
+    size, above = (_TEXT, 0.14) if side > _NARROW_IN else (_SMALL_TEXT, 0.2)
+    line = int(side * _CHARACTERS_PER_IN / size)
+    figure = new_figure(height_in=len(invariances) * (side + above) + 0.7)
     panels = figure.subplots(len(invariances), len(windows), sharex=True, sharey=True, squeeze=False)
     shown = {(w, i): _shown(record, w, i) for w in windows for i in invariances}
     drawn = {place: _drawn_points(decision, index) for place, index in shown.items()}
     limit = max((float(np.abs(xy).max(initial=0.0)) for xy in drawn.values()), default=0.0) * 1.05 or 1.0
     for (window, invariance), index in shown.items():
         axes = panels[invariances.index(invariance), windows.index(window)]
-        axes.tick_params(labelsize=_TEXT, length=2)
+        axes.tick_params(labelsize=size, length=2)
+        axes.set_title("not trained", fontsize=size, color=DARK, pad=3)
         if index is None:
-            axes.set_title("not trained", fontsize=_TEXT, color=DARK)
             continue
         candidate = record.candidates[index]
         _draw_points(axes, drawn[window, invariance], limit, trusted=candidate.guarded_out is None)
-        axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=_TEXT, color=DARK, pad=3)
+        axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=size, color=DARK, pad=3)
         if candidate.candidate_id == record.chosen:
             _frame(axes)
-    _name_rows_and_columns(figure, panels, invariances, windows, record)
+    for axes, window in zip(panels[0], windows, strict=True):
+        axes.set_title(f"window {window} px\n{axes.get_title()}", fontsize=size, color=DARK, pad=3)
+    for axes, invariance in zip(panels[:, 0], invariances, strict=True):
+        axes.set_ylabel(LABELS.get(invariance, invariance), fontsize=MEDIUM)
+    _title(figure, record)
     return figure
 
 
@@ -92,12 +96,14 @@ def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n
 
 
 def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trusted: bool) -> None:
+    far = max(1, int(0.75 * limit))
+    ticks = [-far, 0, far]
     if xy.shape[1] == 1:
         heights, edges = np.histogram(xy[:, 0], bins=_CELLS, range=(-limit, limit))
         axes.stairs(heights / heights.max(), edges, fill=True, color=DARK if trusted else GREY)
-        axes.set(xlim=(-limit, limit), ylim=(0, 1.1))
+        axes.set(xlim=(-limit, limit), ylim=(0, 1.1), xticks=ticks, yticks=[0, 0.5, 1])
         return
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=ticks, yticks=ticks)
     if not len(xy):
         return
     shade = density(xy, limit)
@@ -114,7 +120,7 @@ def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
     found = next((c for c in record.configurations if (c.window_px, c.invariance) == place), None)
     if found is None:
         return ""
-    return f"reward {found.mean:.2f}" + ("" if found.std is None else f" ± {found.std:.2f}")
+    return f"{found.mean:.2f}" + ("" if found.std is None else f" ± {found.std:.2f}")
 
 
 def _frame(axes: Axes) -> None:
@@ -123,16 +129,11 @@ def _frame(axes: Axes) -> None:
     axes.set_gid("chosen")
 
 
-def _name_rows_and_columns(
-    figure: Figure, panels: np.ndarray, invariances: list[str], windows: list[int], record: DecisionRecord
-) -> None:
-    for axes, window in zip(panels[0], windows, strict=True):
-        axes.set_title(f"window {window} px\n{axes.get_title()}", fontsize=_TEXT, color=DARK, pad=3)
-    for axes, invariance in zip(panels[:, 0], invariances, strict=True):
-        axes.set_ylabel(LABELS.get(invariance, invariance), fontsize=MEDIUM)
+def _title(figure: Figure, record: DecisionRecord) -> None:
     latents = record.candidates[0].latent_dim
     below, beside = _AXES.get(latents, (f"first principal axis of {latents} latents", "second principal axis"))
     figure.supxlabel(below, fontsize=MEDIUM)
     figure.supylabel(beside, fontsize=MEDIUM)
     framed = "" if record.chosen is None else "; framed: the chosen one"
-    figure.suptitle(f"{record.scan_id}: latent distributions, shaded by density{framed}", fontsize=MEDIUM)
+    text = f"{record.scan_id}: latent distributions{framed}; above each: reward {record.config['reward']} over its seeds"
+    figure.suptitle(text, fontsize=MEDIUM)

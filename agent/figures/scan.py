@@ -15,6 +15,7 @@ from agent.figures.style import (
     DARK,
     MEDIUM,
     SMALL,
+    WIDTH_IN,
     cluster_handles,
     colour,
     halo,
@@ -30,8 +31,11 @@ from instrument_adapters.scan import Scan
 
 MICROMETRES = 1e6
 _LABEL_REACH = 0.032  # of the frame's longer side
-_TICKS = 6
-_TITLE_CHARACTERS = 85
+_TITLE_CHARACTERS = 90
+
+# The page, from left to right: label of the y axis, image, colour bar with its label, legend.
+_LEFT_IN, _WIDEST_IN, _BAR_IN, _LEGEND_LEFT_IN = 0.62, 4.35, 0.16, 5.76
+_TALLEST_IN, _BELOW_IN, _TITLE_LINE_IN, _ENTRY_IN = 6.5, 0.5, 0.14, 0.35
 
 
 def scan_figure(scan: Scan, decision: Decision) -> Figure:
@@ -48,20 +52,30 @@ def scan_figure(scan: Scan, decision: Decision) -> Figure:
         What was decided on it.
     """
     record = decision.record
-    figure = new_figure(height_in=5.1)
-    axes = figure.add_subplot()
-    _draw_image(figure, axes, scan, decision)
     text = f"{record.scan_id}: {record.explanation}"
-    if record.chosen is not None:
-        chosen = chosen_of(decision)
+    chosen = chosen_of(decision) if record.chosen is not None else None
+    if chosen is not None:
+        c = chosen.candidate
+        text = f"{record.scan_id}: {LABELS.get(c.invariance, c.invariance)}, window {c.window_px} px"
+    text = textwrap.fill(text, _TITLE_CHARACTERS)
+    figure, axes, bar_axes = _page(record.frame, entries=len(record.clusters), title_lines=text.count("\n") + 1)
+    _draw_image(axes, bar_axes, scan, decision)
+    title(axes, text)
+    if chosen is not None:
         _draw_core(axes, record.frame, chosen, len(record.clusters))
         if record.requests:
             _draw_recommended(axes, decision)
-        figure.legend(handles=_legend(decision), loc="outside right upper", fontsize=SMALL, frameon=False, labelspacing=0.9)
-        c = chosen.candidate
-        text = f"{record.scan_id}: {LABELS.get(c.invariance, c.invariance)}, window {c.window_px} px"
-    title(axes, textwrap.fill(text, _TITLE_CHARACTERS))
+        corner = (_LEGEND_LEFT_IN / WIDTH_IN, axes.get_position().y1)
+        place = {"loc": "upper left", "bbox_to_anchor": corner, "borderaxespad": 0}
+        figure.legend(handles=_legend(decision), fontsize=SMALL, frameon=False, labelspacing=0.9, **place)
     return figure
+
+
+def corners_um(frame: Frame) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]]:
+    """Lower left and upper right corner, in micrometres, of the upright rectangle around all pixels of the scan."""
+    last = np.array([frame.rows, frame.cols]) - 0.5
+    xy = frame.to_metres(np.array([[-0.5, -0.5], [-0.5, last[1]], [last[0], -0.5], last])) * MICROMETRES
+    return xy.min(axis=0), xy.max(axis=0)
 
 
 def image_to_micrometres(frame: Frame) -> Affine2D:
@@ -109,7 +123,25 @@ def place_labels(
     return np.array(labels)
 
 
-def _draw_image(figure: Figure, axes: Axes, scan: Scan, decision: Decision) -> None:
+def _page(frame: Frame, entries: int, title_lines: int) -> tuple[Figure, Axes, Axes]:
+    """A figure with axes of the frame's shape and, beside it, one for the colour bar.
+
+    Laid out by hand: matplotlib's engines do not settle at once for axes of a fixed shape, and cut off the label at the left.
+    """
+    low, high = corners_um(frame)
+    aspect = float((high - low)[1] / (high - low)[0])
+    width = min(_WIDEST_IN, _TALLEST_IN / aspect)
+    height = width * aspect
+    inside = max(height, _ENTRY_IN * (entries + 2) if entries else 0.0)
+    page = _BELOW_IN + inside + _TITLE_LINE_IN * (title_lines + 1)
+    figure = new_figure(page, by_hand=True)
+    bottom = _BELOW_IN + inside - height
+    axes = figure.add_axes((_LEFT_IN / WIDTH_IN, bottom / page, width / WIDTH_IN, height / page))
+    bar_left = _LEFT_IN + width + _BAR_IN / 2
+    return figure, axes, figure.add_axes((bar_left / WIDTH_IN, bottom / page, _BAR_IN / WIDTH_IN, height / page))
+
+
+def _draw_image(axes: Axes, bar_axes: Axes, scan: Scan, decision: Decision) -> None:
     record = decision.record
     channel = record.channel if record.channel in scan.channels else next(iter(scan.channels))
     settings = record.config["scan"]
@@ -118,16 +150,11 @@ def _draw_image(figure: Figure, axes: Axes, scan: Scan, decision: Decision) -> N
     factor, unit = prefixed(scan.units.get(channel, ""), max(abs(low), abs(high)))
     drawn = axes.imshow(image * factor, cmap="gray", origin="lower", interpolation="nearest", aspect="equal")
     drawn.set_clim(low * factor, high * factor)
-    to_um = image_to_micrometres(record.frame)
-    drawn.set_transform(to_um + axes.transData)
-    rows, cols = image.shape
-    edges = np.array([[-0.5, -0.5], [cols - 0.5, -0.5], [-0.5, rows - 0.5], [cols - 0.5, rows - 0.5]])
-    corners = to_um.transform(edges)
-    axes.set_xlim(corners[:, 0].min(), corners[:, 0].max())
-    axes.set_ylim(corners[:, 1].min(), corners[:, 1].max())
-    axes.locator_params(nbins=_TICKS)  # a fixed number: left to itself it changes with the size, after the layout is made
+    drawn.set_transform(image_to_micrometres(record.frame) + axes.transData)
+    low_um, high_um = corners_um(record.frame)
+    axes.set(xlim=(low_um[0], high_um[0]), ylim=(low_um[1], high_um[1]))
     label_axes(axes, "x (µm)", "y (µm)")
-    bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0.0, 0.035, 1.0)), extend="both")
+    bar = bar_axes.figure.colorbar(drawn, cax=bar_axes, extend="both")
     bar.set_label(f"{channel} ({unit})" if unit else channel, fontsize=MEDIUM)
     bar.ax.tick_params(labelsize=SMALL)
 
@@ -146,7 +173,7 @@ def _draw_recommended(axes: Axes, decision: Decision) -> None:
     rings = axes.scatter(xy[:, 0], xy[:, 1], s=62, facecolors="none", edgecolors=edges, linewidths=1.4, zorder=3)
     rings.set_gid("recommended")
     rings.set_path_effects(halo("white", 3.0))
-    low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
+    low, high = corners_um(decision.record.frame)
     places = place_labels(xy, _LABEL_REACH * float((high - low).max()), low, high)
     for i, (x, y) in enumerate(places):
         axes.text(

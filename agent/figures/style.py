@@ -39,9 +39,17 @@ def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
     return [withStroke(linewidth=width_pt, foreground=foreground)]
 
 
-def new_figure(height_in: float) -> Figure:
-    """An empty figure of page width, drawn without pyplot, so that no global state is touched."""
-    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
+    """An empty figure of page width, drawn without pyplot, so that no global state is touched.
+
+    Parameters
+    ----------
+    height_in
+        In inches.
+    by_hand
+        The caller places all axes; otherwise matplotlib's constrained layout does.
+    """
+    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:

@@ -52,7 +52,7 @@ def test_the_reports_of_a_run_hold_the_places_that_were_sent(tmp_path: Path) -> 
     with table.open(newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     with History(run, read_only=True) as history:
-        assert ids == list(Ledger.of(history.events()).requests)
+        assert ids == [request_id for _, request_id in Ledger.of(history.events()).requests]
     shown = vaestar("history", "show", table.parent.name, "--run", run)
     assert shown.returncode == 0, shown.stderr
     assert "configurations, best first" in shown.stdout

@@ -1,0 +1,106 @@
+"""The state of a run is a fold over its history, whatever the order in which things happen."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.dispatch import Dispatcher
+from agent.history import History
+from agent.ledger import Ledger
+from instrument_adapters.codec import Packet
+from instrument_adapters.errors import ProtocolError
+from tests.agent.samples import Clock, ack, decision, hello, refused, request, result, sample_scan, scan_message
+
+INSTRUMENTS = ("afm-1", "afm-2")
+SCANS = ("s-1", "s-2", "s-3")
+STEP = st.tuples(
+    st.sampled_from(("hello", "scan", "decide", "ack", "refuse", "result", "result", "cancel")),
+    st.sampled_from(INSTRUMENTS),
+    st.sampled_from(SCANS),
+    st.sampled_from(("ok", "skipped", "failed")),
+)
+
+
+def view(ledger: Ledger) -> dict:
+    """All that can be asked of a ledger, as plain values."""
+    scans = {key: (s.sample_id, s.digest, s.closed, s.decision, s.acknowledged) for key, s in ledger.scans.items()}
+    requests = {key: (r.request, r.instrument_id, r.scan_id, r.status) for key, r in ledger.requests.items()}
+    newest = {
+        i: tuple(s.scan_id if s else None for s in (ledger.latest(i), ledger.undecided(i), ledger.unacknowledged(i)))
+        for i in INSTRUMENTS
+    }
+    return {"scans": scans, "requests": requests, "newest": newest, "measured": ledger.measured_xy("bto").tolist()}
+
+
+def take(agent: Dispatcher, instrument: str, packet: Packet) -> None:
+    try:
+        agent.on_packet(instrument, packet)
+    except ProtocolError as error:
+        agent.refuse(instrument, None, error)
+
+
+def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
+    what, instrument, scan_id, status = step
+    waiting = agent.ledger.undecided(instrument)
+    if what == "decide" and waiting is not None:
+        names = (f"p-{waiting.scan_id}-0", f"p-{waiting.scan_id}-1")
+        agent.decided(waiting, decision(waiting.scan_id, tuple(request(n) for n in names)), 1.0)
+    elif what == "cancel" and waiting is not None:
+        agent.cancelled(waiting, "told to")
+    else:
+        packets = {
+            "hello": hello(instrument),
+            "scan": scan_message(sample_scan(scan_id)),
+            "ack": ack(f"rec-d-{scan_id}"),
+            "refuse": refused(f"rec-d-{scan_id}"),
+            "result": result(f"p-{scan_id}-0", status),
+        }
+        if what in packets:
+            take(agent, instrument, packets[what])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEP, min_size=5, max_size=25))
+def test_a_replayed_history_gives_the_state_that_was_followed_live(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str, str]]
+) -> None:
+    with History(tmp_path_factory.mktemp("run")) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for instrument in INSTRUMENTS:
+            agent.on_packet(instrument, hello(instrument))
+        for step in steps:
+            do(agent, step)
+        assert view(Ledger.of(history.events())) == view(agent.ledger)
+        assert history.verify() == []
+
+
+def test_a_whole_cycle_leads_through_all_states(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        seen = []
+        for step in (("hello",), ("scan",), ("decide",), ("ack",), ("result",)):
+            do(agent, (*step, "afm-1", "s-1", "ok"))
+            seen.append(view(agent.ledger)["newest"]["afm-1"])
+        assert seen == [
+            (None, None, None),
+            ("s-1", "s-1", None),
+            ("s-1", None, "s-1"),
+            ("s-1", None, None),
+            ("s-1", None, None),
+        ]
+        assert agent.ledger.requests["afm-1", "p-s-1-0"].status == "ok"
+        assert agent.ledger.requests["afm-1", "p-s-1-1"].status is None
+
+
+def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for step in ("hello", "scan", "decide"):
+            do(agent, (step, "afm-1", "s-1", "ok"))
+        do(agent, ("scan", "afm-1", "s-2", "ok"))
+        assert agent.ledger.unacknowledged("afm-1") is None
+        assert agent.ledger.undecided("afm-1").scan_id == "s-2"
+        do(agent, ("cancel", "afm-1", "", "ok"))
+        assert agent.ledger.undecided("afm-1") is None
