@@ -4,10 +4,6 @@ import sys
 from pathlib import Path
 
 from agent.config import load_config
-from agent.core import Agent
-from agent.executor import Workers
-from agent.report import ReportError, write_report
-from agent.terminal import ERR, OUT, cluster_table, search_progress
 from instrument_adapters.files import read_scan
 
 
@@ -27,7 +23,15 @@ def analyze_file(
     try:
         out.mkdir(parents=True, exist_ok=True)  # before a minute of training, not after it
     except OSError as error:
+        from agent.report import ReportError
+
         raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
+    # PyTorch takes seconds to load: only once the input is known to be readable.
+    from agent.core import Agent
+    from agent.executor import Workers
+    from agent.report import write_report
+    from agent.terminal import ERR, OUT, cluster_table, search_progress
+
     with Workers(config.search.workers, config.directory) as workers, search_progress() as progress:
         decision = Agent(config, workers).on_scan(scan, progress=progress)
     files = write_report(scan, decision, out)

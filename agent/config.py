@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
-from agent.workflow.train import TrainSettings
 from rewards.guards import GuardSettings
 
 Window = Annotated[int, Field(ge=3, le=63)]

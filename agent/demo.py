@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+from rich.box import SIMPLE
 from rich.table import Table
 
 from agent import ledger as kinds
@@ -169,8 +170,10 @@ def _results_table(history: History, scan_id: str) -> Table:
     """Per cluster: places asked for and measured, and mean ± standard deviation of the first few loop parameters."""
     ledger = Ledger.of(history.events())
     bodies = [e.body for e in history.events(kind=kinds.RESULT_RECEIVED) if e.body["scan_id"] == scan_id]
-    names = list(dict.fromkeys(name for body in bodies for name in body["parameters"]))[:_PARAMETERS_SHOWN]
-    table = Table(title=f"{scan_id}: loops by microstructure type (mean ± sd)", title_justify="left")
+    # Voltages first: they compare between instruments, amplitudes only within one calibration.
+    held = {name for body in bodies for name in body["parameters"]}
+    names = sorted(held, key=lambda name: (not name.endswith("_V"), name))[:_PARAMETERS_SHOWN]
+    table = Table(title=f"{scan_id}: loops by microstructure type (mean ± sd)", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "asked", "measured", "failed", *(name.replace("_", " ") for name in names)):
         table.add_column(heading, justify="right")
     asked = [r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id]
@@ -185,4 +188,4 @@ def _results_table(history: History, scan_id: str) -> Table:
 def _mean_and_spread(values: list[float]) -> str:
     if not values:
         return "-"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else f"{values[0]:.3g}"

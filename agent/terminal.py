@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -31,7 +32,7 @@ def search_progress(console: Console = ERR) -> Iterator[Report]:
 
 def cluster_table(record: DecisionRecord) -> Table:
     """Each cluster with its share, its core points, and its most typical place."""
-    table = Table(title=f"{record.scan_id}: {len(record.clusters)} microstructure types", title_justify="left")
+    table = Table(title=f"{record.scan_id}: {len(record.clusters)} microstructure types", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
         table.add_column(heading, justify="left" if heading == "cluster" else "right")
     total = max(sum(c.points for c in record.clusters), 1)

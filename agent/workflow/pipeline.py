@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from agent.workflow.budget import TrainSettings
 from agent.workflow.patches import cut_patches
-from agent.workflow.train import TrainSettings, train
+from agent.workflow.train import train
 from agent.workflow.vae import ModelSpec
 from rewards.base import Representation, Score
 from rewards.density import dense_enough

@@ -11,38 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import SearchCancelledError
 from agent.workflow.vae import ModelSpec, StackedVAE
 
 _STREAMS = {"start": 0, "batches": 1, "noise": 2, "held_out": 3}
 _ENCODE_CHUNK = 4096
 _HELD_OUT_DRAWS = 4
-
-
-class TrainSettings(BaseModel):
-    """How long and how fast.
-
-    Parameters
-    ----------
-    steps
-        Optimiser steps; they, not epochs, set the quality and the cost.
-    batch_size
-        Patches a step.
-    learning_rate
-        Peak of the one-cycle schedule; 1e-2 diverges at large windows.
-    held_out
-        Share of the patches that is not trained on and judges the ELBO.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=800, ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0, le=1)
-    held_out: float = Field(default=0.1, gt=0, lt=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from agent.workflow.errors import SearchCancelledError
-from agent.workflow.train import TrainSettings, split_held_out, train
+from agent.workflow.budget import TrainSettings
+from agent.workflow.train import split_held_out, train
 from agent.workflow.vae import GEOMETRIC_LATENTS, ModelSpec, StackedVAE
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
