@@ -1,42 +1,25 @@
 """Scans and decisions read back from a history, whole."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from pydantic import ValidationError
-
 from agent import ledger as kinds
 from agent.decision import Decision, DecisionRecord
 from agent.history import Event, History, HistoryError
 from instrument_adapters.codec import Packet, scan_of
-from instrument_adapters.errors import AdapterError
 from instrument_adapters.messages import ScanMessage
 from instrument_adapters.scan import Scan
 
 
 def scan_in(history: History, event: Event) -> Scan:
     """The scan of a "scan_received" event."""
-    with _trusted(event):
+    with kinds.trusted(event):
         header = ScanMessage.model_validate(event.body["header"])
         return scan_of(Packet(header, {"channels": history.arrays.get(event.arrays["channels"])}))
 
 
 def decision_in(history: History, event: Event) -> Decision:
     """The decision of a "decision_made" event."""
-    with _trusted(event):
+    with kinds.trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         return Decision(record, {name: history.arrays.get(digest) for name, digest in event.arrays.items()})
-
-
-@contextmanager
-def _trusted(event: Event) -> Iterator[None]:
-    """Say in one sentence that an event does not hold what its kind promises."""
-    try:
-        yield
-    except (ValidationError, AdapterError, LookupError, TypeError) as error:
-        raise HistoryError(
-            f"event {event.seq} ({event.kind}) cannot be read back, it was altered or written by another version: {error}"
-        ) from error
 
 
 def scan_behind(history: History, event: Event) -> Scan:

@@ -104,7 +104,8 @@ class Decision:
         Everything that is not an array.
     arrays
         `points_rc` (n, 2); `latents` (candidates, n, d), in the order of `record.candidates`; of the chosen candidate
-        `labels` (n,), `core` (n,) and `core_distance` (n,). Empty when nothing was resolved.
+        `labels` (n,), `core` (n,) and `core_distance` (n,). Without a chosen candidate only the first two; without key
+        points none.
     """
 
     record: DecisionRecord

@@ -9,12 +9,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 _cancelled_up_to: Any = None  # in a worker: the shared number of the latest cancelled search
+_ALL_SEARCHES = 2**62
+_GRACE_S = 1.0  # a task that does not stop by then ends with its worker
+_WATCH_S = 0.2
 
 
 class InlineExecutor(Executor):
@@ -65,7 +69,11 @@ class Workers:
 
     def cancel(self) -> None:
         """Make `stopped` true for all tasks of the current search; callable from any thread."""
-        self._cancelled.value = self._search
+        self._cancelled.value = max(self._cancelled.value, self._search)
+
+    def dismiss(self) -> None:
+        """Make `stopped` true for good, and end the processes of tasks that do not heed it; callable from any thread."""
+        self._cancelled.value = _ALL_SEARCHES
 
     def restart(self) -> None:
         """New processes in place of a broken pool."""
@@ -74,7 +82,7 @@ class Workers:
 
     def close(self) -> None:
         """Cancel what runs and end the processes."""
-        self.cancel()
+        self.dismiss()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "Workers":
@@ -97,14 +105,19 @@ def _start_worker(cancelled: Any, directory: Path | None) -> None:
         os.environ.setdefault(variable, "1")
     if directory is not None and str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_not_needed, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_when_not_needed() -> None:
+    """End this worker when its parent was killed or dismissed it: nobody waits for a result."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the parent was killed: nobody waits for a result
+    assert parent is not None
+    while parent.is_alive():
+        parent.join(_WATCH_S)
+        if _cancelled_up_to.value == _ALL_SEARCHES:
+            time.sleep(_GRACE_S)
+            break
+    os._exit(1)
 
 
 def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:

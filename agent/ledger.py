@@ -4,13 +4,15 @@ The same code reads a history at start-up and follows it while the service runs,
 knew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from agent.decision import DecisionRecord
-from agent.history import Event
+from agent.history import Event, HistoryError
+from instrument_adapters.codec import explain
 from instrument_adapters.messages import MeasurementRequest
 
 # Kinds of events, in the order in which a scan makes them.
@@ -26,6 +28,18 @@ RESULT_RECEIVED = "result_received"
 MESSAGE_REFUSED = "message_refused"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
+
+
+@contextmanager
+def trusted(event: Event) -> Iterator[None]:
+    """Say in one sentence that an event does not hold what its kind promises."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        reason = explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise HistoryError(
+            f"event {event.seq} ({event.kind}) cannot be read back, it was altered or written by another version: {reason}"
+        ) from error
 
 
 @dataclass
@@ -63,10 +77,17 @@ class Ledger:
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
-        """The state after `events`."""
+        """The state after `events`.
+
+        Raises
+        ------
+        HistoryError
+            If an event is not what its kind promises.
+        """
         ledger = Ledger()
         for event in events:
-            ledger.apply(event)
+            with trusted(event):
+                ledger.apply(event)
         return ledger
 
     def apply(self, event: Event) -> None:

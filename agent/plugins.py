@@ -41,7 +41,7 @@ def _load(
     else:
         raise PluginError(f"{kind} = '{name}' is unknown; use one of {', '.join(registry)}, or 'module:function' for your own")
     if not callable(found):
-        raise PluginError(f"{kind} = '{name}' is a {type(found).__name__}, not a function; name a callable")
+        raise PluginError(f"{kind} = '{name}' is of type {type(found).__name__}, not a function; name a callable")
     _check_options(kind, name, found, options)
     return partial(found, **options) if options else found
 

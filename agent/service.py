@@ -120,7 +120,7 @@ class Service:
         finally:
             self._stop.set()
             self._wake.set()
-            self._agent.workers.cancel()
+            self._agent.workers.dismiss()
             scheduler.shutdown(wait=False)
             tasks[0].cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -314,5 +314,5 @@ def _bound(context: zmq.asyncio.Context, kind: int, address: str) -> zmq.asyncio
         socket.close(linger=0)
         in_use = error.errno == zmq.EADDRINUSE
         advice = "is another agent running there?" if in_use else "an address looks like tcp://127.0.0.1:5555"
-        raise ServiceError(f"cannot listen on {address}: {error.strerror}; {advice}") from error
+        raise ServiceError(f"cannot listen on {address}: {zmq.strerror(error.errno or 0)}; {advice}") from error
     return socket

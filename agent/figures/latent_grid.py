@@ -1,5 +1,6 @@
 """What the choice was made from: the latent distribution of every window and invariance, as the paper's figure 2."""
 
+import math
 import textwrap
 
 import numpy as np
@@ -120,7 +121,13 @@ def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
     found = next((c for c in record.configurations if (c.window_px, c.invariance) == place), None)
     if found is None:
         return ""
-    return f"{found.mean:.2f}" + ("" if found.std is None else f" ± {found.std:.2f}")
+    digits = _decimals(max(abs(c.mean) for c in record.configurations))
+    return f"{found.mean:.{digits}f}" + ("" if found.std is None else f" ± {found.std:.{digits}f}")
+
+
+def _decimals(largest: float) -> int:
+    """Decimals that give the largest reward two digits."""
+    return max(0, 2 - math.ceil(math.log10(largest))) if largest > 0 else 2
 
 
 def _frame(axes: Axes) -> None:

@@ -56,9 +56,7 @@ def result(request_id: str, status: str = "ok", message_id: str = "m-result", **
     else:
         arrays = {}
         fields = {"reason": "the tip was lifted"} | fields
-    message = wire.ResultMessage(
-        id=message_id, sent_at=NOW, arrays=specs(arrays), request_id=request_id, status=status, **fields
-    )
+    message = wire.ResultMessage(id=message_id, sent_at=NOW, arrays=specs(arrays), request_id=request_id, status=status, **fields)
     return packet(message, arrays)
 
 

@@ -35,16 +35,25 @@ REFUSED = {
     "a number for text": ("reward = 3", "'reward' in FILE is 3: Input should be a valid string"),
     "half a seed": ("[search]\nseeds = 1.5", "'search.seeds' in FILE is 1.5: Input should be a valid integer"),
     "below the least": ("seed = -1", "'seed' in FILE is -1: Input should be greater than or equal to 0"),
-    "above the most": ("[search]\nwindows_px = [5, 99]", "'search.windows_px.1' in FILE is 99: Input should be less than or equal"),
+    "above the most": (
+        "[search]\nwindows_px = [5, 99]",
+        "'search.windows_px.1' in FILE is 99: Input should be less than or equal",
+    ),
     "no windows": ("[search]\nwindows_px = []", "'search.windows_px' in FILE is []: Tuple should have at least 1 item"),
     "no invariances": ("[search]\ninvariances = []", "'search.invariances' in FILE is []: Tuple should have at least 1 item"),
     "a window twice": ("[search]\nwindows_px = [5, 7, 5]", "'search.windows_px' in FILE is [5, 7, 5]: holds a value twice"),
-    "an invariance twice": ("[search]\ninvariances = ['v', 'v']", "'search.invariances' in FILE is ['v', 'v']: holds a value twice"),
+    "an invariance twice": (
+        "[search]\ninvariances = ['v', 'v']",
+        "'search.invariances' in FILE is ['v', 'v']: holds a value twice",
+    ),
     "an unknown invariance": (
         "[search]\ninvariances = ['x']",
         "'search.invariances.0' in FILE is 'x': Input should be 'v', 'r', 't' or 'rt'",
     ),
-    "no fraction": ("[recommend]\ncore_fraction = 0.0", "'recommend.core_fraction' in FILE is 0.0: Input should be greater than 0"),
+    "no fraction": (
+        "[recommend]\ncore_fraction = 0.0",
+        "'recommend.core_fraction' in FILE is 0.0: Input should be greater than 0",
+    ),
     "infinite in a table": ("[search]\nbeta = inf", "'search.beta' is inf: it must be a finite number"),
     "infinite in a guard": ("[guards]\nelbo_gap_per_px = inf", "'guards.elbo_gap_per_px' is inf: it must be a finite number"),
     "nan in an option": ("[reward_options]\na = [1, nan]", "'reward_options.a.1' is nan: it must be a finite number"),
@@ -66,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=rf"{path} cannot be read: .*{reason}"):
             load_config(path)
     (tmp_path / "latin.toml").write_bytes("channel = 'µ'".encode("latin-1"))
-    with pytest.raises(ConfigError, match="cannot be read: .*utf-8"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*utf-8"):
         load_config(tmp_path / "latin.toml")
 
 
@@ -94,9 +103,7 @@ def test_a_wrong_value_from_the_command_line_is_not_blamed_on_the_file(tmp_path:
     assert refusal(tmp_path, "seed = 1", seed=-5).startswith("'seed' is -5: ")
 
 
-def test_the_directory_of_the_file_is_remembered_also_in_changed_copies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directory_of_the_file_is_remembered_also_in_changed_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab.toml").write_text("seed = 5")
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("lab.toml"))

@@ -58,6 +58,11 @@ def until_stopped(started: Path, *, stopped: Callable[[], bool]) -> None:
     raise SearchCancelledError("the search was cancelled")
 
 
+def deaf(started: Path, *, stopped: Callable[[], bool]) -> None:
+    started.touch()
+    time.sleep(60)
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -153,6 +158,16 @@ def test_closing_ends_a_running_task_and_its_process(tmp_path: Path) -> None:
         wait_for(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text())
     assert isinstance(future.exception(timeout=0), SearchCancelledError)
     assert not alive(int((tmp_path / "started").read_text()))
+
+
+def test_a_task_that_does_not_heed_its_cancelling_ends_with_its_process(tmp_path: Path) -> None:
+    before = time.monotonic()
+    with Workers(1) as workers:
+        workers.begin()
+        future = workers.submit(deaf, tmp_path / "started")
+        wait_for((tmp_path / "started").exists)
+    assert isinstance(future.exception(timeout=0), BrokenExecutor)
+    assert time.monotonic() - before < 20
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")

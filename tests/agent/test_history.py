@@ -32,7 +32,9 @@ def test_what_was_recorded_is_read_back_in_order_and_filtered(tmp_path: Path) ->
 
 def test_an_event_read_back_equals_the_one_returned(tmp_path: Path) -> None:
     with History(tmp_path) as history:
-        event = history.record("noted", "µ-Probe 测试", {"text": "σ, 🔬, \x00, \u2028", "n": 1.5}, at=NOW, arrays={"a": np.eye(2)})
+        event = history.record(
+            "noted", "µ-Probe 测试", {"text": "σ, 🔬, \x00, \u2028", "n": 1.5}, at=NOW, arrays={"a": np.eye(2)}
+        )
         assert list(history.events()) == [event]
     with History(tmp_path, read_only=True) as history:
         assert list(history.events()) == [event]

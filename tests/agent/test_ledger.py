@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.dispatch import Dispatcher
-from agent.history import History
+from agent.history import History, HistoryError
 from agent.ledger import Ledger
 from instrument_adapters.codec import Packet
 from instrument_adapters.errors import ProtocolError
@@ -104,3 +104,13 @@ def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
         assert agent.ledger.undecided("afm-1").scan_id == "s-2"
         do(agent, ("cancel", "afm-1", "", "ok"))
         assert agent.ledger.undecided("afm-1") is None
+
+
+def test_a_history_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        where = {"instrument_id": "afm-1", "scan_id": "s-1"}
+        history.record("decision_made", "d-1", where | {"decision": {"schema_version": 2}}, at=Clock()())
+        with pytest.raises(
+            HistoryError, match=r"event 1 \(decision_made\) cannot be read back.* another version: schema_version"
+        ):
+            Dispatcher(history, "run-1", Clock())

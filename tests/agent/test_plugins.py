@@ -109,7 +109,7 @@ REFUSED = {
     "no function named": ("my_lab:", {}, "has no ''"),
     "no module named": (":spread", {}, "module '' could not be imported: ValueError"),
     "a relative module": (".my_lab:spread", {}, "could not be imported: TypeError"),
-    "not a function": ("my_lab:number", {}, "is a int, not a function; name a callable"),
+    "not a function": ("my_lab:number", {}, "is of type int, not a function; name a callable"),
     "no rng": ("my_lab:no_rng", {}, "takes no keyword 'rng'; its signature must be (representation, *, rng, ...)"),
     "unknown option": ("my_lab:spread", {"wieght": 1}, "reward_options of 'my_lab:spread': wieght unknown; it takes weight"),
     "no options taken": ("my_lab:table", {"a": 1}, "a unknown; it takes no options"),

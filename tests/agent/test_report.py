@@ -111,3 +111,17 @@ def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path
         write_report(make_scan(), make_unresolved(), tmp_path)
     assert (tmp_path / "recommendations.csv").read_text() == "old"
     assert names(tmp_path) == {"recommendations.csv"}
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recommendations.csv").write_text("old")
+
+    def refuse(path: Path, target: Path) -> Path:
+        assert path.parent == target.parent
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ReportError, match="Permission denied; name a folder that can be written to"):
+        write_report(make_scan(), make_unresolved(), tmp_path)
+    assert (tmp_path / "recommendations.csv").read_text() == "old"
+    assert names(tmp_path) == {"recommendations.csv"}

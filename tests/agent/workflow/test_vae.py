@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from agent.workflow.errors import SearchCancelledError
 from agent.workflow.budget import TrainSettings
+from agent.workflow.errors import SearchCancelledError
 from agent.workflow.train import split_held_out, train
 from agent.workflow.vae import GEOMETRIC_LATENTS, ModelSpec, StackedVAE
 

@@ -1,0 +1,306 @@
+"""The service in this process, over real sockets; the search is replaced by a hand-made decision."""
+
+import asyncio
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent import ledger as kinds
+from agent import service as module
+from agent.decision import Decision
+from agent.service import STATE_FILE
+from agent.workflow.errors import SearchCancelledError, UnusableScanError
+from instrument_adapters import codec
+from instrument_adapters import messages as wire
+from instrument_adapters.codec import Packet, encode
+from tests.agent.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
+from tests.system.bench import Bench, config, connected, deciding, events, instrument, recorded, serving
+
+BEAT = packet(wire.Heartbeat(id="beat-1", sent_at=NOW))
+
+
+async def scan_and_recommendation(bench: Bench, scan_id: str = "scan-1") -> wire.RecommendationMessage:
+    await bench.ask(scan_message(sample_scan(scan_id)), wire.Ack)
+    return await bench.hear(wire.RecommendationMessage)
+
+
+def test_a_scan_is_followed_by_a_recommendation_and_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with connected(tmp_path, points_max=7) as bench:
+            recommendation = await scan_and_recommendation(bench)
+            assert (recommendation.scan_id, recommendation.id) == ("scan-1", "rec-d-scan-1")
+            assert [r.request_id for r in recommendation.requests] == ["d-scan-1-000", "d-scan-1-001"]
+            await bench.say(ack(recommendation.id))
+            await bench.ask(result("d-scan-1-000", message_id="r-0"), wire.Ack)
+            await bench.ask(result("d-scan-1-001", "skipped", "r-1"), wire.Ack)
+            await scan_and_recommendation(bench, "scan-2")
+
+    asyncio.run(scenario())
+    assert [a[1].points_max for a in asked] == [7, 7]
+    assert [a[2].tolist() for a in asked] == [[], [[1e-7, 2e-7]]]
+    assert np.array_equal(asked[0][0].channels["Amplitude"], sample_scan().channels["Amplitude"])
+    order = [e.kind for e in events(tmp_path)]
+    assert order[:9] == [
+        kinds.RUN_STARTED,
+        kinds.INSTRUMENT_CONNECTED,
+        kinds.SCAN_RECEIVED,
+        kinds.CANDIDATES_SCORED,
+        kinds.DECISION_MADE,
+        kinds.RECOMMENDATION_SENT,
+        kinds.RECOMMENDATION_ACKNOWLEDGED,
+        kinds.RESULT_RECEIVED,
+        kinds.RESULT_RECEIVED,
+    ]
+    assert order[-1] == kinds.RUN_STOPPED
+    assert not (tmp_path / STATE_FILE).exists()
+
+
+def header(**changes: object) -> bytes:
+    raw = json.loads(encode(scan_message(sample_scan()))[0]) | changes
+    return json.dumps(raw).encode()
+
+
+SCAN, ARRAY = encode(scan_message(sample_scan()))
+SPEC = {"name": "channels", "dtype": "<f4", "shape": [2, 3, 4]}
+MALFORMED = {
+    "unknown version": ([header(version=2), ARRAY], "unknown_version"),
+    "a version that is no text": ([b'{"version": "\\ud800"}'], "unknown_version"),
+    "wrong shape": ([header(arrays=[SPEC | {"shape": [2, 4, 4]}]), ARRAY], "bad_message"),
+    "wrong dtype": ([header(arrays=[SPEC | {"dtype": "<f8"}]), ARRAY + ARRAY], "bad_message"),
+    "dtype that nobody speaks": ([header(arrays=[SPEC | {"dtype": "O"}]), ARRAY], "bad_message"),
+    "too few bytes": ([SCAN, ARRAY[:-1]], "wrong_byte_count"),
+    "too many frames": ([SCAN, ARRAY, ARRAY], "wrong_frame_count"),
+    "too few frames": ([SCAN], "wrong_frame_count"),
+    "unknown field": ([header(execute="rm"), ARRAY], "bad_message"),
+    "unknown type": ([header(type="go_to"), ARRAY], "bad_message"),
+    "not JSON": ([b"\x80\x04pickle"], "bad_json"),
+    "no object": ([b"[1, 2]"], "bad_json"),
+    "nested without end": ([b"[" * 100_000], "bad_json"),
+    "empty": ([b""], "bad_json"),
+    "what only agents say": (
+        encode(packet(wire.Welcome(id="w", sent_at=NOW, of="h", run_id="r", scans_recorded=0))),
+        "not_for_agent",
+    ),
+}
+
+
+def test_malformed_messages_are_refused_with_their_code_and_the_service_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            for case, (frames, code) in MALFORMED.items():
+                answer = await bench.ask(frames, wire.Refused)
+                assert answer.code == code, case
+                assert answer.reason, case
+                named = code in ("unknown_version", "bad_message", "wrong_byte_count", "wrong_frame_count")
+                assert answer.of == ("m-scan" if named and b"m-scan" in frames[0] else "w" if case.startswith("what") else None)
+            assert (await scan_and_recommendation(bench)).requests
+
+    asyncio.run(scenario())
+    bodies = [e.body for e in events(tmp_path, kinds.MESSAGE_REFUSED)]
+    assert [b["code"] for b in bodies] == [code for _, code in MALFORMED.values()]
+
+
+def test_an_oversized_frame_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_ARRAY_BYTES", 50)
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            answer = await bench.ask([SCAN, ARRAY], wire.Refused)
+            assert (answer.code, answer.of) == ("oversized_frame", "m-scan")
+            assert "at most 50 are accepted" in answer.reason
+
+    asyncio.run(scenario())
+
+
+def test_whoever_gives_no_name_or_not_its_own_is_answered(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as (_, state):
+            with instrument(state["bind"], name=None) as nameless:
+                assert (await nameless.ask(BEAT, wire.Refused)).code == "hello_first"
+                assert (await nameless.ask(hello(), wire.Refused)).code == "wrong_identity"
+            with instrument(state["bind"], name="afm-2") as other:
+                assert (await other.ask(hello("afm-1"), wire.Refused)).code == "wrong_identity"
+                assert (await other.ask(scan_message(sample_scan()), wire.Refused)).code == "hello_first"
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_while_a_message_is_taken_is_answered_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(packet: Packet) -> None:
+        raise ZeroDivisionError("nothing to divide")
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            with monkeypatch.context() as patched:
+                patched.setattr("agent.dispatch.scan_of", broken)
+                answer = await bench.ask([SCAN, ARRAY], wire.Refused)
+            assert (answer.code, answer.of) == ("agent_fault", "m-scan")
+            assert "ZeroDivisionError: nothing to divide" in answer.reason
+            assert (await bench.ask([SCAN, ARRAY], wire.Ack)).duplicate is False
+
+    deciding(monkeypatch)
+    asyncio.run(scenario())
+
+
+def test_a_scan_sent_twice_is_decided_on_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            recommendation = await scan_and_recommendation(bench)
+            await bench.say(ack(recommendation.id))
+            assert (await bench.ask(scan_message(sample_scan(), "again"), wire.Ack)).duplicate is True
+            other = await bench.ask(scan_message(sample_scan(value=0.9), "other"), wire.Refused)
+            assert (other.code, other.of) == ("duplicate_scan_id", "other")
+
+    asyncio.run(scenario())
+    assert len(asked) == 1
+
+
+def test_the_newest_scan_wins_and_the_older_search_is_recorded_as_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching = threading.Event()
+
+    def decide(scan: object, cancelled: object) -> Decision:
+        if scan.scan_id == "scan-1":
+            searching.set()
+            while not cancelled():
+                time.sleep(0.002)
+            raise SearchCancelledError("the search was cancelled")
+        return decision(scan.scan_id)
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            await bench.ask(scan_message(sample_scan("scan-1")), wire.Ack)
+            await asyncio.to_thread(searching.wait)
+            recommendation = await scan_and_recommendation(bench, "scan-2")
+            assert recommendation.scan_id == "scan-2"
+            await bench.say(ack(recommendation.id))
+
+    asked = deciding(monkeypatch, decide)
+    asyncio.run(scenario())
+    assert [a[0].scan_id for a in asked] == ["scan-1", "scan-2"]
+    (end,) = events(tmp_path, kinds.SEARCH_CANCELLED)
+    assert (end.subject, end.body["reason"]) == ("scan-1", "a newer scan came in: scan-2")
+    assert [e.body["scan_id"] for e in events(tmp_path, kinds.DECISION_MADE)] == ["scan-2"]
+
+
+def test_a_search_that_ends_just_when_a_newer_scan_came_gives_no_second_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide(scan: object, cancelled: object) -> Decision:
+        while scan.scan_id == "scan-1" and not cancelled():
+            time.sleep(0.002)
+        return decision(scan.scan_id)  # too late to be cancelled
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            await bench.ask(scan_message(sample_scan("scan-1")), wire.Ack)
+            assert (await scan_and_recommendation(bench, "scan-2")).scan_id == "scan-2"
+
+    deciding(monkeypatch, decide)
+    asyncio.run(scenario())
+    assert [e.subject for e in events(tmp_path, kinds.SEARCH_CANCELLED)] == ["scan-1"]
+    assert [e.body["scan_id"] for e in events(tmp_path, kinds.DECISION_MADE)] == ["scan-2"]
+
+
+def test_a_recommendation_is_sent_again_to_an_instrument_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as (_, state):
+            with instrument(state["bind"]) as first:
+                await first.ask(hello(), wire.Welcome)
+                sent = await scan_and_recommendation(first)
+            with instrument(state["bind"]) as second:
+                await second.ask(hello(message_id="hello-2"), wire.Welcome)
+                again = await second.hear(wire.RecommendationMessage)
+                assert (again.id, again.requests) == (sent.id, sent.requests)
+                await second.say(ack(again.id))
+                await recorded(tmp_path, kinds.RECOMMENDATION_ACKNOWLEDGED)
+                await second.ask(hello(message_id="hello-3"), wire.Welcome)
+                await second.ask([b""], wire.Refused)
+                assert sum(isinstance(m, wire.RecommendationMessage) for m in second.heard) == 1
+
+    asyncio.run(scenario())
+    assert len(events(tmp_path, kinds.RECOMMENDATION_SENT)) == 2
+
+
+def test_a_recommendation_is_repeated_until_it_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch)
+    monkeypatch.setattr(module, "_RESEND_S", 0.0)
+
+    async def scenario() -> None:
+        async with connected(tmp_path, config(heartbeat_s=0.02)) as bench:
+            first = await scan_and_recommendation(bench)
+            assert (await bench.hear(wire.RecommendationMessage)).id == first.id
+            await bench.say(ack(first.id))
+            await recorded(tmp_path, kinds.RECOMMENDATION_ACKNOWLEDGED)
+            sent = len(events(tmp_path, kinds.RECOMMENDATION_SENT))
+            for _ in range(3):
+                await bench.hear(wire.Heartbeat)
+            assert len(events(tmp_path, kinds.RECOMMENDATION_SENT)) == sent
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_sent_is_not_recorded_as_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def decide(scan: object, cancelled: object) -> Decision:
+        gone.wait(10)
+        return decision(scan.scan_id)
+
+    async def scenario() -> None:
+        async with serving(tmp_path, config(heartbeat_s=0.02)) as (service, state):
+            with instrument(state["bind"]) as bench:
+                await bench.ask(hello(), wire.Welcome)
+                await bench.ask(scan_message(sample_scan()), wire.Ack)
+            async with asyncio.timeout(10):
+                while await service._send(b"afm-1", wire.Heartbeat(id="b", sent_at=NOW)):
+                    await asyncio.sleep(0.01)
+            gone.set()
+            await recorded(tmp_path, kinds.DECISION_MADE)
+
+    deciding(monkeypatch, decide)
+    asyncio.run(scenario())
+    assert events(tmp_path, kinds.RECOMMENDATION_SENT) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ZeroDivisionError("nothing to divide"), "a fault in the agent (ZeroDivisionError: nothing to divide); please report it"),
+        (UnusableScanError("the image is constant"), "the image is constant"),
+    ],
+)
+def test_a_search_that_fails_is_answered_with_the_reason_and_the_service_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def decide(scan: object, cancelled: object) -> Decision:
+        if scan.scan_id == "scan-1":
+            raise error
+        return decision(scan.scan_id)
+
+    async def scenario() -> None:
+        async with connected(tmp_path) as bench:
+            nothing = await scan_and_recommendation(bench, "scan-1")
+            assert nothing.requests == ()
+            assert nothing.reason == f"Nothing to recommend: {reason}."
+            assert (await scan_and_recommendation(bench, "scan-2")).requests
+
+    deciding(monkeypatch, decide)
+    asyncio.run(scenario())
+    first, second = (e.body["decision"]["outcome"] for e in events(tmp_path, kinds.DECISION_MADE))
+    assert (first, second) == ("not_resolvable", "one_type_only")

@@ -1,0 +1,162 @@
+"""`vaestar serve` as a process: signals, kills, and what they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import zmq
+
+from agent import ledger as kinds
+from agent.service import STATE_FILE
+from instrument_adapters import messages as wire
+from instrument_adapters.codec import Packet, decode, encode, scan_packet
+from instrument_adapters.scan import Scan
+from tests.agent.samples import NOW, hello
+from tests.agent.test_search import scan_of
+from tests.agent.workflow.images import two_textures
+from tests.system.bench import events
+from tests.system.commands import vaestar
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDLESS = """
+[search]
+windows_px = [5]
+invariances = ["v"]
+seeds = 1
+workers = 1
+[train]
+steps = 1000000
+"""
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts an agent on `tmp_path/run` whose search never ends, and waits until it listens."""
+    (tmp_path / "endless.toml").write_text(ENDLESS)
+    arguments = ["--run", "run", "--config", "endless.toml", "--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with ExitStack() as stack:
+
+        def started() -> subprocess.Popen[bytes]:
+            log = stack.enter_context((tmp_path / "agent.log").open("ab"))
+            command = [sys.executable, "-m", "agent", "serve", *arguments]
+            process = stack.enter_context(subprocess.Popen(command, cwd=tmp_path, stderr=log, env=environment))
+            stack.callback(process.kill)
+            wait_for(lambda: process.poll() is not None or announced(tmp_path).get("pid") == process.pid, 60)
+            assert process.poll() is None, (tmp_path / "agent.log").read_text()
+            return process
+
+        yield started
+
+
+def announced(directory: Path) -> dict:
+    try:
+        return json.loads((directory / "run" / STATE_FILE).read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def stat(process: int) -> tuple[str, int] | None:
+    """State and parent of a process, None when there is none."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return state, int(parent)
+
+
+def children(process: int) -> list[int]:
+    numbers = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal()]
+    return [n for n in numbers if (found := stat(n)) is not None and found[1] == process]
+
+
+def alive(process: int) -> bool:
+    found = stat(process)
+    return found is not None and found[0] != "Z"
+
+
+def joined(context: zmq.Context, address: str, scan: Scan | None = None) -> None:
+    """Say hello, and, if there is a scan, send it and wait until it is recorded."""
+    with context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVTIMEO, 10_000)
+        socket.setsockopt(zmq.ROUTING_ID, b"afm-1")
+        socket.connect(address)
+        said: list[tuple[Packet, type]] = [(hello(), wire.Welcome)]
+        if scan is not None:
+            said.append((scan_packet(scan, wire.Heartbeat(id="m-1", sent_at=NOW)), wire.Ack))
+        for packet, answer in said:
+            socket.send_multipart(encode(packet))
+            while not isinstance(decode(socket.recv_multipart()).message, answer):
+                pass
+
+
+def training(process: subprocess.Popen[bytes], directory: Path) -> list[int]:
+    """The agent's child processes, once a worker among them has begun to train."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as watcher:
+        watcher.setsockopt(zmq.LINGER, 0)
+        watcher.connect(announced(directory)["telemetry"])
+        watcher.subscribe(b"")
+        joined(context, announced(directory)["bind"], scan_of(two_textures(96)))
+        log = directory / "agent.log"
+        wait_for(lambda: "deciding" in log.read_text(), 10)
+    wait_for(lambda: len(children(process.pid)) >= 2, 20)  # a worker and multiprocessing's resource tracker
+    return children(process.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_agent_in_order_also_while_it_searches(tmp_path: Path, start: Start, number: int) -> None:
+    process = start()
+    below = training(process, tmp_path) if number == signal.SIGTERM else children(process.pid)
+    before = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(20) == 0
+    assert time.monotonic() - before < 5
+    wait_for(lambda: not any(alive(child) for child in below), 2)
+    assert not announced(tmp_path)
+    assert events(tmp_path / "run")[-1].kind == kinds.RUN_STOPPED
+    assert "Traceback" not in (tmp_path / "agent.log").read_text()
+
+
+def test_after_a_kill_no_worker_is_left_and_the_next_agent_takes_up_the_scan(tmp_path: Path, start: Start) -> None:
+    process = start()
+    below = training(process, tmp_path)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(alive(child) for child in below), 5)
+    assert events(tmp_path / "run", kinds.SEARCH_CANCELLED, kinds.DECISION_MADE, kinds.RUN_STOPPED) == []
+
+    again = start()
+    (tmp_path / "agent.log").write_text("")
+    with zmq.Context() as context:
+        joined(context, announced(tmp_path)["bind"])
+    wait_for(lambda: "deciding" in (tmp_path / "agent.log").read_text(), 10)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(20) == 0
+    first, second = events(tmp_path / "run", kinds.RUN_STARTED)
+    assert first.subject == second.subject
+    assert len(events(tmp_path / "run", kinds.SCAN_RECEIVED)) == 1
+
+
+def test_what_keeps_an_agent_from_starting_is_said_in_one_sentence(tmp_path: Path) -> None:
+    done = vaestar("serve", "--run", tmp_path / "run", "--bind", "tcp://0.0.0.0:1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("vaestar: the address tcp://0.0.0.0:1 is not on this computer's loopback")
+    assert len(done.stderr.splitlines()) == 1
