@@ -41,7 +41,7 @@ def analyze_file(
     else:
         if record.clusters:
             OUT.print(cluster_table(record))
-        OUT.print(record.explanation, highlight=False)
-        OUT.print(f"{len(files)} files in {out}", highlight=False)
+        OUT.print(record.explanation, highlight=False, markup=False)
+        OUT.print(f"{len(files)} files in {out}", highlight=False, markup=False)
     if record.outcome == "not_resolvable":
         ERR.print("vaestar: no place is recommended on this scan", highlight=False)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import Config
+from agent.config import Config, ConfigError
 from agent.decision import ConfigurationRecord
 from agent.executor import Workers
 from agent.plugins import is_users_own, load_reward
@@ -165,10 +165,13 @@ def _judge(
     stopped: Callable[[], bool],  # noqa: ARG001 - a reward takes seconds and is not interrupted
 ) -> Score:
     if not is_users_own(name):
-        return judge(representation, reward, entropy)
+        try:
+            return judge(representation, reward, entropy)
+        except ValueError as error:  # an option out of range
+            raise ConfigError(f"reward = '{name}' cannot be used with these reward_options: {error}") from error
     try:
         score = judge(representation, reward, entropy)
-        float(score.value)
+        score = replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
     except Exception as error:  # the user's function may raise anything
         raise PluginError(
             f"reward = '{name}' failed: {type(error).__name__}: {error}; it must return a rewards.base.Score"

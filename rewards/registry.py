@@ -1,9 +1,31 @@
 """The rewards that have a short name."""
 
-from rewards.base import Reward
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from rewards.base import Representation, Reward, Score
 from rewards.mixture import MIXTURE_REWARDS
 from rewards.reconstruction import reconstruction
 from rewards.spatial import spatial
 from rewards.variance import variance
 
-REWARDS: dict[str, Reward] = {**MIXTURE_REWARDS, "reconstruction": reconstruction, "spatial": spatial, "variance": variance}
+
+def bgmm(
+    representation: Representation, *, rng: np.random.Generator, settings: Mapping[str, Any] = MappingProxyType({})
+) -> Score:
+    """`rewards.bayesian_mixture.bgmm`, loaded when it is first called: Pyro takes seconds to import."""
+    from rewards import bayesian_mixture
+
+    return bayesian_mixture.bgmm(representation, rng=rng, settings=dict(settings))
+
+
+REWARDS: dict[str, Reward] = {
+    **MIXTURE_REWARDS,
+    "bgmm": bgmm,
+    "reconstruction": reconstruction,
+    "spatial": spatial,
+    "variance": variance,
+}

@@ -238,3 +238,26 @@ def test_the_scan_that_waited_longest_is_decided_first(tmp_path: Path, monkeypat
     asked = deciding(monkeypatch, decide)
     asyncio.run(scenario())
     assert [a[0].scan_id for a in asked] == ["a-1", "b-1", "a-2"]
+
+
+def test_what_could_not_be_sent_is_not_recorded_as_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def decide(scan: object, cancelled: object) -> Decision:
+        gone.wait(10)
+        return decision(scan.scan_id)
+
+    async def scenario() -> None:
+        async with serving(tmp_path, config(heartbeat_s=0.02)) as (service, state):
+            with instrument(state["bind"]) as bench:
+                await bench.ask(hello(), wire.Welcome)
+                await bench.ask(scan_message(sample_scan()), wire.Ack)
+            async with asyncio.timeout(10):
+                while await service._send(b"afm-1", wire.Heartbeat(id="b", sent_at=NOW)):
+                    await asyncio.sleep(0.01)
+            gone.set()
+            await recorded(tmp_path, kinds.DECISION_MADE)
+
+    deciding(monkeypatch, decide)
+    asyncio.run(scenario())
+    assert events(tmp_path, kinds.RECOMMENDATION_SENT) == []
