@@ -111,7 +111,7 @@ def test_a_reward_of_the_users_own_that_fails_is_named() -> None:
 
 def test_an_option_that_a_reward_of_ours_does_not_take_is_named() -> None:
     config = QUICK.model_copy(update={"reward": "icl", "reward_options": {"components": [2, 3]}})
-    with Workers(0) as workers, pytest.raises(ConfigError, match="reward = 'icl' cannot be used .* must hold 1"):
+    with Workers(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* must hold 1"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
@@ -121,7 +121,7 @@ def wordy(representation: object, *, rng: object) -> Score:
 
 def test_metrics_that_are_not_numbers_are_blamed_on_the_users_reward() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:wordy", "reward_options": {}})
-    with Workers(0) as workers, pytest.raises(PluginError, match="could not convert string to float: 'good'"):
+    with Workers(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
