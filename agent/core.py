@@ -98,12 +98,12 @@ class Agent:
         )
         found = search(image, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
         if found.chosen is None:
-            return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found)
+            return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, masked=image.masked)
         clusters = _Clusters(found.chosen, config.recommend.core_fraction)
         places = recommend(
             clusters.cores, clusters.distance, keypoints.points_rc, scan.frame, limits, measured_xy, config.recommend, decision_id
         )
-        return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places)
+        return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=image.masked)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
@@ -149,6 +149,7 @@ def _decide(
     clusters: _Clusters | None = None,
     places: Recommended | None = None,
     unusable: str | None = None,
+    masked: dict[str, int] | None = None,
 ) -> Decision:
     outcome, explanation = explain(found, places, unusable)
     record = DecisionRecord(
@@ -166,6 +167,7 @@ def _decide(
         keypoints_found=keypoints.found if keypoints else 0,
         keypoints_used=len(keypoints.points_rc) if keypoints else 0,
         keypoints_dropped=keypoints.dropped if keypoints else {},
+        masked=masked or {},
         common_points=found.common_points if found else 0,
         points_measured_before=len(measured_xy),
         configurations=list(found.configurations) if found else [],

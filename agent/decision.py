@@ -86,6 +86,7 @@ class DecisionRecord(Record):
     keypoints_found: int
     keypoints_used: int
     keypoints_dropped: dict[str, int]
+    masked: dict[str, int] = {}
     common_points: int
     points_measured_before: int
     configurations: list[ConfigurationRecord]

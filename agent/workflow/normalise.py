@@ -1,12 +1,13 @@
 """An image on a common scale: the 1st to 95th percentile becomes [0, 1], as in the paper, and what is missing is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from scipy.ndimage import distance_transform_edt
 
 from agent.workflow.errors import UnusableScanError
+from agent.workflow.lines import find_glitches
 
 _LEAST_VALID = 0.5
 
@@ -23,12 +24,15 @@ class NormalisedImage:
         Shape (rows, cols); False where the value was filled in.
     low, high
         The physical values that became 0 and 1.
+    masked
+        Reason -> how many lines or pixels are invalid for it; a reason that did not occur is absent.
     """
 
     values: Float32[np.ndarray, "rows cols"]
     valid: Bool[np.ndarray, "rows cols"]
     low: float
     high: float
+    masked: dict[str, int] = field(default_factory=dict)
 
 
 def normalise(
@@ -42,6 +46,17 @@ def normalise(
         If fewer than half of the pixels are finite, or the image is constant between the percentiles.
     """
     valid = np.isfinite(image)
+    glitches = find_glitches(image)
+    masked = {
+        "pixels not recorded": int((~valid).sum()),
+        "flat lines (contact lost)": glitches.lines,
+        "spikes": glitches.spikes,
+    }
+    # Where flat lines are all there is to see, the errors below say so better than "no pixels".
+    if (valid & ~glitches.mask).mean() >= _LEAST_VALID:
+        valid &= ~glitches.mask
+    else:
+        masked = {"pixels not recorded": masked["pixels not recorded"]}
     share = float(valid.mean())
     if share < _LEAST_VALID:
         raise UnusableScanError(
@@ -58,4 +73,4 @@ def normalise(
         nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
         filled = image[tuple(nearest)]
     scaled = np.clip((filled.astype(np.float64) - low) / (high - low), 0.0, 1.0)
-    return NormalisedImage(scaled.astype(np.float32), valid, float(low), float(high))
+    return NormalisedImage(scaled.astype(np.float32), valid, float(low), float(high), {why: n for why, n in masked.items() if n})

@@ -1,30 +1,17 @@
-"""Where patches are cut: points of interest of the image, thinned to a spacing, with a record of what was dropped.
-
-A key-point method is a plain callable `(image, *, rng, **options) -> (n, 2)` of (row, col) pixels, in order of preference;
-the user's own is named in the configuration. Thinning, border and invalid pixels are handled here for all of them alike.
-"""
+"""Thinning, border, validity and the record of what was dropped, for all key-point methods alike."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int
-from skimage.feature import canny
-from skimage.filters import sato
-from skimage.morphology import skeletonize
+from jaxtyping import Int
 
 from agent.workflow.errors import PluginError, UnusableScanError
+from agent.workflow.keypoints.method import KeypointMethod
+from agent.workflow.keypoints.thinning import thin
+from agent.workflow.lines import level_lines
 from agent.workflow.normalise import NormalisedImage
 
 LEAST_POINTS = 200
-
-
-@runtime_checkable
-class KeypointMethod(Protocol):
-    """Finds points of interest; called once a scan."""
-
-    def __call__(self, image: Float32[np.ndarray, "rows cols"], *, rng: np.random.Generator) -> Int[np.ndarray, "n 2"]:
-        """(row, col) of each point in an image scaled to [0, 1]; the first ones are kept when points are too close."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,56 +31,6 @@ class Keypoints:
     points_rc: Int[np.ndarray, "n 2"]
     found: int
     dropped: dict[str, int]
-
-
-def canny_walls(
-    image: Float32[np.ndarray, "rows cols"],
-    *,
-    rng: np.random.Generator,  # noqa: ARG001 - the KeypointMethod signature
-    sigma_px: float = 1.5,
-) -> Int[np.ndarray, "n 2"]:
-    """Points on domain walls: the skeleton of Canny's edges (J. Canny, IEEE TPAMI 8, 679, 1986), in raster order.
-
-    Raster order makes the greedy thinning pack the walls as densely as the spacing allows (a fifth more points than random
-    order on a real scan).
-
-    Parameters
-    ----------
-    image
-        Shape (rows, cols), in [0, 1].
-    rng
-        Not used.
-    sigma_px
-        Width of the Gaussian that smooths before the gradient is taken.
-    """
-    walls = skeletonize(canny(np.asarray(image, dtype=np.float64), sigma=sigma_px))
-    return np.asarray(np.argwhere(walls))
-
-
-def sato_ridges(
-    image: Float32[np.ndarray, "rows cols"],
-    *,
-    rng: np.random.Generator,  # noqa: ARG001
-    sigmas_px: tuple[float, ...] = (1.0, 2.0, 3.0),
-    quantile: float = 0.9,
-    black_ridges: bool = True,
-) -> Int[np.ndarray, "n 2"]:
-    """Points on ridges: the skeleton of the strongest responses of Sato's tubeness filter, in raster order.
-
-    `black_ridges` looks for dark lines, as walls are in an amplitude image.
-    """
-    response = sato(np.asarray(image, dtype=np.float64), sigmas=list(sigmas_px), black_ridges=black_ridges)
-    ridges = skeletonize(response > np.quantile(response, quantile))
-    return np.asarray(np.argwhere(ridges))
-
-
-def grid(image: Float32[np.ndarray, "rows cols"], *, rng: np.random.Generator, step_px: int = 5) -> Int[np.ndarray, "n 2"]:  # noqa: ARG001
-    """The nodes of a square grid, whatever the image shows."""
-    rows, cols = np.meshgrid(np.arange(0, image.shape[0], step_px), np.arange(0, image.shape[1], step_px), indexing="ij")
-    return np.stack([rows.ravel(), cols.ravel()], axis=1)
-
-
-METHODS: dict[str, KeypointMethod] = {"canny_walls": canny_walls, "sato_ridges": sato_ridges, "grid": grid}
 
 
 def find_keypoints(
@@ -129,11 +66,11 @@ def find_keypoints(
             f"a window of {largest_window_px} px does not fit into an image of {shape[0]} x {shape[1]} px; "
             f"use windows of at most {min(shape)} px or a larger scan"
         )
-    points = _checked(method(image.values, rng=rng), shape)
+    points = _checked(method(level_lines(image.values).clip(0, 1), rng=rng), shape)
     inside = _window_inside(points, shape, largest_window_px)
     whole = _window_valid(points, image.valid, largest_window_px)
     usable = points[inside & whole]
-    kept = usable[_thin(usable, spacing_px)]
+    kept = usable[thin(usable, spacing_px)]
     dropped = {
         "window beyond the border": int((~inside).sum()),
         "invalid pixels in the window": int((inside & ~whole).sum()),
@@ -176,17 +113,3 @@ def _window_valid(points: np.ndarray, valid: np.ndarray, window_px: int) -> np.n
     high = np.minimum(points + window_px - window_px // 2, np.array(valid.shape))
     count = missing[high[:, 0], high[:, 1]] - missing[low[:, 0], high[:, 1]]
     return np.asarray(count - missing[high[:, 0], low[:, 1]] + missing[low[:, 0], low[:, 1]] == 0)
-
-
-def _thin(points: np.ndarray, spacing_px: float) -> np.ndarray:
-    """Indices of a greedy selection, first come first kept, no two nearer than `spacing_px`."""
-    cell = max(spacing_px, 1.0)
-    taken: dict[tuple[int, int], list[np.ndarray]] = {}
-    kept = []
-    for i, point in enumerate(points):
-        r, c = int(point[0] // cell), int(point[1] // cell)
-        around = (q for dr in (-1, 0, 1) for dc in (-1, 0, 1) for q in taken.get((r + dr, c + dc), ()))
-        if all((point[0] - q[0]) ** 2 + (point[1] - q[1]) ** 2 >= spacing_px**2 for q in around):
-            taken.setdefault((r, c), []).append(point)
-            kept.append(i)
-    return np.array(kept, dtype=np.int64)

@@ -1,0 +1,99 @@
+"""Lines of a scan that are offset or bad: what walls are looked for in, and what no patch may hold.
+
+A scan is recorded line by line, so whatever changes between two lines (the tip, the feedback, the tuning of the resonance) shows
+as a step common to a whole line, which an edge detector takes for a wall along the fast axis.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True, eq=False)
+class Glitches:
+    """Pixels that are no picture of the surface.
+
+    Parameters
+    ----------
+    mask
+        Shape (rows, cols); True where the pixel must not be used.
+    lines
+        How many lines are flat (contact lost).
+    spikes
+        How many pixels outside those lines stand out alone.
+    """
+
+    mask: Bool[np.ndarray, "rows cols"]
+    lines: int
+    spikes: int
+
+
+def level_lines(
+    image: Float32[np.ndarray, "rows cols"], largest_step: float = 0.15, least_agreement: float = 0.75
+) -> Float32[np.ndarray, "rows cols"]:
+    """The image without lines that are offset as a whole from both of their neighbours.
+
+    The offset of a line is the median of its difference from the mean of the line before and after. It is taken off where most
+    of the line's pixels agree on its sign. An edge of a stripe along the fast axis lies between two plateaus, so that the step
+    to one side is zero and the line is left as it is: only what a line does against *both* neighbours is removed.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, cols), in [0, 1].
+    largest_step
+        Larger offsets are left alone: they are structure, or the line is bad.
+    least_agreement
+        Share of a line's pixels whose difference has the sign of the offset.
+    """
+    before, after = image[1:-1] - image[:-2], image[1:-1] - image[2:]
+    step_before, step_after = np.median(before, axis=1), np.median(after, axis=1)
+    both = step_before * step_after > 0
+    offset = np.where(both, np.sign(step_before) * np.minimum(abs(step_before), abs(step_after)), 0.0)
+    agreement = np.mean((before + after) * np.sign(offset)[:, None] > 0, axis=1)
+    offset[(abs(offset) > largest_step) | (agreement < least_agreement)] = 0.0
+    levelled = image.copy()
+    levelled[1:-1] -= offset[:, None].astype(np.float32)
+    return levelled
+
+
+def find_glitches(
+    image: Float32[np.ndarray, "rows cols"], flat_below: float = 0.1, spike_above: float = 12.0, least_line_px: int = 16
+) -> Glitches:
+    """Lines on which the tip saw nothing, and pixels that stand out alone.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, cols), in any unit; NaN is ignored.
+    flat_below
+        A line is flat if its spread (95th less 5th percentile) is less than this share of the median line's.
+    spike_above
+        A pixel is a spike if it lies this many σ (from the median absolute deviation) outside the range of its eight
+        neighbours' and the lines' noise.
+    least_line_px
+        Images narrower than this are not searched.
+    """
+    mask = np.zeros(image.shape, dtype=np.bool_)
+    if min(image.shape) < least_line_px or not np.isfinite(image).any():
+        return Glitches(mask, 0, 0)
+    measured = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
+    low, high = np.percentile(measured, [5, 95], axis=1)
+    spread = high - low
+    flat = (spread < flat_below * np.median(spread)) & np.isfinite(image).any(axis=1)
+    mask[flat] = True
+    excess = _beyond_neighbours(measured)
+    noise = _MAD_TO_SIGMA * np.median(abs(np.diff(measured[~flat], axis=1))) / np.sqrt(2)
+    spikes = (excess > spike_above * noise) & ~mask & np.isfinite(image)
+    return Glitches(mask | spikes, int(flat.sum()), int(spikes.sum()))
+
+
+def _beyond_neighbours(image: np.ndarray) -> np.ndarray:
+    """By how much each pixel exceeds the largest, or falls below the smallest, of its eight neighbours; 0 if it does not."""
+    padded = np.pad(image, 1, mode="reflect")
+    rows, cols = image.shape
+    around = [padded[1 + r : 1 + r + rows, 1 + c : 1 + c + cols] for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
+    return np.asarray(np.maximum(0, np.maximum(image - np.maximum.reduce(around), np.minimum.reduce(around) - image)))
