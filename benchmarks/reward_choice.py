@@ -84,7 +84,7 @@ def world(seed: int, config: Config, workers: Workers) -> dict[str, dict[str, fl
         assert pick is not None
         if name == "spatial":
             picked = {"surface": seed, "points": found.common_points, "pick": pick.candidate_id}
-            print(json.dumps(picked | {k: round(v["ari"], 3) for k, v in out.items()}), flush=True)  # noqa: T201 - a command
+            print(json.dumps(picked | {k: round(v["ari"], 3) for k, v in out.items()}), flush=True)
         rewards = [c.score.value for c in judged if c.score]
         rank = float(spearmanr(rewards, [reached[c.candidate_id] for c in judged if c.score]).statistic)
         out[name] = {"ari": reached[pick.candidate_id], "rank_correlation": rank}
