@@ -35,14 +35,14 @@ class ScanSection(Section):
     spacing_px
         Smallest distance between two key points.
     channels
-        What patches are cut from: the channel alone ("amplitude"), with the quadratures of amplitude and phase ("vector"), or
-        with the topography ("height").
+        What patches are cut from: the channel alone ("amplitude"), with the quadratures of amplitude and phase ("vector"), with
+        the topography ("height"); "auto" is "vector" where the scan holds the channel's phase, else "amplitude".
     """
 
     low_percentile: float = Field(default=1.0, ge=0, lt=50)
     high_percentile: float = Field(default=95.0, gt=50, le=100)
     spacing_px: float = Field(default=5.0, ge=1)
-    channels: Literal["amplitude", "vector", "height"] = "amplitude"
+    channels: Literal["auto", "amplitude", "vector", "height"] = "auto"
 
 
 class SearchSection(Section):

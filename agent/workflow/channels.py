@@ -11,7 +11,7 @@ points upwards cannot be known from a scan, so φ0 lies in (-90, 90] degrees and
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -21,8 +21,7 @@ from agent.workflow.normalise import NormalisedImage, normalise
 from instrument_adapters.errors import UnknownChannelError
 from instrument_adapters.scan import Scan
 
-ChannelMode = Literal["amplitude", "vector", "height"]
-MODES: tuple[str, ...] = get_args(ChannelMode)
+ChannelMode = Literal["auto", "amplitude", "vector", "height"]
 
 _AMPLITUDE = re.compile("amplitude", re.IGNORECASE)
 _OUTLIER_PERCENTILE = 99.0
@@ -63,7 +62,7 @@ def stack_channels(
     channel
         Full name of the main channel.
     mode
-        "amplitude": the main channel alone, whatever it is. "vector": with the two quadratures; zero response becomes 0.5 and the
+        "auto": "vector" where the scan holds the phase of the main channel, else "amplitude". "amplitude": the main channel alone, whatever it is. "vector": with the two quadratures; zero response becomes 0.5 and the
         amplitude's high percentile ±1 becomes 0 and 1, on one scale for both, so that sign and relative size survive.
         "height": with the topography.
     low_percentile, high_percentile
@@ -77,7 +76,7 @@ def stack_channels(
         If a channel is constant, or too few pixels are valid in all.
     """
     image = normalise(scan.channels[channel], low_percentile, high_percentile)
-    if mode == "amplitude":
+    if mode == "amplitude" or (mode == "auto" and _partner(scan, channel) is None):
         return ChannelStack(image, image.values[None], (channel,))
     if mode == "height":
         height_name = _height_of(scan)
@@ -94,16 +93,20 @@ def phase_partner(scan: Scan, channel: str) -> str:
     UnknownChannelError
         If the channel is no amplitude, or the scan does not hold its phase.
     """
+    found = _partner(scan, channel)
+    if found is not None:
+        return found
     wanted = _AMPLITUDE.sub("Phase", channel)
-    if wanted != channel:
-        found = next((name for name in scan.channels if name.lower() == wanted.lower()), None)
-        if found is not None:
-            return found
     why = f"the scan has no '{wanted}'" if wanted != channel else f"'{channel}' is not called an amplitude"
     raise UnknownChannelError(
         f"channels = 'vector' needs the phase that belongs to '{channel}', but {why}; it holds {', '.join(scan.channels)}; "
         "use channels = 'amplitude'"
     )
+
+
+def _partner(scan: Scan, channel: str) -> str | None:
+    wanted = _AMPLITUDE.sub("Phase", channel)
+    return None if wanted == channel else next((name for name in scan.channels if name.lower() == wanted.lower()), None)
 
 
 def fit_phase_offset(amplitude: Float[np.ndarray, " n"], phase_rad: Float[np.ndarray, " n"]) -> float:

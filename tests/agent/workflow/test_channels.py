@@ -97,6 +97,13 @@ def test_by_default_the_amplitude_stands_alone() -> None:
     assert stack.phase_offset_rad is None
 
 
+def test_by_itself_the_vector_is_taken_where_there_is_a_phase_and_the_channel_alone_where_there_is_none() -> None:
+    scan = scan_of()
+    assert len(stack_channels(scan, "Amplitude1Retrace", "auto").names) == 3
+    assert stack_channels(scan, "HeightRetrace", "auto").names == ("HeightRetrace",)
+    assert stack_channels(scan_of(phase="Phase2Retrace"), "Amplitude1Retrace", "auto").names == ("Amplitude1Retrace",)
+
+
 def test_the_topography_can_be_added() -> None:
     stack = stack_channels(scan_of(), "Amplitude1Retrace", "height")
     assert stack.names == ("Amplitude1Retrace", "HeightRetrace")
