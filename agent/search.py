@@ -120,8 +120,10 @@ def _train_all(channels: np.ndarray, keypoints: Keypoints, config: Config, ask: 
     points = keypoints.points_rc
     held_out = split_held_out(len(points), config.train.held_out, np.random.default_rng([config.seed, 1]))
     seeds = tuple(config.seed * 1000 + i for i in range(config.search.seeds))
-    specs = _specs(config, len(channels))
-    tasks = [RepresentTask(channels, points, held_out, spec, seeds, config.train) for spec in specs]
+    for_vae = channels[:1] if config.scan.channels == "auto" else channels  # three channels would double the time of training
+    specs = [*_vae_specs(config, len(for_vae)), *_plain_specs(config, len(channels))]
+    seen = [channels if isinstance(spec, PlainSpec) else for_vae for spec in specs]
+    tasks = [RepresentTask(images, points, held_out, spec, seeds, config.train) for images, spec in zip(seen, specs, strict=True)]
     # The dearest first, so that no worker is left alone with a long one at the end.
     order = sorted(range(len(tasks)), key=lambda i: (-specs[i].window_px, -GEOMETRIC_LATENTS.get(specs[i].invariance, -1)))
     trained = ask("training", represent, [(tasks[i],) for i in order])
@@ -134,12 +136,16 @@ def _train_all(channels: np.ndarray, keypoints: Keypoints, config: Config, ask: 
     return candidates
 
 
-def _specs(config: Config, channels: int) -> list[ModelSpec | PlainSpec]:
+def _vae_specs(config: Config, channels: int) -> list[ModelSpec]:
     search = config.search
-    specs: list[ModelSpec | PlainSpec] = []
-    if "vae" in search.families:
-        defaults = [ModelSpec(w, i, search.latent_dim, channels) for w in search.windows_px for i in search.invariances]
-        specs += [replace(spec, beta=spec.kl_weight * search.beta) for spec in defaults]
+    if "vae" not in search.families:
+        return []
+    defaults = [ModelSpec(w, i, search.latent_dim, channels) for w in search.windows_px for i in search.invariances]
+    return [replace(spec, beta=spec.kl_weight * search.beta) for spec in defaults]
+
+
+def _plain_specs(config: Config, channels: int) -> list[PlainSpec]:
+    search, specs = config.search, []
     for family in search.families:
         if family == "multi":
             windows = tuple(sorted(search.windows_px))

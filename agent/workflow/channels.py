@@ -64,8 +64,8 @@ def stack_channels(
     mode
         "auto": "vector" where the scan holds the phase of the main channel, else "amplitude".
         "amplitude": the main channel alone, whatever it is.
-        "vector": with the two quadratures; zero response becomes 0.5 and the amplitude's high percentile ±1 becomes 0 and 1, on one
-        scale for both, so that sign and relative size survive.
+        "vector": with the two quadratures; zero response becomes 0.5 and the amplitude's high percentile ±1 becomes 0 and 1, on
+        one scale for both, so that sign and relative size survive.
         "height": with the topography.
     low_percentile, high_percentile
         Of a channel, become 0 and 1.
