@@ -34,11 +34,16 @@ class ScanSection(Section):
         Of the image, become 0 and 1.
     spacing_px
         Smallest distance between two key points.
+    channels
+        What patches are cut from: the channel alone ("amplitude"), with the quadratures of amplitude and phase ("vector"), with
+        the topography ("height"); "auto" is "vector" where the scan holds the channel's phase, else "amplitude", and the
+        VAEs are given the channel alone, since training on three takes twice as long.
     """
 
     low_percentile: float = Field(default=1.0, ge=0, lt=50)
     high_percentile: float = Field(default=95.0, gt=50, le=100)
     spacing_px: float = Field(default=5.0, ge=1)
+    channels: Literal["auto", "amplitude", "vector", "height"] = "auto"
 
 
 class SearchSection(Section):
@@ -48,12 +53,16 @@ class SearchSection(Section):
     ----------
     windows_px
         Sides of the patches.
+    families
+        "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "multi" (polar, all windows together).
     invariances
-        "v", "r", "t", "rt" (the paper's t-VAE is "rt").
+        Of the VAEs: "v", "r", "t", "rt" (the paper's t-VAE is "rt").
     seeds
-        Models trained of each window and invariance.
+        Models trained of each window and invariance; of a plain family, resamples of the patches that its basis is fitted to.
     latent_dim
-        Structural latents.
+        Structural latents of a VAE.
+    plain_latent_dim
+        Latents of a plain family.
     beta
         KL weight relative to its default, window²/400.
     workers
@@ -61,13 +70,15 @@ class SearchSection(Section):
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
+    families: tuple[Literal["vae", "polar", "pca", "multi"], ...] = Field(default=("vae", "polar"), min_length=1)
     invariances: tuple[Literal["v", "r", "t", "rt"], ...] = Field(default=("v", "r", "rt"), min_length=1)
     seeds: int = Field(default=3, ge=1, le=100)
     latent_dim: int = Field(default=2, ge=1, le=10)
+    plain_latent_dim: int = Field(default=6, ge=1, le=9)
     beta: float = Field(default=1.0, gt=0)
     workers: int = Field(default=2, ge=0, le=256)
 
-    @field_validator("windows_px", "invariances")
+    @field_validator("windows_px", "families", "invariances")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(value)) != len(value):
@@ -84,10 +95,13 @@ class FilterSection(Section):
         Points of a lower density, relative to the densest, are left out; 0 keeps all.
     bandwidth
         Of the Gaussian kernel, in latent units.
+    closeness
+        Of more than two latents, points of a lower nearest-neighbour density to the power 2/d are left out instead; 0 keeps all.
     """
 
     relative_density: float = Field(default=0.2, ge=0, le=1)
     bandwidth: float = Field(default=0.05, gt=0)
+    closeness: float = Field(default=0.0, ge=0, le=1)
 
 
 class RecommendSection(Section):

@@ -1,6 +1,6 @@
 """A scan comes in, a decision comes out. This file is the whole flow; each step is a call that can be read on its own.
 
-    scan -> normalise -> key points -> search over (window, invariance, seed) -> the chosen mixture's core points -> metres
+    scan -> channels -> key points -> search over (window, invariance, seed) -> the chosen mixture's core points -> metres
 
 Nothing here opens a socket or a file or asks the time: the same scan, configuration, limits and measured places give the same
 decision. The service (or `vaestar analyze`) records it and acts on it.
@@ -19,8 +19,8 @@ from agent.explain import explain
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Recommended, core_order, recommend
 from agent.search import Candidate, Progress, SearchResult, search, silent
+from agent.workflow.channels import ChannelStack, stack_channels
 from agent.workflow.keypoints import Keypoints, find_keypoints
-from agent.workflow.normalise import normalise
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
@@ -87,16 +87,16 @@ class Agent:
         """
         config = self.config
         channel = scan.find_channel(config.channel)
-        decision_id = _decision_id(scan, channel, config, limits, measured_xy)
-        image = normalise(scan.channels[channel], config.scan.low_percentile, config.scan.high_percentile)
+        stack = stack_channels(scan, channel, config.scan.channels, config.scan.low_percentile, config.scan.high_percentile)
+        decision_id = _decision_id(scan, channel, stack, config, limits, measured_xy)
         keypoints = find_keypoints(
-            image,
+            stack.image,
             self._find,
             spacing_px=config.scan.spacing_px,
             largest_window_px=max(config.search.windows_px),
             rng=np.random.default_rng([config.seed, 0]),
         )
-        found = search(image, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
+        found = search(stack.values, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
         if found.chosen is None:
             return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, masked=image.masked)
         clusters = _Clusters(found.chosen, config.recommend.core_fraction)
@@ -201,7 +201,7 @@ def _arrays(keypoints: Keypoints | None, found: SearchResult | None, clusters: _
         return {}
     arrays = {
         "points_rc": keypoints.points_rc.astype(np.int32),
-        "latents": np.stack([c.representation.z for c in found.candidates]).astype(np.float32),
+        "latents": _padded([c.representation.z for c in found.candidates]),
     }
     if clusters is not None:
         core = np.zeros(len(keypoints.points_rc), dtype=np.int32)
@@ -214,12 +214,21 @@ def _arrays(keypoints: Keypoints | None, found: SearchResult | None, clusters: _
     return arrays
 
 
-def _decision_id(scan: Scan, channel: str, config: Config, limits: Limits, measured_xy: np.ndarray) -> str:
+def _padded(latents: list[np.ndarray]) -> np.ndarray:
+    """One array (candidates, n, largest d), 0 beyond each candidate's own dimensions."""
+    out = np.zeros((len(latents), len(latents[0]), max(z.shape[1] for z in latents)), dtype=np.float32)
+    for padded, z in zip(out, latents, strict=True):
+        padded[:, : z.shape[1]] = z
+    return out
+
+
+def _decision_id(scan: Scan, channel: str, stack: ChannelStack, config: Config, limits: Limits, measured_xy: np.ndarray) -> str:
     """Names a decision after all that it depends on, so that the same question has the same name."""
     digest = hashlib.sha256()
     config_text = config.model_dump_json(exclude={"service": True, "search": {"workers"}})
     for text in (scan.scan_id, channel, scan.frame.model_dump_json(), config_text, limits.model_dump_json()):
         digest.update(text.encode() + b"\0")
     digest.update(np.ascontiguousarray(scan.channels[channel]).tobytes())
+    digest.update(stack.values[1:].tobytes())
     digest.update(np.ascontiguousarray(measured_xy, dtype=np.float64).tobytes())
     return f"d-{digest.hexdigest()[:16]}"

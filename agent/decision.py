@@ -25,7 +25,10 @@ class Record(BaseModel):
 
 
 class CandidateRecord(Record):
-    """One trained model and its score. `guarded_out` holds the reason if it was not allowed to be chosen."""
+    """One trained model, or one resample of a plain family (named by `invariance`; no ELBO, β of 0), and its score.
+
+    `guarded_out` holds the reason if it was not allowed to be chosen.
+    """
 
     candidate_id: str
     window_px: int
@@ -42,7 +45,7 @@ class CandidateRecord(Record):
 
 
 class ConfigurationRecord(Record):
-    """One window and invariance: mean and spread of the reward over its seeds, and its distance from the best in σ.
+    """One window, and invariance or plain family: mean and spread of the reward over seeds, distance from the best in σ.
 
     With one seed the spread is null, and so is the distance where no configuration has two.
     """
@@ -104,13 +107,18 @@ class Decision:
     record
         Everything that is not an array.
     arrays
-        `points_rc` (n, 2); `latents` (candidates, n, d), in the order of `record.candidates`; of the chosen candidate
+        `points_rc` (n, 2); `latents` (candidates, n, largest d), in the order of `record.candidates`, 0 beyond
+        the latents that a candidate has (see `latents_of`); of the chosen candidate
         `labels` (n,), `core` (n,) and `core_distance` (n,). Without a chosen candidate only the first two; without key
         points none.
     """
 
     record: DecisionRecord
     arrays: Mapping[str, np.ndarray]
+
+    def latents_of(self, candidate: int) -> np.ndarray:
+        """The latents (n, d) of a candidate, float64, by its place in the record."""
+        return np.asarray(self.arrays["latents"][candidate][:, : self.record.candidates[candidate].latent_dim], dtype=np.float64)
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from agent.decision import ConfigurationRecord, Outcome
 from agent.recommend import Recommended
 from agent.search import TIE_SIGMAS, SearchResult
-from agent.workflow.vae import LABELS
+from agent.workflow.kinds import LABELS, PLAIN_FAMILIES
 
 _TIES_NAMED = 3
 
@@ -38,7 +38,7 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     mixture = found.chosen.score.mixture if found.chosen and found.chosen.score else None
     types = mixture.n_components if mixture else 0
     spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
-    seeds = _plural(chosen.seeds, "seed")
+    seeds = _plural(chosen.seeds, "resample" if chosen.invariance in PLAIN_FAMILIES else "seed")
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
@@ -66,7 +66,7 @@ def _guarded(found: SearchResult) -> str:
     if not out:
         return ""
     reasons = sorted({str(c.guarded_out).split(":")[0] for c in out})
-    return f"{len(out)} of {len(found.candidates)} trained models were left out ({', '.join(reasons)})."
+    return f"{len(out)} of {len(found.candidates)} candidates were left out ({', '.join(reasons)})."
 
 
 def _places(places: Recommended) -> str:

@@ -1,6 +1,7 @@
 """Candidates trained, judged and compared: which window and invariance represents this scan best, and how sure that is.
 
-1. Each configuration (window, invariance) is trained with all its seeds in one task.
+1. Each configuration (window, and a VAE's invariance or a plain family) is made with all its seeds in one task. A plain family
+   is not trained; its seeds are resamples of the patches that its basis is fitted to.
 2. Guards leave out what collapsed, diverged or got stuck; the density filter thins each latent space; then all are cut to the
    common number of points, so that scores do not depend on how many points a candidate kept.
 3. The reward judges each candidate.
@@ -16,17 +17,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from agent.config import Config, ConfigError
 from agent.decision import ConfigurationRecord
 from agent.executor import Workers
 from agent.plugins import is_users_own, load_reward
 from agent.workflow.errors import AgentError, PluginError, SearchCancelledError
+from agent.workflow.families import PlainSpec
 from agent.workflow.keypoints import Keypoints
-from agent.workflow.normalise import NormalisedImage
+from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.pipeline import RepresentTask, judge, represent, survivors
 from agent.workflow.train import split_held_out
-from agent.workflow.vae import GEOMETRIC_LATENTS, ModelSpec
+from agent.workflow.vae import ModelSpec
 from rewards.base import Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import guard_seeds
@@ -43,9 +46,9 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One trained model: its representation of all points, and, where it was not guarded out, its score."""
+    """One representation of all points, by a trained model or a plain family, and, where it was not guarded out, its score."""
 
-    spec: ModelSpec
+    spec: ModelSpec | PlainSpec
     seed: int
     representation: Representation
     kept: np.ndarray
@@ -54,7 +57,7 @@ class Candidate:
 
     @property
     def candidate_id(self) -> str:
-        """Such as "rt-w9-s0"."""
+        """Such as "rt-w9-s0" or "polar-w15-s0"."""
         return f"{self.spec.invariance}-w{self.spec.window_px}-s{self.seed}"
 
 
@@ -69,7 +72,7 @@ class SearchResult:
 
 
 def search(
-    image: NormalisedImage,
+    channels: Float32[np.ndarray, "C rows cols"],
     keypoints: Keypoints,
     config: Config,
     workers: Workers,
@@ -81,12 +84,12 @@ def search(
 
     Parameters
     ----------
-    image
-        In [0, 1].
+    channels
+        Shape (C, rows, cols), in [0, 1].
     keypoints
         One set for all windows.
     config
-        Which candidates, budget, reward; the result depends on it, the image and the key points only.
+        Which candidates, budget, reward; the result depends on it, the channels and the key points only.
     workers
         Where the work is done; does not influence the result.
     progress
@@ -105,7 +108,7 @@ def search(
     """
     workers.begin()
     ask = _Asker(workers, progress, cancelled)
-    candidates = _train_all(image, keypoints, config, ask)
+    candidates = _train_all(channels, keypoints, config, ask)
     open_ones = [c for c in candidates if c.guarded_out is None]
     common = min((int(c.kept.sum()) for c in open_ones), default=0)
     judged = _judge_all(candidates, common, config, ask)
@@ -113,28 +116,43 @@ def search(
     return SearchResult(tuple(judged), tuple(configurations), _choose(judged, configurations), common)
 
 
-def _train_all(image: NormalisedImage, keypoints: Keypoints, config: Config, ask: "_Asker") -> list[Candidate]:
-    channels = image.values[None]
+def _train_all(channels: np.ndarray, keypoints: Keypoints, config: Config, ask: "_Asker") -> list[Candidate]:
     points = keypoints.points_rc
     held_out = split_held_out(len(points), config.train.held_out, np.random.default_rng([config.seed, 1]))
     seeds = tuple(config.seed * 1000 + i for i in range(config.search.seeds))
-    specs = [_spec(w, i, config) for w in config.search.windows_px for i in config.search.invariances]
-    tasks = [RepresentTask(channels, points, held_out, spec, seeds, config.train) for spec in specs]
+    for_vae = channels[:1] if config.scan.channels == "auto" else channels  # three channels would double the time of training
+    specs = [*_vae_specs(config, len(for_vae)), *_plain_specs(config, len(channels))]
+    seen = [channels if isinstance(spec, PlainSpec) else for_vae for spec in specs]
+    tasks = [RepresentTask(images, points, held_out, spec, seeds, config.train) for images, spec in zip(seen, specs, strict=True)]
     # The dearest first, so that no worker is left alone with a long one at the end.
-    order = sorted(range(len(tasks)), key=lambda i: (-specs[i].window_px, -GEOMETRIC_LATENTS[specs[i].invariance]))
+    order = sorted(range(len(tasks)), key=lambda i: (-specs[i].window_px, -GEOMETRIC_LATENTS.get(specs[i].invariance, -1)))
     trained = ask("training", represent, [(tasks[i],) for i in order])
     by_task = dict(zip(order, trained, strict=True))
     candidates = []
     for i, spec in enumerate(specs):
-        kept = [survivors(r, config.filter.relative_density, config.filter.bandwidth) for r in by_task[i]]
+        kept = [survivors(r, **config.filter.model_dump()) for r in by_task[i]]
         reasons = guard_seeds(by_task[i], [int(k.sum()) for k in kept], config.guards)
         candidates += [Candidate(spec, r.seed, r, k, reason) for r, k, reason in zip(by_task[i], kept, reasons, strict=True)]
     return candidates
 
 
-def _spec(window_px: int, invariance: str, config: Config) -> ModelSpec:
-    default = ModelSpec(window_px, invariance, config.search.latent_dim)
-    return replace(default, beta=default.kl_weight * config.search.beta)
+def _vae_specs(config: Config, channels: int) -> list[ModelSpec]:
+    search = config.search
+    if "vae" not in search.families:
+        return []
+    defaults = [ModelSpec(w, i, search.latent_dim, channels) for w in search.windows_px for i in search.invariances]
+    return [replace(spec, beta=spec.kl_weight * search.beta) for spec in defaults]
+
+
+def _plain_specs(config: Config, channels: int) -> list[PlainSpec]:
+    search, specs = config.search, []
+    for family in search.families:
+        if family == "multi":
+            windows = tuple(sorted(search.windows_px))
+            specs.append(PlainSpec(windows[-1], family, search.plain_latent_dim, channels, windows))
+        elif family != "vae":
+            specs += [PlainSpec(w, family, search.plain_latent_dim, channels) for w in search.windows_px]
+    return specs
 
 
 def _judge_all(candidates: Sequence[Candidate], common: int, config: Config, ask: "_Asker") -> list[Candidate]:
@@ -182,8 +200,9 @@ def _judge(
 def compare(candidates: Sequence[Candidate]) -> list[ConfigurationRecord]:
     """Each configuration's mean reward over seeds, and whether it ties with the best; best first.
 
-    The spread over seeds is pooled over configurations, since three seeds say little about a spread. σ of a difference of
-    means is spread·sqrt(1/n_a + 1/n_b); with one seed everywhere the spread is unknown, and only equals tie.
+    The spread over seeds is pooled over configurations, since three seeds say little about a spread: over the trained ones and
+    over the plain ones by themselves, since training scatters and a basis hardly does. σ of a difference of means is
+    sqrt(s_a²/n_a + s_b²/n_b); with one seed everywhere the spread is unknown, and only equals tie.
     """
     groups: dict[tuple[int, str], list[Candidate]] = {}
     for c in candidates:
@@ -192,13 +211,13 @@ def compare(candidates: Sequence[Candidate]) -> list[ConfigurationRecord]:
     if not groups:
         return []
     values = {key: np.array([c.score.value for c in group if c.score]) for key, group in groups.items()}
-    freedom = sum(len(v) - 1 for v in values.values())
-    pooled = float(np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in values.values()) / freedom)) if freedom else 0.0
+    pooled = {trained: _pooled([v for k, v in values.items() if _is_trained(k[1]) == trained]) for trained in (True, False)}
+    error = {key: pooled[_is_trained(key[1])] / math.sqrt(len(v)) for key, v in values.items()}
     best = max(values, key=lambda key: (values[key].mean(), key))
     records = []
     for key, v in values.items():
         gap = float(values[best].mean() - v.mean())
-        sigma = pooled * float(np.sqrt(1 / len(v) + 1 / len(values[best])))
+        sigma = math.hypot(error[key], error[best])
         below = gap / sigma if sigma > 0 else (math.inf if gap > 0 else 0.0)
         records.append(
             ConfigurationRecord(
@@ -215,15 +234,27 @@ def compare(candidates: Sequence[Candidate]) -> list[ConfigurationRecord]:
     return sorted(records, key=lambda r: (-r.mean, r.window_px, r.invariance))
 
 
+def _is_trained(invariance: str) -> bool:
+    return invariance in GEOMETRIC_LATENTS
+
+
+def _pooled(values: Sequence[np.ndarray]) -> float:
+    """Standard deviation within groups; 0 where no group has two."""
+    freedom = sum(len(v) - 1 for v in values)
+    return float(np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in values) / freedom)) if freedom else 0.0
+
+
 def _choose(candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord]) -> Candidate | None:
     tied = [c for c in configurations if c.in_tie_set]
     if not tied:
         return None
-    plainest = min(tied, key=lambda c: (c.types, GEOMETRIC_LATENTS[c.invariance], c.window_px))
+    # A plain family has no weights to train: it counts as plainer than any VAE.
+    plainest = min(tied, key=lambda c: (c.types, GEOMETRIC_LATENTS.get(c.invariance, -1), c.window_px, c.invariance))
     seeds = [
         c for c in candidates if c.score and (c.spec.window_px, c.spec.invariance) == (plainest.window_px, plainest.invariance)
     ]
-    return max(seeds, key=lambda c: (c.representation.elbo_per_px, -c.seed))
+    # Resamples of a plain family have no ELBO: the first is used.
+    return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else 0.0, -c.seed))
 
 
 class _Asker:

@@ -23,8 +23,9 @@ from agent.decision import versions
 from agent.executor import Workers
 from agent.search import Candidate, SearchResult, compare, search
 from agent.search import _choose as choose
+from agent.workflow.channels import ChannelStack, stack_channels
 from agent.workflow.keypoints import METHODS, Keypoints, find_keypoints
-from agent.workflow.normalise import NormalisedImage, normalise
+from agent.workflow.kinds import GEOMETRIC_LATENTS
 from rewards.base import Score
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
@@ -48,10 +49,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", default="0-4", help="surfaces, as FIRST-LAST")
     parser.add_argument("--quick", action="store_true", help="two surfaces, fewer windows")
+    parser.add_argument("--channels", default=Config().scan.channels, help="amplitude, vector or height")
+    parser.add_argument("--families", default=",".join(Config().search.families), help="separated by commas")
+    parser.add_argument("--relative-density", type=float, help="of the density filter")
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split("-"))
     seeds = range(first, last + 1)[: 2 if arguments.quick else None]
-    config = Config.model_validate({"search": {"windows_px": [11, 21]}} if arguments.quick else {})
+    windows = {"windows_px": [11, 21]} if arguments.quick else {}
+    config = Config.model_validate(
+        {
+            "scan": {"channels": arguments.channels},
+            "search": {"families": arguments.families.split(",")} | windows,
+            "filter": {} if arguments.relative_density is None else {"relative_density": arguments.relative_density},
+        }
+    )
     with Workers(config.search.workers) as workers:
         worlds = [world(seed, config, workers) for seed in track(list(seeds), "surfaces")]
     write(arguments.out, config, list(seeds), worlds)
@@ -59,34 +70,45 @@ def main() -> None:
 
 def world(seed: int, config: Config, workers: Workers) -> dict[str, dict[str, float]]:
     """For one surface, what each reward's pick reaches, and the best and the mean of all candidates."""
-    image, keypoints, truth = scan(seed, config)
-    found = search(image, keypoints, config, workers)
+    stack, keypoints, truth = scan(seed, config)
+    found = search(stack.values, keypoints, config, workers)
     reached = {c.candidate_id: agreement(c, truth) for c in found.candidates if c.score}
     values = np.array(list(reached.values()))
     out = {"best candidate": {"ari": float(values.max())}, "mean candidate": {"ari": float(values.mean())}}
+    for family in dict.fromkeys(_family(c) for c in found.candidates):
+        own = [reached[c.candidate_id] for c in found.candidates if c.score and _family(c) == family]
+        if own:
+            out[f"best of {family}"], out[f"mean of {family}"] = {"ari": max(own)}, {"ari": float(np.mean(own))}
     for name, judged in rejudged(found):
         pick = choose(judged, compare(judged))
         assert pick is not None
+        if name == "spatial":
+            picked = {"surface": seed, "points": found.common_points, "pick": pick.candidate_id}
+            print(json.dumps(picked | {k: round(v["ari"], 3) for k, v in out.items()}), flush=True)
         rewards = [c.score.value for c in judged if c.score]
         rank = float(spearmanr(rewards, [reached[c.candidate_id] for c in judged if c.score]).statistic)
         out[name] = {"ari": reached[pick.candidate_id], "rank_correlation": rank}
     return out
 
 
-def scan(seed: int, config: Config) -> tuple[NormalisedImage, Keypoints, np.ndarray]:
+def _family(candidate: Candidate) -> str:
+    return "vae" if candidate.spec.invariance in GEOMETRIC_LATENTS else candidate.spec.invariance
+
+
+def scan(seed: int, config: Config) -> tuple[ChannelStack, Keypoints, np.ndarray]:
     """A scan of the surface `seed`, its key points, and the true wall type of each."""
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     recorded = instrument.scan()
-    image = normalise(recorded.channels[recorded.find_channel()])
+    stack = stack_channels(recorded, recorded.find_channel(), config.scan.channels)
     keypoints = find_keypoints(
-        image,
+        stack.image,
         METHODS["canny_walls"],
         spacing_px=config.scan.spacing_px,
         largest_window_px=max(config.search.windows_px),
         rng=np.random.default_rng(0),
     )
     xy = recorded.frame.to_metres(keypoints.points_rc.astype(float))
-    return image, keypoints, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
+    return stack, keypoints, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
 
 
 def agreement(candidate: Candidate, truth: np.ndarray) -> float:
@@ -99,7 +121,8 @@ def agreement(candidate: Candidate, truth: np.ndarray) -> float:
 def rejudged(found: SearchResult) -> Iterator[tuple[str, list[Candidate]]]:
     """The candidates with each reward's value in place of the default one's; the mixtures stay those that BIC prefers."""
     for name, value in REWARDS.items():
-        yield name, [replace(c, score=replace(c.score, value=value(c.score))) if c.score else c for c in found.candidates]
+        judged = [replace(c, score=replace(c.score, value=value(c.score))) for c in found.candidates if c.score]
+        yield name, [c for c in judged if c.score and np.isfinite(c.score.value)]  # eq. 1 is not defined for all families
 
 
 def write(directory: Path, config: Config, seeds: list[int], worlds: list[dict[str, dict[str, float]]]) -> None:

@@ -93,15 +93,17 @@ class Representation:
     window_px
         Side of the patches.
     invariance
-        "v", "r", "t" or "rt": what the model sets apart from structure.
+        "v", "r", "t" or "rt": what the model sets apart from structure; or the short name of a plain family.
     seed
-        Of its initialisation and training.
+        Of its initialisation and training, or of the resample that a plain family's basis is fitted to.
     elbo_per_px
-        Held-out ELBO per pixel in nats (reconstruction - β·KL).
+        Held-out ELBO per pixel in nats (reconstruction - β·KL); NaN where there is none.
     reconstruction_per_px
-        Held-out reconstruction log-likelihood per pixel in nats (eq. 1).
+        Held-out reconstruction log-likelihood per pixel in nats (eq. 1); NaN where it is not defined.
     results
         Measurements so far; possibly none.
+    trained
+        False for a plain family, which has no ELBO and cannot diverge.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -115,6 +117,7 @@ class Representation:
     elbo_per_px: float
     reconstruction_per_px: float
     results: MeasuredResults | None = None
+    trained: bool = True
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Representation":
         """The same representation of the points `rows` only."""

@@ -38,7 +38,8 @@ def guard_seeds(
     Parameters
     ----------
     representations
-        The seeds of one configuration (same window, invariance and points).
+        The seeds of one configuration (same window, invariance and points). A plain family, which is not trained, is held
+        to what concerns its latents only.
     survivors
         Points left in each by the density filter.
     """
@@ -48,12 +49,14 @@ def guard_seeds(
 
 
 def _reason(representation: Representation, survivors: int, best_elbo: float, settings: GuardSettings) -> str | None:
-    if not (np.isfinite(representation.elbo_per_px) and np.isfinite(representation.z).all()):
+    if representation.trained and not (np.isfinite(representation.elbo_per_px) and np.isfinite(representation.z).all()):
         return "diverged: the training loss is not finite"
+    if not np.isfinite(representation.z).all():
+        return "not finite: the latents hold values that are not finite numbers"
     narrowest = smallest_eigenvalue(representation.z)
     if narrowest < settings.collapse_below:
         return f"collapsed: latent variance {narrowest:.3f} in the narrowest direction, below {settings.collapse_below}"
-    gap = best_elbo - representation.elbo_per_px
+    gap = best_elbo - representation.elbo_per_px  # NaN, and so no gap, where nothing was trained
     if gap > settings.elbo_gap_per_px:
         return f"stuck: held-out ELBO {gap:.4f} nats a pixel below the best seed's, more than {settings.elbo_gap_per_px}"
     if survivors < settings.min_points:

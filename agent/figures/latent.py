@@ -10,7 +10,7 @@ from matplotlib.patches import Ellipse
 from agent.decision import Decision
 from agent.figures.chosen import Chosen, Projection, chosen_of
 from agent.figures.style import DARK, GREY, SMALL, cluster_handles, colour, label_axes, marker, new_figure, title
-from agent.workflow.vae import LABELS
+from agent.workflow.kinds import LABELS
 
 SIGMAS = 2.0
 _BINS = 60

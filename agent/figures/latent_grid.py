@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from agent.decision import CandidateRecord, Decision, DecisionRecord
 from agent.figures.chosen import FigureError, Projection
 from agent.figures.style import CHOSEN_COLOUR, DARK, GREY, MEDIUM, SMALL, WIDTH_IN, new_figure
-from agent.workflow.vae import LABELS
+from agent.workflow.kinds import LABELS
 
 _CELLS = 80
 _SMOOTH_CELLS = 1.5
@@ -91,7 +91,7 @@ def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n
     """A candidate's latents on at most two axes, less those that are not finite; none where it diverged or was not trained."""
     if index is None:
         return np.empty((0, 2))
-    z = decision.arrays["latents"][index].astype(np.float64)
+    z = decision.latents_of(index)
     z = z[np.isfinite(z).all(axis=1)]
     return Projection.of(z).points(z) if len(z) > 1 else np.empty((0, 2))
 
@@ -137,8 +137,10 @@ def _frame(axes: Axes) -> None:
 
 
 def _title(figure: Figure, record: DecisionRecord) -> None:
-    latents = record.candidates[0].latent_dim
-    below, beside = _AXES.get(latents, (f"first principal axis of {latents} latents", "second principal axis"))
+    dims = sorted({c.latent_dim for c in record.candidates})
+    axes = (f"first principal axis of {dims[-1]} latents", "second principal axis")
+    mixed = ("z₁, or first principal axis where there are more than two latents", "z₂, or second principal axis")
+    below, beside = _AXES.get(dims[0], axes) if len(dims) == 1 else mixed
     figure.supxlabel(below, fontsize=MEDIUM)
     figure.supylabel(beside, fontsize=MEDIUM)
     framed = "" if record.chosen is None else "; framed: the chosen one"

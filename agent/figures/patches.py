@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from agent.decision import ClusterRecord, Decision
 from agent.figures.chosen import Chosen, chosen_of
 from agent.figures.style import DARK, MEDIUM, SMALL, colour, new_figure, prefixed
+from agent.workflow.kinds import GEOMETRIC_LATENTS, LABELS
 from agent.workflow.normalise import normalise
 from agent.workflow.patches import cut_patches
-from agent.workflow.vae import GEOMETRIC_LATENTS, LABELS
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 

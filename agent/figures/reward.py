@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from agent.decision import ConfigurationRecord, Decision, DecisionRecord
 from agent.figures.chosen import chosen_of
 from agent.figures.style import DARK, SMALL, colour, label_axes, marker, new_figure, title
-from agent.workflow.vae import LABELS
+from agent.workflow.kinds import LABELS
 
 _SPREAD = 0.2  # of the smallest distance between windows: all invariances of one window lie within it
 

@@ -25,7 +25,7 @@ from agent.figures.style import (
     prefixed,
     title,
 )
-from agent.workflow.vae import LABELS
+from agent.workflow.kinds import LABELS
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 

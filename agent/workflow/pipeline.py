@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from agent.workflow.budget import TrainSettings
+from agent.workflow.families import PlainSpec, represent_plain
 from agent.workflow.patches import cut_patches
 from agent.workflow.train import train
 from agent.workflow.vae import ModelSpec
@@ -20,18 +21,20 @@ from rewards.mixture import gmm
 
 @dataclass(frozen=True, eq=False)
 class RepresentTask:
-    """One configuration to train: its model, its seeds, and the points that all configurations share."""
+    """One configuration to represent: its model or plain family, its seeds, and the points that all configurations share."""
 
     channels: Float32[np.ndarray, "C rows cols"]
     points_rc: Int[np.ndarray, "n 2"]
     held_out: Bool[np.ndarray, " n"]
-    spec: ModelSpec
+    spec: ModelSpec | PlainSpec
     seeds: tuple[int, ...]
     train: TrainSettings
 
 
 def represent(task: RepresentTask, *, stopped: Callable[[], bool] = lambda: False) -> list[Representation]:
     """A `Representation` for each seed of the task."""
+    if isinstance(task.spec, PlainSpec):
+        return represent_plain(task.channels, task.points_rc, task.held_out, task.spec, task.seeds)
     patches = cut_patches(task.channels, task.points_rc, task.spec.window_px)
     encoded = train(patches, task.spec, task.seeds, task.held_out, task.train, stopped)
     d = task.spec.latent_dim
@@ -52,11 +55,13 @@ def represent(task: RepresentTask, *, stopped: Callable[[], bool] = lambda: Fals
     ]
 
 
-def survivors(representation: Representation, relative_density: float, bandwidth: float) -> Bool[np.ndarray, " n"]:
+def survivors(
+    representation: Representation, relative_density: float, bandwidth: float, closeness: float
+) -> Bool[np.ndarray, " n"]:
     """True for the points that the density filter keeps; none when the representation is not finite."""
     if not np.isfinite(representation.z).all():
         return np.zeros(len(representation.z), dtype=bool)
-    return dense_enough(representation.z, relative_density, bandwidth)
+    return dense_enough(representation.z, relative_density, bandwidth, closeness)
 
 
 def judge(representation: Representation, reward: Callable[..., Score], entropy: Sequence[int]) -> Score:

@@ -14,13 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agent.workflow.kinds import GEOMETRIC_LATENTS
+
 HIDDEN = 128
 TRANSLATION_SCALE = 0.1
 CANVAS = 1.5  # the canonical patch's side over the window's: a rotated window's corner lies at 1.41
-
-#: Latents that each invariance sets apart: rotation, then translation along x and y.
-GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "rt": 3}
-LABELS = {"v": "VAE", "r": "r-VAE", "t": "t-VAE", "rt": "rt-VAE"}
 
 
 @dataclass(frozen=True)

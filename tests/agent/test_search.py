@@ -6,8 +6,11 @@ import pytest
 from agent.config import Config, ConfigError
 from agent.core import Agent
 from agent.executor import Workers
+from agent.figures import FIGURES, draw_all
 from agent.search import Candidate, _choose, compare
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
+from agent.workflow.families import PlainSpec
+from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.vae import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
@@ -37,8 +40,11 @@ def scan_of(image: np.ndarray, angle_rad: float = 0.0) -> Scan:
 def candidate(window: int, invariance: str, seed: int, value: float, types: int, elbo: float = -0.5) -> Candidate:
     z = blobs(2, n_each=20)
     mixture = Mixture(np.full(types, 1 / types), np.zeros((types, 2)), np.tile(np.eye(2), (types, 1, 1)))
-    r = representation(z, window_px=window, invariance=invariance, seed=seed, elbo_per_px=elbo)
-    return Candidate(ModelSpec(window, invariance), seed, r, np.ones(40, bool), None, Score(value, {}, mixture))
+    trained = invariance in GEOMETRIC_LATENTS
+    elbo = elbo if trained else float("nan")
+    r = representation(z, window_px=window, invariance=invariance, seed=seed, elbo_per_px=elbo, trained=trained)
+    spec = ModelSpec(window, invariance) if trained else PlainSpec(window, invariance)
+    return Candidate(spec, seed, r, np.ones(40, bool), None, Score(value, {}, mixture))
 
 
 def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> None:
@@ -53,6 +59,35 @@ def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> No
     assert one.record.requests == two.record.requests
     assert one.record == two.record
     assert all(np.array_equal(one.arrays[name], two.arrays[name]) for name in one.arrays)
+
+
+def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_that_figures_can_show() -> None:
+    scan = scan_of(two_textures(96))
+    phase = np.where(two_textures(96, seed=1) > 0.5, 100.0, -80.0).astype(np.float32)
+    scan = Scan({**scan.channels, "Phase1Retrace": phase}, scan.units, scan.frame, scan.scan_id)
+    families = {"families": ("polar", "pca", "multi"), "plain_latent_dim": 4}
+    updates = {"scan": QUICK.scan.model_copy(update={"channels": "vector"}), "search": QUICK.search.model_copy(update=families)}
+    with Workers(0) as workers:
+        vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
+        alone = Agent(QUICK.model_copy(update={"search": updates["search"]}), workers).on_scan(scan)
+    assert vector.record.chosen is not None
+    kinds = {(c.invariance, c.window_px) for c in vector.record.candidates}
+    assert kinds == {("polar", 5), ("polar", 7), ("pca", 5), ("pca", 7), ("multi", 7)}
+    assert {c.elbo_per_px for c in vector.record.candidates} == {None}
+    assert not any(c.guarded_out for c in vector.record.candidates)
+    assert "2 resamples" in vector.record.explanation
+    assert not np.array_equal(vector.arrays["latents"], alone.arrays["latents"])
+    assert vector.record.decision_id != alone.record.decision_id
+    assert set(draw_all(scan, vector)) == set(FIGURES)
+
+
+def test_latents_of_each_candidate_have_their_own_number() -> None:
+    with Workers(0) as workers:
+        decision = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
+    for i, c in enumerate(decision.record.candidates):
+        assert decision.latents_of(i).shape[1] == c.latent_dim == (2 if c.invariance in ("v", "rt") else 6)
+        assert np.ptp(decision.latents_of(i), axis=0).min() > 0
+    assert set(draw_all(scan_of(two_textures(96)), decision)) == set(FIGURES)
 
 
 def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotated() -> None:
@@ -150,6 +185,24 @@ def test_configurations_within_noise_tie_and_the_most_parsimonious_is_chosen() -
     chosen = _choose(candidates, table)
     assert chosen is not None
     assert (chosen.spec.window_px, chosen.spec.invariance) == (7, "r")
+
+
+def test_the_noise_of_training_is_not_held_against_a_plain_family() -> None:
+    candidates = [candidate(9, "rt", s, 1.00 + d, types=3) for s, d in enumerate((-0.3, 0.0, 0.3))]
+    candidates += [candidate(9, "polar", s, 2.00 + d, types=3) for s, d in enumerate((-0.01, 0.0, 0.01))]
+    candidates += [candidate(7, "polar", s, 1.95 + d, types=2) for s, d in enumerate((-0.01, 0.0, 0.01))]
+    table = {(c.window_px, c.invariance): c for c in compare(candidates)}
+    assert table[7, "polar"].sigmas_below_best == pytest.approx(0.05 / (0.01 * math.sqrt(2 / 3)))
+    assert not table[7, "polar"].in_tie_set
+    assert table[9, "rt"].sigmas_below_best == pytest.approx(1 / math.sqrt((0.3**2 + 0.01**2) / 3))
+
+
+def test_of_equal_types_a_family_without_training_is_plainer_than_a_vae() -> None:
+    candidates = [candidate(5, "v", s, 1.0 + d, types=3) for s, d in enumerate((-0.3, 0.0, 0.3))]
+    candidates += [candidate(9, "polar", s, 0.9 + d, types=3) for s, d in enumerate((-0.1, 0.0, 0.1))]
+    chosen = _choose(candidates, compare(candidates))
+    assert chosen is not None
+    assert (chosen.spec.invariance, chosen.seed) == ("polar", 0)
 
 
 def test_among_seeds_the_held_out_elbo_chooses_and_not_the_reward() -> None:

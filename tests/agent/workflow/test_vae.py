@@ -5,8 +5,9 @@ from torch import nn
 
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import SearchCancelledError
+from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.train import split_held_out, train
-from agent.workflow.vae import GEOMETRIC_LATENTS, ModelSpec, StackedVAE
+from agent.workflow.vae import ModelSpec, StackedVAE
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
 

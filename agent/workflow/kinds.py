@@ -1,0 +1,17 @@
+"""The kinds of representation by their short names, as records, figures and explanations use them. Loads no PyTorch."""
+
+#: Latents that each invariance of a VAE sets apart: rotation, then translation along x and y.
+GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "rt": 3}
+
+#: Families without training, plainest first.
+PLAIN_FAMILIES = ("pca", "polar", "multi")
+
+LABELS = {
+    "v": "VAE",
+    "r": "r-VAE",
+    "t": "t-VAE",
+    "rt": "rt-VAE",
+    "pca": "PCA",
+    "polar": "polar PCA",
+    "multi": "polar PCA of several windows",
+}
