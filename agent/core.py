@@ -98,12 +98,12 @@ class Agent:
         )
         found = search(stack.values, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
         if found.chosen is None:
-            return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, masked=image.masked)
+            return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, masked=stack.image.masked)
         clusters = _Clusters(found.chosen, config.recommend.core_fraction)
         places = recommend(
             clusters.cores, clusters.distance, keypoints.points_rc, scan.frame, limits, measured_xy, config.recommend, decision_id
         )
-        return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=image.masked)
+        return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=stack.image.masked)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""

@@ -121,7 +121,7 @@ def _train_all(channels: np.ndarray, keypoints: Keypoints, config: Config, ask: 
     held_out = split_held_out(len(points), config.train.held_out, np.random.default_rng([config.seed, 1]))
     seeds = tuple(config.seed * 1000 + i for i in range(config.search.seeds))
     for_vae = channels[:1] if config.scan.channels == "auto" else channels  # three channels would double the time of training
-    specs = [*_vae_specs(config, len(for_vae)), *_plain_specs(config, len(channels))]
+    specs: list[ModelSpec | PlainSpec] = [*_vae_specs(config, len(for_vae)), *_plain_specs(config, len(channels))]
     seen = [channels if isinstance(spec, PlainSpec) else for_vae for spec in specs]
     tasks = [RepresentTask(images, points, held_out, spec, seeds, config.train) for images, spec in zip(seen, specs, strict=True)]
     # The dearest first, so that no worker is left alone with a long one at the end.

@@ -8,7 +8,7 @@ A kernel of 0.05 is empty in more than two dimensions, and a share of the maximu
 six-dimensional Gaussian lies below 7 % of its maximum, half of a plane one below 50 %). Beyond two dimensions the density is
 therefore that of the nearest neighbours, p ~ r_k^-d (D. O. Loftsgaarden and C. P. Quesenberry, Ann. Math. Stat. 36, 1049,
 1965), and its power 2/d is compared: of a Gaussian, a threshold t then keeps r² <= -d ln t, as -2 ln t in the plane
-(docs/decisions/0007-plain-families.md).
+(docs/decisions/0008-plain-families.md).
 """
 
 import numpy as np
