@@ -103,7 +103,9 @@ class Agent:
         places = recommend(
             clusters.cores, clusters.distance, keypoints.points_rc, scan.frame, limits, measured_xy, config.recommend, decision_id
         )
-        return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=stack.image.masked)
+        return _decide(
+            decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=stack.image.masked
+        )
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""

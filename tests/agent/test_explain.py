@@ -87,7 +87,7 @@ def test_the_next_best_is_said_with_its_distance(below: float | None, seeds: int
 def test_models_left_out_are_counted_with_their_reasons() -> None:
     others = (candidate(seed=1, guarded_out="stuck: by 0.1"), candidate(seed=2, guarded_out="collapsed: to 0.2"))
     words = explain(found(others=others), PLACES, None)[1]
-    assert "2 of 3 trained models were left out (collapsed, stuck)." in words
+    assert "2 of 3 candidates were left out (collapsed, stuck)." in words
     assert "left out" not in text()
 
 
