@@ -69,7 +69,8 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
     updates = {"scan": QUICK.scan.model_copy(update={"channels": "vector"}), "search": QUICK.search.model_copy(update=families)}
     with Workers(0) as workers:
         vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
-        alone = Agent(QUICK.model_copy(update={"search": updates["search"]}), workers).on_scan(scan)
+        amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": "amplitude"})}
+        alone = Agent(QUICK.model_copy(update=amplitude), workers).on_scan(scan)
     assert vector.record.chosen is not None
     kinds = {(c.invariance, c.window_px) for c in vector.record.candidates}
     assert kinds == {("polar", 5), ("polar", 7), ("pca", 5), ("pca", 7), ("multi", 7)}
