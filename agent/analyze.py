@@ -8,7 +8,15 @@ from instrument_adapters.files import read_scan
 
 
 def analyze_file(
-    path: Path, out: Path, *, channel: str | None, seed: int | None, config_path: Path | None, as_json: bool
+    path: Path,
+    out: Path,
+    *,
+    channel: str | None,
+    seed: int | None,
+    config_path: Path | None,
+    as_json: bool,
+    deadline_s: float | None = None,
+    dask: str | None = None,
 ) -> None:
     """Decide where to measure on the scan in `path`, write the decision to `out` and show it.
 
@@ -17,7 +25,7 @@ def analyze_file(
     AgentError, AdapterError
         With one sentence, for any input that cannot be used; then nothing is written.
     """
-    config = load_config(config_path, channel=channel, seed=seed)
+    config = load_config(config_path, channel=channel, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     scan = read_scan(path)
     scan.find_channel(config.channel)
     try:
@@ -26,15 +34,20 @@ def analyze_file(
         from agent.report import ReportError
 
         raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
-    # PyTorch takes seconds to load: only once the input is known to be readable.
+    # What computes takes a second or two to load: only once the input is known to be readable.
+    from agent.asking import deadline
     from agent.core import Agent
-    from agent.executor import Workers
+    from agent.executor import workers_for
     from agent.report import write_report
     from agent.terminal import ERR, OUT, cluster_table, search_progress
+    from agent.work import WorkDirectory
 
-    with Workers(config.search.workers, config.directory) as workers, search_progress() as progress:
-        decision = Agent(config, workers).on_scan(scan, progress=progress)
+    work, search = WorkDirectory(out / ".work"), config.search
+    out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)
+    with workers_for(search.workers, config.directory, search.dask) as workers, search_progress() as progress:
+        decision = Agent(config, workers).on_scan(scan, store=work, progress=progress, out_of_time=out_of_time)
     files = write_report(scan, decision, out)
+    work.clear()
     record = decision.record
     if as_json:
         sys.stdout.write(record.model_dump_json(indent=2) + "\n")

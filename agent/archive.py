@@ -37,3 +37,14 @@ def scan_behind(history: History, event: Event) -> Scan:
     raise HistoryError(
         f"the history does not hold scan {event.body['scan_id']} of {wanted}, which decision {event.subject} is about"
     )
+
+
+def last_decision(history: History, sample_id: str) -> Decision | None:
+    """The newest decision on a sample, or None."""
+    newest = None
+    for event in history.events(kind=kinds.DECISION_MADE):
+        with kinds.trusted(event):
+            body = event.body["decision"]
+            if body["sample_id"] == sample_id:
+                newest = event
+    return None if newest is None else decision_in(history, newest)

@@ -12,6 +12,7 @@ from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.history import DATABASE, RUNS, Event, History, HistoryError
 from agent.terminal import OUT, cluster_table
+from agent.workflow.kinds import label
 
 
 def list_events(run: Path | None, kind: str | None) -> None:
@@ -108,12 +109,12 @@ def _show_decision(history: History, event: Event) -> None:
     if record.clusters:
         OUT.print(cluster_table(record))
     table = Table(title="configurations, best first", title_justify="left")
-    for heading in ("invariance", "window (px)", "reward", "spread", "seeds", "types", "σ below best", ""):
+    for heading in ("kind", "window (px)", "reward", "spread", "seeds", "types", "σ below best", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for c in record.configurations:
         spread, below = ("-" if v is None else f"{v:.3f}" for v in (c.std, c.sigmas_below_best))
         row = (
-            c.invariance,
+            label(c.invariance, c.variant),
             str(c.window_px),
             f"{c.mean:.3f}",
             spread,

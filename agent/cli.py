@@ -27,6 +27,12 @@ app.add_typer(history_app, name="history")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with every choice; see docs/configuration.md.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness (default 0).")]
+DeadlineOption = Annotated[
+    float | None, typer.Option("--deadline", metavar="SECONDS", help="Decide with what is complete by then (default: no limit).")
+]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Train on a Dask cluster, such as tcp://127.0.0.1:8786.")
+]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (default: the newest in ./runs).")]
 
 
@@ -73,12 +79,23 @@ def analyze(
     out: Annotated[Path | None, typer.Option(help="Where results go (default: out/<scan name>).")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
+    deadline: DeadlineOption = None,
+    dask: DaskOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON instead of a table.")] = False,
 ) -> None:
     """Say where to measure on one recorded scan, and why."""
     from agent.analyze import analyze_file
 
-    analyze_file(scan, out or Path("out") / scan.stem, channel=channel, seed=seed, config_path=config, as_json=json)
+    analyze_file(
+        scan,
+        out or Path("out") / scan.stem,
+        channel=channel,
+        seed=seed,
+        config_path=config,
+        as_json=json,
+        deadline_s=deadline,
+        dask=dask,
+    )
 
 
 @app.command()
@@ -89,11 +106,13 @@ def serve(
     telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
+    deadline: DeadlineOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM."""
     from agent.serving import serve_forever
 
-    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config)
+    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config, deadline_s=deadline, dask=dask)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from agent.workflow.budget import TrainSettings
@@ -13,6 +13,11 @@ from agent.workflow.errors import AgentError
 from rewards.guards import GuardSettings
 
 Window = Annotated[int, Field(ge=3, le=63)]
+Invariance = Literal["v", "r", "t", "s", "rt", "rs", "ts", "rts"]
+Channels = Literal["auto", "amplitude", "vector", "height"]
+
+#: A list that a single value may stand for.
+OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | int | float) else value)
 
 
 class ConfigError(AgentError, ValueError):
@@ -37,53 +42,131 @@ class ScanSection(Section):
     channels
         What patches are cut from: the channel alone ("amplitude"), with the quadratures of amplitude and phase ("vector"), with
         the topography ("height"); "auto" is "vector" where the scan holds the channel's phase, else "amplitude", and the
-        VAEs are given the channel alone, since training on three takes twice as long.
+        VAEs are given the channel alone, since training on three takes twice as long. Several are candidates side by side.
     """
 
     low_percentile: float = Field(default=1.0, ge=0, lt=50)
     high_percentile: float = Field(default=95.0, gt=50, le=100)
     spacing_px: float = Field(default=5.0, ge=1)
-    channels: Literal["auto", "amplitude", "vector", "height"] = "auto"
+    channels: Annotated[tuple[Channels, ...], OneOrMore, Field(min_length=1)] = ("auto",)
+
+    @field_validator("channels")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "auto" in value and len(value) > 1:
+            raise ValueError("'auto' stands alone; name the modes to compare, such as ['amplitude', 'vector']")
+        return _without_repeats(value)
 
 
 class SearchSection(Section):
-    """Which candidates are tried.
+    """Which candidates are tried, and how the time is spent on them.
 
     Parameters
     ----------
     windows_px
         Sides of the patches.
     families
-        "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "multi" (polar, all windows together).
+        "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "kmeans", "multi" (polar, all windows
+        together); and "consensus", of all trusted VAEs.
     invariances
-        Of the VAEs: "v", "r", "t", "rt" (the paper's t-VAE is "rt").
+        Of the VAEs: "v" for none, or rotation, translation and scale as letters ("r", "rt", ...; the paper's t-VAE is "rt").
     seeds
-        Models trained of each window and invariance; of a plain family, resamples of the patches that its basis is fitted to.
-    latent_dim
-        Structural latents of a VAE.
+        Models trained of each configuration; of a plain family, resamples of the patches that its basis is fitted to.
+    latent_dims
+        Structural latents of a VAE; several are candidates side by side.
     plain_latent_dim
         Latents of a plain family.
-    beta
-        KL weight relative to its default, window²/400.
+    betas
+        KL weights relative to the default, window²/400 a channel; several are candidates side by side.
+    decoder
+        "warp", or "exact": pyroVED's network for every pixel, one or two orders of magnitude dearer.
+    sampled_px
+        Of the exact decoder, pixels drawn of each patch in each step; 0 takes all.
+    likelihood
+        Of a pixel.
+    rungs
+        Shares of `train.steps` after which seeds and configurations that fail by their held-out ELBO are dropped.
+    drop_elbo_per_px
+        A configuration whose held-out ELBO per pixel is further than this below the best one of the same window, channels,
+        key points and β is dropped at a rung.
+    most_points
+        Candidates are judged on at most so many key points, spread evenly over the scan; the chosen one is applied to all.
+    verify
+        Of the configurations that tie, so many are trained with the exact decoder as well, and compared.
+    deadline_s
+        Seconds after which the decision of the last complete rung is used; none by default.
     workers
         Processes; 0 trains in the calling process. The decision does not depend on it.
+    dask
+        Address of a Dask scheduler, such as tcp://127.0.0.1:8786; then `workers` is not used. The decision does not depend on it.
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
-    families: tuple[Literal["vae", "polar", "pca", "multi"], ...] = Field(default=("vae", "polar"), min_length=1)
-    invariances: tuple[Literal["v", "r", "t", "rt"], ...] = Field(default=("v", "r", "rt"), min_length=1)
+    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "consensus"], ...] = Field(
+        default=("vae", "polar"), min_length=1
+    )
+    invariances: tuple[Invariance, ...] = Field(default=("v", "r", "rt"), min_length=1)
     seeds: int = Field(default=3, ge=1, le=100)
-    latent_dim: int = Field(default=2, ge=1, le=10)
+    latent_dims: Annotated[tuple[Annotated[int, Field(ge=1, le=10)], ...], OneOrMore, Field(min_length=1)] = (2,)
     plain_latent_dim: int = Field(default=6, ge=1, le=9)
-    beta: float = Field(default=1.0, gt=0)
+    betas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], OneOrMore, Field(min_length=1)] = (1.0,)
+    decoder: Literal["warp", "exact"] = "warp"
+    sampled_px: int = Field(default=0, ge=0)
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25,)
+    drop_elbo_per_px: float = Field(default=0.02, gt=0)
+    most_points: int = Field(default=4096, ge=200)
+    verify: int = Field(default=0, ge=0, le=100)
+    deadline_s: float | None = Field(default=None, gt=0)
     workers: int = Field(default=2, ge=0, le=256)
+    dask: str | None = None
 
-    @field_validator("windows_px", "families", "invariances")
+    @field_validator("windows_px", "families", "invariances", "latent_dims", "betas")
     @classmethod
-    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("holds a value twice")
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _without_repeats(value)
+
+    @field_validator("families")
+    @classmethod
+    def _members(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "consensus" in value and "vae" not in value:
+            raise ValueError("a consensus is one of VAEs: add 'vae'")
         return value
+
+
+def _without_repeats(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("holds a value twice")
+    return value
+
+
+class WarmSection(Section):
+    """How the search on the next scan of a sample starts from the last one's models.
+
+    Parameters
+    ----------
+    enabled
+        Whether it does.
+    share
+        Of `train.steps`, spent on each model.
+    sigmas
+        Configurations that were further than this below the best on the last scan are not tried again before the next cold
+        start.
+    least
+        So many VAE configurations, the best first, are tried again however far below they were.
+    gap_per_px
+        When a control, one model of the best VAE configuration trained from nothing, has a held-out ELBO per pixel this far
+        above that of the warm ones, the search starts cold.
+    cold_every
+        At the latest, every so many scans the search starts cold.
+    """
+
+    enabled: bool = True
+    share: float = Field(default=0.25, gt=0, le=1)
+    sigmas: float = Field(default=4.0, ge=0)
+    least: int = Field(default=3, ge=0)
+    gap_per_px: float = Field(default=0.002, gt=0)
+    cold_every: int = Field(default=10, ge=1)
 
 
 class FilterSection(Section):
@@ -150,19 +233,21 @@ class Config(Section):
     channel
         Which channel to analyse; by default the PFM amplitude, found by name.
     reward, keypoints
-        A short name, or `module:function` of your own (importable, or beside the configuration file).
+        A short name, or `module:function` of your own (importable, or beside the configuration file). Several key-point
+        methods are candidates side by side.
     reward_options, keypoints_options
-        Keyword arguments given to them.
+        Keyword arguments given to them; with several key-point methods, a table for each, under its name.
     """
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
     reward_options: dict[str, Any] = {}
-    keypoints: str = "canny_walls"
+    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
     keypoints_options: dict[str, Any] = {}
     scan: ScanSection = ScanSection()
     search: SearchSection = SearchSection()
+    warm: WarmSection = WarmSection()
     train: TrainSettings = TrainSettings()
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
@@ -170,6 +255,33 @@ class Config(Section):
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)
+
+    @field_validator("keypoints")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _without_repeats(value)
+
+    def options_of(self, keypoints: str) -> dict[str, Any]:
+        """Keyword arguments of one key-point method."""
+        return self.keypoints_options if len(self.keypoints) == 1 else self.keypoints_options.get(keypoints, {})
+
+    def with_search(self, **given: Any) -> "Config":
+        """The same configuration with those of the [search] values that are not None put in place.
+
+        Raises
+        ------
+        ConfigError
+            If a value is not allowed.
+        """
+        given = {key: value for key, value in given.items() if value is not None}
+        try:
+            search = SearchSection.model_validate(self.search.model_dump() | given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ConfigError(_sentence(first | {"loc": ("search", *first["loc"])}, None)) from error
+        changed = self.model_copy(update={"search": search})
+        changed._directory = self._directory
+        return changed
 
     @property
     def directory(self) -> Path | None:

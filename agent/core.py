@@ -7,20 +7,26 @@ decision. The service (or `vaestar analyze`) records it and acts on it.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from agent.asking import Progress, never, silent
+from agent.candidates import Candidate, Scene
 from agent.config import Config
 from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
 from agent.executor import Workers
 from agent.explain import explain
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Recommended, core_order, recommend
-from agent.search import Candidate, Progress, SearchResult, search, silent
+from agent.search import SearchResult, search
+from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
+from agent.work import Store
 from agent.workflow.channels import ChannelStack, stack_channels
-from agent.workflow.keypoints import Keypoints, find_keypoints
+from agent.workflow.keypoints import KeypointMethod, find_keypoints
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
@@ -45,7 +51,7 @@ class Agent:
 
     def __init__(self, config: Config, workers: Workers) -> None:
         load_reward(config.reward, config.reward_options, config.directory)
-        self._find = load_keypoints(config.keypoints, config.keypoints_options, config.directory)
+        self._methods = {name: load_keypoints(name, config.options_of(name), config.directory) for name in config.keypoints}
         self.config = config
         self.workers = workers
 
@@ -55,8 +61,12 @@ class Agent:
         limits: Limits = Limits(),
         measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
         *,
+        previous: Decision | None = None,
+        store: Store | None = None,
         progress: Progress = silent,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] = never,
+        out_of_time: Callable[[], bool] | None = None,
+        on_rung: Callable[[Decision], None] | None = None,
     ) -> Decision:
         """Where to measure after `scan`, and why.
 
@@ -68,8 +78,14 @@ class Agent:
             Of the instrument that recorded it.
         measured_xy
             Shape (k, 2): where this sample has been measured before, in metres.
-        progress, cancelled
-            See `search`.
+        previous
+            The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
+        store
+            Keeps finished work, so that the same call after a kill does not train it again.
+        progress, cancelled, out_of_time
+            See `search`. When `out_of_time` says so, the last complete rung is decided on.
+        on_rung
+            Told of the decision that each rung of the search would lead to, the last one included.
 
         Returns
         -------
@@ -85,42 +101,143 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        config = self.config
-        channel = scan.find_channel(config.channel)
-        stack = stack_channels(scan, channel, config.scan.channels, config.scan.low_percentile, config.scan.high_percentile)
-        decision_id = _decision_id(scan, channel, stack, config, limits, measured_xy)
-        keypoints = find_keypoints(
-            stack.image,
-            self._find,
-            spacing_px=config.scan.spacing_px,
-            largest_window_px=max(config.search.windows_px),
-            rng=np.random.default_rng([config.seed, 0]),
+        question = _Question(self.config, scan, limits, measured_xy, warm_start(previous, self.config), self._methods)
+
+        def decide(found: SearchResult) -> Decision:
+            return question.decide(found)
+
+        found = search(
+            question.scene,
+            self.config,
+            self.workers,
+            start=question.start,
+            store=store,
+            progress=progress,
+            cancelled=cancelled,
+            out_of_time=out_of_time,
+            on_rung=None if on_rung is None else lambda result: on_rung(decide(result)),
         )
-        found = search(stack.values, keypoints, config, self.workers, progress=progress, cancelled=cancelled)
-        if found.chosen is None:
-            return _decide(decision_id, scan, channel, config, measured_xy, keypoints, found, masked=stack.image.masked)
-        clusters = _Clusters(found.chosen, config.recommend.core_fraction)
-        places = recommend(
-            clusters.cores, clusters.distance, keypoints.points_rc, scan.frame, limits, measured_xy, config.recommend, decision_id
-        )
-        return _decide(
-            decision_id, scan, channel, config, measured_xy, keypoints, found, clusters, places, masked=stack.image.masked
-        )
+        return decide(found)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
         channel = next((n for n in scan.channels if n == self.config.channel), "")
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
-        return _decide(name, scan, channel, self.config, NOWHERE, unusable=reason)
+        return _decide(name, scan, channel, self.config, unusable=reason)
+
+
+class _Question:
+    """One scan with all that the decision on it depends on."""
+
+    def __init__(
+        self,
+        config: Config,
+        scan: Scan,
+        limits: Limits,
+        measured_xy: np.ndarray,
+        start: WarmStart | str,
+        methods: Mapping[str, KeypointMethod],
+    ) -> None:
+        self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
+        self.channel = scan.find_channel(config.channel)
+        self._stacks = _stacks(scan, self.channel, config)
+        image = replace(next(iter(self._stacks.values())).image, valid=_valid_in_all(self._stacks))
+        self._masked = image.masked
+        found = {
+            name: find_keypoints(
+                image,
+                method,
+                spacing_px=config.scan.spacing_px,
+                largest_window_px=max(config.search.windows_px),
+                rng=np.random.default_rng([config.seed, 0]),
+            )
+            for name, method in methods.items()
+        }
+        full, alone = tuple(self._stacks), next(iter(self._stacks))
+        auto = config.scan.channels == ("auto",)
+        # Three channels would double the time of training.
+        vae_modes, plain_modes = ((alone,), full[-1:]) if auto else (full, full)
+        self.scene = Scene({name: s.values for name, s in self._stacks.items()}, vae_modes, plain_modes, found)
+
+    def decide(self, found: SearchResult) -> Decision:
+        """The decision that a search's result leads to."""
+        decision_id = self._id(found)
+        chosen = found.chosen
+        method = chosen.configuration.keypoints if chosen else next(iter(self.scene.keypoints))
+        keypoints = self.scene.keypoints[method]
+        points = keypoints.points_rc
+        if chosen is not None and found.z is None:
+            assert found.rows is not None
+            points = points[found.rows[method].judged]
+        clusters = places = None
+        if chosen is not None:
+            z = chosen.representation.z if found.z is None else found.z
+            clusters = _Clusters(chosen, z, self.config.recommend.core_fraction)
+            places = recommend(
+                clusters.cores,
+                clusters.distance,
+                points,
+                self.scan.frame,
+                self.limits,
+                self.measured_xy,
+                self.config.recommend,
+                decision_id,
+            )
+        return _decide(
+            decision_id,
+            self.scan,
+            self.channel,
+            self.config,
+            found=found,
+            clusters=clusters,
+            places=places,
+            arrays=_arrays(points, found, clusters, self.config),
+            keypoints_found=keypoints.found,
+            keypoints_used=len(points),
+            keypoints_dropped=keypoints.dropped,
+            masked=self._masked,
+            phase_offset_rad=next((s.phase_offset_rad for s in self._stacks.values() if s.phase_offset_rad is not None), None),
+            points_measured_before=len(self.measured_xy),
+        )
+
+    def _id(self, found: SearchResult) -> str:
+        """Names a decision after all that it depends on, so that the same question has the same name."""
+        digest = hashlib.sha256()
+        config = self.config.model_dump_json(exclude={"service": True, "search": {"workers", "dask", "deadline_s"}})
+        start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
+        rungs = "".join(found.rungs) if found.ended_early else ""
+        frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()
+        for text in (self.scan.scan_id, self.channel, frame, config, limits, start, rungs):
+            digest.update(text.encode() + b"\0")
+        digest.update(np.ascontiguousarray(self.scan.channels[self.channel]).tobytes())
+        for stack in self._stacks.values():
+            digest.update(stack.values[1:].tobytes())
+        digest.update(np.ascontiguousarray(self.measured_xy, dtype=np.float64).tobytes())
+        return f"d-{digest.hexdigest()[:16]}"
+
+
+def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:
+    """Channel mode -> images; for "auto" the amplitude, and the vector where the scan holds the phase."""
+    percentiles = config.scan.low_percentile, config.scan.high_percentile
+    if config.scan.channels != ("auto",):
+        return {mode: stack_channels(scan, channel, mode, *percentiles) for mode in config.scan.channels}
+    full = stack_channels(scan, channel, "auto", *percentiles)
+    alone = replace(full, values=full.values[:1], names=full.names[:1], phase_offset_rad=None)
+    return {"amplitude": alone} if len(full.values) == 1 else {"amplitude": alone, "vector": full}
+
+
+def _valid_in_all(stacks: Mapping[str, ChannelStack]) -> np.ndarray:
+    return np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
 
 
 class _Clusters:
     """All key points sorted into the chosen mixture's clusters, largest cluster first."""
 
-    def __init__(self, chosen: Candidate, core_fraction: float) -> None:
+    def __init__(self, chosen: Candidate, z: Float[np.ndarray, "n d"], core_fraction: float) -> None:
         assert chosen.score is not None  # only candidates with a score and a mixture are chosen
         assert chosen.score.mixture is not None
-        mixture, z = chosen.score.mixture, chosen.representation.z
+        mixture = chosen.score.mixture
+        self.z = z
         order = np.argsort(-mixture.weights, kind="stable")
         rank = np.argsort(order)
         distance = mixture.mahalanobis(z)[:, order]
@@ -145,15 +262,16 @@ def _decide(
     scan: Scan,
     channel: str,
     config: Config,
-    measured_xy: np.ndarray,
-    keypoints: Keypoints | None = None,
+    *,
     found: SearchResult | None = None,
     clusters: _Clusters | None = None,
     places: Recommended | None = None,
     unusable: str | None = None,
-    masked: dict[str, int] | None = None,
+    arrays: dict[str, np.ndarray] | None = None,
+    **facts: Any,
 ) -> Decision:
     outcome, explanation = explain(found, places, unusable)
+    found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
         scan_id=scan.scan_id,
@@ -163,21 +281,31 @@ def _decide(
         frame=scan.frame,
         outcome=outcome,
         explanation=explanation,
-        chosen=found.chosen.candidate_id if found and found.chosen else None,
+        chosen=found.chosen.candidate_id if found.chosen else None,
         config=config.model_dump(mode="json"),
         versions=versions(),
-        keypoints_found=keypoints.found if keypoints else 0,
-        keypoints_used=len(keypoints.points_rc) if keypoints else 0,
-        keypoints_dropped=keypoints.dropped if keypoints else {},
-        masked=masked or {},
-        common_points=found.common_points if found else 0,
-        points_measured_before=len(measured_xy),
-        configurations=list(found.configurations) if found else [],
-        candidates=[_candidate_record(c) for c in found.candidates] if found else [],
+        common_points=found.common_points,
+        rungs=list(found.rungs),
+        ended_early=found.ended_early,
+        warm_from=found.warm_from,
+        warm_scans=found.warm_scans,
+        cold_because=found.cold_because,
+        verified=list(found.verified),
+        configurations=list(found.configurations),
+        candidates=[_candidate_record(c) for c in found.candidates],
         clusters=clusters.records if clusters else [],
         requests=list(places.requests) if places else [],
+        **(_NO_POINTS | facts),
     )
-    return Decision(record, _arrays(keypoints, found, clusters))
+    return Decision(record, arrays or {})
+
+
+_NO_POINTS: dict[str, Any] = {
+    "keypoints_found": 0,
+    "keypoints_used": 0,
+    "keypoints_dropped": {},
+    "points_measured_before": 0,
+}
 
 
 def _candidate_record(candidate: Candidate) -> CandidateRecord:
@@ -186,7 +314,12 @@ def _candidate_record(candidate: Candidate) -> CandidateRecord:
         candidate_id=candidate.candidate_id,
         window_px=r.window_px,
         invariance=r.invariance,
-        latent_dim=candidate.spec.latent_dim,
+        variant=candidate.configuration.variant,
+        keypoints=candidate.configuration.keypoints,
+        channels=candidate.configuration.channels,
+        steps=candidate.steps,
+        points=len(r.z),
+        latent_dim=r.z.shape[1],
         beta=candidate.spec.kl_weight,
         seed=candidate.seed,
         elbo_per_px=r.elbo_per_px,
@@ -198,39 +331,30 @@ def _candidate_record(candidate: Candidate) -> CandidateRecord:
     )
 
 
-def _arrays(keypoints: Keypoints | None, found: SearchResult | None, clusters: _Clusters | None) -> dict[str, np.ndarray]:
-    if keypoints is None or found is None:
-        return {}
-    arrays = {
-        "points_rc": keypoints.points_rc.astype(np.int32),
-        "latents": _padded([c.representation.z for c in found.candidates]),
-    }
+def _arrays(
+    points_rc: np.ndarray, found: SearchResult, clusters: _Clusters | None, config: Config
+) -> dict[str, np.ndarray]:
+    arrays = {"points_rc": points_rc.astype(np.int32), "latents": _padded([c.representation.z for c in found.candidates])}
     if clusters is not None:
-        core = np.zeros(len(keypoints.points_rc), dtype=np.int32)
+        core = np.zeros(len(points_rc), dtype=np.int32)
         core[np.concatenate(clusters.cores)] = 1
         arrays |= {
+            "z": clusters.z.astype(np.float32),
             "labels": clusters.labels.astype(np.int32),
             "core": core,
             "core_distance": clusters.distance.astype(np.float64),
         }
+    wanted = {c.name for c in worth_trying(list(found.configurations), config)} if config.warm.enabled else set()
+    for c in found.candidates:
+        if c.configuration.name in wanted and c.guarded_out is None and c.state is not None:
+            arrays[f"{WEIGHTS}{c.candidate_id}"] = c.state
     return arrays
 
 
 def _padded(latents: list[np.ndarray]) -> np.ndarray:
-    """One array (candidates, n, largest d), 0 beyond each candidate's own dimensions."""
-    out = np.zeros((len(latents), len(latents[0]), max(z.shape[1] for z in latents)), dtype=np.float32)
+    """One array (candidates, most points, largest d), 0 beyond each candidate's own points and dimensions."""
+    most, dims = max((len(z) for z in latents), default=0), max((z.shape[1] for z in latents), default=0)
+    out = np.zeros((len(latents), most, dims), dtype=np.float32)
     for padded, z in zip(out, latents, strict=True):
-        padded[:, : z.shape[1]] = z
+        padded[: len(z), : z.shape[1]] = z
     return out
-
-
-def _decision_id(scan: Scan, channel: str, stack: ChannelStack, config: Config, limits: Limits, measured_xy: np.ndarray) -> str:
-    """Names a decision after all that it depends on, so that the same question has the same name."""
-    digest = hashlib.sha256()
-    config_text = config.model_dump_json(exclude={"service": True, "search": {"workers"}})
-    for text in (scan.scan_id, channel, scan.frame.model_dump_json(), config_text, limits.model_dump_json()):
-        digest.update(text.encode() + b"\0")
-    digest.update(np.ascontiguousarray(scan.channels[channel]).tobytes())
-    digest.update(stack.values[1:].tobytes())
-    digest.update(np.ascontiguousarray(measured_xy, dtype=np.float64).tobytes())
-    return f"d-{digest.hexdigest()[:16]}"

@@ -27,12 +27,18 @@ class Record(BaseModel):
 class CandidateRecord(Record):
     """One trained model, or one resample of a plain family (named by `invariance`; no ELBO, β of 0), and its score.
 
-    `guarded_out` holds the reason if it was not allowed to be chosen.
+    `guarded_out` holds the reason if it was not allowed to be chosen; `points` is on how many key points it was represented, `steps`
+    how many optimiser steps were spent on it.
     """
 
     candidate_id: str
     window_px: int
     invariance: str
+    variant: str = ""
+    keypoints: str = ""
+    channels: str = ""
+    steps: int = 0
+    points: int = 0
     latent_dim: int
     beta: float
     seed: int
@@ -47,17 +53,43 @@ class CandidateRecord(Record):
 class ConfigurationRecord(Record):
     """One window, and invariance or plain family: mean and spread of the reward over seeds, distance from the best in σ.
 
-    With one seed the spread is null, and so is the distance where no configuration has two.
+    With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else differs.
     """
 
     window_px: int
     invariance: str
+    variant: str = ""
     mean: float
     std: Number
     seeds: int
     types: int
     sigmas_below_best: Number
     in_tie_set: bool
+
+    @property
+    def name(self) -> str:
+        """What its candidates' ids begin with."""
+        return configuration_name(self.invariance, self.window_px, self.variant)
+
+
+class VerificationRecord(Record):
+    """A configuration of the tie set, trained with the exact decoder too: held-out ELBO of both, and whether they see the same.
+
+    `agreement` is the adjusted Rand index of the two models' clusters; null where the exact one could not be judged.
+    """
+
+    configuration: str
+    seed: int
+    steps: int
+    elbo_per_px: Number
+    exact_elbo_per_px: Number
+    exact_value: Number
+    agreement: Number
+
+
+def configuration_name(invariance: str, window_px: int, variant: str = "") -> str:
+    """Such as "rt-w9" or "polar-w15-vector"."""
+    return "-".join(part for part in (invariance, f"w{window_px}", variant) if part)
 
 
 class ClusterRecord(Record):
@@ -72,9 +104,13 @@ class ClusterRecord(Record):
 
 
 class DecisionRecord(Record):
-    """A decision, complete: with the scan's arrays it can be recomputed."""
+    """A decision, complete: with the scan's arrays it can be recomputed.
 
-    schema_version: Literal[1] = 1
+    `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training began
+    with, or `cold_because` why it began from nothing. Schema 1 had none of these.
+    """
+
+    schema_version: Literal[1, 2] = 2
     decision_id: str
     scan_id: str
     sample_id: str
@@ -90,8 +126,15 @@ class DecisionRecord(Record):
     keypoints_used: int
     keypoints_dropped: dict[str, int]
     masked: dict[str, int] = {}
+    phase_offset_rad: Number = None
     common_points: int
+    rungs: list[str] = []
+    ended_early: bool = False
+    warm_from: str | None = None
+    warm_scans: int = 0
+    cold_because: str = ""
     points_measured_before: int
+    verified: list[VerificationRecord] = []
     configurations: list[ConfigurationRecord]
     candidates: list[CandidateRecord]
     clusters: list[ClusterRecord]
@@ -107,18 +150,20 @@ class Decision:
     record
         Everything that is not an array.
     arrays
-        `points_rc` (n, 2); `latents` (candidates, n, largest d), in the order of `record.candidates`, 0 beyond
-        the latents that a candidate has (see `latents_of`); of the chosen candidate
-        `labels` (n,), `core` (n,) and `core_distance` (n,). Without a chosen candidate only the first two; without key
-        points none.
+        `points_rc` (n, 2), the key points of the chosen candidate, or of the first method where none was chosen; `latents`
+        (candidates, m, largest d), in the order of `record.candidates`, 0 beyond the points and latents that a candidate has
+        (see `latents_of`); of the chosen candidate `z` (n, d), `labels` (n,), `core` (n,) and `core_distance` (n,); and
+        `weights:ID` of the candidates that the next search may go on from. Without a chosen candidate only the first two;
+        without key points none.
     """
 
     record: DecisionRecord
     arrays: Mapping[str, np.ndarray]
 
     def latents_of(self, candidate: int) -> np.ndarray:
-        """The latents (n, d) of a candidate, float64, by its place in the record."""
-        return np.asarray(self.arrays["latents"][candidate][:, : self.record.candidates[candidate].latent_dim], dtype=np.float64)
+        """The latents (m, d) of a candidate on the points it was judged on, float64, by its place in the record."""
+        record, padded = self.record.candidates[candidate], self.arrays["latents"][candidate]
+        return np.asarray(padded[: record.points or len(padded), : record.latent_dim], dtype=np.float64)
 
 
 def versions() -> dict[str, str]:

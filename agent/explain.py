@@ -1,9 +1,10 @@
 """A decision in words that a microscopist can check."""
 
+from agent.comparison import TIE_SIGMAS
 from agent.decision import ConfigurationRecord, Outcome
 from agent.recommend import Recommended
-from agent.search import TIE_SIGMAS, SearchResult
-from agent.workflow.kinds import LABELS, PLAIN_FAMILIES
+from agent.search import SearchResult
+from agent.workflow.kinds import PLAIN_FAMILIES, label
 
 _TIES_NAMED = 3
 
@@ -14,20 +15,31 @@ def explain(found: SearchResult | None, places: Recommended | None, unusable: st
         return "not_resolvable", f"Nothing to recommend: {unusable}."
     if found is None or found.chosen is None or places is None:
         reasons = sorted({c.guarded_out.split(":")[0] for c in found.candidates if c.guarded_out}) if found else []
+        if found and found.ended_early and not found.candidates:
+            return (
+                "not_resolvable",
+                "Nothing to recommend: the deadline passed before anything was represented; allow more time, or fewer candidates.",
+            )
         return (
             "not_resolvable",
             f"Nothing to recommend: no candidate can be trusted ({', '.join(reasons) or 'none was trained'}).",
         )
-    spec = found.chosen.spec
-    chosen = next(c for c in found.configurations if (c.window_px, c.invariance) == (spec.window_px, spec.invariance))
-    sentences = [_chosen(chosen, found), _ties(chosen, found), _next_best(found), _guarded(found), _places(places)]
+    chosen = next(c for c in found.configurations if c.name == found.chosen.configuration.name)
+    sentences = [
+        _chosen(chosen, found),
+        _ties(chosen, found),
+        _next_best(found),
+        _guarded(found),
+        _effort(found),
+        _places(places),
+    ]
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
     outcome: Outcome = "one_type_only" if types == 1 else "types_found"
     return outcome, " ".join(s for s in sentences if s)
 
 
 def _name(configuration: ConfigurationRecord) -> str:
-    return f"{LABELS[configuration.invariance]}, window {configuration.window_px} px"
+    return f"{label(configuration.invariance, configuration.variant)}, window {configuration.window_px} px"
 
 
 def _plural(n: int, noun: str) -> str:
@@ -67,6 +79,21 @@ def _guarded(found: SearchResult) -> str:
         return ""
     reasons = sorted({str(c.guarded_out).split(":")[0] for c in out})
     return f"{len(out)} of {len(found.candidates)} candidates were left out ({', '.join(reasons)})."
+
+
+def _effort(found: SearchResult) -> str:
+    """What was not done in full."""
+    parts = []
+    if found.ended_early:
+        parts.append(f"The deadline ended the search; this is the state after: {', '.join(found.rungs)}.")
+    if found.warm_from:
+        parts.append(f"Training went on from the models of decision {found.warm_from}.")
+    for v in found.verified:
+        if v.elbo_per_px is not None and v.exact_elbo_per_px is not None:
+            agree = "" if v.agreement is None else f", and its clusters agree to {v.agreement:.2f} (adjusted Rand index)"
+            gain = v.exact_elbo_per_px - v.elbo_per_px
+            parts.append(f"The exact decoder, on {v.configuration}, differs by {gain:+.4f} nats a pixel in held-out ELBO{agree}.")
+    return " ".join(parts)
 
 
 def _places(places: Recommended) -> str:

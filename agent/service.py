@@ -23,13 +23,16 @@ import zmq.asyncio
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
+from agent.archive import last_decision
+from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision, versions
 from agent.dispatch import Dispatcher
-from agent.executor import Workers
+from agent.executor import workers_for
 from agent.history import History, HistoryError
 from agent.ledger import ScanEntry
+from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import MAX_ARRAY_BYTES, Packet, decode, encode, message_id
@@ -66,6 +69,8 @@ class Service:
         self._wake = asyncio.Event()
         self._sent_at: dict[str, float] = {}
         self._deciding: ScanEntry | None = None
+        self._last: dict[str, Decision] = {}
+        self._work = WorkDirectory(run_directory / "work")
 
     async def run(self) -> None:
         """Serve until `stop`; then end in order, with everything recorded.
@@ -80,7 +85,8 @@ class Service:
             If the configuration names a reward or key-point method that cannot be used.
         """
         with contextlib.ExitStack() as stack:
-            workers = stack.enter_context(Workers(self._config.search.workers, self._config.directory))
+            search = self._config.search
+            workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
             self._agent = Agent(self._config, workers)
             history = stack.enter_context(History(self._directory))
             self._dispatch = Dispatcher(history, _run_id(history), self._now)
@@ -203,6 +209,11 @@ class Service:
         def cancelled() -> bool:
             return self._stop.is_set() or self._dispatch.ledger.latest(entry.instrument_id) is not entry
 
+        def provisional(decision: Decision) -> None:
+            facts = {"scan_id": entry.scan_id, "rungs": decision.record.rungs, "explanation": decision.record.explanation}
+            asyncio.run_coroutine_threadsafe(self._publish("provisional", places=len(decision.record.requests), **facts), loop)
+
+        seconds_allowed = self._config.search.deadline_s
         limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
         measured = self._dispatch.ledger.measured_xy(entry.sample_id)
         try:
@@ -213,11 +224,22 @@ class Service:
         decision: Decision
         try:
             decision = await asyncio.to_thread(
-                self._agent.on_scan, scan, limits, measured, progress=progress, cancelled=cancelled
+                self._agent.on_scan,
+                scan,
+                limits,
+                measured,
+                previous=self._previous(entry.sample_id),
+                store=self._work,
+                progress=progress,
+                cancelled=cancelled,
+                out_of_time=None if seconds_allowed is None else deadline(seconds_allowed),
+                on_rung=None if self._telemetry is None else provisional,
             )
         except SearchCancelledError:
             # The newer scan's arrival has been recorded as its end; a stopped search is taken up by the next agent of this run.
             _LOG.info("search cancelled", scan=entry.scan_id)
+            if not self._stop.is_set():
+                self._work.clear()
             return
         except (AdapterError, AgentError) as error:
             decision = self._agent.unresolved(scan, str(error))
@@ -225,13 +247,29 @@ class Service:
             _LOG.exception("a decision failed", scan=entry.scan_id)
             decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
         if entry.closed:
+            self._work.clear()
             return
         seconds = time.monotonic() - started
         self._dispatch.decided(entry, decision, seconds)
+        self._last[entry.sample_id] = decision
+        self._work.clear()
         record = decision.record
         _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
         await self._publish("decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation)
         await self._recommend(entry.instrument_id)
+
+    def _previous(self, sample_id: str) -> Decision | None:
+        """The last decision on a sample, from this process or, after a restart, from the history."""
+        if sample_id not in self._last:
+            try:
+                last = last_decision(self._dispatch.history, sample_id)
+            except HistoryError as error:  # it is of use only; the search starts from nothing
+                _LOG.warning("the last decision cannot be read back", sample=sample_id, why=str(error))
+                last = None
+            if last is None:
+                return None
+            self._last[sample_id] = last
+        return self._last[sample_id]
 
     async def _recommend(self, instrument_id: str) -> None:
         """Send the newest decision of an instrument, unless it has been acknowledged."""

@@ -57,7 +57,7 @@ def chosen_of(decision: Decision) -> Chosen:
     return Chosen(
         candidate=record.candidates[index],
         points_rc=arrays["points_rc"],
-        z=decision.latents_of(index),
+        z=np.asarray(arrays["z"], dtype=np.float64) if "z" in arrays else decision.latents_of(index),
         labels=arrays["labels"],
         core=arrays["core"].astype(bool),
         core_distance=arrays["core_distance"],

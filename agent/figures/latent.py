@@ -10,7 +10,7 @@ from matplotlib.patches import Ellipse
 from agent.decision import Decision
 from agent.figures.chosen import Chosen, Projection, chosen_of
 from agent.figures.style import DARK, GREY, SMALL, cluster_handles, colour, label_axes, marker, new_figure, title
-from agent.workflow.kinds import LABELS
+from agent.workflow.kinds import label
 
 SIGMAS = 2.0
 _BINS = 60
@@ -31,7 +31,7 @@ def latent_figure(decision: Decision) -> Figure:
     draw = _draw_plane if len(projection.labels) == 2 else _draw_line
     draw(axes, decision, chosen, projection)
     c = chosen.candidate
-    name = LABELS.get(c.invariance, c.invariance)
+    name = label(c.invariance, c.variant)
     title(axes, f"{record.scan_id}: latent space of {name}, window {c.window_px} px, seed {c.seed}")
     figure.legend(handles=_legend(decision), loc="outside right upper", fontsize=SMALL, frameon=False, labelspacing=0.9)
     return figure

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
-from agent.decision import CandidateRecord, Decision, DecisionRecord
+from agent.decision import CandidateRecord, Decision, DecisionRecord, configuration_name
 from agent.figures.chosen import FigureError, Projection
 from agent.figures.style import CHOSEN_COLOUR, DARK, GREY, MEDIUM, SMALL, WIDTH_IN, new_figure
-from agent.workflow.kinds import LABELS
+from agent.workflow.kinds import label
 
 _CELLS = 80
 _SMOOTH_CELLS = 1.5
@@ -22,7 +22,7 @@ _CHARACTERS_PER_IN = 125  # of a size of 1 pt
 
 
 def latent_grid_figure(decision: Decision) -> Figure:
-    """Small multiples: a row for each invariance, a column for each window, the chosen one framed.
+    """Small multiples: a row for each kind, a column for each window, the chosen one framed.
 
     Each panel shows the seed with the best held-out ELBO among those that were not guarded out, its points shaded by their
     density; where all were, the best of them, in grey, under the reason. All panels have the same limits.
@@ -37,31 +37,31 @@ def latent_grid_figure(decision: Decision) -> Figure:
         raise FigureError(
             f"decision {record.decision_id} trained no model, so it has no latent space to draw; draw its scan_figure"
         )
-    invariances = list(dict.fromkeys(c.invariance for c in record.candidates))
+    kinds = list(dict.fromkeys((c.invariance, c.variant) for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
     side = (WIDTH_IN - 0.6) / max(len(windows), 3)
     size, above = (_TEXT, 0.14) if side > _NARROW_IN else (_SMALL_TEXT, 0.2)
     line = int(side * _CHARACTERS_PER_IN / size)
-    figure = new_figure(height_in=len(invariances) * (side + above) + 0.7)
-    panels = figure.subplots(len(invariances), len(windows), sharex=True, sharey=True, squeeze=False)
-    shown = {(w, i): _shown(record, w, i) for w in windows for i in invariances}
+    figure = new_figure(height_in=len(kinds) * (side + above) + 0.7)
+    panels = figure.subplots(len(kinds), len(windows), sharex=True, sharey=True, squeeze=False)
+    shown = {(window, kind): _shown(record, window, kind) for window in windows for kind in kinds}
     drawn = {place: _drawn_points(decision, index) for place, index in shown.items()}
     limit = max((float(np.abs(xy).max(initial=0.0)) for xy in drawn.values()), default=0.0) * 1.05 or 1.0
-    for (window, invariance), index in shown.items():
-        axes = panels[invariances.index(invariance), windows.index(window)]
+    for (window, kind), index in shown.items():
+        axes = panels[kinds.index(kind), windows.index(window)]
         axes.tick_params(labelsize=size, length=2)
         axes.set_title("not trained", fontsize=size, color=DARK, pad=3)
         if index is None:
             continue
         candidate = record.candidates[index]
-        _draw_points(axes, drawn[window, invariance], limit, trusted=candidate.guarded_out is None)
+        _draw_points(axes, drawn[window, kind], limit, trusted=candidate.guarded_out is None)
         axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=size, color=DARK, pad=3)
         if candidate.candidate_id == record.chosen:
             _frame(axes)
     for axes, window in zip(panels[0], windows, strict=True):
         axes.set_title(f"window {window} px\n{axes.get_title()}", fontsize=size, color=DARK, pad=3)
-    for axes, invariance in zip(panels[:, 0], invariances, strict=True):
-        axes.set_ylabel(LABELS.get(invariance, invariance), fontsize=MEDIUM)
+    for axes, kind in zip(panels[:, 0], kinds, strict=True):
+        axes.set_ylabel(label(*kind), fontsize=MEDIUM)
     _title(figure, record)
     return figure
 
@@ -75,9 +75,9 @@ def density(xy: Float[np.ndarray, "n 2"], limit: float) -> Float[np.ndarray, " n
     return np.asarray(smooth[cell[:, 0], cell[:, 1]] / smooth.max())
 
 
-def _shown(record: DecisionRecord, window_px: int, invariance: str) -> int | None:
+def _shown(record: DecisionRecord, window_px: int, kind: tuple[str, str]) -> int | None:
     """Row of the candidate that stands for a configuration."""
-    group = [i for i, c in enumerate(record.candidates) if (c.window_px, c.invariance) == (window_px, invariance)]
+    group = [i for i, c in enumerate(record.candidates) if (c.window_px, c.invariance, c.variant) == (window_px, *kind)]
     chosen = [i for i in group if record.candidates[i].candidate_id == record.chosen]
     trusted = [i for i in group if record.candidates[i].guarded_out is None]
     return max(chosen or trusted or group, key=lambda i: _elbo(record.candidates[i]), default=None)
@@ -117,8 +117,8 @@ def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
     """What is written above a panel: the reward over all seeds, or why nothing of it was trusted."""
     if candidate.guarded_out is not None:
         return f"left out: {candidate.guarded_out.split(':')[0]}"
-    place = (candidate.window_px, candidate.invariance)
-    found = next((c for c in record.configurations if (c.window_px, c.invariance) == place), None)
+    name = configuration_name(candidate.invariance, candidate.window_px, candidate.variant)
+    found = next((c for c in record.configurations if c.name == name), None)
     if found is None:
         return ""
     digits = _decimals(max(abs(c.mean) for c in record.configurations))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from agent.decision import ClusterRecord, Decision
 from agent.figures.chosen import Chosen, chosen_of
 from agent.figures.style import DARK, MEDIUM, SMALL, colour, new_figure, prefixed
-from agent.workflow.kinds import GEOMETRIC_LATENTS, LABELS
+from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 from agent.workflow.normalise import normalise
 from agent.workflow.patches import cut_patches
 from instrument_adapters.geometry import Frame
@@ -16,7 +16,7 @@ from instrument_adapters.scan import Scan
 
 EXAMPLES = 8
 _ROW_IN = 0.72
-_TURNED = {"r": "turned", "t": "shifted", "rt": "turned and shifted"}
+_CHANGED = {"r": "turned", "t": "shifted", "s": "scaled"}
 
 
 def patch_figure(scan: Scan, decision: Decision) -> Figure:
@@ -80,7 +80,8 @@ def _title(scan_id: str, frame: Frame, chosen: Chosen) -> str:
     slow, fast = (p * c.window_px for p in frame.pitch_m)
     factor, unit = prefixed("m", max(slow, fast))
     size = f"{fast * factor:.3g} × {slow * factor:.3g} {unit}"
-    title = f"{scan_id}: patches of {LABELS.get(c.invariance, c.invariance)}, window {c.window_px} px ({size})"
+    title = f"{scan_id}: patches of {label(c.invariance, c.variant)}, window {c.window_px} px ({size})"
     if GEOMETRIC_LATENTS.get(c.invariance, 0):
-        title += f"\nas recorded: to this model, patches of one type may be {_TURNED[c.invariance]}, so their mean is blurred"
+        changed = " and ".join(_CHANGED[letter] for letter in c.invariance)
+        title += f"\nas recorded: to this model, patches of one type may be {changed}, so their mean is blurred"
     return title

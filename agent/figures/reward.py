@@ -7,18 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from agent.decision import ConfigurationRecord, Decision, DecisionRecord
+from agent.decision import CandidateRecord, ConfigurationRecord, Decision, DecisionRecord
 from agent.figures.chosen import chosen_of
 from agent.figures.style import DARK, SMALL, colour, label_axes, marker, new_figure, title
-from agent.workflow.kinds import LABELS
+from agent.workflow.kinds import label
 
+Kind = tuple[str, str]
 _SPREAD = 0.2  # of the smallest distance between windows: all invariances of one window lie within it
 
 
 def reward_figure(decision: Decision) -> Figure:
     """Mean and standard deviation of the reward over seeds, the seeds themselves, the tie set, and what was chosen.
 
-    Invariances are drawn a little beside one another, so that their error bars can be told apart. Seeds that were guarded out
+    Kinds of representation are drawn a little beside one another, so that their error bars can be told apart. Seeds that were guarded out
     have no reward; a note counts them.
 
     Raises
@@ -30,18 +31,17 @@ def reward_figure(decision: Decision) -> Figure:
     figure = new_figure(height_in=3.7)
     axes = figure.add_subplot()
     shifts = _shifts(record)
-    for i, invariance in enumerate(shifts):
-        _draw_invariance(axes, record, invariance, i, shifts[invariance])
-    best = next(c for c in record.configurations if (c.window_px, c.invariance) == (chosen.window_px, chosen.invariance))
-    star = axes.scatter([best.window_px + shifts[best.invariance]], [best.mean], s=190, marker="*", linewidths=0.9, zorder=5)
-    star.set(facecolor=colour(list(shifts).index(best.invariance)), edgecolor="black", gid="chosen")
+    for i, kind in enumerate(shifts):
+        _draw_kind(axes, record, kind, i, shifts[kind])
+    best = next(c for c in record.configurations if (c.window_px, *_kind(c)) == (chosen.window_px, *_kind(chosen)))
+    star = axes.scatter([best.window_px + shifts[_kind(best)]], [best.mean], s=190, marker="*", linewidths=0.9, zorder=5)
+    star.set(facecolor=colour(list(shifts).index(_kind(best))), edgecolor="black", gid="chosen")
     axes.set_xticks(sorted({c.window_px for c in record.candidates}))
     label_axes(axes, "window side (px)", f"reward {record.config['reward']}")
     axes.grid(axis="y", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
     figure.legend(handles=_legend(list(shifts)), loc="outside right upper", fontsize=SMALL, frameon=False)
-    name = LABELS.get(best.invariance, best.invariance)
-    title(axes, f"{record.scan_id}: chosen is {name}, window {best.window_px} px")
+    title(axes, f"{record.scan_id}: chosen is {label(*_kind(best))}, window {best.window_px} px")
     figure.supxlabel(left_out_note(record), fontsize=SMALL, color=DARK)
     return figure
 
@@ -55,20 +55,25 @@ def left_out_note(record: DecisionRecord) -> str:
     return f"Not shown: {reasons.total()} of {len(record.candidates)} trained models, left out by the guards ({named})."
 
 
-def _shifts(record: DecisionRecord) -> dict[str, float]:
-    """How far beside its window each invariance is drawn, in the order of the configuration."""
-    invariances = list(dict.fromkeys(c.invariance for c in record.candidates))
+def _kind(of: CandidateRecord | ConfigurationRecord) -> Kind:
+    """What a line is drawn for: invariance or plain family, and what else tells candidates of one window apart."""
+    return of.invariance, of.variant
+
+
+def _shifts(record: DecisionRecord) -> dict[Kind, float]:
+    """How far beside its window each kind is drawn, in the order of the configuration."""
+    kinds = list(dict.fromkeys(_kind(c) for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
     room = _SPREAD * float(np.diff(windows).min()) if len(windows) > 1 else _SPREAD
-    places = np.linspace(-room / 2, room / 2, len(invariances)) if len(invariances) > 1 else np.zeros(1)
-    return dict(zip(invariances, places.tolist(), strict=True))
+    places = np.linspace(-room / 2, room / 2, len(kinds)) if len(kinds) > 1 else np.zeros(1)
+    return dict(zip(kinds, places.tolist(), strict=True))
 
 
-def _draw_invariance(axes: Axes, record: DecisionRecord, invariance: str, i: int, shift: float) -> None:
-    mine = [c for c in record.candidates if c.invariance == invariance and not c.guarded_out]
+def _draw_kind(axes: Axes, record: DecisionRecord, kind: Kind, i: int, shift: float) -> None:
+    mine = [c for c in record.candidates if _kind(c) == kind and not c.guarded_out]
     seeds = np.array([(c.window_px + shift, c.value) for c in mine if c.value is not None]).reshape(-1, 2)
-    axes.scatter(seeds[:, 0], seeds[:, 1], s=9, color=colour(i), alpha=0.45, linewidths=0, zorder=2, gid=f"seeds-{invariance}")
-    line = {c.window_px: c for c in record.configurations if c.invariance == invariance}
+    axes.scatter(seeds[:, 0], seeds[:, 1], s=9, color=colour(i), alpha=0.45, linewidths=0, zorder=2, gid=f"seeds-{kind[0]}")
+    line = {c.window_px: c for c in record.configurations if _kind(c) == kind}
     windows = sorted({c.window_px for c in record.candidates})
     x = [w + shift for w in windows]
     mean = [line[w].mean if w in line else np.nan for w in windows]  # a gap in the line where all seeds were guarded out
@@ -84,11 +89,11 @@ def _draw_ties(axes: Axes, line: list[ConfigurationRecord], shift: float) -> Non
     axes.scatter(x, y, s=110, facecolors="none", edgecolors="black", linewidths=0.8, zorder=4, gid="ties")
 
 
-def _legend(invariances: list[str]) -> list[Line2D]:
+def _legend(kinds: list[Kind]) -> list[Line2D]:
     return [
         *(
-            Line2D([], [], color=colour(i), marker=marker(i), ms=4.5, lw=1.2, label=f"{LABELS.get(name, name)}, mean ± std")
-            for i, name in enumerate(invariances)
+            Line2D([], [], color=colour(i), marker=marker(i), ms=4.5, lw=1.2, label=f"{label(*kind)}, mean ± std")
+            for i, kind in enumerate(kinds)
         ),
         Line2D([], [], ls="", marker="o", ms=3, color="0.6", label="one seed"),
         Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec="black", label="ties with the best"),

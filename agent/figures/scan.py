@@ -25,7 +25,7 @@ from agent.figures.style import (
     prefixed,
     title,
 )
-from agent.workflow.kinds import LABELS
+from agent.workflow.kinds import label
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
@@ -56,7 +56,7 @@ def scan_figure(scan: Scan, decision: Decision) -> Figure:
     chosen = chosen_of(decision) if record.chosen is not None else None
     if chosen is not None:
         c = chosen.candidate
-        text = f"{record.scan_id}: {LABELS.get(c.invariance, c.invariance)}, window {c.window_px} px"
+        text = f"{record.scan_id}: {label(c.invariance, c.variant)}, window {c.window_px} px"
     text = textwrap.fill(text, _TITLE_CHARACTERS)
     figure, axes, bar_axes = _page(record.frame, entries=len(record.clusters), title_lines=text.count("\n") + 1)
     _draw_image(axes, bar_axes, scan, decision)

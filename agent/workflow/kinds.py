@@ -15,3 +15,9 @@ LABELS = {
     "polar": "polar PCA",
     "multi": "polar PCA of several windows",
 }
+
+
+def label(invariance: str, variant: str = "") -> str:
+    """What people call a kind of representation, such as "r-VAE" or "r-VAE (d3)"."""
+    name = LABELS.get(invariance, invariance)
+    return f"{name} ({variant})" if variant else name

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
+from agent.candidates import Candidate, Configuration
 from agent.decision import ConfigurationRecord
 from agent.explain import explain
 from agent.recommend import Recommended
-from agent.search import Candidate, SearchResult
-from agent.workflow.vae import ModelSpec
+from agent.search import SearchResult
+from agent.workflow.spec import ModelSpec
 from rewards.base import Mixture, Score
 from tests.agent.samples import configuration, request
 from tests.rewards.clouds import blobs, representation
@@ -18,14 +19,15 @@ def candidate(types: int = 2, window_px: int = 9, seed: int = 0, guarded_out: st
     r = representation(blobs(2, n_each=20), window_px=window_px, invariance="rt", seed=seed)
     mixture = Mixture(np.full(types, 1 / types), np.zeros((types, 2)), np.tile(np.eye(2), (types, 1, 1)))
     score = None if guarded_out else Score(1.5, {}, mixture)
-    return Candidate(ModelSpec(window_px, "rt"), seed, r, np.ones(40, bool), guarded_out, score)
+    configuration = Configuration(ModelSpec(window_px, "rt"), "canny_walls", "amplitude")
+    return Candidate(configuration, seed, r, np.ones(40, bool), guarded_out=guarded_out, score=score)
 
 
 def found(
     *configurations: ConfigurationRecord, chosen: Candidate | None = None, others: tuple[Candidate, ...] = ()
 ) -> SearchResult:
     chosen = chosen or candidate()
-    return SearchResult((chosen, *others), configurations or (configuration(),), chosen, 20)
+    return SearchResult((chosen, *others), configurations or (configuration(),), chosen, common_points=20)
 
 
 def text(*configurations: ConfigurationRecord, places: Recommended = PLACES) -> str:
@@ -53,10 +55,10 @@ def test_when_no_candidate_can_be_trusted_the_reasons_are_named_once_each() -> N
     out = tuple(
         candidate(seed=s, guarded_out=why) for s, why in enumerate(("stuck: by 0.1", "collapsed: to 0.2", "stuck: by 0.3"))
     )
-    outcome, words = explain(SearchResult(out, (), None, 0), None, None)
+    outcome, words = explain(SearchResult(out), None, None)
     assert outcome == "not_resolvable"
     assert words == "Nothing to recommend: no candidate can be trusted (collapsed, stuck)."
-    assert "none was trained" in explain(SearchResult((), (), None, 0), None, None)[1]
+    assert "none was trained" in explain(SearchResult(), None, None)[1]
 
 
 def test_who_stands_alone_is_said_to() -> None:

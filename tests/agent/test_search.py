@@ -1,20 +1,29 @@
 import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.candidates import Configuration
 from agent.config import Config, ConfigError
 from agent.core import Agent
+from agent.decision import Decision
 from agent.executor import Workers
 from agent.figures import FIGURES, draw_all
-from agent.search import Candidate, _choose, compare
+from agent.search import failing
+from agent.warm import warm_start
+from agent.work import WorkDirectory
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
-from agent.workflow.families import PlainSpec
-from agent.workflow.kinds import GEOMETRIC_LATENTS
-from agent.workflow.vae import ModelSpec
+from agent.workflow.pipeline import Made, RepresentTask
+from agent.workflow.spec import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
-from rewards.base import Mixture, Score
+from rewards.base import Score
 from tests.agent.workflow.images import two_textures
 from tests.rewards.clouds import blobs, representation
 
@@ -37,16 +46,6 @@ def scan_of(image: np.ndarray, angle_rad: float = 0.0) -> Scan:
     return Scan({"Amplitude1Retrace": image, "HeightRetrace": np.zeros_like(image)}, {"Amplitude1Retrace": "m"}, frame, "scan-1")
 
 
-def candidate(window: int, invariance: str, seed: int, value: float, types: int, elbo: float = -0.5) -> Candidate:
-    z = blobs(2, n_each=20)
-    mixture = Mixture(np.full(types, 1 / types), np.zeros((types, 2)), np.tile(np.eye(2), (types, 1, 1)))
-    trained = invariance in GEOMETRIC_LATENTS
-    elbo = elbo if trained else float("nan")
-    r = representation(z, window_px=window, invariance=invariance, seed=seed, elbo_per_px=elbo, trained=trained)
-    spec = ModelSpec(window, invariance) if trained else PlainSpec(window, invariance)
-    return Candidate(spec, seed, r, np.ones(40, bool), None, Score(value, {}, mixture))
-
-
 def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> None:
     scan = scan_of(two_textures(96))
     decisions = []
@@ -66,10 +65,10 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
     phase = np.where(two_textures(96, seed=1) > 0.5, 100.0, -80.0).astype(np.float32)
     scan = Scan({**scan.channels, "Phase1Retrace": phase}, scan.units, scan.frame, scan.scan_id)
     families = {"families": ("polar", "pca", "multi"), "plain_latent_dim": 4}
-    updates = {"scan": QUICK.scan.model_copy(update={"channels": "vector"}), "search": QUICK.search.model_copy(update=families)}
+    updates = {"scan": QUICK.scan.model_copy(update={"channels": ("vector",)}), "search": QUICK.search.model_copy(update=families)}
     with Workers(0) as workers:
         vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
-        amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": "amplitude"})}
+        amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": ("amplitude",)})}
         alone = Agent(QUICK.model_copy(update=amplitude), workers).on_scan(scan)
     assert vector.record.chosen is not None
     kinds = {(c.invariance, c.window_px) for c in vector.record.candidates}
@@ -174,48 +173,265 @@ def test_a_reward_that_is_not_a_number_is_left_out_and_nothing_is_recommended() 
     assert {c.guarded_out for c in record.candidates} == {"the reward is nan, not a finite number"}
 
 
-def test_configurations_within_noise_tie_and_the_most_parsimonious_is_chosen() -> None:
-    spread = (-0.1, 0.0, 0.1)
-    candidates = [candidate(9, "rt", s, 1.00 + d, types=6) for s, d in enumerate(spread)]
-    candidates += [candidate(7, "r", s, 0.95 + d, types=3) for s, d in enumerate(spread)]
-    candidates += [candidate(5, "v", s, 0.10 + d, types=1) for s, d in enumerate(spread)]
-    table = compare(candidates)
-    assert [(c.window_px, c.in_tie_set) for c in table] == [(9, True), (7, True), (5, False)]
-    # σ of a difference of two means of three is 0.1·sqrt(2/3).
-    assert table[1].sigmas_below_best == pytest.approx(0.05 / (0.1 * math.sqrt(2 / 3)))
-    chosen = _choose(candidates, table)
-    assert chosen is not None
-    assert (chosen.spec.window_px, chosen.spec.invariance) == (7, "r")
+def changed(section: str, **values: object) -> Config:
+    return QUICK.model_copy(update={section: getattr(QUICK, section).model_copy(update=values)})
 
 
-def test_the_noise_of_training_is_not_held_against_a_plain_family() -> None:
-    candidates = [candidate(9, "rt", s, 1.00 + d, types=3) for s, d in enumerate((-0.3, 0.0, 0.3))]
-    candidates += [candidate(9, "polar", s, 2.00 + d, types=3) for s, d in enumerate((-0.01, 0.0, 0.01))]
-    candidates += [candidate(7, "polar", s, 1.95 + d, types=2) for s, d in enumerate((-0.01, 0.0, 0.01))]
-    table = {(c.window_px, c.invariance): c for c in compare(candidates)}
-    assert table[7, "polar"].sigmas_below_best == pytest.approx(0.05 / (0.01 * math.sqrt(2 / 3)))
-    assert not table[7, "polar"].in_tie_set
-    assert table[9, "rt"].sigmas_below_best == pytest.approx(1 / math.sqrt((0.3**2 + 0.01**2) / 3))
+class Times:
+    """Says that time is up after the stage of a name has begun."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage, self.up = stage, False
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.up = self.up or stage == self.stage
+
+    def out(self) -> bool:
+        return self.up
 
 
-def test_of_equal_types_a_family_without_training_is_plainer_than_a_vae() -> None:
-    candidates = [candidate(5, "v", s, 1.0 + d, types=3) for s, d in enumerate((-0.3, 0.0, 0.3))]
-    candidates += [candidate(9, "polar", s, 0.9 + d, types=3) for s, d in enumerate((-0.1, 0.0, 0.1))]
-    chosen = _choose(candidates, compare(candidates))
-    assert chosen is not None
-    assert (chosen.spec.invariance, chosen.seed) == ("polar", 0)
+def test_rungs_before_the_last_lead_to_decisions_that_can_be_used() -> None:
+    rungs = []
+    with Workers(0) as workers:
+        final = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), on_rung=rungs.append)
+        alone = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
+    assert [d.record.rungs for d in rungs] == [["plain"], ["plain", "20 steps"], ["plain", "20 steps", "100 steps"]]
+    assert all(d.record.requests for d in rungs)
+    assert {c.invariance for c in rungs[0].record.candidates} == {"polar"}
+    assert rungs[-1].record == final.record
+    assert final.record == alone.record
+    assert {c.steps for c in final.record.candidates if c.invariance != "polar"} == {100}
+    assert final.record.ended_early is False
 
 
-def test_among_seeds_the_held_out_elbo_chooses_and_not_the_reward() -> None:
-    candidates = [
-        candidate(9, "r", s, value, 3, elbo) for s, (value, elbo) in enumerate(((1.3, -0.56), (1.0, -0.54), (1.2, -0.55)))
-    ]
-    chosen = _choose(candidates, compare(candidates))
-    assert chosen is not None
-    assert chosen.seed == 1
+def test_at_the_deadline_the_last_complete_rung_is_decided_on() -> None:
+    scan = scan_of(two_textures(96))
+    rungs, times = [], Times("finalists")
+    with Workers(0) as workers:
+        early = Agent(QUICK, workers).on_scan(scan, progress=times.progress, out_of_time=times.out, on_rung=rungs.append)
+        late = Agent(QUICK, workers).on_scan(scan)
+    assert early.record.ended_early
+    assert early.record.rungs == ["plain", "20 steps"]
+    assert early.record.requests
+    assert "The deadline ended the search" in early.record.explanation
+    assert early.record.candidates == rungs[-1].record.candidates
+    assert early.record.decision_id != late.record.decision_id
 
 
-def test_with_one_seed_the_noise_is_unknown_and_said_to_be() -> None:
-    table = compare([candidate(9, "r", 0, 1.0, 3), candidate(5, "v", 0, 0.9, 2)])
-    assert [c.sigmas_below_best for c in table] == [0.0, None]
-    assert [c.in_tie_set for c in table] == [True, False]
+def test_a_deadline_before_the_first_rung_is_answered_with_nothing_to_recommend() -> None:
+    with Workers(0) as workers:
+        record = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), out_of_time=lambda: True).record
+    assert record.outcome == "not_resolvable"
+    assert record.requests == []
+    assert record.explanation.startswith("Nothing to recommend: the deadline passed before anything was represented")
+
+
+def test_a_deadline_ends_training_in_processes_within_two_seconds() -> None:
+    config = changed("train", steps=1_000_000)
+    began: list[float] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "training" and not began:
+            began.append(time.monotonic())
+
+    def out_of_time() -> bool:
+        return bool(began) and time.monotonic() > began[0] + 1.0
+
+    with Workers(1) as workers:
+        record = Agent(config, workers).on_scan(scan_of(two_textures(96)), progress=progress, out_of_time=out_of_time).record
+        assert time.monotonic() - began[0] < 3.0
+        again = Agent(changed("search", families=("polar",)), workers).on_scan(scan_of(two_textures(96))).record
+    assert record.rungs == ["plain"]
+    assert record.requests
+    assert again.requests
+
+
+def made(elbo: float) -> Made:
+    return Made(representation(blobs(2, n_each=5), elbo_per_px=elbo), np.zeros(1, np.float32))
+
+
+def test_at_a_rung_models_are_dropped_by_their_held_out_elbo_where_it_can_be_compared() -> None:
+    v7, r7, v9 = (Configuration(ModelSpec(w, i), "canny_walls", "amplitude") for w, i in ((7, "v"), (7, "r"), (9, "v")))
+    other = replace(v7, channels="vector")
+    elbos = {(v7, 0): -0.60, (v7, 1): -0.61, (r7, 0): -0.50, (r7, 1): -0.58, (r7, 2): math.nan, (v9, 0): -0.9, (other, 0): -0.9}
+    reasons = failing({model: made(elbo) for model, elbo in elbos.items()}, limit=0.05)
+    assert reasons == {
+        (v7, 0): "dropped: held-out ELBO 0.1000 nats a pixel below that of r-w7",
+        (v7, 1): "dropped: held-out ELBO 0.1000 nats a pixel below that of r-w7",
+        (r7, 1): "dropped: held-out ELBO 0.0800 nats a pixel below that of the best seed",
+        (r7, 2): "diverged: the training loss is not finite",
+    }
+
+
+def test_what_is_dropped_at_a_rung_stays_in_the_record_with_its_reason() -> None:
+    with Workers(0) as workers:
+        record = Agent(changed("search", drop_elbo_per_px=1e-6), workers).on_scan(scan_of(two_textures(96))).record
+    vaes = [c for c in record.candidates if c.invariance != "polar"]
+    dropped = [c for c in vaes if c.guarded_out and c.guarded_out.startswith("dropped")]
+    assert len(vaes) == 8
+    assert len(dropped) >= 4
+    assert {c.steps for c in dropped} == {20}
+    assert {c.steps for c in vaes if c not in dropped} == {100}
+    assert all(c.value is None for c in dropped)
+
+
+class Counting(WorkDirectory):
+    """Counts what is trained."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.kept = 0
+
+    def put(self, image: str, task: RepresentTask, made: Sequence[Made]) -> None:
+        self.kept += 1
+        super().put(image, task, made)
+
+
+def test_finished_work_is_not_done_again_after_a_kill_and_the_decision_is_the_same(tmp_path: Path) -> None:
+    scan, times = scan_of(two_textures(96)), Times("finalists")
+
+    def killed() -> bool:
+        return times.up
+
+    with Workers(0) as workers:
+        agent = Agent(QUICK, workers)
+        first = Counting(tmp_path / "work")
+        with pytest.raises(SearchCancelledError):
+            agent.on_scan(scan, store=first, progress=times.progress, cancelled=killed)
+        second = Counting(tmp_path / "work")
+        resumed = agent.on_scan(scan, store=second)
+        plain = agent.on_scan(scan)
+    assert first.kept == 4  # the rung of 20 steps, and not one of the finalists
+    assert second.kept == 4
+    assert resumed.record == plain.record
+    assert all(np.array_equal(resumed.arrays[name], plain.arrays[name]) for name in plain.arrays)
+
+
+def test_the_next_scan_goes_on_from_the_last_decisions_models() -> None:
+    config = changed("warm", sigmas=1e9, gap_per_px=1.0, share=0.25)
+    with Workers(0) as workers:
+        agent = Agent(config, workers)
+        first = agent.on_scan(scan_of(two_textures(96)))
+        second = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=first)
+        third = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=second)
+        cold = agent.on_scan(scan_of(two_textures(96, seed=5)))
+    assert first.record.cold_because == "no earlier decision on this sample"
+    assert second.record.warm_from == first.record.decision_id
+    assert (second.record.warm_scans, third.record.warm_scans) == (1, 2)
+    assert second.record.rungs == ["plain", "warm"]
+    assert f"Training went on from the models of decision {first.record.decision_id}" in second.record.explanation
+    trained = {c.candidate_id: c for c in second.record.candidates if c.invariance != "polar"}
+    assert {c.steps for c in trained.values()} == {20}
+    assert second.record.decision_id != cold.record.decision_id
+    before = {c.candidate_id: c.elbo_per_px for c in first.record.candidates}
+    # 20 steps from nothing are far from 100; going on from models of 100 steps is not.
+    assert all(c.elbo_per_px > before[name] - 0.02 for name, c in trained.items())
+
+
+def test_where_a_control_is_better_the_search_starts_from_nothing() -> None:
+    config = changed("warm", sigmas=1e9)
+    with Workers(0) as workers:
+        agent = Agent(config, workers)
+        first = agent.on_scan(scan_of(two_textures(96)))
+        spoilt = {name: 30 * array if name.startswith("weights:") else array for name, array in first.arrays.items()}
+        second = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=Decision(first.record, spoilt))
+    assert second.record.warm_from is None
+    assert "of a model trained from nothing is" in second.record.cold_because
+    assert second.record.rungs[-1] == "100 steps"
+
+
+def test_configurations_far_below_the_best_are_not_tried_again_but_a_few_always_are() -> None:
+    with Workers(0) as workers:
+        first = Agent(changed("warm", gap_per_px=1.0), workers).on_scan(scan_of(two_textures(96)))
+        config = changed("warm", gap_per_px=1.0, sigmas=0.0, least=1)
+        only = Agent(config, workers).on_scan(scan_of(two_textures(96)), previous=None)
+        second = Agent(config, workers).on_scan(scan_of(two_textures(96, seed=5)), previous=only)
+    names = {c.candidate_id.rpartition("-s")[0] for c in second.record.candidates if c.invariance != "polar"}
+    best = next(c for c in only.record.configurations if c.invariance != "polar")
+    assert names == {best.name}
+    assert first.record.candidates == only.record.candidates
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c: c.model_copy(update={"seed": 1}), "configuration has changed"),
+        (lambda c: c.model_copy(update={"warm": c.warm.model_copy(update={"enabled": False})}), "switched off"),
+        (lambda c: c.model_copy(update={"warm": c.warm.model_copy(update={"cold_every": 1})}), "every 1 scans"),
+    ],
+    ids=["other question", "switched off", "too long ago"],
+)
+def test_there_are_reasons_to_start_from_nothing(change: Callable[[Config], Config], reason: str) -> None:
+    with Workers(0) as workers:
+        first = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
+    start = warm_start(first, change(QUICK))
+    assert isinstance(start, str)
+    assert reason in start
+
+
+def test_all_axes_of_the_search_are_candidates_side_by_side() -> None:
+    axes = {"windows_px": (5,), "invariances": ("r",), "latent_dims": (2, 3), "betas": (0.5, 1.0), "seeds": 1}
+    updates = {
+        "search": QUICK.search.model_copy(update=axes),
+        "scan": QUICK.scan.model_copy(update={"channels": ("amplitude", "height")}),
+        "keypoints": ("canny_walls", "grid"),
+    }
+    image = two_textures(96)
+    scan = scan_of(image)
+    scan = Scan({**scan.channels, "HeightRetrace": image[::-1].copy()}, scan.units, scan.frame, "scan-1")
+    with Workers(0) as workers:
+        decision = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
+    record = decision.record
+    ids = [c.candidate_id for c in record.candidates]
+    assert len(set(ids)) == len(ids) == 16 + 4
+    assert "r-w5-d3-b0.5-height-grid-s0" in ids
+    assert {(c.keypoints, c.channels) for c in record.candidates} == {
+        (k, c) for k in ("canny_walls", "grid") for c in ("amplitude", "height")
+    }
+    chosen = next(c for c in record.candidates if c.candidate_id == record.chosen)
+    assert chosen.points == len(decision.arrays["points_rc"]) == record.keypoints_used
+    assert len({c.points for c in record.candidates}) == 2
+    assert set(draw_all(scan, decision)) == set(FIGURES)
+
+
+def test_a_large_scan_is_judged_on_a_subset_and_all_its_key_points_are_sorted() -> None:
+    config = changed("search", most_points=300, windows_px=(5,), invariances=("r",))
+    config = config.model_copy(update={"keypoints": ("grid",), "keypoints_options": {"step_px": 3}})
+    config = config.model_copy(update={"scan": config.scan.model_copy(update={"spacing_px": 2.0})})
+    with Workers(0) as workers:
+        decision = Agent(config, workers).on_scan(scan_of(two_textures(96)))
+    record = decision.record
+    assert {c.points for c in record.candidates} == {300}
+    assert record.common_points <= 300
+    n = len(decision.arrays["points_rc"])
+    assert n == record.keypoints_used > 900
+    assert sum(c.points for c in record.clusters) == n
+    assert len(decision.arrays["labels"]) == len(decision.arrays["z"]) == n
+    assert set(draw_all(scan_of(two_textures(96)), decision)) == set(FIGURES)
+
+
+def test_the_consensus_of_the_vaes_is_a_candidate_too() -> None:
+    config = changed("search", families=("vae", "consensus"), invariances=("v", "r"))
+    with Workers(0) as workers:
+        record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
+    agreed = [c for c in record.candidates if c.invariance == "consensus"]
+    assert [c.window_px for c in agreed] == [7, 7]
+    assert all(c.value is not None for c in agreed)
+
+
+def test_finalists_are_verified_with_the_exact_decoder() -> None:
+    config = changed("search", families=("vae",), windows_px=(5,), invariances=("r",), verify=1)
+    with Workers(0) as workers:
+        record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
+    (verified,) = record.verified
+    assert verified.configuration == "r-w5"
+    assert verified.steps == 100
+    assert verified.exact_elbo_per_px == pytest.approx(verified.elbo_per_px, abs=0.1)
+    assert verified.agreement is not None
+    assert "The exact decoder, on r-w5, differs by" in record.explanation
+
+
+def test_the_process_that_hands_out_the_work_never_loads_pytorch() -> None:
+    code = "import sys, agent.core, agent.service, agent.analyze; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

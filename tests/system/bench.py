@@ -100,7 +100,7 @@ def deciding(monkeypatch: pytest.MonkeyPatch, decide: Callable[..., Decision] | 
     """Replaces the search; what it was asked is in the list."""
     asked = []
 
-    def on_scan(self: Agent, scan, limits, measured_xy, *, progress, cancelled):
+    def on_scan(self: Agent, scan, limits, measured_xy, *, progress, cancelled, **_others):
         asked.append((scan, limits, measured_xy))
         progress("training", 1, 1)
         return decide(scan, cancelled) if decide else decision(scan.scan_id)

@@ -1,0 +1,154 @@
+"""Tasks handed to workers, their results in order, and what may end the waiting: a newer scan, a deadline, dying workers."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import Any
+
+from agent.executor import Workers
+from agent.workflow.errors import AgentError, SearchCancelledError
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+_POLL_S = 0.1
+_WORKER_DEATHS = 3
+
+
+class OutOfTimeError(AgentError, TimeoutError):
+    """The deadline has passed; what was complete by then is used."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def never() -> bool:
+    """No end to the waiting."""
+    return False
+
+
+def deadline(seconds: float) -> Callable[[], bool]:
+    """True once so many seconds from now have passed."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+class Asker:
+    """Runs a stage's tasks in the workers and returns their results in order.
+
+    Parameters
+    ----------
+    workers
+        Where they run.
+    progress
+        Told of each finished task.
+    cancelled, out_of_time
+        Asked about ten times a second; the first discards the search, the second ends it.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        progress: Progress = silent,
+        cancelled: Callable[[], bool] = never,
+        out_of_time: Callable[[], bool] = never,
+    ) -> None:
+        self._workers, self._progress, self._cancelled, self._out_of_time = workers, progress, cancelled, out_of_time
+        self._deaths = 0
+
+    def __call__(
+        self,
+        stage: str,
+        fn: Callable[..., Any],
+        tasks: Sequence[tuple[Any, ...]],
+        finished: Callable[[int, Any], None] = lambda _i, _result: None,
+    ) -> list[Any]:
+        """The results of `fn(*task)` for each task.
+
+        Parameters
+        ----------
+        stage
+            Named to `progress`.
+        fn
+            Runs in a worker.
+        tasks
+            Arguments; the first are started first.
+        finished
+            Told number and result of a task as soon as it is finished.
+
+        Raises
+        ------
+        SearchCancelledError
+            If `cancelled` said so.
+        OutOfTimeError
+            If `out_of_time` said so.
+        AgentError
+            If workers keep dying.
+        """
+        results: dict[int, Any] = {}
+        self._progress(stage, 0, len(tasks))
+        while len(results) < len(tasks):
+            self.check()
+            todo = [i for i in range(len(tasks)) if i not in results]
+            if self._workers.lazy:
+                todo = todo[:1]
+            try:
+                futures = {self._workers.submit(fn, *tasks[i]): i for i in todo}
+                self._collect(stage, futures, results, len(tasks), finished)
+            except BrokenExecutor as error:
+                self._survive(error)
+        return [results[i] for i in range(len(tasks))]
+
+    def interrupted(self) -> bool:
+        """True when `check` would raise."""
+        return self._cancelled() or self._out_of_time()
+
+    def check(self) -> None:
+        """Raise what ends the search, if anything does."""
+        if self._cancelled():
+            raise SearchCancelledError("the search was cancelled")
+        if self._out_of_time():
+            raise OutOfTimeError("the deadline has passed")
+
+    def _collect(
+        self,
+        stage: str,
+        futures: dict[Future[Any], int],
+        results: dict[int, Any],
+        total: int,
+        finished: Callable[[int, Any], None],
+    ) -> None:
+        pending = set(futures)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = self._result(future)
+                    results[futures[future]] = result
+                    finished(futures[future], result)
+                    self._progress(stage, len(results), total)
+                if pending:
+                    self.check()
+        except BaseException:
+            self._withdraw(pending)
+            raise
+
+    def _result(self, future: Future[Any]) -> Any:
+        try:
+            return future.result()
+        except SearchCancelledError:
+            self.check()  # a task in the calling thread hears of a deadline before we do
+            raise
+
+    def _withdraw(self, pending: set[Future[Any]]) -> None:
+        """Stop what runs and wait until it has stopped, so that the workers are free for what comes next."""
+        self._workers.cancel()
+        for future in pending:
+            future.cancel()
+        wait(pending)
+        self._workers.begin(self.interrupted)
+
+    def _survive(self, error: BrokenExecutor) -> None:
+        self._deaths += 1
+        if self._deaths > _WORKER_DEATHS:
+            raise AgentError(f"training processes died {self._deaths} times in one search; is there enough memory?") from error
+        self._workers.restart()

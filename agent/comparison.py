@@ -1,0 +1,75 @@
+"""Which configuration is best, within what noise: means over seeds, the tie set, and the most parsimonious of it.
+
+A configuration's worth is its mean over seeds. Those within two standard errors of the best tie with it, and among these the most
+parsimonious is chosen: fewest types, then fewest latents, then the smallest window. Of its seeds, the one with the best held-out
+ELBO is used; the reward never chooses among seeds, since at one seed it is noise.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from agent.candidates import Candidate, Configuration
+from agent.decision import ConfigurationRecord
+from agent.workflow.kinds import GEOMETRIC_LATENTS
+
+TIE_SIGMAS = 2.0
+
+
+def compare(candidates: Sequence[Candidate]) -> list[ConfigurationRecord]:
+    """Each configuration's mean reward over seeds, and whether it ties with the best; best first.
+
+    The spread over seeds is pooled over configurations, since three seeds say little about a spread: over the trained ones and
+    over the plain ones by themselves, since training scatters and a basis hardly does. σ of a difference of means is
+    sqrt(s_a²/n_a + s_b²/n_b); with one seed everywhere the spread is unknown, and only equals tie.
+    """
+    groups: dict[Configuration, list[Candidate]] = {}
+    for c in candidates:
+        if c.score is not None:
+            groups.setdefault(c.configuration, []).append(c)
+    if not groups:
+        return []
+    values = {key: np.array([c.score.value for c in group if c.score]) for key, group in groups.items()}
+    pooled = {trained: _pooled([v for k, v in values.items() if k.trained == trained]) for trained in (True, False)}
+    error = {key: pooled[key.trained] / math.sqrt(len(v)) for key, v in values.items()}
+    best = max(values, key=lambda key: (values[key].mean(), key.spec.window_px, key.name))
+    records = []
+    for key, v in values.items():
+        gap = float(values[best].mean() - v.mean())
+        sigma = math.hypot(error[key], error[best])
+        below = gap / sigma if sigma > 0 else (math.inf if gap > 0 else 0.0)
+        records.append(
+            ConfigurationRecord(
+                window_px=key.spec.window_px,
+                invariance=key.spec.invariance,
+                variant=key.variant,
+                mean=float(v.mean()),
+                std=float(v.std(ddof=1)) if len(v) > 1 else float("nan"),
+                seeds=len(v),
+                types=int(np.median([c.score.mixture.n_components for c in groups[key] if c.score and c.score.mixture])),
+                sigmas_below_best=0.0 if key == best else below,
+                in_tie_set=key == best or below <= TIE_SIGMAS,
+            )
+        )
+    return sorted(records, key=lambda r: (-r.mean, r.window_px, r.invariance, r.variant))
+
+
+def choose(candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord]) -> Candidate | None:
+    """The candidate that places are drawn from: of the tie set, the most parsimonious; None where nothing was judged."""
+    tied = [c for c in configurations if c.in_tie_set]
+    if not tied:
+        return None
+    # A plain family has no weights to train: it counts as plainer than any VAE.
+    plainest = min(
+        tied, key=lambda c: (c.types, GEOMETRIC_LATENTS.get(c.invariance, -1), c.window_px, c.invariance, c.variant)
+    )
+    seeds = [c for c in candidates if c.score and c.configuration.name == plainest.name]
+    # Resamples of a plain family have no ELBO: the first is used.
+    return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else 0.0, -c.seed))
+
+
+def _pooled(values: Sequence[np.ndarray]) -> float:
+    """Standard deviation within groups; 0 where no group has two."""
+    freedom = sum(len(v) - 1 for v in values)
+    return float(np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in values) / freedom)) if freedom else 0.0
