@@ -34,7 +34,9 @@ class RepresentTask:
 def represent(task: RepresentTask, *, stopped: Callable[[], bool] = lambda: False) -> list[Representation]:
     """A `Representation` for each seed of the task."""
     if isinstance(task.spec, PlainSpec):
-        return represent_plain(task.channels, task.points_rc, task.held_out, task.spec, task.seeds)
+        points = {"fit_rc": task.points_rc[~task.held_out], "held_out_rc": task.points_rc[task.held_out]}
+        made = represent_plain(task.channels, task.points_rc, task.spec, task.seeds, **points, stopped=stopped)
+        return [representation for representation, _ in made]
     patches = cut_patches(task.channels, task.points_rc, task.spec.window_px)
     encoded = train(patches, task.spec, task.seeds, task.held_out, task.train, stopped)
     d = task.spec.latent_dim
