@@ -4,7 +4,7 @@ from agent.comparison import TIE_SIGMAS
 from agent.decision import ConfigurationRecord, Outcome
 from agent.recommend import Recommended
 from agent.search import SearchResult
-from agent.workflow.kinds import PLAIN_FAMILIES, label
+from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
 _TIES_NAMED = 3
 
@@ -50,7 +50,7 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     mixture = found.chosen.score.mixture if found.chosen and found.chosen.score else None
     types = mixture.n_components if mixture else 0
     spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
-    seeds = _plural(chosen.seeds, "resample" if chosen.invariance in PLAIN_FAMILIES else "seed")
+    seeds = _plural(chosen.seeds, "resample" if chosen.invariance not in GEOMETRIC_LATENTS else "seed")
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 

@@ -4,7 +4,7 @@
 GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "rt": 3}
 
 #: Families without training, plainest first.
-PLAIN_FAMILIES = ("pca", "polar", "multi")
+PLAIN_FAMILIES = ("pca", "kmeans", "polar", "multi")
 
 LABELS = {
     "v": "VAE",
@@ -12,8 +12,10 @@ LABELS = {
     "t": "t-VAE",
     "rt": "rt-VAE",
     "pca": "PCA",
+    "kmeans": "k-means",
     "polar": "polar PCA",
     "multi": "polar PCA of several windows",
+    "consensus": "consensus",
 }
 
 

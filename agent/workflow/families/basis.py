@@ -1,0 +1,106 @@
+"""Few axes that features are reduced to, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import eigh
+
+LEAST_SHARE = 1e-6  # of the first component's variance; what is below is rounding and is not stretched
+_ALIKE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Orthonormal axes (features, d), centre (features,) and standard deviations (d,); an axis without variance is zero, its
+    standard deviation 1.
+    """
+
+    axes: Float[np.ndarray, "features d"]
+    centre: Float[np.ndarray, " features"]
+    scale: Float[np.ndarray, " d"]
+
+    @classmethod
+    def of(
+        cls, features: Float[np.ndarray, "n features"], weights: Float[np.ndarray, " n"], d: int, least_share: float = LEAST_SHARE
+    ) -> "Basis":
+        """The first d principal components of the features.
+
+        Parameters
+        ----------
+        features
+            Shape (n, features).
+        weights
+            Shape (n,): how often each row counts.
+        d
+            Components; those beyond the number of features are zero.
+        least_share
+            Components with less than this share of the first one's variance are zero.
+        """
+        centre = weights @ features / weights.sum()
+        drawn = weights > 0
+        rows = (features[drawn] - centre) * np.sqrt(weights[drawn] / weights.sum())[:, None]
+        variances, axes = _components(rows, d)
+        seen = variances > least_share * max(variances[0], 0.0)
+        axes = np.where(seen, axes / np.where(seen, np.linalg.norm(axes, axis=0), 1.0), 0.0)
+        missing = d - len(variances)
+        return cls(
+            np.pad(signed(axes), ((0, 0), (0, missing))),
+            centre,
+            np.pad(np.sqrt(np.where(seen, variances, 1.0)), (0, missing), constant_values=1.0),
+        )
+
+    @classmethod
+    def within(
+        cls, features: Float[np.ndarray, "n features"], weights: Float[np.ndarray, " n"], span: Float[np.ndarray, "features m"]
+    ) -> "Basis":
+        """The principal components of what the features are within the span of m orthonormal vectors."""
+        inner = cls.of(features @ span, weights, span.shape[1])
+        return cls(signed(span @ inner.axes), weights @ features / weights.sum(), inner.scale)
+
+    def encode(self, features: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n d"]:
+        """Latents, of unit variance on what the basis was fitted to."""
+        return np.asarray((features - self.centre) @ self.axes / self.scale)
+
+    def decode(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n features"]:
+        """Features nearest to the latents."""
+        return np.asarray((z * self.scale) @ self.axes.T + self.centre)
+
+    def flat(self) -> Float[np.ndarray, " p"]:
+        """Axes, centre and standard deviations one after the other, p = d·features + features + d, to be kept as weights are."""
+        return np.concatenate([self.axes.ravel(), self.centre, self.scale])
+
+    @classmethod
+    def from_flat(cls, flat: Float[np.ndarray, " p"], latent_dim: int) -> "Basis":
+        """The basis that `flat` came from.
+
+        Raises
+        ------
+        ValueError
+            If no number of features gives a vector of this length.
+        """
+        features, rest = divmod(len(flat) - latent_dim, latent_dim + 1)
+        if rest or features < 1:
+            raise ValueError(
+                f"{len(flat)} numbers are no basis of {latent_dim} latents; give the latent dimension it was fitted with"
+            )
+        axes, centre, scale = np.split(flat, [latent_dim * features, (latent_dim + 1) * features])
+        return cls(axes.reshape(features, latent_dim), centre, scale)
+
+
+def signed(axes: Float[np.ndarray, "features d"]) -> Float[np.ndarray, "features d"]:
+    """The axes, each with the first of its largest entries positive: a principal component leaves its sign open."""
+    size = np.abs(axes)
+    # Entries that are equal but for rounding, as of a two-type member of a consensus, must not compete.
+    first = (size >= (1 - _ALIKE) * size.max(axis=0)).argmax(axis=0)
+    return axes * np.where(axes[first, np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+
+
+def _components(rows: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """The d largest eigenvalues of rowsᵀ·rows, largest first, and vectors along its eigenvectors, not of unit length."""
+    few_rows = len(rows) < rows.shape[1]
+    product = rows @ rows.T if few_rows else rows.T @ rows
+    last = len(product) - 1
+    values, vectors = eigh(product, subset_by_index=[max(last - d + 1, 0), last])
+    values, vectors = values[::-1], vectors[:, ::-1]
+    return values, rows.T @ vectors if few_rows else vectors
