@@ -61,9 +61,7 @@ def choose(candidates: Sequence[Candidate], configurations: Sequence[Configurati
     if not tied:
         return None
     # A plain family has no weights to train: it counts as plainer than any VAE.
-    plainest = min(
-        tied, key=lambda c: (c.types, GEOMETRIC_LATENTS.get(c.invariance, -1), c.window_px, c.invariance, c.variant)
-    )
+    plainest = min(tied, key=lambda c: (c.types, GEOMETRIC_LATENTS.get(c.invariance, -1), c.window_px, c.invariance, c.variant))
     seeds = [c for c in candidates if c.score and c.configuration.name == plainest.name]
     # Resamples of a plain family have no ELBO: the first is used.
     return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else 0.0, -c.seed))

@@ -331,9 +331,7 @@ def _candidate_record(candidate: Candidate) -> CandidateRecord:
     )
 
 
-def _arrays(
-    points_rc: np.ndarray, found: SearchResult, clusters: _Clusters | None, config: Config
-) -> dict[str, np.ndarray]:
+def _arrays(points_rc: np.ndarray, found: SearchResult, clusters: _Clusters | None, config: Config) -> dict[str, np.ndarray]:
     arrays = {"points_rc": points_rc.astype(np.int32), "latents": _padded([c.representation.z for c in found.candidates])}
     if clusters is not None:
         core = np.zeros(len(points_rc), dtype=np.int32)

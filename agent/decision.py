@@ -27,8 +27,8 @@ class Record(BaseModel):
 class CandidateRecord(Record):
     """One trained model, or one resample of a plain family (named by `invariance`; no ELBO, β of 0), and its score.
 
-    `guarded_out` holds the reason if it was not allowed to be chosen; `points` is on how many key points it was represented, `steps`
-    how many optimiser steps were spent on it.
+    `guarded_out` holds the reason if it was not allowed to be chosen; `points` is on how many key points it was represented,
+    `steps` how many optimiser steps were spent on it.
     """
 
     candidate_id: str
@@ -53,7 +53,8 @@ class CandidateRecord(Record):
 class ConfigurationRecord(Record):
     """One window, and invariance or plain family: mean and spread of the reward over seeds, distance from the best in σ.
 
-    With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else differs.
+    With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else
+    differs.
     """
 
     window_px: int
@@ -106,8 +107,8 @@ class ClusterRecord(Record):
 class DecisionRecord(Record):
     """A decision, complete: with the scan's arrays it can be recomputed.
 
-    `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training began
-    with, or `cold_because` why it began from nothing. Schema 1 had none of these.
+    `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training
+    began with, or `cold_because` why it began from nothing. Schema 1 had none of these.
     """
 
     schema_version: Literal[1, 2] = 2

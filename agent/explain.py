@@ -7,6 +7,9 @@ from agent.search import SearchResult
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
 _TIES_NAMED = 3
+_NOTHING_IN_TIME = (
+    "Nothing to recommend: the deadline passed before anything was represented; allow more time, or fewer candidates."
+)
 
 
 def explain(found: SearchResult | None, places: Recommended | None, unusable: str | None) -> tuple[Outcome, str]:
@@ -16,10 +19,7 @@ def explain(found: SearchResult | None, places: Recommended | None, unusable: st
     if found is None or found.chosen is None or places is None:
         reasons = sorted({c.guarded_out.split(":")[0] for c in found.candidates if c.guarded_out}) if found else []
         if found and found.ended_early and not found.candidates:
-            return (
-                "not_resolvable",
-                "Nothing to recommend: the deadline passed before anything was represented; allow more time, or fewer candidates.",
-            )
+            return "not_resolvable", _NOTHING_IN_TIME
         return (
             "not_resolvable",
             f"Nothing to recommend: no candidate can be trusted ({', '.join(reasons) or 'none was trained'}).",

@@ -85,9 +85,7 @@ class Maker:
         train = self._config.train if steps is None else self._config.train.model_copy(update={"steps": steps})
         specs = (configuration.spec,) * len(seeds)
         device = self._device if configuration.trained else "cpu"
-        return RepresentTask(
-            points[rows.judged], points[rows.fitted], points[rows.held_out], specs, seeds, train, device=device
-        )
+        return RepresentTask(points[rows.judged], points[rows.fitted], points[rows.held_out], specs, seeds, train, device=device)
 
     def candidate(self, model: Model, made: Made, steps: int, reason: str | None = None) -> Candidate:
         """What was made, with the points that the density filter keeps."""

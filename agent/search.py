@@ -7,10 +7,10 @@ The work is ordered so that there is an answer early, and a better one later:
    equal window, channels, key points and β only; the reward drifts while a model trains and never decides here.
 3. The others go on to the full number of steps, all to the same.
 
-After each of these rungs all candidates of equal budget are judged alike: guards leave out what collapsed, diverged or got stuck;
-the density filter thins each latent space; all are cut to the common number of points, so that scores do not depend on how many
-points a candidate kept; the reward judges; configurations are compared (`agent.comparison`). At a deadline the last complete rung is
-the answer, so a decision depends on the rung that was reached and not on how far the next one had come.
+After each of these rungs all candidates of equal budget are judged alike: guards leave out what collapsed, diverged or got
+stuck; the density filter thins each latent space; all are cut to the common number of points, so that scores do not depend on
+how many points a candidate kept; the reward judges; configurations are compared (`agent.comparison`). At a deadline the last
+complete rung is the answer, so a decision depends on the rung that was reached and not on how far the next one had come.
 
 On the next scan of the same sample the VAEs go on from the last decision's weights instead (`agent.warm`), for a fraction of the
 steps, beside one control trained from nothing: where the control is better, the search starts from nothing after all.
@@ -218,7 +218,10 @@ class _Search:
         best = max((m.representation.elbo_per_px for (c, _), m in made.items() if c == again[0]), default=-math.inf)
         if math.isfinite(reference) and not reference - best <= config.warm.gap_per_px:
             gap = f"{reference - best:.4f} nats a pixel above" if math.isfinite(best) else "a number, unlike"
-            return [], f"the held-out ELBO of a model trained from nothing is {gap} that of one that goes on from {start.decision_id}"
+            return (
+                [],
+                f"the held-out ELBO of a model trained from nothing is {gap} that of one that goes on from {start.decision_id}",
+            )
         return list(self._maker.guarded({model: (m, steps) for model, m in made.items()}).values()), ""
 
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:

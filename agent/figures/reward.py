@@ -19,8 +19,8 @@ _SPREAD = 0.2  # of the smallest distance between windows: all invariances of on
 def reward_figure(decision: Decision) -> Figure:
     """Mean and standard deviation of the reward over seeds, the seeds themselves, the tie set, and what was chosen.
 
-    Kinds of representation are drawn a little beside one another, so that their error bars can be told apart. Seeds that were guarded out
-    have no reward; a note counts them.
+    Kinds of representation are drawn a little beside one another, so that their error bars can be told apart. Seeds that were
+    guarded out have no reward; a note counts them.
 
     Raises
     ------

@@ -141,9 +141,7 @@ def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Calla
     window = task.specs[0].window_px
     patches = cut_patches(channels, np.concatenate([task.fitted_rc, task.held_out_rc]), window)
     held_out = np.arange(len(patches)) >= len(task.fitted_rc)
-    fitted = train(
-        patches, task.specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device
-    )
+    fitted = train(patches, task.specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device)
     made = []
     for spec, seed, model in zip(task.specs, task.seeds, fitted, strict=True):
         views = [_encode(channels, task.points_rc, spec, [model.weights], task.device, stopped, view) for view in _VIEWS]

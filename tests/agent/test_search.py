@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agent.workflow.spec import ModelSpec
 
 from agent.candidates import Configuration
 from agent.config import Config, ConfigError
@@ -20,7 +21,6 @@ from agent.warm import warm_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
 from agent.workflow.pipeline import Made, RepresentTask
-from agent.workflow.spec import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import Score
@@ -65,7 +65,10 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
     phase = np.where(two_textures(96, seed=1) > 0.5, 100.0, -80.0).astype(np.float32)
     scan = Scan({**scan.channels, "Phase1Retrace": phase}, scan.units, scan.frame, scan.scan_id)
     families = {"families": ("polar", "pca", "multi"), "plain_latent_dim": 4}
-    updates = {"scan": QUICK.scan.model_copy(update={"channels": ("vector",)}), "search": QUICK.search.model_copy(update=families)}
+    updates = {
+        "scan": QUICK.scan.model_copy(update={"channels": ("vector",)}),
+        "search": QUICK.search.model_copy(update=families),
+    }
     with Workers(0) as workers:
         vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
         amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": ("amplitude",)})}

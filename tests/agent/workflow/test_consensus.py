@@ -24,7 +24,7 @@ def member(groups: np.ndarray, seed: int = 0, window: int = 9, spread: float = 0
 
 
 def one_against_the_rest(copies: int = 5) -> list[Member]:
-    return [member((TRUE == t).astype(np.int64), 10 * c + t) for c in range(copies) for t in range(TYPES)]
+    return [member((t == TRUE).astype(np.int64), 10 * c + t) for c in range(copies) for t in range(TYPES)]
 
 
 def told_apart(z: np.ndarray, labels: np.ndarray) -> float:
