@@ -89,13 +89,12 @@ class Asker:
         while len(results) < len(tasks):
             self.check()
             todo = [i for i in range(len(tasks)) if i not in results]
-            if self._workers.lazy:
+            if self._workers.at_once:
                 todo = todo[:1]
-            try:
-                futures = {self._workers.submit(fn, *tasks[i]): i for i in todo}
-                self._collect(stage, futures, results, len(tasks), finished)
-            except BrokenExecutor as error:
-                self._survive(error)
+            futures = {self._workers.submit(fn, *tasks[i]): i for i in todo}
+            died = self._collect(stage, futures, results, len(tasks), finished)
+            if died is not None:
+                self._survive(died)
         return [results[i] for i in range(len(tasks))]
 
     def interrupted(self) -> bool:
@@ -116,13 +115,18 @@ class Asker:
         results: dict[int, Any],
         total: int,
         finished: Callable[[int, Any], None],
-    ) -> None:
-        pending = set(futures)
+    ) -> BrokenExecutor | None:
+        """Put what becomes finished into `results`; what a dead worker took with it is left out, and said to be."""
+        pending, died = set(futures), None
         try:
             while pending:
                 done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 for future in done:
-                    result = self._result(future)
+                    try:
+                        result = self._result(future)
+                    except BrokenExecutor as error:
+                        died = error
+                        continue
                     results[futures[future]] = result
                     finished(futures[future], result)
                     self._progress(stage, len(results), total)
@@ -131,6 +135,7 @@ class Asker:
         except BaseException:
             self._withdraw(pending)
             raise
+        return died
 
     def _result(self, future: Future[Any]) -> Any:
         try:
@@ -140,12 +145,11 @@ class Asker:
             raise
 
     def _withdraw(self, pending: set[Future[Any]]) -> None:
-        """Stop what runs and wait until it has stopped, so that the workers are free for what comes next."""
+        """Stop what runs and wait until it has stopped, so that the workers are free for the next search."""
         self._workers.cancel()
         for future in pending:
             future.cancel()
         wait(pending)
-        self._workers.begin(self.interrupted)
 
     def _survive(self, error: BrokenExecutor) -> None:
         self._deaths += 1

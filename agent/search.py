@@ -35,7 +35,7 @@ from agent.verification import verify
 from agent.warm import WarmStart
 from agent.work import Forgetful, Store
 from agent.workflow.pipeline import Made
-from agent.workflow.spec import ModelSpec, parameter_count
+from agent.workflow.spec import ModelSpec, weight_count
 
 _CONTROL_SEED = 999
 
@@ -278,4 +278,4 @@ def _comparable(c: Configuration) -> tuple[object, ...]:
 
 def _fitting(weights: np.ndarray | None, c: Configuration) -> np.ndarray | None:
     assert isinstance(c.spec, ModelSpec)
-    return weights if weights is not None and weights.shape == (parameter_count(c.spec),) else None
+    return weights if weights is not None and weights.shape == (weight_count(c.spec),) else None

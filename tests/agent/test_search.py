@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agent.workflow.spec import ModelSpec
 
 from agent.candidates import Configuration
 from agent.config import Config, ConfigError
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import Workers
+from agent.executor import workers_for
 from agent.figures import FIGURES, draw_all
 from agent.search import failing
 from agent.warm import warm_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
 from agent.workflow.pipeline import Made, RepresentTask
+from agent.workflow.spec import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import Score
@@ -29,7 +29,7 @@ from tests.rewards.clouds import blobs, representation
 
 QUICK = Config.model_validate(
     {
-        "search": {"windows_px": [5, 7], "invariances": ["v", "rt"], "seeds": 2, "workers": 0},
+        "search": {"windows_px": [5, 7], "invariances": ["v", "rt"], "seeds": 2, "workers": 0, "drop_elbo_per_px": 1},
         "train": {"steps": 80},
         "guards": {"collapse_below": 0, "elbo_gap_per_px": 1},
         "filter": {"relative_density": 0.05},
@@ -50,7 +50,7 @@ def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> No
     scan = scan_of(two_textures(96))
     decisions = []
     for count in (0, 2):
-        with Workers(count) as workers:
+        with workers_for(count) as workers:
             decisions.append(Agent(QUICK, workers).on_scan(scan))
     one, two = decisions
     assert one.record.decision_id == two.record.decision_id
@@ -69,7 +69,7 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
         "scan": QUICK.scan.model_copy(update={"channels": ("vector",)}),
         "search": QUICK.search.model_copy(update=families),
     }
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
         amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": ("amplitude",)})}
         alone = Agent(QUICK.model_copy(update=amplitude), workers).on_scan(scan)
@@ -85,7 +85,7 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
 
 
 def test_latents_of_each_candidate_have_their_own_number() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         decision = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
     for i, c in enumerate(decision.record.candidates):
         assert decision.latents_of(i).shape[1] == c.latent_dim == (2 if c.invariance in ("v", "rt") else 6)
@@ -94,7 +94,7 @@ def test_latents_of_each_candidate_have_their_own_number() -> None:
 
 
 def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotated() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(QUICK, workers).on_scan(scan_of(two_textures(96), angle_rad=0.6)).record
     assert record.requests
     rc = np.array([[r.row, r.col] for r in record.requests], dtype=float)
@@ -105,7 +105,7 @@ def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotat
 
 def test_places_measured_before_are_kept_away_from() -> None:
     scan = scan_of(two_textures(96))
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         agent = Agent(QUICK, workers)
         first = agent.on_scan(scan).record
         measured = np.array([[r.x_m, r.y_m] for r in first.requests])
@@ -117,14 +117,14 @@ def test_places_measured_before_are_kept_away_from() -> None:
 
 
 def test_a_search_that_is_cancelled_says_so() -> None:
-    with Workers(0) as workers, pytest.raises(SearchCancelledError):
+    with workers_for(0) as workers, pytest.raises(SearchCancelledError):
         Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), cancelled=lambda: True)
 
 
 def test_a_running_search_in_processes_is_cancelled_promptly() -> None:
     config = QUICK.model_copy(update={"train": QUICK.train.model_copy(update={"steps": 1_000_000})})
     told = []
-    with Workers(1) as workers, pytest.raises(SearchCancelledError):
+    with workers_for(1) as workers, pytest.raises(SearchCancelledError):
         Agent(config, workers).on_scan(
             scan_of(two_textures(96)),
             progress=lambda *stage: told.append(stage),
@@ -133,7 +133,7 @@ def test_a_running_search_in_processes_is_cancelled_promptly() -> None:
 
 
 def test_a_constant_image_is_refused() -> None:
-    with Workers(0) as workers, pytest.raises(UnusableScanError, match="constant"):
+    with workers_for(0) as workers, pytest.raises(UnusableScanError, match="constant"):
         Agent(QUICK, workers).on_scan(scan_of(np.ones((96, 96), np.float32)))
 
 
@@ -143,13 +143,13 @@ def broken(representation: object, *, rng: object) -> Score:
 
 def test_a_reward_of_the_users_own_that_fails_is_named() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:broken", "reward_options": {}})
-    with Workers(0) as workers, pytest.raises(PluginError, match=r"failed: ZeroDivisionError: nothing to divide"):
+    with workers_for(0) as workers, pytest.raises(PluginError, match=r"failed: ZeroDivisionError: nothing to divide"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
 def test_an_option_that_a_reward_of_ours_does_not_take_is_named() -> None:
     config = QUICK.model_copy(update={"reward": "icl", "reward_options": {"components": [2, 3]}})
-    with Workers(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* must hold 1"):
+    with workers_for(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* must hold 1"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
@@ -159,7 +159,7 @@ def wordy(representation: object, *, rng: object) -> Score:
 
 def test_metrics_that_are_not_numbers_are_blamed_on_the_users_reward() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:wordy", "reward_options": {}})
-    with Workers(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
+    with workers_for(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
@@ -169,7 +169,7 @@ def no_number(representation: object, *, rng: object) -> Score:
 
 def test_a_reward_that_is_not_a_number_is_left_out_and_nothing_is_recommended() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:no_number", "reward_options": {}})
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
     assert record.outcome == "not_resolvable"
     assert record.requests == []
@@ -195,7 +195,7 @@ class Times:
 
 def test_rungs_before_the_last_lead_to_decisions_that_can_be_used() -> None:
     rungs = []
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         final = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), on_rung=rungs.append)
         alone = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
     assert [d.record.rungs for d in rungs] == [["plain"], ["plain", "20 steps"], ["plain", "20 steps", "100 steps"]]
@@ -210,7 +210,7 @@ def test_rungs_before_the_last_lead_to_decisions_that_can_be_used() -> None:
 def test_at_the_deadline_the_last_complete_rung_is_decided_on() -> None:
     scan = scan_of(two_textures(96))
     rungs, times = [], Times("finalists")
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         early = Agent(QUICK, workers).on_scan(scan, progress=times.progress, out_of_time=times.out, on_rung=rungs.append)
         late = Agent(QUICK, workers).on_scan(scan)
     assert early.record.ended_early
@@ -222,7 +222,7 @@ def test_at_the_deadline_the_last_complete_rung_is_decided_on() -> None:
 
 
 def test_a_deadline_before_the_first_rung_is_answered_with_nothing_to_recommend() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), out_of_time=lambda: True).record
     assert record.outcome == "not_resolvable"
     assert record.requests == []
@@ -240,7 +240,7 @@ def test_a_deadline_ends_training_in_processes_within_two_seconds() -> None:
     def out_of_time() -> bool:
         return bool(began) and time.monotonic() > began[0] + 1.0
 
-    with Workers(1) as workers:
+    with workers_for(1) as workers:
         record = Agent(config, workers).on_scan(scan_of(two_textures(96)), progress=progress, out_of_time=out_of_time).record
         assert time.monotonic() - began[0] < 3.0
         again = Agent(changed("search", families=("polar",)), workers).on_scan(scan_of(two_textures(96))).record
@@ -267,7 +267,7 @@ def test_at_a_rung_models_are_dropped_by_their_held_out_elbo_where_it_can_be_com
 
 
 def test_what_is_dropped_at_a_rung_stays_in_the_record_with_its_reason() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(changed("search", drop_elbo_per_px=1e-6), workers).on_scan(scan_of(two_textures(96))).record
     vaes = [c for c in record.candidates if c.invariance != "polar"]
     dropped = [c for c in vaes if c.guarded_out and c.guarded_out.startswith("dropped")]
@@ -296,7 +296,7 @@ def test_finished_work_is_not_done_again_after_a_kill_and_the_decision_is_the_sa
     def killed() -> bool:
         return times.up
 
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         agent = Agent(QUICK, workers)
         first = Counting(tmp_path / "work")
         with pytest.raises(SearchCancelledError):
@@ -312,7 +312,7 @@ def test_finished_work_is_not_done_again_after_a_kill_and_the_decision_is_the_sa
 
 def test_the_next_scan_goes_on_from_the_last_decisions_models() -> None:
     config = changed("warm", sigmas=1e9, gap_per_px=1.0, share=0.25)
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         agent = Agent(config, workers)
         first = agent.on_scan(scan_of(two_textures(96)))
         second = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=first)
@@ -333,7 +333,7 @@ def test_the_next_scan_goes_on_from_the_last_decisions_models() -> None:
 
 def test_where_a_control_is_better_the_search_starts_from_nothing() -> None:
     config = changed("warm", sigmas=1e9)
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         agent = Agent(config, workers)
         first = agent.on_scan(scan_of(two_textures(96)))
         spoilt = {name: 30 * array if name.startswith("weights:") else array for name, array in first.arrays.items()}
@@ -344,7 +344,7 @@ def test_where_a_control_is_better_the_search_starts_from_nothing() -> None:
 
 
 def test_configurations_far_below_the_best_are_not_tried_again_but_a_few_always_are() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         first = Agent(changed("warm", gap_per_px=1.0), workers).on_scan(scan_of(two_textures(96)))
         config = changed("warm", gap_per_px=1.0, sigmas=0.0, least=1)
         only = Agent(config, workers).on_scan(scan_of(two_textures(96)), previous=None)
@@ -365,7 +365,7 @@ def test_configurations_far_below_the_best_are_not_tried_again_but_a_few_always_
     ids=["other question", "switched off", "too long ago"],
 )
 def test_there_are_reasons_to_start_from_nothing(change: Callable[[Config], Config], reason: str) -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         first = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
     start = warm_start(first, change(QUICK))
     assert isinstance(start, str)
@@ -382,7 +382,7 @@ def test_all_axes_of_the_search_are_candidates_side_by_side() -> None:
     image = two_textures(96)
     scan = scan_of(image)
     scan = Scan({**scan.channels, "HeightRetrace": image[::-1].copy()}, scan.units, scan.frame, "scan-1")
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         decision = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
     record = decision.record
     ids = [c.candidate_id for c in record.candidates]
@@ -401,7 +401,7 @@ def test_a_large_scan_is_judged_on_a_subset_and_all_its_key_points_are_sorted() 
     config = changed("search", most_points=300, windows_px=(5,), invariances=("r",))
     config = config.model_copy(update={"keypoints": ("grid",), "keypoints_options": {"step_px": 3}})
     config = config.model_copy(update={"scan": config.scan.model_copy(update={"spacing_px": 2.0})})
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         decision = Agent(config, workers).on_scan(scan_of(two_textures(96)))
     record = decision.record
     assert {c.points for c in record.candidates} == {300}
@@ -415,7 +415,7 @@ def test_a_large_scan_is_judged_on_a_subset_and_all_its_key_points_are_sorted() 
 
 def test_the_consensus_of_the_vaes_is_a_candidate_too() -> None:
     config = changed("search", families=("vae", "consensus"), invariances=("v", "r"))
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
     agreed = [c for c in record.candidates if c.invariance == "consensus"]
     assert [c.window_px for c in agreed] == [7, 7]
@@ -424,7 +424,7 @@ def test_the_consensus_of_the_vaes_is_a_candidate_too() -> None:
 
 def test_finalists_are_verified_with_the_exact_decoder() -> None:
     config = changed("search", families=("vae",), windows_px=(5,), invariances=("r",), verify=1)
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
     (verified,) = record.verified
     assert verified.configuration == "r-w5"

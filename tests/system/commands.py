@@ -11,6 +11,7 @@ windows_px = [5, 7]
 invariances = ["v", "r"]
 seeds = 2
 workers = {workers}
+drop_elbo_per_px = 1.0
 
 [train]
 steps = 60
