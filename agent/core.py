@@ -227,7 +227,7 @@ def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]
 
 
 def _valid_in_all(stacks: Mapping[str, ChannelStack]) -> np.ndarray:
-    return np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
+    return np.asarray(np.logical_and.reduce([stack.image.valid for stack in stacks.values()]))
 
 
 class _Clusters:

@@ -80,7 +80,7 @@ class WorkDirectory:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
             part.replace(path)
         except OSError:
             part.unlink(missing_ok=True)

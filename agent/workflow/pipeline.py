@@ -97,7 +97,7 @@ def apply(
     """Latents of points that a model or plain family was not judged on."""
     if isinstance(spec, PlainSpec):
         return encode_plain(channels, points_rc, spec, Basis.from_flat(state, spec.latent_dim), stopped)
-    return _encode(channels, points_rc, spec, [state], device, stopped)[0][0]
+    return np.asarray(_encode(channels, points_rc, spec, [state], device, stopped)[0][0])
 
 
 def device_for(train: TrainSettings, *, stopped: Callable[[], bool] = never) -> str:  # noqa: ARG001 - a task's signature
@@ -138,12 +138,13 @@ def judge(representation: Representation, reward: Callable[..., Score], entropy:
 def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Callable[[], bool]) -> list[Made]:
     from agent.workflow.train import train
 
-    window = task.specs[0].window_px
+    specs = [spec for spec in task.specs if isinstance(spec, ModelSpec)]
+    window = specs[0].window_px
     patches = cut_patches(channels, np.concatenate([task.fitted_rc, task.held_out_rc]), window)
     held_out = np.arange(len(patches)) >= len(task.fitted_rc)
-    fitted = train(patches, task.specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device)
+    fitted = train(patches, specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device)
     made = []
-    for spec, seed, model in zip(task.specs, task.seeds, fitted, strict=True):
+    for spec, seed, model in zip(specs, task.seeds, fitted, strict=True):
         views = [_encode(channels, task.points_rc, spec, [model.weights], task.device, stopped, view) for view in _VIEWS]
         representation = Representation(
             z=views[0][0][0],
