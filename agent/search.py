@@ -28,8 +28,8 @@ from agent.workflow.families import PlainSpec
 from agent.workflow.keypoints import Keypoints
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.pipeline import RepresentTask, judge, represent, survivors
+from agent.workflow.spec import ModelSpec
 from agent.workflow.train import split_held_out
-from agent.workflow.vae import ModelSpec
 from rewards.base import Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import guard_seeds

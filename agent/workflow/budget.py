@@ -1,10 +1,12 @@
-"""How much training a candidate gets. Apart from `train`, so that a configuration is read without loading PyTorch."""
+"""How much training a candidate gets, and where. Apart from `train`, so that a configuration is read without loading PyTorch."""
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainSettings(BaseModel):
-    """How long and how fast.
+    """How long, how fast and where.
 
     Parameters
     ----------
@@ -16,6 +18,10 @@ class TrainSettings(BaseModel):
         Peak of the one-cycle schedule; 1e-2 diverges at large windows.
     held_out
         Share of the patches that is not trained on and judges the ELBO.
+    most_patches
+        Of a scan with more key points, so many are trained on; all are encoded.
+    device
+        "auto": a GPU where there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,3 +30,5 @@ class TrainSettings(BaseModel):
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0, le=1)
     held_out: float = Field(default=0.1, gt=0, lt=1)
+    most_patches: int = Field(default=16384, ge=64)
+    device: Literal["auto", "cpu", "cuda"] = "auto"

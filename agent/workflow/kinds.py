@@ -1,7 +1,7 @@
 """The kinds of representation by their short names, as records, figures and explanations use them. Loads no PyTorch."""
 
-#: Latents that each invariance of a VAE sets apart: rotation, then translation along x and y.
-GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "rt": 3}
+#: Latents that each invariance of a VAE sets apart: rotation, then the two of the translation, then scale.
+GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "s": 1, "rt": 3, "rs": 2, "ts": 3, "rts": 4}
 
 #: Families without training, plainest first.
 PLAIN_FAMILIES = ("pca", "polar", "multi")
@@ -10,7 +10,11 @@ LABELS = {
     "v": "VAE",
     "r": "r-VAE",
     "t": "t-VAE",
+    "s": "s-VAE",
     "rt": "rt-VAE",
+    "rs": "rs-VAE",
+    "ts": "ts-VAE",
+    "rts": "rts-VAE",
     "pca": "PCA",
     "polar": "polar PCA",
     "multi": "polar PCA of several windows",

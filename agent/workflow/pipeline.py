@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float32, Int
 from agent.workflow.budget import TrainSettings
 from agent.workflow.families import PlainSpec, represent_plain
 from agent.workflow.patches import cut_patches
-from agent.workflow.train import train
-from agent.workflow.vae import ModelSpec
+from agent.workflow.spec import ModelSpec
+from agent.workflow.train import encode, resolve_device, train
 from rewards.base import Representation, Score
 from rewards.density import dense_enough
 from rewards.mixture import gmm
@@ -36,22 +36,28 @@ def represent(task: RepresentTask, *, stopped: Callable[[], bool] = lambda: Fals
     if isinstance(task.spec, PlainSpec):
         return represent_plain(task.channels, task.points_rc, task.held_out, task.spec, task.seeds)
     patches = cut_patches(task.channels, task.points_rc, task.spec.window_px)
-    encoded = train(patches, task.spec, task.seeds, task.held_out, task.train, stopped)
+    device = resolve_device(task.train)
+    specs = [task.spec] * len(task.seeds)
+    fitted = train(patches, specs, task.seeds, task.held_out, task.train, stopped, device=device)
     d = task.spec.latent_dim
+    views = (patches, np.rot90(patches, axes=(2, 3)), np.flip(patches, axis=3))
+    encoded = [encode(view, task.spec, [f.weights for f in fitted], device) for view in views]
+    mean, rotated, mirrored = (e[0][:, :, -d:].astype(np.float64) for e in encoded)
+    std = encoded[0][1][:, :, -d:].astype(np.float64)
     return [
         Representation(
-            z=e.mean[:, -d:].astype(np.float64),
-            z_std=e.std[:, -d:].astype(np.float64),
-            z_rotated=e.mean_rotated[:, -d:].astype(np.float64),
-            z_mirrored=e.mean_mirrored[:, -d:].astype(np.float64),
+            z=mean[e],
+            z_std=std[e],
+            z_rotated=rotated[e],
+            z_mirrored=mirrored[e],
             points_rc=task.points_rc,
             window_px=task.spec.window_px,
             invariance=task.spec.invariance,
-            seed=seed,
-            elbo_per_px=e.elbo_per_px,
-            reconstruction_per_px=e.reconstruction_per_px,
+            seed=task.seeds[e],
+            elbo_per_px=model.elbo_per_px,
+            reconstruction_per_px=model.reconstruction_per_px,
         )
-        for seed, e in zip(task.seeds, encoded, strict=True)
+        for e, model in enumerate(fitted)
     ]
 
 

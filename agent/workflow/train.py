@@ -1,9 +1,10 @@
-"""Training of one candidate: all its seeds at once, for a fixed number of steps, the same bits every time.
+"""Training of stacked models for a fixed number of steps, the same bits every time.
 
-Each seed has its own generators for initialisation, batches and noise, so its draws do not depend on which other seeds stand
-beside it. Training runs on one thread: on small matrices two processes of one thread do more work than one process of two.
+Training runs on one thread: on small matrices two processes of one thread do more work than one process of two.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,22 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from agent.workflow.budget import TrainSettings
-from agent.workflow.errors import SearchCancelledError
-from agent.workflow.vae import ModelSpec, StackedVAE
+from agent.workflow.draws import Draws, stream
+from agent.workflow.errors import AgentError, SearchCancelledError
+from agent.workflow.spec import HIDDEN, ModelSpec, Weights
+from agent.workflow.vae import StackedVAE, initial_weights
 
-_STREAMS = {"start": 0, "batches": 1, "noise": 2, "held_out": 3}
-_ENCODE_CHUNK = 4096
+_BLOCK = 64  # steps drawn at once
+_POLL_S = 0.2
 _HELD_OUT_DRAWS = 4
+_CHUNK_VALUES = 1 << 23  # in one tensor, when not training: 32 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Latents of one seed's model, and how good the model is on patches that it has not seen (nats a pixel)."""
+class Fitted:
+    """A trained model, and how good it is on patches that it has not seen (nats a pixel); NaN throughout where it diverged."""
 
-    mean: Float32[np.ndarray, "n latents"]
-    std: Float32[np.ndarray, "n latents"]
-    mean_rotated: Float32[np.ndarray, "n latents"]
-    mean_mirrored: Float32[np.ndarray, "n latents"]
+    weights: Weights
     elbo_per_px: float
     reconstruction_per_px: float
 
@@ -41,115 +42,171 @@ def split_held_out(n: int, share: float, rng: np.random.Generator) -> Bool[np.nd
     return mask
 
 
+def resolve_device(settings: TrainSettings) -> str:
+    """Where to train, "cpu" or "cuda".
+
+    Raises
+    ------
+    AgentError
+        If a GPU is asked for and there is none that PyTorch can use.
+    """
+    found = torch.cuda.is_available()
+    if settings.device == "cuda" and not found:
+        raise AgentError("train.device = 'cuda', but PyTorch finds no GPU here; set it to 'auto' or 'cpu'")
+    return "cuda" if found and settings.device != "cpu" else "cpu"
+
+
 def train(
     patches: Float32[np.ndarray, "n C w w"],
-    spec: ModelSpec,
+    specs: Sequence[ModelSpec],
     seeds: Sequence[int],
     held_out: Bool[np.ndarray, " n"],
     settings: TrainSettings = TrainSettings(),
     stopped: Callable[[], bool] = lambda: False,
-) -> list[Encoded]:
-    """What each seed's model makes of all patches, after training on those not held out.
+    *,
+    start: Sequence[Weights | None] = (),
+    device: str = "cpu",
+) -> list[Fitted]:
+    """A trained model for each specification and seed, and its ELBO on the patches held out.
 
     Parameters
     ----------
     patches
         Shape (n, channels, window, window), in [0, 1].
-    spec
-        The model.
+    specs
+        One a model; they may differ in invariance, latent dimension and β.
     seeds
-        One model each.
+        One a model. What a model draws depends on its seed and specification only.
     held_out
-        Shape (n,).
+        Shape (n,); the others are trained on.
     settings
         Budget and schedule.
     stopped
-        Asked every 20 steps; when it says True, training ends.
+        Asked about five times a second; when it says True, training ends.
+    start
+        Weights to go on from, one a model, with a new schedule; None, or none at all: afresh.
+    device
+        "cpu" or "cuda"; see `resolve_device`.
 
     Raises
     ------
     SearchCancelledError
         If `stopped` said so.
+    ValueError
+        If specifications cannot stand in one stack, or numbers of specifications, seeds and starts differ.
     """
-    with one_thread():
-        x = torch.from_numpy(patches.reshape(len(patches), -1))
-        model = StackedVAE(spec, [_generator(seed, spec, "start") for seed in seeds])
-        _optimise(model, x[torch.from_numpy(~held_out)], seeds, settings, stopped)
-        with torch.inference_mode():
-            judged = _held_out_terms(model, x[torch.from_numpy(held_out)], seeds)
-            views = [patches, np.rot90(patches, axes=(2, 3)), np.flip(patches, axis=3)]
-            encoded = [_encode_all(model, torch.from_numpy(v.reshape(len(v), -1).copy())) for v in views]
-    out = []
-    for e in range(len(seeds)):
-        missfit, divergence = judged[0][e].item(), judged[1][e].item()
-        out.append(
-            Encoded(
-                mean=encoded[0][0][e].numpy(),
-                std=encoded[0][1][e].numpy(),
-                mean_rotated=encoded[1][0][e].numpy(),
-                mean_mirrored=encoded[2][0][e].numpy(),
-                elbo_per_px=-(missfit + spec.kl_weight * divergence) / spec.pixels,
-                reconstruction_per_px=-missfit / spec.pixels,
-            )
-        )
-    return out
+    begin = list(start) or [None] * len(specs)
+    models = list(zip(specs, seeds, begin, strict=True))
+    x = torch.from_numpy(patches.reshape(len(patches), -1)).to(device)
+    seen, unseen = x[torch.from_numpy(~held_out)], x[torch.from_numpy(held_out)]
+    fitted: dict[int, Fitted] = {}
+    # The exact decoder has another network without invariance: such models make a stack of their own.
+    for per_pixel in (False, True):
+        own = [i for i, spec in enumerate(specs) if spec.per_pixel == per_pixel]
+        if own:
+            with one_thread():
+                fitted |= dict(zip(own, _train_stack([models[i] for i in own], seen, unseen, settings, stopped), strict=True))
+    return [fitted[i] for i in range(len(specs))]
 
 
-def _optimise(model: StackedVAE, x: Tensor, seeds: Sequence[int], settings: TrainSettings, stopped: Callable[[], bool]) -> None:
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+def encode(
+    patches: Float32[np.ndarray, "n C w w"], spec: ModelSpec, weights: Sequence[Weights], device: str = "cpu"
+) -> tuple[Float32[np.ndarray, "E n latents"], Float32[np.ndarray, "E n latents"]]:
+    """Means and standard deviations of the latents that each of E models of one specification gives to each patch."""
+    stack = StackedVAE([spec] * len(weights), weights, device)
+    mean, spread = (np.empty((len(weights), len(patches), spec.latents), dtype=np.float32) for _ in range(2))
+    size = max(1, _CHUNK_VALUES // (len(weights) * max(spec.pixels, HIDDEN)))
+    with one_thread(), torch.inference_mode():
+        for first in range(0, len(patches), size):
+            part = np.ascontiguousarray(patches[first : first + size]).reshape(-1, spec.pixels)
+            means, spreads = stack.encode(torch.from_numpy(part).to(device).expand(len(weights), -1, -1))
+            mean[:, first : first + size], spread[:, first : first + size] = means.cpu().numpy(), spreads.cpu().numpy()
+    return mean, spread
+
+
+def _train_stack(
+    models: Sequence[tuple[ModelSpec, int, Weights | None]],
+    seen: Tensor,
+    unseen: Tensor,
+    settings: TrainSettings,
+    stopped: Callable[[], bool],
+) -> list[Fitted]:
+    begin = [initial_weights(spec, stream(seed, spec, "start")) if w is None else w for spec, seed, w in models]
+    stack = StackedVAE([spec for spec, _, _ in models], begin, seen.device.type)
+    batch = min(settings.batch_size, len(seen))
+    draws = [Draws(seed, spec, len(seen), batch, continued=w is not None) for spec, seed, w in models]
+    sound = _optimise(stack, seen, draws, settings, stopped).tolist()
+    with torch.inference_mode():
+        missfit, divergence = _held_out_terms(stack, unseen, [seed for _, seed, _ in models])
+    fitted = []
+    for e, weights in enumerate(stack.weights):
+        spec = stack.specs[e]
+        elbo = -(missfit[e].item() + spec.kl_weight * divergence[e].item()) / spec.pixels
+        if sound[e] and math.isfinite(elbo):
+            fitted.append(Fitted(weights, elbo, -missfit[e].item() / spec.pixels))
+        else:
+            fitted.append(Fitted(np.full_like(weights, np.nan), math.nan, math.nan))
+    return fitted
+
+
+def _optimise(
+    stack: StackedVAE, x: Tensor, draws: Sequence[Draws], settings: TrainSettings, stopped: Callable[[], bool]
+) -> Tensor:
+    """Which models (E,) kept a finite loss. One that did not is NaN from then on, which reaches no other model's tensors."""
+    optimiser = torch.optim.Adam(list(stack.tensors.values()), lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.2
     )
-    batch = min(settings.batch_size, len(x))
-    latents = model.geometric + model.spec.latent_dim
-    batches = [_batches(len(x), batch, _generator(s, model.spec, "batches")) for s in seeds]
-    noises = [_generator(s, model.spec, "noise") for s in seeds]
-    for step in range(settings.steps):
-        if step % 20 == 0 and stopped():
-            raise SearchCancelledError("the search was cancelled while a model was in training")
-        rows = torch.stack([next(b) for b in batches])
-        noise = torch.stack([torch.randn(batch, latents, generator=g) for g in noises])
-        missfit, divergence = model.loss_terms(x[rows], noise)
-        loss = (missfit + model.spec.kl_weight * divergence).mean(dim=1).sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+    sound = torch.ones(len(draws), dtype=torch.bool, device=x.device)
+    ask_at = 0.0
+    for first in range(0, settings.steps, _BLOCK):
+        rows, noise, pixels = _stacked(stack, draws, min(_BLOCK, settings.steps - first))
+        for i in range(len(rows)):
+            if time.monotonic() >= ask_at:
+                if stopped():
+                    raise SearchCancelledError("the search was cancelled while a model was in training")
+                ask_at = time.monotonic() + _POLL_S
+            missfit, divergence = stack.loss_terms(x[rows[i]], noise[i], None if pixels is None else pixels[i])
+            losses = missfit.mean(dim=1) + stack.kl_weight * divergence.mean(dim=1)
+            sound &= torch.isfinite(losses.detach())
+            optimiser.zero_grad(set_to_none=True)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        if not sound.any():
+            break
+    return sound
 
 
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row indices of endless batches: each pass is a new permutation, its incomplete tail is dropped."""
-    while True:
-        order = torch.randperm(n, generator=generator)
-        yield from torch.split(order[: n - n % size], size)
+def _stacked(stack: StackedVAE, draws: Sequence[Draws], steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Draws of all models: rows (steps, E, B), noise (steps, E, B, latents of the union), pixels (steps, E, B, k)."""
+    blocks = [d.block(steps) for d in draws]
+    rows = torch.stack([b.rows for b in blocks], dim=1)
+    noise = torch.zeros(*rows.shape, stack.union.latents)
+    for e, block in enumerate(blocks):
+        noise[:, e, :, stack.slots(stack.specs[e])] = block.noise
+    drawn = [b.pixels for b in blocks if b.pixels is not None]
+    pixels = torch.stack(drawn, dim=1).to(stack.device) if drawn else None
+    return rows.to(stack.device), noise.to(stack.device), pixels
 
 
-def _held_out_terms(model: StackedVAE, x: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _held_out_terms(stack: StackedVAE, x: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Missfit and divergence (E,) of the held-out patches, the former averaged over a few draws of the latents."""
-    latents = model.geometric + model.spec.latent_dim
-    generators = [_generator(s, model.spec, "held_out") for s in seeds]
-    stacked = x.expand(len(seeds), -1, -1)
-    missfit = torch.zeros(len(seeds))
-    divergence = torch.zeros(len(seeds))
-    for _ in range(_HELD_OUT_DRAWS):
-        noise = torch.stack([torch.randn(len(x), latents, generator=g) for g in generators])
-        terms = model.loss_terms(stacked, noise)
-        missfit += terms[0].mean(dim=1) / _HELD_OUT_DRAWS
-        divergence = terms[1].mean(dim=1)
+    models, union = len(seeds), stack.union
+    noise = torch.zeros(_HELD_OUT_DRAWS, models, len(x), union.latents)
+    for e, (seed, spec) in enumerate(zip(seeds, stack.specs, strict=True)):
+        own = torch.randn(_HELD_OUT_DRAWS, len(x), spec.latents, generator=stream(seed, spec, "held_out"))
+        noise[:, e, :, stack.slots(spec)] = own
+    values = union.window_px**2 * HIDDEN if union.per_pixel else max(HIDDEN, union.channels * union.canvas_px**2)
+    size = max(1, _CHUNK_VALUES // (models * values))
+    missfit, divergence = torch.zeros(models, device=x.device), torch.zeros(models, device=x.device)
+    for first in range(0, len(x), size):
+        part = x[first : first + size].expand(models, -1, -1)
+        for draw in noise[:, :, first : first + size].to(x.device):
+            terms = stack.loss_terms(part, draw)
+            missfit += terms[0].sum(dim=1) / (_HELD_OUT_DRAWS * len(x))
+            divergence += terms[1].sum(dim=1) / (_HELD_OUT_DRAWS * len(x))
     return missfit, divergence
-
-
-def _encode_all(model: StackedVAE, x: Tensor) -> tuple[Tensor, Tensor]:
-    models = model.models
-    chunks = [model.encode(part.expand(models, -1, -1)) for part in torch.split(x, _ENCODE_CHUNK)]
-    return torch.cat([c[0] for c in chunks], dim=1), torch.cat([c[1] for c in chunks], dim=1)
-
-
-def _generator(seed: int, spec: ModelSpec, stream: str) -> torch.Generator:
-    """The random stream of one seed, model and purpose; hashed through NumPy's SeedSequence, so that none repeat."""
-    key = [seed, spec.window_px, sum(ord(c) << 8 * i for i, c in enumerate(spec.invariance)), spec.latent_dim, _STREAMS[stream]]
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state & 0x7FFF_FFFF_FFFF_FFFF)
 
 
 @contextmanager

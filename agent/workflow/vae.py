@@ -1,133 +1,190 @@
-"""Variational autoencoders with invariances, several seeds stacked in one set of tensors.
+"""Variational autoencoders with invariances, several models stacked in one set of tensors.
 
-The model is pyroVED's (encoder of two tanh layers of 128 with heads for the mean and a softplus standard deviation; N(0, 1)
-priors on every latent; rotation φ = z in radians, translation t = 0.1·z where the window spans [-1, 1]; Bernoulli likelihood).
-The decoder is not. pyroVED evaluates a network once per pixel of each patch; the *warp* decoder used here makes one canonical
-patch, 1.5 times larger, with a fully connected network and resamples it (bilinear) at the rotated and shifted pixel
-coordinates. It is 8 to 72 times cheaper a step and reaches the same ELBO (docs/decisions/0003-warp-decoder.md).
+Encoder, priors, likelihoods and geometry are pyroVED's: two tanh layers of 128 with heads for the mean and a softplus standard
+deviation; N(0, 1) for every latent; Bernoulli, or normal with σ = 0.5. The *exact* decoder is pyroVED's too, a network that is
+evaluated at each pixel of each patch. The *warp* decoder makes one canonical patch, larger than the window, with a fully
+connected network and resamples it at each patch's own coordinates: far cheaper, at the same ELBO
+(docs/decisions/0003-warp-decoder.md).
+
+Models of different invariances, latent dimensions and β stand in one stack: each is laid into the tensors of the smallest model
+that holds them all, and what it lacks is masked.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from agent.workflow.kinds import GEOMETRIC_LATENTS
+from agent.workflow.decoders import canonical, pixel_grid, resample
+from agent.workflow.spec import ModelSpec, Weights, parameter_shapes, weight_count
 
-HIDDEN = 128
-TRANSLATION_SCALE = 0.1
-CANVAS = 1.5  # the canonical patch's side over the window's: a rotated window's corner lies at 1.41
+GAUSSIAN_SIGMA = 0.5  # pyroVED's `decoder_sig`
+_LETTERS = "rts"
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """What is trained.
+def initial_weights(spec: ModelSpec, generator: torch.Generator) -> Weights:
+    """Uniform in ±1/√(fan in), weights and biases alike, as PyTorch's linear layers begin."""
+    parts = []
+    bound = 0.0
+    for rows, columns in parameter_shapes(spec).values():
+        bound = 1 / math.sqrt(rows) if rows > 1 else bound
+        parts.append((torch.rand(rows * columns, generator=generator) * 2 - 1) * bound)
+    return torch.cat(parts).numpy()
+
+
+def union_of(specs: Sequence[ModelSpec]) -> ModelSpec:
+    """The smallest model whose tensors hold all of `specs`.
+
+    Raises
+    ------
+    ValueError
+        If they differ in more than invariance, latent dimension and β.
+    """
+    letters = "".join(letter for letter in _LETTERS if any(letter in s.invariance for s in specs)) or "v"
+    first = specs[0]
+    shared = {(s.window_px, s.channels, s.decoder, s.likelihood, s.sampled_px) for s in specs}
+    if len(shared) > 1 or len({s.per_pixel for s in specs}) > 1:
+        raise ValueError("stacked models may differ in invariance, latent dimension and β only")
+    latent_dim = max(s.latent_dim for s in specs)
+    return ModelSpec(
+        first.window_px, letters, latent_dim, first.channels, None, first.decoder, first.likelihood, first.sampled_px
+    )
+
+
+class StackedVAE:
+    """E models; every tensor has E as its first dimension.
 
     Parameters
     ----------
-    window_px
-        Side of the patches.
-    invariance
-        "v" (none), "r" (rotation), "t" (translation) or "rt" (both; the paper's t-VAE).
-    latent_dim
-        Structural latents d, beside the geometric ones.
-    channels
-        Channels of a patch.
-    beta
-        Weight of the KL term. By default window²/400 a channel, which keeps its ratio to the reconstruction term the same for
-        all windows, as the paper asks; the constant makes the vanilla model's total variance 1.8-2.0 at window 13.
+    specs
+        One a model; see `union_of`.
+    weights
+        One a model, in the order of `parameter_shapes` of its spec.
+    device
+        Where the tensors live.
     """
 
-    window_px: int
-    invariance: str
-    latent_dim: int = 2
-    channels: int = 1
-    beta: float | None = None
-
-    @property
-    def kl_weight(self) -> float:
-        """β."""
-        return self.beta if self.beta is not None else self.pixels / 400
-
-    @property
-    def pixels(self) -> int:
-        """Values in a patch, all channels together."""
-        return self.channels * self.window_px**2
-
-
-class StackedVAE(nn.Module):
-    """E models of one `ModelSpec`, differing in their seeds only; every tensor has E as its first dimension."""
-
-    def __init__(self, spec: ModelSpec, generators: list[torch.Generator]) -> None:
-        super().__init__()
-        self.spec = spec
-        self.models = len(generators)
-        self.geometric = GEOMETRIC_LATENTS[spec.invariance]
-        self.side = spec.window_px if not self.geometric else math.ceil((spec.window_px - 1) * CANVAS) + 1
-        latents = self.geometric + spec.latent_dim
-        sizes = {
-            "encode1": (spec.pixels, HIDDEN),
-            "encode2": (HIDDEN, HIDDEN),
-            "heads": (HIDDEN, 2 * latents),
-            "decode1": (spec.latent_dim, HIDDEN),
-            "decode2": (HIDDEN, HIDDEN),
-            "canvas": (HIDDEN, spec.channels * self.side**2),
+    def __init__(self, specs: Sequence[ModelSpec], weights: Sequence[Weights], device: str = "cpu") -> None:
+        self.specs, self.union, self.device = tuple(specs), union_of(specs), device
+        self.tensors = {
+            name: torch.zeros(len(specs), *shape, device=device) for name, shape in parameter_shapes(self.union).items()
         }
-        for name, (fan_in, fan_out) in sizes.items():
-            bound = 1 / math.sqrt(fan_in)
-            for part, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
-                start = torch.stack([(torch.rand(shape, generator=g) * 2 - 1) * bound for g in generators])
-                self.register_parameter(f"{name}_{part}", nn.Parameter(start))
-        u = torch.linspace(-1, 1, spec.window_px)
-        y, x = torch.meshgrid(u, u, indexing="ij")
-        self.pixel_x, self.pixel_y = x.reshape(-1), y.reshape(-1)
+        for e, (spec, flat) in enumerate(zip(specs, weights, strict=True)):
+            if len(flat) != weight_count(spec):
+                raise ValueError(f"a model of {spec} has {weight_count(spec)} weights, given were {len(flat)}")
+            start = 0
+            for name, (rows, columns) in parameter_shapes(spec).items():
+                part = torch.tensor(flat[start : start + rows * columns], device=device).reshape(rows, columns)
+                self.tensors[name][e][self._place(name, spec)] = part
+                start += rows * columns
+        for tensor in self.tensors.values():
+            tensor.requires_grad_(True)
+        self.grid = pixel_grid(self.union.window_px).to(device)
+        self.kl_weight = torch.tensor([s.kl_weight for s in specs], device=device)
+        self.present = self._present() if len({(s.invariance, s.latent_dim) for s in specs}) > 1 else None
+
+    @property
+    def weights(self) -> list[Weights]:
+        """One flat vector a model."""
+        out = []
+        for e, spec in enumerate(self.specs):
+            parts = [self.tensors[name].detach()[e][self._place(name, spec)].reshape(-1) for name in parameter_shapes(spec)]
+            out.append(torch.cat(parts).cpu().numpy())
+        return out
+
+    def slots(self, spec: ModelSpec) -> list[int]:
+        """Which latents of the union are the model's own, in its order."""
+        slots, at = [], 0
+        for letter in _LETTERS:
+            width = (letter in self.union.invariance) * (2 if letter == "t" else 1)
+            slots += list(range(at, at + width)) if letter in spec.invariance else []
+            at += width
+        return slots + list(range(at, at + spec.latent_dim))
+
+    def _place(self, name: str, spec: ModelSpec) -> tuple[Tensor, Tensor]:
+        """Rows and columns of one of the union's tensors that one of the model's fills."""
+        rows, columns = (np.arange(n) for n in parameter_shapes(spec)[name])
+        if name.startswith("heads"):
+            slots = self.slots(spec)
+            columns = np.array(slots + [self.union.latents + s for s in slots])
+        if name.startswith("canvas"):
+            side, margin = self.union.canvas_px, self.union.margin_px - spec.margin_px
+            whole = np.arange(spec.channels * side**2).reshape(spec.channels, side, side)
+            columns = whole[:, margin : side - margin, margin : side - margin].reshape(-1)
+        return torch.from_numpy(rows)[:, None], torch.from_numpy(columns)
+
+    def _present(self) -> Tensor:
+        mask = torch.zeros(len(self.specs), 1, self.union.latents)
+        for e, spec in enumerate(self.specs):
+            mask[e, 0, self.slots(spec)] = 1
+        return mask.to(self.device)
 
     def _linear(self, name: str, h: Tensor) -> Tensor:
-        return torch.baddbmm(self.get_parameter(f"{name}_bias"), h, self.get_parameter(f"{name}_weight"))
+        return torch.baddbmm(self.tensors[f"{name}_bias"], h, self.tensors[f"{name}_weight"])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations (E, B, latents) of patches (E, B, pixels); the geometric latents come first."""
+        """Means and standard deviations (E, B, latents of the union) of patches (E, B, pixels)."""
         h = torch.tanh(self._linear("encode1", x))
         h = torch.tanh(self._linear("encode2", h))
         mean, spread = self._linear("heads", h).chunk(2, dim=-1)
         return mean, F.softplus(spread)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Logits (E, B, pixels) of latents (E, B, latents)."""
-        h = torch.tanh(self._linear("decode1", z[..., self.geometric :]))
+    def decode(self, z: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """Logits (E, B, pixels) of latents (E, B, latents); with the exact decoder, of the `drawn` pixels (E, B, k) alone."""
+        structural = z[..., self.union.geometric :]
+        if self.union.per_pixel:
+            return self._decode_each_pixel(z, structural, drawn)
+        h = torch.tanh(self._linear("decode1", structural))
         h = torch.tanh(self._linear("decode2", h))
         canvas = self._linear("canvas", h)
-        return canvas if not self.geometric else self._warp(canvas, z)
+        if not self.union.geometric:
+            return canvas
+        a, b = canonical(self.grid, z, self.union.invariance)
+        side = self.union.canvas_px
+        images = canvas.reshape(*z.shape[:2], self.union.channels, side, side)
+        return resample(images, a, b, self.union.window_px).flatten(2)
 
-    def _warp(self, canvas: Tensor, z: Tensor) -> Tensor:
-        """The canonical patches resampled at each patch's own rotated and shifted pixel coordinates."""
-        models, batch = z.shape[:2]
-        x, y = self._coordinates(z)
-        reach = (self.side - 1) / (self.spec.window_px - 1)
-        at = torch.stack([x, y], dim=-1).reshape(models * batch, -1, 1, 2) / reach
-        images = canvas.reshape(models * batch, self.spec.channels, self.side, self.side)
-        out = F.grid_sample(images, at, mode="bilinear", padding_mode="border", align_corners=True)
-        return out.reshape(models, batch, -1)
+    def _decode_each_pixel(self, z: Tensor, structural: Tensor, drawn: Tensor | None) -> Tensor:
+        grid = self.grid if drawn is None else self.grid[drawn]
+        a, b = canonical(grid, z, self.union.invariance)
+        models, batch, count = a.shape
+        at = self._linear("place", torch.stack([a, b], dim=-1).reshape(models, batch * count, 2))
+        code = torch.bmm(structural, self.tensors["latent_weight"])
+        h = torch.tanh(at.reshape(models, batch, count, -1) + code[:, :, None]).reshape(models, batch * count, -1)
+        h = torch.tanh(self._linear("decode1", h))
+        h = torch.tanh(self._linear("decode2", h))
+        return self._linear("out", h).reshape(models, batch, count, -1).transpose(2, 3).flatten(2)
 
-    def _coordinates(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = self.pixel_x.expand(*z.shape[:2], -1), self.pixel_y.expand(*z.shape[:2], -1)
-        if "r" in self.spec.invariance:
-            c, s = torch.cos(z[..., :1]), torch.sin(z[..., :1])
-            x, y = x * c - y * s, x * s + y * c
-        if "t" in self.spec.invariance:
-            shift = TRANSLATION_SCALE * z[..., self.geometric - 2 : self.geometric]
-            x, y = x + shift[..., :1], y + shift[..., 1:]
-        return x, y
-
-    def loss_terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_terms(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood and KL divergence (E, B), in nats a patch.
 
-        The KL of N(μ, σ) to N(0, 1) is used in closed form: ½(μ² + σ² - 1) - ln σ, summed over the latents.
+        Parameters
+        ----------
+        x
+            Patches, shape (E, B, pixels).
+        noise
+            Shape (E, B, latents of the union), standard normal.
+        drawn
+            Pixels (E, B, k) that stand for all in the likelihood: its gradient is unbiased when they are drawn evenly.
         """
         mean, spread = self.encode(x)
-        logits = self.decode(mean + spread * noise)
-        missfit = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)
-        divergence = (0.5 * (mean**2 + spread**2 - 1) - torch.log(spread + 1e-12)).sum(dim=-1)
-        return missfit, divergence
+        z = mean + spread * noise
+        # KL of N(μ, σ) to N(0, 1) in closed form: ½(μ² + σ² - 1) - ln σ
+        divergence = 0.5 * (mean**2 + spread**2 - 1) - torch.log(spread + 1e-12)
+        if self.present is not None:
+            z, divergence = z * self.present, divergence * self.present
+        logits = self.decode(z, drawn)
+        if drawn is not None:
+            everywhere = x.reshape(*x.shape[:2], self.union.channels, -1)
+            x = torch.gather(everywhere, 3, drawn[:, :, None].expand(-1, -1, self.union.channels, -1)).flatten(2)
+        missfit = self._missfit(logits, x) * (self.union.pixels / logits.shape[-1])
+        return missfit, divergence.sum(dim=-1)
+
+    def _missfit(self, logits: Tensor, x: Tensor) -> Tensor:
+        if self.union.likelihood == "bernoulli":
+            return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)
+        normalisation = math.log(GAUSSIAN_SIGMA * math.sqrt(2 * math.pi))
+        return (0.5 * ((x - torch.sigmoid(logits)) / GAUSSIAN_SIGMA) ** 2 + normalisation).sum(dim=-1)

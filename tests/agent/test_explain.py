@@ -5,7 +5,7 @@ from agent.decision import ConfigurationRecord
 from agent.explain import explain
 from agent.recommend import Recommended
 from agent.search import Candidate, SearchResult
-from agent.workflow.vae import ModelSpec
+from agent.workflow.spec import ModelSpec
 from rewards.base import Mixture, Score
 from tests.agent.samples import configuration, request
 from tests.rewards.clouds import blobs, representation

@@ -11,7 +11,7 @@ from agent.search import Candidate, _choose, compare
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
 from agent.workflow.families import PlainSpec
 from agent.workflow.kinds import GEOMETRIC_LATENTS
-from agent.workflow.vae import ModelSpec
+from agent.workflow.spec import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import Mixture, Score
