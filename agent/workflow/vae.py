@@ -133,7 +133,7 @@ class StackedVAE:
         return mean, F.softplus(spread)
 
     def decode(self, z: Tensor, drawn: Tensor | None = None) -> Tensor:
-        """Logits (E, B, pixels) of latents (E, B, latents); of the exact decoder's `drawn` pixels (E, B, k) alone if they are given."""
+        """Logits (E, B, pixels) of latents (E, B, latents); with the exact decoder, of the `drawn` pixels (E, B, k) alone."""
         structural = z[..., self.union.geometric :]
         if self.union.per_pixel:
             return self._decode_each_pixel(z, structural, drawn)
