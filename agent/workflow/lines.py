@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32
+from scipy.ndimage import uniform_filter1d
 
 _MAD_TO_SIGMA = 1.4826
+_SMOOTHED_PX = 9  # along the line, so that noise does not decide which of two lines is brighter
+_DARK = 0.1  # of the range; below it, a ratio says more about noise than about gain
+_LEAST_AGREEMENT = 0.9
+_LEAST_LIKENESS = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +29,14 @@ class Glitches:
         How many lines are flat (contact lost).
     spikes
         How many pixels outside those lines stand out alone.
+    gain_lines
+        How many lines lie beside a step of the gain.
     """
 
     mask: Bool[np.ndarray, "rows cols"]
     lines: int
     spikes: int
+    gain_lines: int = 0
 
 
 def level_lines(
@@ -61,9 +69,17 @@ def level_lines(
 
 
 def find_glitches(
-    image: Float32[np.ndarray, "rows cols"], flat_below: float = 0.1, spike_above: float = 12.0, least_line_px: int = 16
+    image: Float32[np.ndarray, "rows cols"],
+    flat_below: float = 0.1,
+    spike_above: float = 12.0,
+    gain_step_above: float = 1.35,
+    least_line_px: int = 16,
 ) -> Glitches:
-    """Lines on which the tip saw nothing, and pixels that stand out alone.
+    """Lines on which the tip saw nothing, lines beside a step of the gain, and pixels that stand out alone.
+
+    From one line to the next, a step of the gain (the resonance was lost or found again) makes nearly all pixels brighter, or
+    darker, by one factor, while the structure along the line stays. A stripe along the fast axis has an edge as sharp, but no
+    structure in common across it. Both lines of a step are bad, so that no patch holds two gains.
 
     Parameters
     ----------
@@ -74,6 +90,8 @@ def find_glitches(
     spike_above
         A pixel is a spike if it lies this many σ (from the median absolute deviation) outside the range of its eight
         neighbours' and the lines' noise.
+    gain_step_above
+        The median ratio of two lines, or its inverse, at a step of the gain.
     least_line_px
         Images narrower than this are not searched.
     """
@@ -84,16 +102,39 @@ def find_glitches(
     low, high = np.percentile(measured, [5, 95], axis=1)
     spread = high - low
     flat = (spread < flat_below * np.median(spread)) & np.isfinite(image).any(axis=1)
-    mask[flat] = True
+    gain = _beside_gain_steps(measured, flat, gain_step_above)
+    mask[flat | gain] = True
     excess = _beyond_neighbours(measured)
     noise = _MAD_TO_SIGMA * np.median(abs(np.diff(measured[~flat], axis=1))) / np.sqrt(2)
     spikes = (excess > spike_above * noise) & ~mask & np.isfinite(image)
-    return Glitches(mask | spikes, int(flat.sum()), int(spikes.sum()))
+    return Glitches(mask | spikes, int(flat.sum()), int(spikes.sum()), int(gain.sum()))
+
+
+def _beside_gain_steps(image: np.ndarray, flat: np.ndarray, least_ratio: float) -> np.ndarray:
+    """Shape (rows,): True for lines before and after a step of the gain."""
+    low, high = np.percentile(image, [1, 95])
+    if not high > low:
+        return np.zeros(len(image), dtype=np.bool_)
+    level = np.log(uniform_filter1d(np.clip((image - low) / (high - low), 0, 1), _SMOOTHED_PX, axis=1) + _DARK)
+    step = np.diff(level, axis=0)
+    ratio = np.median(step, axis=1)
+    agreement = np.mean(step * np.sign(ratio)[:, None] > 0, axis=1)
+    level -= level.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(level, axis=1)
+    likeness = (level[1:] * level[:-1]).sum(axis=1) / np.maximum(norm[1:] * norm[:-1], np.finfo(np.float32).tiny)
+    at_step = (abs(ratio) > np.log(least_ratio)) & (agreement >= _LEAST_AGREEMENT) & (likeness >= _LEAST_LIKENESS)
+    at_step &= ~(flat[1:] | flat[:-1])
+    return np.asarray(np.append(at_step, False) | np.append(False, at_step))
 
 
 def _beyond_neighbours(image: np.ndarray) -> np.ndarray:
     """By how much each pixel exceeds the largest, or falls below the smallest, of its eight neighbours; 0 if it does not."""
     padded = np.pad(image, 1, mode="reflect")
     rows, cols = image.shape
-    around = [padded[1 + r : 1 + r + rows, 1 + c : 1 + c + cols] for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
-    return np.asarray(np.maximum(0, np.maximum(image - np.maximum.reduce(around), np.minimum.reduce(around) - image)))
+    steps = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
+    low, high = np.full_like(image, np.inf), np.full_like(image, -np.inf)
+    for r, c in steps:
+        neighbour = padded[1 + r : 1 + r + rows, 1 + c : 1 + c + cols]
+        np.minimum(low, neighbour, out=low)
+        np.maximum(high, neighbour, out=high)
+    return np.asarray(np.maximum(0, np.maximum(image - high, low - image)))

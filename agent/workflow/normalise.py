@@ -50,6 +50,7 @@ def normalise(
     masked = {
         "pixels not recorded": int((~valid).sum()),
         "flat lines (contact lost)": glitches.lines,
+        "lines at a step of the gain": glitches.gain_lines,
         "spikes": glitches.spikes,
     }
     # Where flat lines are all there is to see, the errors below say so better than "no pixels".
@@ -72,5 +73,8 @@ def normalise(
     if not valid.all():
         nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
         filled = image[tuple(nearest)]
-    scaled = np.clip((filled.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    scaled = filled.astype(np.float64)
+    scaled -= low
+    scaled /= high - low
+    np.clip(scaled, 0.0, 1.0, out=scaled)
     return NormalisedImage(scaled.astype(np.float32), valid, float(low), float(high), {why: n for why, n in masked.items() if n})

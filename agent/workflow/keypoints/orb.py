@@ -4,6 +4,11 @@ import numpy as np
 from jaxtyping import Float32, Int
 from skimage.feature import ORB
 
+from agent.workflow.keypoints.tiles import detect_in_tiles
+
+_TILE_PX = 1024
+_HALO_PX = 64
+
 
 def orb(
     image: Float32[np.ndarray, "rows cols"],
@@ -15,6 +20,9 @@ def orb(
     scales: int = 4,
 ) -> Int[np.ndarray, "n 2"]:
     """Corners of the image at several scales, the strongest first (E. Rublee et al., ICCV 2011, 2564; scikit-image's `ORB`).
+
+    Images larger than 1024 px are searched in tiles. Each tile has an image pyramid of its own, so that corners of its coarser
+    levels may lie a pixel or so from where a search of the whole would find them.
 
     Parameters
     ----------
@@ -32,10 +40,15 @@ def orb(
     scales
         Levels of the image pyramid, each 1.2 times smaller than the one before.
     """
-    detector = ORB(n_keypoints=most_points, fast_threshold=fast_threshold, fast_n=fast_arc_px, n_scales=scales)
-    try:
-        detector.detect(np.asarray(image, dtype=np.float64))
-    except RuntimeError:  # scikit-image's way to say that there is no corner
-        return np.empty((0, 2), dtype=np.int64)
-    strongest = np.argsort(-detector.responses, kind="stable")
-    return np.asarray(np.clip(np.round(detector.keypoints[strongest]), 0, np.array(image.shape) - 1), dtype=np.int64)
+
+    def detect(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        detector = ORB(n_keypoints=most_points, fast_threshold=fast_threshold, fast_n=fast_arc_px, n_scales=scales)
+        try:
+            detector.detect(np.asarray(part, dtype=np.float64))
+        except RuntimeError:  # scikit-image's way to say that there is no corner
+            return np.empty((0, 2)), np.empty(0)
+        return detector.keypoints, detector.responses
+
+    points, responses = detect_in_tiles(image, detect, _TILE_PX, _HALO_PX)
+    strongest = np.argsort(-responses, kind="stable")[:most_points]
+    return np.asarray(np.clip(np.round(points[strongest]), 0, np.array(image.shape) - 1), dtype=np.int64)

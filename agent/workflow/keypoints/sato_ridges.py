@@ -1,9 +1,16 @@
 """Domain walls as ridges."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float32, Int
 from skimage.filters import sato
 from skimage.morphology import skeletonize
+
+from agent.workflow.keypoints.tiles import filter_in_strips
+
+_STRIP_PX = 512
+_REACH_SIGMAS = 12  # beyond it, two derivatives of Gaussians weigh less than rounding
 
 
 def sato_ridges(
@@ -18,6 +25,11 @@ def sato_ridges(
 
     `black_ridges` looks for dark lines, as walls are in an amplitude image (Y. Sato et al., Med. Image Anal. 2, 143, 1998).
     """
-    response = sato(np.asarray(image, dtype=np.float64), sigmas=list(sigmas_px), black_ridges=black_ridges)
+
+    def respond(part: np.ndarray) -> np.ndarray:
+        return np.asarray(sato(part, sigmas=list(sigmas_px), black_ridges=black_ridges))
+
+    reach = math.ceil(_REACH_SIGMAS * max(sigmas_px))
+    response = filter_in_strips(np.asarray(image, dtype=np.float64), respond, _STRIP_PX, reach)
     ridges = skeletonize(response > np.quantile(response, quantile))
     return np.asarray(np.argwhere(ridges))

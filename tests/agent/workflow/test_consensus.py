@@ -9,7 +9,7 @@ from rewards.guards import guard_seeds
 
 N = 900
 TYPES = 4
-TRUE = np.random.default_rng(0).integers(TYPES, size=N)
+TYPE_OF = np.random.default_rng(0).integers(TYPES, size=N)
 POINTS = np.stack([np.arange(N), np.arange(N)], axis=1)
 Member = tuple[Representation, Mixture]
 
@@ -24,7 +24,7 @@ def member(groups: np.ndarray, seed: int = 0, window: int = 9, spread: float = 0
 
 
 def one_against_the_rest(copies: int = 5) -> list[Member]:
-    return [member((t == TRUE).astype(np.int64), 10 * c + t) for c in range(copies) for t in range(TYPES)]
+    return [member((t == TYPE_OF).astype(np.int64), 10 * c + t) for c in range(copies) for t in range(TYPES)]
 
 
 def told_apart(z: np.ndarray, labels: np.ndarray) -> float:
@@ -36,11 +36,11 @@ def told_apart(z: np.ndarray, labels: np.ndarray) -> float:
 
 def test_all_types_are_seen_where_each_member_sees_one_of_them() -> None:
     members = one_against_the_rest()
-    assert max(told_apart(r.z, TRUE) for r, _ in members) < 0.8
+    assert max(told_apart(r.z, TYPE_OF) for r, _ in members) < 0.8
     together = consensus(members, 6, 0)
     assert together.z.shape == (N, TYPES - 1)
     for view in (together.z, together.z_rotated, together.z_mirrored):
-        assert told_apart(view, TRUE) > 0.99
+        assert told_apart(view, TYPE_OF) > 0.99
 
 
 def test_latents_have_unit_variance_without_correlation_and_pass_the_guards() -> None:
@@ -53,12 +53,12 @@ def test_what_members_scatter_makes_no_latent() -> None:
     members = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        scattered = np.where(rng.random(N) < 0.2, rng.integers(TYPES, size=N), TRUE)
+        scattered = np.where(rng.random(N) < 0.2, rng.integers(TYPES, size=N), TYPE_OF)
         members.append(member(scattered, seed))
     together = consensus(members, 10, 0)
     assert together.z.shape[1] == TYPES - 1
-    assert max(told_apart(r.z, TRUE) for r, _ in members) < 0.9
-    assert told_apart(together.z, TRUE) > 0.97
+    assert max(told_apart(r.z, TYPE_OF) for r, _ in members) < 0.9
+    assert told_apart(together.z, TYPE_OF) > 0.97
 
 
 def test_a_rare_type_that_half_of_the_members_see_makes_a_latent() -> None:
@@ -93,7 +93,7 @@ def test_points_in_another_order_have_the_same_latents() -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    together = consensus([member(TRUE, 0, window=9), member(TRUE, 1, window=21), member(TRUE, 2, window=13)], 2, 7)
+    together = consensus([member(TYPE_OF, 0, window=9), member(TYPE_OF, 1, window=21), member(TYPE_OF, 2, window=13)], 2, 7)
     assert (together.window_px, together.invariance, together.seed, together.trained) == (21, "consensus", 7, False)
     assert np.isnan([together.elbo_per_px, together.reconstruction_per_px]).all()
     assert np.array_equal(together.points_rc, POINTS)
@@ -103,9 +103,9 @@ def test_it_says_what_it_is() -> None:
     ("members", "says"),
     [
         ([], "at least two representations, 0 given"),
-        ([member(TRUE)], "at least two representations, 1 given"),
-        ([member(TRUE), (member(TRUE)[0].take(np.arange(N)[::-1]), member(TRUE)[1])], "the same points"),
-        ([member(TRUE), (replace(member(TRUE)[0], z=np.full((N, 1), np.nan)), member(TRUE)[1])], "finite latents"),
+        ([member(TYPE_OF)], "at least two representations, 1 given"),
+        ([member(TYPE_OF), (member(TYPE_OF)[0].take(np.arange(N)[::-1]), member(TYPE_OF)[1])], "the same points"),
+        ([member(TYPE_OF), (replace(member(TYPE_OF)[0], z=np.full((N, 1), np.nan)), member(TYPE_OF)[1])], "finite latents"),
     ],
 )
 def test_what_cannot_be_put_together_is_refused(members: list[Member], says: str) -> None:
