@@ -1,28 +1,114 @@
-"""Where candidates are trained: in the calling thread, or in spawned processes of one thread each.
+"""Where candidates are trained: in the calling thread, in spawned processes, or on a Dask cluster.
 
-Either way a task is a plain function called with its arguments and a keyword `stopped`, which it must ask now and then. The
-workers outlive a search; they end with their parent, whatever ended it.
+Wherever it is, a task is a plain function called with its arguments and a keyword `stopped`, which it must ask now and then. The
+result depends on the arguments alone, so that a decision is the same everywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-_cancelled_up_to: Any = None  # in a worker: the shared number of the latest cancelled search
+import numpy as np
+
+from agent.workflow.errors import AgentError
+
 _ALL_SEARCHES = 2**62
-_GRACE_S = 1.0  # a task that does not stop by then ends with its worker
-_WATCH_S = 0.2
+
+
+class WorkersError(AgentError, OSError):
+    """There is nobody to train the candidates: no cluster at that address, no worker in it, or an unfit one."""
+
+
+class Workers(ABC):
+    """Runs the tasks of one search after the other, and can cancel a search that is running.
+
+    A search calls `begin`, then `share` for each large array, then `submit` for each task. A future that raises `BrokenExecutor`
+    has lost its worker: after `restart` the task may be submitted again, with the same shared arrays.
+    """
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Start a new search: what was cancelled before does not concern it, and what was shared before is gone."""
+
+    @abstractmethod
+    def share(self, array: np.ndarray) -> Any:
+        """Something small that, given to `submit` as an argument, reaches the task as `array`, which the task must not change."""
+
+    @abstractmethod
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        """A future of `fn(*args, stopped=...)`.
+
+        Raises
+        ------
+        WorkersError
+            If there is nobody left to run it.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Make `stopped` true for all tasks of the current search; callable from any thread."""
+
+    @abstractmethod
+    def dismiss(self) -> None:
+        """Make `stopped` true for good; callable from any thread."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Give up what was submitted, and replace workers that are lost.
+
+        Raises
+        ------
+        WorkersError
+            If they cannot be replaced.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel what runs, and leave no process, connection or file behind."""
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def workers_for(count: int, directory: Path | None = None, dask: str | None = None) -> Workers:
+    """Workers at a Dask scheduler's address, if there is one; else `count` processes, or the calling thread if that is 0.
+
+    Parameters
+    ----------
+    count
+        Processes.
+    directory
+        Added to the workers' import path, for the user's own modules.
+    dask
+        Such as "tcp://127.0.0.1:8786".
+
+    Raises
+    ------
+    WorkersError
+        If Dask is not installed, or nobody answers at the address.
+    """
+    if dask is not None:
+        try:
+            from agent.dask_executor import DaskWorkers
+        except ModuleNotFoundError as error:
+            raise WorkersError(
+                f"training on Dask needs '{error.name}', which is not installed; install with: pip install 'vaestar[dask]'"
+            ) from error
+        return DaskWorkers(dask, directory)
+    if count:
+        from agent.process_executor import ProcessWorkers
+
+        return ProcessWorkers(count, directory)
+    return InlineWorkers()
 
 
 class InlineExecutor(Executor):
-    """Runs each task at once in the calling thread; for tests and for `workers = 0`."""
+    """Runs each task at once in the calling thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """A finished future of `fn(*args, **kwargs)`."""
@@ -34,91 +120,38 @@ class InlineExecutor(Executor):
         return future
 
 
-class Workers:
-    """Runs the tasks of one search after the other, and can cancel a search that is running.
+class InlineWorkers(Workers):
+    """The calling thread; for tests and for `workers = 0`. The import path is the caller's own."""
 
-    Parameters
-    ----------
-    count
-        Processes; 0 for the calling thread.
-    directory
-        Added to the workers' import path, for the user's own modules.
-    """
-
-    def __init__(self, count: int, directory: Path | None = None) -> None:
+    def __init__(self) -> None:
+        self._executor = InlineExecutor()
         self._search = 0
-        self._cancelled = multiprocessing.get_context("spawn").Value("q", 0)
-        self._make = (lambda: _pool(count, self._cancelled, directory)) if count else InlineExecutor
-        self._inline = count == 0
-        self._executor: Executor = self._make()
+        self._cancelled = self._dismissed = -1
 
     def begin(self) -> None:
-        """Start a new search; what was cancelled before does not concern it."""
+        """See `Workers`."""
         self._search += 1
 
+    def share(self, array: np.ndarray) -> np.ndarray:
+        """The array itself."""
+        return array
+
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
-        """A future of `fn(*args, stopped=...)` in a worker."""
-        if self._inline:
-            number = self._search
-            return self._executor.submit(fn, *args, stopped=lambda: self._cancelled.value >= number)
-        try:
-            return self._executor.submit(_run, self._search, fn, *args)
-        except BrokenExecutor:  # a process died while it had nothing to do
-            self.restart()
-            return self._executor.submit(_run, self._search, fn, *args)
+        """A finished future."""
+        number = self._search
+        return self._executor.submit(fn, *args, stopped=lambda: max(self._cancelled, self._dismissed) >= number)
 
     def cancel(self) -> None:
-        """Make `stopped` true for all tasks of the current search; callable from any thread."""
-        self._cancelled.value = max(self._cancelled.value, self._search)
+        """See `Workers`."""
+        self._cancelled = self._search
 
     def dismiss(self) -> None:
-        """Make `stopped` true for good, and end the processes of tasks that do not heed it; callable from any thread."""
-        self._cancelled.value = _ALL_SEARCHES
+        """See `Workers`."""
+        self._dismissed = _ALL_SEARCHES
 
     def restart(self) -> None:
-        """New processes in place of a broken pool."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = self._make()
+        """Nothing: the calling thread is never lost."""
 
     def close(self) -> None:
-        """Cancel what runs and end the processes."""
+        """See `Workers`."""
         self.dismiss()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-def _pool(count: int, cancelled: Any, directory: Path | None) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(cancelled, directory))
-
-
-def _start_worker(cancelled: Any, directory: Path | None) -> None:
-    global _cancelled_up_to
-    _cancelled_up_to = cancelled
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
-    if directory is not None and str(directory) not in sys.path:
-        sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
-    threading.Thread(target=_end_when_not_needed, daemon=True).start()
-
-
-def _end_when_not_needed() -> None:
-    """End this worker when its parent was killed or dismissed it: nobody waits for a result."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    while parent.is_alive():
-        parent.join(_WATCH_S)
-        if _cancelled_up_to.value == _ALL_SEARCHES:
-            time.sleep(_GRACE_S)
-            break
-    os._exit(1)
-
-
-def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args, stopped=lambda: _cancelled_up_to.value >= search)
