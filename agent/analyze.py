@@ -8,7 +8,14 @@ from instrument_adapters.files import read_scan
 
 
 def analyze_file(
-    path: Path, out: Path, *, channel: str | None, seed: int | None, config_path: Path | None, as_json: bool
+    path: Path,
+    out: Path,
+    *,
+    channel: str | None,
+    seed: int | None,
+    config_path: Path | None,
+    as_json: bool,
+    dask: str | None = None,
 ) -> None:
     """Decide where to measure on the scan in `path`, write the decision to `out` and show it.
 
@@ -17,7 +24,7 @@ def analyze_file(
     AgentError, AdapterError
         With one sentence, for any input that cannot be used; then nothing is written.
     """
-    config = load_config(config_path, channel=channel, seed=seed)
+    config = load_config(config_path, channel=channel, seed=seed).on_dask(dask)
     scan = read_scan(path)
     scan.find_channel(config.channel)
     try:
@@ -28,11 +35,12 @@ def analyze_file(
         raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
     # PyTorch takes seconds to load: only once the input is known to be readable.
     from agent.core import Agent
-    from agent.executor import Workers
+    from agent.executor import workers_for
     from agent.report import write_report
     from agent.terminal import ERR, OUT, cluster_table, search_progress
 
-    with Workers(config.search.workers, config.directory) as workers, search_progress() as progress:
+    search = config.search
+    with workers_for(search.workers, config.directory, search.dask) as workers, search_progress() as progress:
         decision = Agent(config, workers).on_scan(scan, progress=progress)
     files = write_report(scan, decision, out)
     record = decision.record

@@ -27,6 +27,9 @@ app.add_typer(history_app, name="history")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with every choice; see docs/configuration.md.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness (default 0).")]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Train on a Dask cluster, such as tcp://127.0.0.1:8786.")
+]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (default: the newest in ./runs).")]
 
 
@@ -73,12 +76,14 @@ def analyze(
     out: Annotated[Path | None, typer.Option(help="Where results go (default: out/<scan name>).")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
+    dask: DaskOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON instead of a table.")] = False,
 ) -> None:
     """Say where to measure on one recorded scan, and why."""
     from agent.analyze import analyze_file
 
-    analyze_file(scan, out or Path("out") / scan.stem, channel=channel, seed=seed, config_path=config, as_json=json)
+    out = out or Path("out") / scan.stem
+    analyze_file(scan, out, channel=channel, seed=seed, config_path=config, as_json=json, dask=dask)
 
 
 @app.command()
@@ -89,11 +94,12 @@ def serve(
     telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM."""
     from agent.serving import serve_forever
 
-    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config)
+    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config, dask=dask)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -112,11 +118,12 @@ def demo(
     cycles: Annotated[int, typer.Option(min=1, max=100, help="Scans to take and follow up.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample, the noise and the agent.")] = 0,
     config: ConfigOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Run agent and simulated microscope together and show what they do."""
     from agent.demo import run_demo
 
-    run_demo(run, cycles=cycles, seed=seed, config_path=config)
+    run_demo(run, cycles=cycles, seed=seed, config_path=config, dask=dask)
 
 
 @history_app.command("list")

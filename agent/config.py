@@ -67,6 +67,8 @@ class SearchSection(Section):
         KL weight relative to its default, window²/400.
     workers
         Processes; 0 trains in the calling process. The decision does not depend on it.
+    dask
+        Address of a Dask scheduler, such as tcp://127.0.0.1:8786; then `workers` is not used. Nor does it change the decision.
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
@@ -77,6 +79,7 @@ class SearchSection(Section):
     plain_latent_dim: int = Field(default=6, ge=1, le=9)
     beta: float = Field(default=1.0, gt=0)
     workers: int = Field(default=2, ge=0, le=256)
+    dask: str | None = None
 
     @field_validator("windows_px", "families", "invariances")
     @classmethod
@@ -170,6 +173,12 @@ class Config(Section):
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)
+
+    def on_dask(self, address: str | None) -> "Config":
+        """The same, with its candidates trained at another address of Dask's, unless that is None."""
+        if address is None:
+            return self
+        return self.model_copy(update={"search": self.search.model_copy(update={"dask": address})})
 
     @property
     def directory(self) -> Path | None:

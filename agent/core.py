@@ -227,7 +227,7 @@ def _padded(latents: list[np.ndarray]) -> np.ndarray:
 def _decision_id(scan: Scan, channel: str, stack: ChannelStack, config: Config, limits: Limits, measured_xy: np.ndarray) -> str:
     """Names a decision after all that it depends on, so that the same question has the same name."""
     digest = hashlib.sha256()
-    config_text = config.model_dump_json(exclude={"service": True, "search": {"workers"}})
+    config_text = config.model_dump_json(exclude={"service": True, "search": {"workers", "dask"}})
     for text in (scan.scan_id, channel, scan.frame.model_dump_json(), config_text, limits.model_dump_json()):
         digest.update(text.encode() + b"\0")
     digest.update(np.ascontiguousarray(scan.channels[channel]).tobytes())

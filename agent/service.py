@@ -27,7 +27,7 @@ from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision, versions
 from agent.dispatch import Dispatcher
-from agent.executor import Workers
+from agent.executor import workers_for
 from agent.history import History, HistoryError
 from agent.ledger import ScanEntry
 from agent.workflow.errors import AgentError, SearchCancelledError
@@ -78,9 +78,12 @@ class Service:
             If the run directory cannot be used, or can no longer be written.
         PluginError
             If the configuration names a reward or key-point method that cannot be used.
+        WorkersError
+            If the configured Dask cluster cannot be used.
         """
         with contextlib.ExitStack() as stack:
-            workers = stack.enter_context(Workers(self._config.search.workers, self._config.directory))
+            search = self._config.search
+            workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
             self._agent = Agent(self._config, workers)
             history = stack.enter_context(History(self._directory))
             self._dispatch = Dispatcher(history, _run_id(history), self._now)

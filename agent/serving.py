@@ -19,7 +19,13 @@ def new_run_directory(prefix: str = "") -> Path:
 
 
 def serve_forever(
-    run: Path | None, *, bind: str | None, telemetry: str | None, seed: int | None, config_path: Path | None
+    run: Path | None,
+    *,
+    bind: str | None,
+    telemetry: str | None,
+    seed: int | None,
+    config_path: Path | None,
+    dask: str | None = None,
 ) -> None:
     """Serve until a signal ends it in order.
 
@@ -29,7 +35,7 @@ def serve_forever(
         With one sentence, if the service cannot start.
     """
     _log_to_stderr()
-    config = load_config(config_path, seed=seed)
+    config = load_config(config_path, seed=seed).on_dask(dask)
     given = {"bind": bind, "telemetry": telemetry}
     service = config.service.model_copy(update={key: value for key, value in given.items() if value is not None})
     full = config.model_copy(update={"service": service})

@@ -5,7 +5,7 @@ import pytest
 
 from agent.config import Config, ConfigError
 from agent.core import Agent
-from agent.executor import Workers
+from agent.executor import workers_for
 from agent.figures import FIGURES, draw_all
 from agent.search import Candidate, _choose, compare
 from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
@@ -51,7 +51,7 @@ def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> No
     scan = scan_of(two_textures(96))
     decisions = []
     for count in (0, 2):
-        with Workers(count) as workers:
+        with workers_for(count) as workers:
             decisions.append(Agent(QUICK, workers).on_scan(scan))
     one, two = decisions
     assert one.record.decision_id == two.record.decision_id
@@ -67,7 +67,7 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
     scan = Scan({**scan.channels, "Phase1Retrace": phase}, scan.units, scan.frame, scan.scan_id)
     families = {"families": ("polar", "pca", "multi"), "plain_latent_dim": 4}
     updates = {"scan": QUICK.scan.model_copy(update={"channels": "vector"}), "search": QUICK.search.model_copy(update=families)}
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         vector = Agent(QUICK.model_copy(update=updates), workers).on_scan(scan)
         amplitude = {**updates, "scan": QUICK.scan.model_copy(update={"channels": "amplitude"})}
         alone = Agent(QUICK.model_copy(update=amplitude), workers).on_scan(scan)
@@ -83,7 +83,7 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
 
 
 def test_latents_of_each_candidate_have_their_own_number() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         decision = Agent(QUICK, workers).on_scan(scan_of(two_textures(96)))
     for i, c in enumerate(decision.record.candidates):
         assert decision.latents_of(i).shape[1] == c.latent_dim == (2 if c.invariance in ("v", "rt") else 6)
@@ -92,7 +92,7 @@ def test_latents_of_each_candidate_have_their_own_number() -> None:
 
 
 def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotated() -> None:
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(QUICK, workers).on_scan(scan_of(two_textures(96), angle_rad=0.6)).record
     assert record.requests
     rc = np.array([[r.row, r.col] for r in record.requests], dtype=float)
@@ -103,7 +103,7 @@ def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotat
 
 def test_places_measured_before_are_kept_away_from() -> None:
     scan = scan_of(two_textures(96))
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         agent = Agent(QUICK, workers)
         first = agent.on_scan(scan).record
         measured = np.array([[r.x_m, r.y_m] for r in first.requests])
@@ -115,14 +115,14 @@ def test_places_measured_before_are_kept_away_from() -> None:
 
 
 def test_a_search_that_is_cancelled_says_so() -> None:
-    with Workers(0) as workers, pytest.raises(SearchCancelledError):
+    with workers_for(0) as workers, pytest.raises(SearchCancelledError):
         Agent(QUICK, workers).on_scan(scan_of(two_textures(96)), cancelled=lambda: True)
 
 
 def test_a_running_search_in_processes_is_cancelled_promptly() -> None:
     config = QUICK.model_copy(update={"train": QUICK.train.model_copy(update={"steps": 1_000_000})})
     told = []
-    with Workers(1) as workers, pytest.raises(SearchCancelledError):
+    with workers_for(1) as workers, pytest.raises(SearchCancelledError):
         Agent(config, workers).on_scan(
             scan_of(two_textures(96)),
             progress=lambda *stage: told.append(stage),
@@ -131,7 +131,7 @@ def test_a_running_search_in_processes_is_cancelled_promptly() -> None:
 
 
 def test_a_constant_image_is_refused() -> None:
-    with Workers(0) as workers, pytest.raises(UnusableScanError, match="constant"):
+    with workers_for(0) as workers, pytest.raises(UnusableScanError, match="constant"):
         Agent(QUICK, workers).on_scan(scan_of(np.ones((96, 96), np.float32)))
 
 
@@ -141,13 +141,13 @@ def broken(representation: object, *, rng: object) -> Score:
 
 def test_a_reward_of_the_users_own_that_fails_is_named() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:broken", "reward_options": {}})
-    with Workers(0) as workers, pytest.raises(PluginError, match=r"failed: ZeroDivisionError: nothing to divide"):
+    with workers_for(0) as workers, pytest.raises(PluginError, match=r"failed: ZeroDivisionError: nothing to divide"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
 def test_an_option_that_a_reward_of_ours_does_not_take_is_named() -> None:
     config = QUICK.model_copy(update={"reward": "icl", "reward_options": {"components": [2, 3]}})
-    with Workers(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* must hold 1"):
+    with workers_for(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* must hold 1"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
@@ -157,7 +157,7 @@ def wordy(representation: object, *, rng: object) -> Score:
 
 def test_metrics_that_are_not_numbers_are_blamed_on_the_users_reward() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:wordy", "reward_options": {}})
-    with Workers(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
+    with workers_for(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
         Agent(config, workers).on_scan(scan_of(two_textures(96)))
 
 
@@ -167,7 +167,7 @@ def no_number(representation: object, *, rng: object) -> Score:
 
 def test_a_reward_that_is_not_a_number_is_left_out_and_nothing_is_recommended() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:no_number", "reward_options": {}})
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
     assert record.outcome == "not_resolvable"
     assert record.requests == []
