@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -33,6 +35,15 @@ from tests.agent.workflow.images import two_textures
 from tests.system.commands import quick_config, vaestar
 from tests.system.test_analyze import written
 
+OWNER = """
+import sys
+from pathlib import Path
+from agent.executor import workers_for
+from tests.agent.executors import until_stopped
+
+with workers_for(0, None, sys.argv[1]) as workers:
+    workers.submit(until_stopped, Path(sys.argv[2])).result()
+"""
 ANY_PORT = "127.0.0.1:0"
 
 
@@ -87,6 +98,17 @@ class TestDask(WorkersContract):
         workers.restart()
         assert isinstance(future.exception(timeout=0), BrokenExecutor)
         wait_for((tmp_path / "task.ended").exists, seconds=5)
+
+    def test_a_running_task_ends_when_its_client_is_killed(self, cluster: LocalCluster, tmp_path: Path) -> None:
+        (tmp_path / "owner.py").write_text(OWNER)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        command = [sys.executable, tmp_path / "owner.py", cluster.scheduler_address, tmp_path / "task"]
+        with subprocess.Popen(command, env=environment) as owner:
+            try:
+                pid_in(tmp_path / "task")
+            finally:
+                owner.kill()
+        wait_for((tmp_path / "task.ended").exists, seconds=10)
 
     def test_a_worker_finds_the_users_modules(self, workers: Workers, tmp_path: Path) -> None:
         (tmp_path / "my_own_module_of_the_lab.py").write_text("ANSWER = 42")
