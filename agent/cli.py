@@ -131,11 +131,12 @@ def demo(
     cycles: Annotated[int, typer.Option(min=1, max=100, help="Scans to take and follow up.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample, the noise and the agent.")] = 0,
     config: ConfigOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Run agent and simulated microscope together and show what they do."""
     from agent.demo import run_demo
 
-    run_demo(run, cycles=cycles, seed=seed, config_path=config)
+    run_demo(run, cycles=cycles, seed=seed, config_path=config, dask=dask)
 
 
 @history_app.command("list")

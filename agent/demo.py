@@ -47,7 +47,7 @@ class DemoError(AgentError, RuntimeError):
     """One of the two processes did not do its part."""
 
 
-def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | None) -> None:
+def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | None, dask: str | None = None) -> None:
     """Run `cycles` closed-loop cycles, show them, and leave history and figures in the run directory.
 
     Raises
@@ -68,6 +68,7 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     started = time.monotonic()
     agent_command = ["agent", "serve", "--run", str(directory), "--config", str(config), "--seed", str(seed)]
     agent_command += ["--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*"]
+    agent_command += ["--dask", dask] if dask else []
     with _process(agent_command, directory / "agent.log") as agent:
         state = _wait_for_agent(agent, directory)
         simulator_command = ["simulators", "--connect", state["bind"], "--cycles", str(cycles), "--seed", str(seed)]

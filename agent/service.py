@@ -83,6 +83,8 @@ class Service:
             If the run directory cannot be used, or can no longer be written.
         PluginError
             If the configuration names a reward or key-point method that cannot be used.
+        WorkersError
+            If the configured Dask cluster cannot be used.
         """
         with contextlib.ExitStack() as stack:
             search = self._config.search

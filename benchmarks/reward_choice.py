@@ -20,7 +20,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from agent.config import Config
 from agent.decision import versions
-from agent.executor import Workers
+from agent.executor import Workers, workers_for
 from agent.search import Candidate, SearchResult, compare, search
 from agent.search import _choose as choose
 from agent.workflow.channels import ChannelStack, stack_channels
@@ -63,7 +63,7 @@ def main() -> None:
             "filter": {} if arguments.relative_density is None else {"relative_density": arguments.relative_density},
         }
     )
-    with Workers(config.search.workers) as workers:
+    with workers_for(config.search.workers) as workers:
         worlds = [world(seed, config, workers) for seed in track(list(seeds), "surfaces")]
     write(arguments.out, config, list(seeds), worlds)
 

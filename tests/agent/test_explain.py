@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from agent.workflow.spec import ModelSpec
 
 from agent.candidates import Candidate, Configuration
 from agent.decision import ConfigurationRecord
 from agent.explain import explain
 from agent.recommend import Recommended
 from agent.search import SearchResult
+from agent.workflow.spec import ModelSpec
 from rewards.base import Mixture, Score
 from tests.agent.samples import configuration, request
 from tests.rewards.clouds import blobs, representation

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config import load_config
 from agent.core import Agent
-from agent.executor import Workers
+from agent.executor import workers_for
 from agent.plugins import is_users_own, load_keypoints, load_reward
 from agent.workflow.errors import PluginError
 from rewards.base import Score
@@ -85,7 +85,7 @@ def test_an_agent_with_the_users_own_functions_starts_from_a_configuration_file(
     path = lab() / "lab.toml"
     path.write_text('reward = "my_lab:spread"\nkeypoints = "my_lab:corners"\n[reward_options]\nweight = 3\n')
     config = load_config(path)
-    with Workers(0) as workers:
+    with workers_for(0) as workers:
         assert Agent(config, workers).config.reward_options == {"weight": 3}
 
 
