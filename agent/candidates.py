@@ -1,39 +1,19 @@
 """What a search compares: configurations, in the order of the configuration file, and one candidate for each seed of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Int
 
 from agent.config import Config
 from agent.decision import configuration_name
+from agent.scene import Scene
 from agent.workflow.families import PlainSpec
-from agent.workflow.keypoints import Keypoints
 from agent.workflow.sampling import stratified_subset
 from agent.workflow.spec import ModelSpec
 from rewards.base import Representation, Score
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A scan as the search sees it.
-
-    Parameters
-    ----------
-    stacks
-        Channel mode -> shape (C, rows, cols), in [0, 1]; all valid where the key points are.
-    vae_modes, plain_modes
-        Which of them VAEs and plain families are given, each a candidate of its own.
-    keypoints
-        Method -> its key points; windows, models and channels share them.
-    """
-
-    stacks: Mapping[str, Float32[np.ndarray, "C rows cols"]]
-    vae_modes: tuple[str, ...]
-    plain_modes: tuple[str, ...]
-    keypoints: Mapping[str, Keypoints]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,26 +7,24 @@ decision. The service (or `vaestar analyze`) records it and acts on it.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from agent.asking import Progress, never, silent
-from agent.candidates import Candidate, Scene
+from agent.candidates import Candidate
 from agent.config import Config
 from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
 from agent.executor import Workers
 from agent.explain import explain
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Recommended, core_order, recommend
+from agent.scene import look
 from agent.search import SearchResult, search
 from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
 from agent.work import Store
-from agent.workflow.channels import ChannelStack, stack_channels
-from agent.workflow.keypoints import KeypointMethod, find_keypoints
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
@@ -51,7 +49,8 @@ class Agent:
 
     def __init__(self, config: Config, workers: Workers) -> None:
         load_reward(config.reward, config.reward_options, config.directory)
-        self._methods = {name: load_keypoints(name, config.options_of(name), config.directory) for name in config.keypoints}
+        for name in config.keypoints:
+            load_keypoints(name, config.options_of(name), config.directory)
         self.config = config
         self.workers = workers
 
@@ -101,11 +100,7 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        question = _Question(self.config, scan, limits, measured_xy, warm_start(previous, self.config), self._methods)
-
-        def decide(found: SearchResult) -> Decision:
-            return question.decide(found)
-
+        question = _Question(self.config, scan, limits, measured_xy, warm_start(previous, self.config))
         found = search(
             question.scene,
             self.config,
@@ -115,9 +110,9 @@ class Agent:
             progress=progress,
             cancelled=cancelled,
             out_of_time=out_of_time,
-            on_rung=None if on_rung is None else lambda result: on_rung(decide(result)),
+            on_rung=None if on_rung is None else lambda result: on_rung(question.decide(result)),
         )
-        return decide(found)
+        return question.decide(found)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
@@ -129,35 +124,9 @@ class Agent:
 class _Question:
     """One scan with all that the decision on it depends on."""
 
-    def __init__(
-        self,
-        config: Config,
-        scan: Scan,
-        limits: Limits,
-        measured_xy: np.ndarray,
-        start: WarmStart | str,
-        methods: Mapping[str, KeypointMethod],
-    ) -> None:
+    def __init__(self, config: Config, scan: Scan, limits: Limits, measured_xy: np.ndarray, start: WarmStart | str) -> None:
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
-        self.channel = scan.find_channel(config.channel)
-        self._stacks = _stacks(scan, self.channel, config)
-        image = replace(next(iter(self._stacks.values())).image, valid=_valid_in_all(self._stacks))
-        self._masked = image.masked
-        found = {
-            name: find_keypoints(
-                image,
-                method,
-                spacing_px=config.scan.spacing_px,
-                largest_window_px=max(config.search.windows_px),
-                rng=np.random.default_rng([config.seed, 0]),
-            )
-            for name, method in methods.items()
-        }
-        full, alone = tuple(self._stacks), next(iter(self._stacks))
-        auto = config.scan.channels == ("auto",)
-        # Three channels would double the time of training.
-        vae_modes, plain_modes = ((alone,), full[-1:]) if auto else (full, full)
-        self.scene = Scene({name: s.values for name, s in self._stacks.items()}, vae_modes, plain_modes, found)
+        self.scene = look(scan, config)
 
     def decide(self, found: SearchResult) -> Decision:
         """The decision that a search's result leads to."""
@@ -186,7 +155,7 @@ class _Question:
         return _decide(
             decision_id,
             self.scan,
-            self.channel,
+            self.scene.channel,
             self.config,
             found=found,
             clusters=clusters,
@@ -195,8 +164,8 @@ class _Question:
             keypoints_found=keypoints.found,
             keypoints_used=len(points),
             keypoints_dropped=keypoints.dropped,
-            masked=self._masked,
-            phase_offset_rad=next((s.phase_offset_rad for s in self._stacks.values() if s.phase_offset_rad is not None), None),
+            masked=dict(self.scene.masked),
+            phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
         )
 
@@ -207,27 +176,13 @@ class _Question:
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()
-        for text in (self.scan.scan_id, self.channel, frame, config, limits, start, rungs):
+        for text in (self.scan.scan_id, self.scene.channel, frame, config, limits, start, rungs):
             digest.update(text.encode() + b"\0")
-        digest.update(np.ascontiguousarray(self.scan.channels[self.channel]).tobytes())
-        for stack in self._stacks.values():
-            digest.update(stack.values[1:].tobytes())
+        digest.update(np.ascontiguousarray(self.scan.channels[self.scene.channel]).tobytes())
+        for stack in self.scene.stacks.values():
+            digest.update(stack[1:].tobytes())
         digest.update(np.ascontiguousarray(self.measured_xy, dtype=np.float64).tobytes())
         return f"d-{digest.hexdigest()[:16]}"
-
-
-def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:
-    """Channel mode -> images; for "auto" the amplitude, and the vector where the scan holds the phase."""
-    percentiles = config.scan.low_percentile, config.scan.high_percentile
-    if config.scan.channels != ("auto",):
-        return {mode: stack_channels(scan, channel, mode, *percentiles) for mode in config.scan.channels}
-    full = stack_channels(scan, channel, "auto", *percentiles)
-    alone = replace(full, values=full.values[:1], names=full.names[:1], phase_offset_rad=None)
-    return {"amplitude": alone} if len(full.values) == 1 else {"amplitude": alone, "vector": full}
-
-
-def _valid_in_all(stacks: Mapping[str, ChannelStack]) -> np.ndarray:
-    return np.asarray(np.logical_and.reduce([stack.image.valid for stack in stacks.values()]))
 
 
 class _Clusters:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from agent.asking import Asker
-from agent.candidates import Candidate, Configuration, Rows, Scene, rows_of, seeds_of
+from agent.candidates import Candidate, Configuration, Rows, rows_of, seeds_of
 from agent.config import Config
 from agent.executor import Workers
+from agent.scene import Scene
 from agent.work import Store
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.pipeline import Made, RepresentTask, apply, device_for, represent, survivors

@@ -24,13 +24,14 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.asking import Asker, OutOfTimeError, Progress, never, silent
-from agent.candidates import Candidate, Configuration, Rows, Scene, plain_configurations, seeds_of, vae_configurations
+from agent.candidates import Candidate, Configuration, Rows, plain_configurations, seeds_of, vae_configurations
 from agent.comparison import choose, compare
 from agent.config import Config
 from agent.decision import ConfigurationRecord, VerificationRecord
 from agent.executor import Workers
 from agent.judging import Judge
 from agent.making import Maker, Model
+from agent.scene import Scene
 from agent.verification import verify
 from agent.warm import WarmStart
 from agent.work import Forgetful, Store

@@ -18,13 +18,13 @@ from rich.progress import track
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score
 
+from agent.candidates import Candidate
+from agent.comparison import choose, compare
 from agent.config import Config
 from agent.decision import versions
 from agent.executor import Workers, workers_for
-from agent.search import Candidate, SearchResult, compare, search
-from agent.search import _choose as choose
-from agent.workflow.channels import ChannelStack, stack_channels
-from agent.workflow.keypoints import METHODS, Keypoints, find_keypoints
+from agent.scene import Scene, look
+from agent.search import SearchResult, search
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from rewards.base import Score
 from simulators.clock import SimulatedClock
@@ -70,8 +70,8 @@ def main() -> None:
 
 def world(seed: int, config: Config, workers: Workers) -> dict[str, dict[str, float]]:
     """For one surface, what each reward's pick reaches, and the best and the mean of all candidates."""
-    stack, keypoints, truth = scan(seed, config)
-    found = search(stack.values, keypoints, config, workers)
+    scene, truth = scan(seed, config)
+    found = search(scene, config, workers)
     reached = {c.candidate_id: agreement(c, truth) for c in found.candidates if c.score}
     values = np.array(list(reached.values()))
     out = {"best candidate": {"ari": float(values.max())}, "mean candidate": {"ari": float(values.mean())}}
@@ -95,20 +95,14 @@ def _family(candidate: Candidate) -> str:
     return "vae" if candidate.spec.invariance in GEOMETRIC_LATENTS else candidate.spec.invariance
 
 
-def scan(seed: int, config: Config) -> tuple[ChannelStack, Keypoints, np.ndarray]:
-    """A scan of the surface `seed`, its key points, and the true wall type of each."""
+def scan(seed: int, config: Config) -> tuple[Scene, np.ndarray]:
+    """A scan of the surface `seed` as the search sees it, and the true wall type of each key point."""
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     recorded = instrument.scan()
-    stack = stack_channels(recorded, recorded.find_channel(), config.scan.channels)
-    keypoints = find_keypoints(
-        stack.image,
-        METHODS["canny_walls"],
-        spacing_px=config.scan.spacing_px,
-        largest_window_px=max(config.search.windows_px),
-        rng=np.random.default_rng(0),
-    )
+    scene = look(recorded, config)
+    (keypoints,) = scene.keypoints.values()
     xy = recorded.frame.to_metres(keypoints.points_rc.astype(float))
-    return stack, keypoints, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
+    return scene, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
 
 
 def agreement(candidate: Candidate, truth: np.ndarray) -> float:
