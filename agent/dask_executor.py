@@ -19,6 +19,7 @@ from typing import Any
 
 import distributed
 import numpy as np
+from distributed.client import ClosedClientError
 from threadpoolctl import threadpool_limits
 
 from agent.decision import versions
@@ -26,6 +27,7 @@ from agent.executor import _ALL_SEARCHES, Workers, WorkersError
 from agent.workflow.errors import SearchCancelledError
 
 _CONNECT_S = 10.0
+_LOST = (OSError, ValueError, ClosedClientError)  # the cluster changed under a transfer
 
 Versions = tuple[tuple[str, str], ...]
 
@@ -88,13 +90,13 @@ class DaskWorkers(Workers):
         if self._client.status != "running":
             self.restart()
         try:
-            shared = [self._on_workers(a) for a in args if isinstance(a, _SharedArray)]
-        except (OSError, TimeoutError, ValueError):  # the cluster changed under the transfer
+            remote = self._sent(fn, args)
+        except _LOST:
             self.restart()
-            shared = [self._on_workers(a) for a in args if isinstance(a, _SharedArray)]
-        # Dask would take equal calls for one and the same, were it not told that they are not pure.
-        call = pickle.dumps((fn, args))
-        remote = self._client.submit(_run, self._versions, self._directory, call, *shared, pure=False)
+            try:
+                remote = self._sent(fn, args)
+            except _LOST as error:
+                raise WorkersError(f"the Dask cluster at {self._address} takes no task: {error}") from error
         with self._lock:
             self._outstanding[future] = remote
         remote.add_done_callback(functools.partial(self._finished, future))
@@ -125,7 +127,7 @@ class DaskWorkers(Workers):
             self._stopped_up_to = max(self._stopped_up_to, search)
             given_up, self._outstanding = self._outstanding, {}
         if given_up:
-            with contextlib.suppress(distributed.client.ClosedClientError):  # then the scheduler has forgotten them already
+            with contextlib.suppress(ClosedClientError):  # then the scheduler has forgotten them already
                 self._client.cancel(list(given_up.values()))
         for future in given_up:
             future.set_exception(SearchCancelledError("the search was cancelled"))
@@ -137,6 +139,11 @@ class DaskWorkers(Workers):
         self._client.close()
         for future in given_up:
             future.set_exception(error)
+
+    def _sent(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> distributed.Future:
+        shared = [self._on_workers(a) for a in args if isinstance(a, _SharedArray)]
+        # Dask would take equal calls for one and the same, were it not told that they are not pure.
+        return self._client.submit(_run, self._versions, self._directory, pickle.dumps((fn, args)), *shared, pure=False)
 
     def _on_workers(self, handle: _SharedArray) -> distributed.Future:
         held = self._scattered.get(handle.index)
@@ -192,8 +199,8 @@ def _connected(address: str) -> distributed.Client:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    parts = urllib.parse.urlsplit(address)
     with contextlib.suppress(ValueError):  # a port that is no number
+        parts = urllib.parse.urlsplit(address)
         if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
             return parts.hostname, parts.port
     raise WorkersError(f"'{address}' is no address of a Dask scheduler; one looks like tcp://127.0.0.1:8786")

@@ -13,8 +13,10 @@ import dask
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from typer.testing import CliRunner
 
 import agent.dask_executor
+from agent.cli import app
 from agent.core import Agent
 from agent.decision import Decision
 from agent.executor import Workers, WorkersError, workers_for
@@ -32,7 +34,7 @@ from tests.agent.executors import (
 )
 from tests.agent.test_search import QUICK, scan_of
 from tests.agent.workflow.images import two_textures
-from tests.system.commands import quick_config, vaestar
+from tests.system.commands import quick_config
 from tests.system.test_analyze import written
 
 OWNER = """
@@ -137,7 +139,7 @@ def test_a_worker_of_several_threads_is_refused_and_a_scheduler_without_workers_
     ("address", "says"),
     [
         ("127.0.0.1:8786", "is no address of a Dask scheduler"),
-        ("tcp://127.0.0.1", "is no address of a Dask scheduler"),
+        ("tcp://[127.0.0.1:8786", "is no address of a Dask scheduler"),
         ("tcp://127.0.0.1:x", "is no address of a Dask scheduler"),
         ("tcp://127.0.0.1:1", "no Dask scheduler answers at tcp://127.0.0.1:1 .*refused.*; start one"),
     ],
@@ -179,11 +181,11 @@ def test_the_same_scan_gives_the_same_decision_here_in_processes_and_on_dask(clu
 
 def test_the_command_trains_on_dask_and_refuses_an_address_where_nobody_answers(cluster: LocalCluster, tmp_path: Path) -> None:
     scan, config = written(tmp_path / "scan.ibw", two_textures(96)), quick_config(tmp_path)
-    arguments = ("analyze", scan, "--out", tmp_path / "out", "--config", config, "--json", "--dask")
-    done = vaestar(*arguments, cluster.scheduler_address)
-    assert done.returncode == 0, done.stderr
+    command = ["analyze", str(scan), "--out", str(tmp_path / "out"), "--config", str(config), "--json", "--dask"]
+    done = CliRunner().invoke(app, [*command, cluster.scheduler_address])
+    assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["config"]["search"]["dask"] == cluster.scheduler_address
-    refused = vaestar(*arguments, "tcp://127.0.0.1:1")
-    assert refused.returncode == 2
-    assert len(refused.stderr.strip().splitlines()) == 1
+    refused = CliRunner().invoke(app, [*command, "tcp://127.0.0.1:1"])
+    assert refused.exit_code == 2
     assert "no Dask scheduler answers" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
