@@ -31,7 +31,7 @@ def affine(z: Tensor, invariance: str) -> Tensor:
         Letters of "r", "t", "s".
     """
     c, s, k, shift = _parts(z, invariance)
-    return torch.stack([k * c, -k * s, shift[..., 0], k * s, k * c, shift[..., 1]], dim=-1).unflatten(-1, (2, 3))
+    return torch.stack([k * c, -k * s, shift[..., 0], k * s, k * c, shift[..., 1]], dim=-1).reshape(*c.shape, 2, 3)
 
 
 def affine_gradient(gradient: Tensor, z: Tensor, invariance: str) -> Tensor:

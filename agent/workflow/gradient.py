@@ -75,19 +75,19 @@ class Gradient:
         structural = z[..., union.geometric :]
         grid = stack.grid if drawn is None else stack.grid[drawn]
         at = torch.matmul(grid, affine(z, union.invariance).transpose(2, 3))
-        batch, count = at.shape[1:3]
+        models, batch, count, _ = at.shape
         at = at.flatten(1, 2)
-        h0 = stack.linear("place", at).unflatten(1, (batch, count))
+        h0 = stack.linear("place", at).view(models, batch, count, -1)
         h0 = _tanh_(h0.add_(torch.bmm(structural, tensors["latent_weight"])[:, :, None])).flatten(1, 2)
         h1 = self._tanh("decode1", h0)
         h2 = self._tanh("decode2", h1)
-        logits = stack.linear("out", h2).unflatten(1, (batch, count)).transpose(2, 3).flatten(2)
+        logits = stack.linear("out", h2).view(models, batch, count, -1).transpose(2, 3).flatten(2)
         by_logits = self._by_logits(logits, x if drawn is None else stack.at_pixels(x, drawn)) * (union.window_px**2 / count)
-        by_out = by_logits.unflatten(2, (-1, count)).transpose(2, 3).flatten(1, 2).contiguous()
+        by_out = by_logits.view(models, batch, -1, count).transpose(2, 3).flatten(1, 2).contiguous()
         by_h1 = self._back("decode2", h1, _through_tanh(self._back("out", h2, by_out), h2))
         by_h0 = _through_tanh(self._back("decode1", h0, _through_tanh(by_h1, h1)), h0)
-        by_at = self._back("place", at, by_h0).unflatten(1, (batch, count))
-        by_code = by_h0.unflatten(1, (batch, count)).sum(dim=2)
+        by_at = self._back("place", at, by_h0).view(models, batch, count, 2)
+        by_code = by_h0.view(models, batch, count, -1).sum(dim=2)
         torch.bmm(structural.transpose(1, 2), by_code, out=self._by["latent_weight"])
         by_structural = torch.bmm(by_code, tensors["latent_weight"].transpose(1, 2))
         by_map = torch.matmul(by_at.transpose(2, 3), grid)

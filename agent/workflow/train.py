@@ -20,7 +20,8 @@ from agent.workflow.draws import Draws, stream
 from agent.workflow.errors import AgentError, SearchCancelledError
 from agent.workflow.gradient import Gradient
 from agent.workflow.spec import HIDDEN, ModelSpec, Weights
-from agent.workflow.vae import StackedVAE, initial_weights
+from agent.workflow.start import initial_weights
+from agent.workflow.vae import StackedVAE
 
 _RISE = 0.2
 _BLOCK = 64  # steps drawn at once
@@ -134,7 +135,9 @@ def _train_stack(
     settings: TrainSettings,
     stopped: Callable[[], bool],
 ) -> list[Fitted]:
-    begin = [initial_weights(spec, stream(seed, spec, "start")) if w is None else w for spec, seed, w in models]
+    spec = models[0][0]
+    mean = seen.mean(dim=0).reshape(spec.channels, spec.window_px, spec.window_px).cpu().numpy()
+    begin = [initial_weights(spec, seed, mean) if w is None else w for spec, seed, w in models]
     stack = StackedVAE([spec for spec, _, _ in models], begin, seen.device.type)
     batch = min(settings.batch_size, len(seen))
     draws = [Draws(seed, spec, len(seen), batch, continued=w is not None) for spec, seed, w in models]

@@ -25,16 +25,6 @@ GAUSSIAN_SIGMA = 0.5  # pyroVED's `decoder_sig`
 _LETTERS = "rts"
 
 
-def initial_weights(spec: ModelSpec, generator: torch.Generator) -> Weights:
-    """Uniform in ±1/√(fan in), weights and biases alike, as PyTorch's linear layers begin."""
-    parts = []
-    bound = 0.0
-    for rows, columns in parameter_shapes(spec).values():
-        bound = 1 / math.sqrt(rows) if rows > 1 else bound
-        parts.append((torch.rand(rows * columns, generator=generator) * 2 - 1) * bound)
-    return torch.cat(parts).numpy()
-
-
 def union_of(specs: Sequence[ModelSpec]) -> ModelSpec:
     """The smallest model whose tensors hold all of `specs`.
 
@@ -56,7 +46,7 @@ def union_of(specs: Sequence[ModelSpec]) -> ModelSpec:
 
 def views(flat: Tensor, models: int, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
     """Tensors (models, rows, columns) that share the memory of one flat one."""
-    parts = flat.split([models * rows * columns for rows, columns in shapes.values()])
+    parts = torch.split(flat, [models * rows * columns for rows, columns in shapes.values()])
     return {name: part.view(models, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
@@ -160,7 +150,7 @@ class StackedVAE:
         at = torch.matmul(grid, affine(z, self.union.invariance).transpose(2, 3))
         models, batch, count, _ = at.shape
         code = torch.bmm(structural, self.tensors["latent_weight"])
-        place = self.linear("place", at.flatten(1, 2)).unflatten(1, (batch, count))
+        place = self.linear("place", at.flatten(1, 2)).reshape(models, batch, count, -1)
         h = torch.tanh(place + code[:, :, None]).flatten(1, 2)
         h = torch.tanh(self.linear("decode1", h))
         h = torch.tanh(self.linear("decode2", h))
@@ -191,7 +181,7 @@ class StackedVAE:
 
     def at_pixels(self, x: Tensor, drawn: Tensor) -> Tensor:
         """The values (E, B, channels · k) of patches (E, B, pixels) at their drawn pixels (E, B, k)."""
-        everywhere = x.unflatten(2, (self.union.channels, -1))
+        everywhere = x.reshape(*x.shape[:2], self.union.channels, -1)
         return torch.gather(everywhere, 3, drawn[:, :, None].expand(-1, -1, self.union.channels, -1)).flatten(2)
 
     def _missfit(self, logits: Tensor, x: Tensor) -> Tensor:

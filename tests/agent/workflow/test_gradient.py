@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from agent.workflow.draws import stream
 from agent.workflow.geometry import affine, affine_gradient
 from agent.workflow.gradient import Gradient
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.spec import ModelSpec
-from agent.workflow.vae import StackedVAE, initial_weights
+from agent.workflow.start import initial_weights
+from agent.workflow.vae import StackedVAE
 
 WARPED = [i for i in GEOMETRIC_LATENTS if i != "v"]
 
@@ -29,7 +29,7 @@ STACKS["mixed with vanilla"] = [ModelSpec(6, i, 1 + k % 3) for k, i in enumerate
 
 @pytest.mark.parametrize("specs", STACKS.values(), ids=STACKS.keys())
 def test_the_gradient_by_hand_is_that_of_automatic_differentiation(specs: list[ModelSpec]) -> None:
-    stack = StackedVAE(specs, [initial_weights(spec, stream(e, spec, "start")) for e, spec in enumerate(specs)])
+    stack = StackedVAE(specs, [initial_weights(spec, e) for e, spec in enumerate(specs)])
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(len(specs), 11, stack.union.pixels, generator=generator)
     noise = torch.randn(len(specs), 11, stack.union.latents, generator=generator)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from agent.workflow.draws import stream
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.spec import ModelSpec, parameter_shapes, weight_count
-from agent.workflow.vae import StackedVAE, initial_weights
+from agent.workflow.start import initial_weights
+from agent.workflow.vae import StackedVAE
 
 INVARIANCES = sorted(GEOMETRIC_LATENTS)
 DECODERS = ("warp", "exact")
 
 
 def stack_of(*specs: ModelSpec) -> StackedVAE:
-    return StackedVAE(specs, [initial_weights(spec, stream(s, spec, "start")) for s, spec in enumerate(specs)])
+    return StackedVAE(specs, [initial_weights(spec, s) for s, spec in enumerate(specs)])
 
 
 def decoded(stack: StackedVAE, latents: list[list[float]]) -> np.ndarray:
