@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := agent instrument_adapters rewards simulators
+REFERENCE := $(VENV)/reference
 
-.PHONY: help install demo test lint types imports pytest format clean
+.PHONY: help install reference demo test lint types imports pytest format clean
 
 help:
 	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
 	@echo "make test     everything that CI checks: lint, types, import contracts, tests"
 	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
+	@echo "make reference  pyroVED, which the exact decoder is tested against"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the environment and caches"
 
@@ -22,8 +24,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $(STAMP)
 
+# Beside the packages, not among them, and without what it requires: its wheel brings a package called `tests`, and torchvision.
+$(REFERENCE)/pyroved: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(REFERENCE) $$(grep '^pyroved==' constraints.txt)
+	@touch $@
+
 install: $(STAMP)
 	@echo "installed: $(BIN)/vaestar"
+
+reference: $(REFERENCE)/pyroved
 
 demo: $(STAMP)
 	$(BIN)/vaestar demo
@@ -40,7 +49,7 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-pytest: $(STAMP)
+pytest: $(STAMP) $(REFERENCE)/pyroved
 	$(BIN)/python -m pytest
 
 format: $(STAMP)

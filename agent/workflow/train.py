@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from torch import Tensor
 from agent.workflow.budget import TrainSettings
 from agent.workflow.draws import Draws, stream
 from agent.workflow.errors import AgentError, SearchCancelledError
+from agent.workflow.gradient import Gradient
 from agent.workflow.spec import HIDDEN, ModelSpec, Weights
-from agent.workflow.vae import StackedVAE, initial_weights
+from agent.workflow.start import initial_weights
+from agent.workflow.vae import StackedVAE
 
+_RISE = 0.2
 _BLOCK = 64  # steps drawn at once
 _POLL_S = 0.2
 _HELD_OUT_DRAWS = 4
@@ -131,12 +135,14 @@ def _train_stack(
     settings: TrainSettings,
     stopped: Callable[[], bool],
 ) -> list[Fitted]:
-    begin = [initial_weights(spec, stream(seed, spec, "start")) if w is None else w for spec, seed, w in models]
+    spec = models[0][0]
+    mean = seen.mean(dim=0).reshape(spec.channels, spec.window_px, spec.window_px).cpu().numpy()
+    begin = [initial_weights(spec, seed, mean) if w is None else w for spec, seed, w in models]
     stack = StackedVAE([spec for spec, _, _ in models], begin, seen.device.type)
     batch = min(settings.batch_size, len(seen))
     draws = [Draws(seed, spec, len(seen), batch, continued=w is not None) for spec, seed, w in models]
-    sound = _optimise(stack, seen, draws, settings, stopped).tolist()
-    with torch.inference_mode():
+    with torch.no_grad():
+        sound = _optimise(stack, seen, draws, settings, stopped).tolist()
         missfit, divergence = _held_out_terms(stack, unseen, [seed for _, seed, _ in models])
     fitted = []
     for e, weights in enumerate(stack.weights):
@@ -152,12 +158,10 @@ def _train_stack(
 def _optimise(
     stack: StackedVAE, x: Tensor, draws: Sequence[Draws], settings: TrainSettings, stopped: Callable[[], bool]
 ) -> Tensor:
-    """Which models (E,) kept a finite loss. One that did not is NaN from then on, which reaches no other model's tensors."""
-    optimiser = torch.optim.Adam(list(stack.tensors.values()), lr=settings.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.2
-    )
-    sound = torch.ones(len(draws), dtype=torch.bool, device=x.device)
+    """Which models (E,) stayed finite. One that did not is NaN from then on, which reaches no other model's tensors."""
+    gradient = Gradient(stack)
+    stack.flat.grad = gradient.flat
+    optimiser = torch.optim.Adam([stack.flat], fused=True)
     ask_at = 0.0
     for first in range(0, settings.steps, _BLOCK):
         rows, noise, pixels = _stacked(stack, draws, min(_BLOCK, settings.steps - first))
@@ -166,16 +170,24 @@ def _optimise(
                 if stopped():
                     raise SearchCancelledError("the search was cancelled while a model was in training")
                 ask_at = time.monotonic() + _POLL_S
-            missfit, divergence = stack.loss_terms(x[rows[i]], noise[i], None if pixels is None else pixels[i])
-            losses = missfit.mean(dim=1) + stack.kl_weight * divergence.mean(dim=1)
-            sound &= torch.isfinite(losses.detach())
-            optimiser.zero_grad(set_to_none=True)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            gradient(x[rows[i]], noise[i], None if pixels is None else pixels[i])
+            optimiser.param_groups[0].update(one_cycle(first + i, settings))
             optimiser.step()
-            schedule.step()
-        if not sound.any():
+        if not stack.finite.any():
             break
-    return sound
+    return stack.finite
+
+
+def one_cycle(step: int, settings: TrainSettings) -> dict[str, Any]:
+    """Adam's learning rate and β of a step: up from 1/25 of the peak in the first fifth, then down to nothing, by cosines.
+
+    Momentum goes the other way, from 0.95 to 0.85 and back (Smith and Topin 2019, arXiv:1708.07120).
+    """
+    rise = _RISE * settings.steps
+    part = step / rise if step < rise else (settings.steps - step) / (settings.steps - rise)
+    height = (1 - math.cos(math.pi * part)) / 2
+    floor = 0.04 if step < rise else 0.0
+    return {"lr": settings.learning_rate * (floor + (1 - floor) * height), "betas": (0.95 - 0.1 * height, 0.999)}
 
 
 def _stacked(stack: StackedVAE, draws: Sequence[Draws], steps: int) -> tuple[Tensor, Tensor, Tensor | None]:

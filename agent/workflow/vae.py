@@ -18,21 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agent.workflow.decoders import canonical, pixel_grid, resample
+from agent.workflow.geometry import Resampler, affine, pixel_grid
 from agent.workflow.spec import ModelSpec, Weights, parameter_shapes, weight_count
 
 GAUSSIAN_SIGMA = 0.5  # pyroVED's `decoder_sig`
 _LETTERS = "rts"
-
-
-def initial_weights(spec: ModelSpec, generator: torch.Generator) -> Weights:
-    """Uniform in ±1/√(fan in), weights and biases alike, as PyTorch's linear layers begin."""
-    parts = []
-    bound = 0.0
-    for rows, columns in parameter_shapes(spec).values():
-        bound = 1 / math.sqrt(rows) if rows > 1 else bound
-        parts.append((torch.rand(rows * columns, generator=generator) * 2 - 1) * bound)
-    return torch.cat(parts).numpy()
 
 
 def union_of(specs: Sequence[ModelSpec]) -> ModelSpec:
@@ -54,6 +44,12 @@ def union_of(specs: Sequence[ModelSpec]) -> ModelSpec:
     )
 
 
+def views(flat: Tensor, models: int, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
+    """Tensors (models, rows, columns) that share the memory of one flat one."""
+    parts = torch.split(flat, [models * rows * columns for rows, columns in shapes.values()])
+    return {name: part.view(models, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
 class StackedVAE:
     """E models; every tensor has E as its first dimension.
 
@@ -69,9 +65,9 @@ class StackedVAE:
 
     def __init__(self, specs: Sequence[ModelSpec], weights: Sequence[Weights], device: str = "cpu") -> None:
         self.specs, self.union, self.device = tuple(specs), union_of(specs), device
-        self.tensors = {
-            name: torch.zeros(len(specs), *shape, device=device) for name, shape in parameter_shapes(self.union).items()
-        }
+        shapes = parameter_shapes(self.union)
+        self.flat = torch.zeros(len(specs) * weight_count(self.union), device=device)
+        self.tensors = views(self.flat, len(specs), shapes)
         for e, (spec, flat) in enumerate(zip(specs, weights, strict=True)):
             if len(flat) != weight_count(spec):
                 raise ValueError(f"a model of {spec} has {weight_count(spec)} weights, given were {len(flat)}")
@@ -80,9 +76,8 @@ class StackedVAE:
                 part = torch.tensor(flat[start : start + rows * columns], device=device).reshape(rows, columns)
                 self.tensors[name][e][self._place(name, spec)] = part
                 start += rows * columns
-        for tensor in self.tensors.values():
-            tensor.requires_grad_(True)
         self.grid = pixel_grid(self.union.window_px).to(device)
+        self.resampler = Resampler(self.union.window_px, self.union.canvas_px, device)
         self.kl_weight = torch.tensor([s.kl_weight for s in specs], device=device)
         self.present = self._present() if len({(s.invariance, s.latent_dim) for s in specs}) > 1 else None
 
@@ -91,9 +86,14 @@ class StackedVAE:
         """One flat vector a model."""
         out = []
         for e, spec in enumerate(self.specs):
-            parts = [self.tensors[name].detach()[e][self._place(name, spec)].reshape(-1) for name in parameter_shapes(spec)]
+            parts = [self.tensors[name][e][self._place(name, spec)].reshape(-1) for name in parameter_shapes(spec)]
             out.append(torch.cat(parts).cpu().numpy())
         return out
+
+    @property
+    def finite(self) -> Tensor:
+        """Which models' (E,) weights are all finite."""
+        return torch.stack([torch.isfinite(t).all(dim=2).all(dim=1) for t in self.tensors.values()]).all(dim=0)
 
     def slots(self, spec: ModelSpec) -> list[int]:
         """Which latents of the union are the model's own, in its order."""
@@ -122,14 +122,15 @@ class StackedVAE:
             mask[e, 0, self.slots(spec)] = 1
         return mask.to(self.device)
 
-    def _linear(self, name: str, h: Tensor) -> Tensor:
+    def linear(self, name: str, h: Tensor) -> Tensor:
+        """One layer without its activation: (E, B, in) to (E, B, out)."""
         return torch.baddbmm(self.tensors[f"{name}_bias"], h, self.tensors[f"{name}_weight"])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations (E, B, latents of the union) of patches (E, B, pixels)."""
-        h = torch.tanh(self._linear("encode1", x))
-        h = torch.tanh(self._linear("encode2", h))
-        mean, spread = self._linear("heads", h).chunk(2, dim=-1)
+        h = torch.tanh(self.linear("encode1", x))
+        h = torch.tanh(self.linear("encode2", h))
+        mean, spread = self.linear("heads", h).chunk(2, dim=-1)
         return mean, F.softplus(spread)
 
     def decode(self, z: Tensor, drawn: Tensor | None = None) -> Tensor:
@@ -137,26 +138,23 @@ class StackedVAE:
         structural = z[..., self.union.geometric :]
         if self.union.per_pixel:
             return self._decode_each_pixel(z, structural, drawn)
-        h = torch.tanh(self._linear("decode1", structural))
-        h = torch.tanh(self._linear("decode2", h))
-        canvas = self._linear("canvas", h)
+        h = torch.tanh(self.linear("decode1", structural))
+        h = torch.tanh(self.linear("decode2", h))
+        canvas = self.linear("canvas", h)
         if not self.union.geometric:
             return canvas
-        a, b = canonical(self.grid, z, self.union.invariance)
-        side = self.union.canvas_px
-        images = canvas.reshape(*z.shape[:2], self.union.channels, side, side)
-        return resample(images, a, b, self.union.window_px).flatten(2)
+        return self.resampler(canvas, self.resampler.places(affine(z, self.union.invariance)))
 
     def _decode_each_pixel(self, z: Tensor, structural: Tensor, drawn: Tensor | None) -> Tensor:
         grid = self.grid if drawn is None else self.grid[drawn]
-        a, b = canonical(grid, z, self.union.invariance)
-        models, batch, count = a.shape
-        at = self._linear("place", torch.stack([a, b], dim=-1).reshape(models, batch * count, 2))
+        at = torch.matmul(grid, affine(z, self.union.invariance).transpose(2, 3))
+        models, batch, count, _ = at.shape
         code = torch.bmm(structural, self.tensors["latent_weight"])
-        h = torch.tanh(at.reshape(models, batch, count, -1) + code[:, :, None]).reshape(models, batch * count, -1)
-        h = torch.tanh(self._linear("decode1", h))
-        h = torch.tanh(self._linear("decode2", h))
-        return self._linear("out", h).reshape(models, batch, count, -1).transpose(2, 3).flatten(2)
+        place = self.linear("place", at.flatten(1, 2)).reshape(models, batch, count, -1)
+        h = torch.tanh(place + code[:, :, None]).flatten(1, 2)
+        h = torch.tanh(self.linear("decode1", h))
+        h = torch.tanh(self.linear("decode2", h))
+        return self.linear("out", h).reshape(models, batch, count, -1).transpose(2, 3).flatten(2)
 
     def loss_terms(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood and KL divergence (E, B), in nats a patch.
@@ -177,11 +175,14 @@ class StackedVAE:
         if self.present is not None:
             z, divergence = z * self.present, divergence * self.present
         logits = self.decode(z, drawn)
-        if drawn is not None:
-            everywhere = x.reshape(*x.shape[:2], self.union.channels, -1)
-            x = torch.gather(everywhere, 3, drawn[:, :, None].expand(-1, -1, self.union.channels, -1)).flatten(2)
+        x = x if drawn is None else self.at_pixels(x, drawn)
         missfit = self._missfit(logits, x) * (self.union.pixels / logits.shape[-1])
         return missfit, divergence.sum(dim=-1)
+
+    def at_pixels(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """The values (E, B, channels · k) of patches (E, B, pixels) at their drawn pixels (E, B, k)."""
+        everywhere = x.reshape(*x.shape[:2], self.union.channels, -1)
+        return torch.gather(everywhere, 3, drawn[:, :, None].expand(-1, -1, self.union.channels, -1)).flatten(2)
 
     def _missfit(self, logits: Tensor, x: Tensor) -> Tensor:
         if self.union.likelihood == "bernoulli":

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from agent.workflow.draws import stream
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.spec import ModelSpec, parameter_shapes, weight_count
-from agent.workflow.vae import StackedVAE, initial_weights
+from agent.workflow.start import initial_weights
+from agent.workflow.vae import StackedVAE
 
 INVARIANCES = sorted(GEOMETRIC_LATENTS)
 DECODERS = ("warp", "exact")
 
 
 def stack_of(*specs: ModelSpec) -> StackedVAE:
-    return StackedVAE(specs, [initial_weights(spec, stream(s, spec, "start")) for s, spec in enumerate(specs)])
+    return StackedVAE(specs, [initial_weights(spec, s) for s, spec in enumerate(specs)])
 
 
 def decoded(stack: StackedVAE, latents: list[list[float]]) -> np.ndarray:
@@ -117,18 +117,11 @@ def test_models_of_different_kinds_stand_in_one_stack_and_give_the_losses_they_g
     x = torch.rand(1, 5, 64)
     noise = torch.randn(len(specs), 5, together.union.latents, generator=torch.Generator().manual_seed(0))
     missfit, divergence = together.loss_terms(x.expand(len(specs), -1, -1), noise)
-    (missfit + divergence).sum().backward()
-    gradients = [t.grad for t in together.tensors.values()]
     for e, spec in enumerate(specs):
         alone = StackedVAE([spec], [together.weights[e]])
-        own = noise[e : e + 1][:, :, together.slots(spec)]
-        expected = alone.loss_terms(x, own)
+        expected = alone.loss_terms(x, noise[e : e + 1][:, :, together.slots(spec)])
         assert torch.allclose(missfit[e], expected[0][0], rtol=1e-5)
         assert torch.allclose(divergence[e], expected[1][0], rtol=1e-5)
-        (expected[0] + expected[1]).sum().backward()
-        own_norm = sum((t.grad**2).sum() for t in alone.tensors.values() if t.grad is not None)
-        norm = sum((g[e] ** 2).sum() for g in gradients if g is not None)
-        assert norm == pytest.approx(float(own_norm), rel=1e-4)  # nothing flows into what a model lacks
 
 
 def test_stacking_refuses_models_that_differ_in_more() -> None:
