@@ -10,11 +10,14 @@ axes have nothing to do with each other.
 from collections.abc import Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from agent.workflow.families.basis import Basis
+from agent.workflow.families.centroids import k_means
 from rewards.base import Mixture, Representation
 
 LEAST_SHARE = 0.05
+_LEAST_VARIANCE = 0.01  # of a type in any direction; latents have unit variance
 
 
 def consensus(members: Sequence[tuple[Representation, Mixture]], latent_dim: int, seed: int) -> Representation:
@@ -40,19 +43,36 @@ def consensus(members: Sequence[tuple[Representation, Mixture]], latent_dim: int
     ValueError
         If there are fewer than two members, they represent different points, or a latent is not finite.
     """
+    return consensus_types(members, latent_dim, seed)[0]
+
+
+def consensus_types(
+    members: Sequence[tuple[Representation, Mixture]], latent_dim: int, seed: int
+) -> tuple[Representation, Mixture]:
+    """The consensus with the types that its members agree on, one more than it has latents.
+
+    The types are those of k-means in the latents as they come from the members, before they are stretched to unit variance, as
+    in spectral clustering: d directions set d + 1 groups apart, and what few members see must not weigh as much as what all
+    see. A mixture fitted to the latents would split them instead: points lie in dense lumps, wherever the same members put
+    them, and nothing is Gaussian. The Gaussians returned describe the groups; they are not of maximum likelihood.
+
+    Parameters and errors are those of `consensus`.
+    """
     representations = [representation for representation, _ in members]
     _check(representations)
     drawn = np.random.default_rng(seed).integers(len(members), size=len(members))
     votes = np.bincount(drawn, minlength=len(members)) / len(members)
-    as_it_is = _assignments(members, votes, "z")
-    n = len(as_it_is)
-    basis = _told_apart(Basis.of(as_it_is, np.ones(n), min(latent_dim, as_it_is.shape[1])), as_it_is)
-    z = basis.encode(as_it_is)
-    return Representation(
+    with threadpool_limits(1):
+        as_it_is = _assignments(members, votes, "z")
+        n = len(as_it_is)
+        basis = _told_apart(Basis.of(as_it_is, np.ones(n), min(latent_dim, as_it_is.shape[1])), as_it_is)
+        z, z_rotated, z_mirrored = (basis.encode(_assignments(members, votes, view)) for view in ("z", "z_rotated", "z_mirrored"))
+        types = _types(z, basis, np.random.default_rng([seed, 1]))
+    representation = Representation(
         z=z,
         z_std=np.zeros_like(z),
-        z_rotated=basis.encode(_assignments(members, votes, "z_rotated")),
-        z_mirrored=basis.encode(_assignments(members, votes, "z_mirrored")),
+        z_rotated=z_rotated,
+        z_mirrored=z_mirrored,
         points_rc=representations[0].points_rc,
         window_px=max(r.window_px for r in representations),
         invariance="consensus",
@@ -62,6 +82,7 @@ def consensus(members: Sequence[tuple[Representation, Mixture]], latent_dim: int
         results=representations[0].results,
         trained=False,
     )
+    return representation, types
 
 
 def _check(representations: Sequence[Representation]) -> None:
@@ -88,3 +109,18 @@ def _told_apart(basis: Basis, assignments: np.ndarray) -> Basis:
     variances = np.where(basis.axes.any(axis=0), basis.scale**2, 0.0)
     kept = max(1, int((variances >= LEAST_SHARE * total).sum())) if total > 0 else 1
     return Basis(basis.axes[:, :kept], basis.centre, basis.scale[:kept])
+
+
+def _types(z: np.ndarray, basis: Basis, rng: np.random.Generator) -> Mixture:
+    """One Gaussian for each group of k-means in the latents before whitening."""
+    n, d = z.shape
+    if not z.any():
+        return Mixture(np.ones(1), np.zeros((1, d)), np.eye(d)[None])
+    as_voted = z * basis.scale
+    centroids = k_means(as_voted, np.ones(n), d + 1, rng)
+    labels = ((as_voted[:, None] - centroids) ** 2).sum(axis=2).argmin(axis=1)
+    groups = [z[labels == k] for k in np.unique(labels)]
+    means = np.stack([group.mean(axis=0) for group in groups])
+    spreads = [group - mean for group, mean in zip(groups, means, strict=True)]
+    covariances = np.stack([spread.T @ spread / len(spread) + _LEAST_VARIANCE * np.eye(d) for spread in spreads])
+    return Mixture(np.array([len(group) / n for group in groups]), means, covariances)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import median_filter, uniform_filter1d
 
 _MAD_TO_SIGMA = 1.4826
 _SMOOTHED_PX = 9  # along the line, so that noise does not decide which of two lines is brighter
 _DARK = 0.1  # of the range; below it, a ratio says more about noise than about gain
+_LEAST_SIGMAS = 6.0  # where every line has an offset of its own, none stands out
 _LEAST_AGREEMENT = 0.9
 _LEAST_LIKENESS = 0.6
 
@@ -40,13 +41,17 @@ class Glitches:
 
 
 def level_lines(
-    image: Float32[np.ndarray, "rows cols"], largest_step: float = 0.15, least_agreement: float = 0.75
+    image: Float32[np.ndarray, "rows cols"],
+    largest_step: float = 0.15,
+    least_agreement: float = 0.7,
+    reach_lines: int = 3,
+    passes: int = 2,
 ) -> Float32[np.ndarray, "rows cols"]:
-    """The image without lines that are offset as a whole from both of their neighbours.
+    """The image without the offsets of single lines from the lines around them.
 
-    The offset of a line is the median of its difference from the mean of the line before and after. It is taken off where most
-    of the line's pixels agree on its sign. An edge of a stripe along the fast axis lies between two plateaus, so that the step
-    to one side is zero and the line is left as it is: only what a line does against *both* neighbours is removed.
+    The offset of a line is the median of its difference from the median, pixel by pixel, of the lines around. It is taken off
+    where most of the line's pixels agree on its sign. A median keeps edges: a stripe along the fast axis that is wider than
+    `reach_lines` is left bit for bit as it is, and so is a narrower one that stands out by more than `largest_step`.
 
     Parameters
     ----------
@@ -56,15 +61,18 @@ def level_lines(
         Larger offsets are left alone: they are structure, or the line is bad.
     least_agreement
         Share of a line's pixels whose difference has the sign of the offset.
+    reach_lines
+        How many lines before and after are compared with.
+    passes
+        How often; the lines around are better known once they are levelled themselves.
     """
-    before, after = image[1:-1] - image[:-2], image[1:-1] - image[2:]
-    step_before, step_after = np.median(before, axis=1), np.median(after, axis=1)
-    both = step_before * step_after > 0
-    offset = np.where(both, np.sign(step_before) * np.minimum(abs(step_before), abs(step_after)), 0.0)
-    agreement = np.mean((before + after) * np.sign(offset)[:, None] > 0, axis=1)
-    offset[(abs(offset) > largest_step) | (agreement < least_agreement)] = 0.0
-    levelled = image.copy()
-    levelled[1:-1] -= offset[:, None].astype(np.float32)
+    levelled = image
+    for _ in range(passes):
+        difference = levelled - median_filter(levelled, size=(2 * reach_lines + 1, 1), mode="nearest")
+        offset = np.median(difference, axis=1)
+        agreement = np.mean(difference * np.sign(offset)[:, None] > 0, axis=1)
+        offset[(abs(offset) > largest_step) | (agreement < least_agreement)] = 0.0
+        levelled = levelled - offset[:, None]
     return levelled
 
 
@@ -122,7 +130,9 @@ def _beside_gain_steps(image: np.ndarray, flat: np.ndarray, least_ratio: float) 
     level -= level.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(level, axis=1)
     likeness = (level[1:] * level[:-1]).sum(axis=1) / np.maximum(norm[1:] * norm[:-1], np.finfo(np.float32).tiny)
-    at_step = (abs(ratio) > np.log(least_ratio)) & (agreement >= _LEAST_AGREEMENT) & (likeness >= _LEAST_LIKENESS)
+    line_noise = _MAD_TO_SIGMA * np.median(abs(ratio))
+    at_step = abs(ratio) > max(np.log(least_ratio), _LEAST_SIGMAS * line_noise)
+    at_step &= (agreement >= _LEAST_AGREEMENT) & (likeness >= _LEAST_LIKENESS)
     at_step &= ~(flat[1:] | flat[:-1])
     return np.asarray(np.append(at_step, False) | np.append(False, at_step))
 

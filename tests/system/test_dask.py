@@ -20,7 +20,7 @@ from agent.cli import app
 from agent.core import Agent
 from agent.decision import Decision
 from agent.executor import Workers, WorkersError, workers_for
-from agent.search import _Asker
+from agent.asking import Asker
 from tests.agent.executors import (
     WorkersContract,
     cut,
@@ -90,7 +90,7 @@ class TestDask(WorkersContract):
 
     def test_a_stage_survives_a_dead_worker(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
-        ask = _Asker(workers, lambda *_: None, lambda: False)
+        ask = Asker(workers, lambda *_: None, lambda: False)
         assert ask("training", die_once, [(tmp_path / "trace",)]) == ["done"]
 
     def test_a_running_task_ends_when_its_client_restarts(self, workers: Workers, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_same_scan_gives_the_same_decision_here_in_processes_and_on_dask(clu
     search = QUICK.search.model_copy(update={"windows_px": (5,), "invariances": ("rt",)})
     decisions: list[Decision] = []
     for count, address in ((0, None), (2, None), (0, cluster.scheduler_address)):
-        config = QUICK.model_copy(update={"search": search.model_copy(update={"workers": count})}).on_dask(address)
+        config = QUICK.model_copy(update={"search": search.model_copy(update={"workers": count})}).with_search(dask=address)
         with workers_for(count, None, address) as workers:
             decisions.append(Agent(config, workers).on_scan(scan_of(two_textures(96))))
     first, *others = decisions

@@ -21,9 +21,7 @@ class Basis:
     scale: Float[np.ndarray, " d"]
 
     @classmethod
-    def of(
-        cls, features: Float[np.ndarray, "n features"], weights: Float[np.ndarray, " n"], d: int, least_share: float = LEAST_SHARE
-    ) -> "Basis":
+    def of(cls, features: Float[np.ndarray, "n features"], weights: Float[np.ndarray, " n"], d: int) -> "Basis":
         """The first d principal components of the features.
 
         Parameters
@@ -33,15 +31,13 @@ class Basis:
         weights
             Shape (n,): how often each row counts.
         d
-            Components; those beyond the number of features are zero.
-        least_share
-            Components with less than this share of the first one's variance are zero.
+            Components; those without variance, or beyond the number of features, are zero.
         """
         centre = weights @ features / weights.sum()
         drawn = weights > 0
         rows = (features[drawn] - centre) * np.sqrt(weights[drawn] / weights.sum())[:, None]
         variances, axes = _components(rows, d)
-        seen = variances > least_share * max(variances[0], 0.0)
+        seen = variances > LEAST_SHARE * max(variances[0], 0.0)
         axes = np.where(seen, axes / np.where(seen, np.linalg.norm(axes, axis=0), 1.0), 0.0)
         missing = d - len(variances)
         return cls(

@@ -63,5 +63,6 @@ def centroid_basis(
     # Single precision halves the time; the basis that is kept is computed in double.
     centroids = k_means(features[drawn].astype(np.float32), weights[drawn], d + 1, rng)
     _, lengths, directions = np.linalg.svd(centroids - centroids.mean(axis=0), full_matrices=False)
-    span = directions[:d].T * (lengths[:d] > np.sqrt(LEAST_SHARE) * lengths[0])
+    spanned = directions[:d][lengths[:d] > np.sqrt(LEAST_SHARE) * lengths[0]]
+    span = np.pad(spanned.T, ((0, 0), (0, d - len(spanned))))
     return Basis.within(features, weights, span)

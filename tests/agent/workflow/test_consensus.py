@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.workflow.consensus import consensus
+from agent.workflow.consensus import consensus, consensus_types
 from rewards.base import Mixture, Representation
 from rewards.guards import guard_seeds
 
@@ -43,6 +43,17 @@ def test_all_types_are_seen_where_each_member_sees_one_of_them() -> None:
         assert told_apart(view, TYPE_OF) > 0.99
 
 
+def test_its_types_are_those_that_the_members_see_together() -> None:
+    together, types = consensus_types(one_against_the_rest(), 6, 0)
+    labels = types.labels(together.z)
+    assert types.n_components == TYPES
+    assert types.weights == pytest.approx(np.bincount(labels) / N)
+    for view in (together.z, together.z_rotated, together.z_mirrored):
+        found = types.labels(view)
+        assert all((np.bincount(found[t == TYPE_OF]).max() >= 0.99 * (t == TYPE_OF).sum()) for t in range(TYPES))
+        assert len({int(np.bincount(found[t == TYPE_OF]).argmax()) for t in range(TYPES)}) == TYPES
+
+
 def test_latents_have_unit_variance_without_correlation_and_pass_the_guards() -> None:
     together = consensus(one_against_the_rest(), 3, 1)
     assert np.cov(together.z, rowvar=False, bias=True) == pytest.approx(np.eye(3), abs=1e-9)
@@ -70,7 +81,8 @@ def test_a_rare_type_that_half_of_the_members_see_makes_a_latent() -> None:
 
 
 def test_members_without_any_type_leave_what_the_guards_call_collapsed() -> None:
-    together = consensus([member(np.zeros(N, dtype=np.int64), s) for s in range(3)], 4, 0)
+    together, types = consensus_types([member(np.zeros(N, dtype=np.int64), s) for s in range(3)], 4, 0)
+    assert types.n_components == 1
     assert together.z.shape == (N, 1)
     (reason,) = guard_seeds([together], [N])
     assert reason is not None
@@ -81,6 +93,8 @@ def test_a_seed_draws_the_members_and_draws_them_again() -> None:
     members = one_against_the_rest(2)
     one, again, other = (consensus(members, 3, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.z, again.z)
+    first, second = (consensus_types(members, 3, 3)[1] for _ in range(2))
+    assert np.array_equal(first.means, second.means)
     assert not np.allclose(one.z, other.z)
 
 

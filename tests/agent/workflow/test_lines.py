@@ -18,6 +18,20 @@ def test_stripes_along_the_fast_axis_survive() -> None:
     assert np.array_equal(level_lines(image), image)
 
 
+def test_a_dark_wall_along_the_fast_axis_survives() -> None:
+    image = np.full((128, 128), 0.7, dtype=np.float32)
+    image[60:62] = 0.3
+    assert np.array_equal(level_lines(image), image)
+
+
+def test_of_offsets_of_all_lines_little_is_left() -> None:
+    image = two_textures(128, noise=0.02)
+    offsets = 0.05 * np.random.default_rng(0).standard_normal((128, 1)).astype(np.float32)
+    before, after = (np.median(x - level_lines(image), axis=1).std() for x in (image + offsets, level_lines(image + offsets)))
+    assert before > 0.04
+    assert after < 0.5 * before
+
+
 def test_a_line_offset_as_a_whole_is_put_back() -> None:
     image = stripes(128, 128, noise=0.01)
     offset = image.copy()
@@ -52,6 +66,11 @@ def test_both_lines_of_a_step_of_the_gain_are_masked_and_counted(gain: float) ->
 def test_a_small_step_of_the_gain_is_left_alone() -> None:
     image = two_textures(128) + np.float32(0.5)
     image[50:70] *= 0.85
+    assert find_glitches(image).gain_lines == 0
+
+
+def test_strong_offsets_of_all_lines_are_no_steps_of_the_gain() -> None:
+    image = two_textures(128) + 0.3 * np.random.default_rng(0).standard_normal((128, 1)).astype(np.float32)
     assert find_glitches(image).gain_lines == 0
 
 

@@ -8,12 +8,13 @@ def numbered(channels: int = 2, rows: int = 20, cols: int = 30) -> np.ndarray:
     return np.arange(channels * rows * cols, dtype=np.float32).reshape(channels, rows, cols)
 
 
-@pytest.mark.parametrize("window", [3, 4, 7])
+@pytest.mark.parametrize("window", range(3, 32))
 def test_a_patch_is_the_window_around_its_point(window: int) -> None:
-    image = numbered()
-    points = np.array([[8, 9], [10, 20]])
+    image = numbered(rows=40, cols=50)
+    before, after = window // 2, window - window // 2
+    points = np.array([[18, 19], [before, before], [40 - after, 50 - after]])
     patches = cut_patches(image, points, window)
-    assert patches.shape == (2, 2, window, window)
+    assert patches.shape == (3, 2, window, window)
     for patch, (row, col) in zip(patches, points, strict=True):
         low_row, low_col = row - window // 2, col - window // 2
         assert np.array_equal(patch, image[:, low_row : low_row + window, low_col : low_col + window])

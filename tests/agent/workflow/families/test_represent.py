@@ -71,6 +71,13 @@ def test_a_component_without_variance_is_found_to_have_collapsed(family: str) ->
     assert reason.startswith("collapsed")
 
 
+@pytest.mark.parametrize("family", ["pca", "kmeans"])
+def test_more_latents_than_pixels_are_left_without_variance(family: str) -> None:
+    representation, _ = made(PlainSpec(3, family, 12))[0]
+    assert representation.z.shape == (len(POINTS), 12)
+    assert not representation.z[:, 9:].any()
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.invariance}-w{s.window_px}")
 def test_latents_are_bit_for_bit_the_same_whatever_is_encoded_beside_them(spec: PlainSpec) -> None:
     (representation, basis) = made(spec)[0]
