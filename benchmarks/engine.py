@@ -73,12 +73,17 @@ def sweep_config(
 
 
 def default_config(
-    *, seed: int = 0, seeds: int | None = None, steps: int | None = None, windows_px: Sequence[int] = ()
+    *,
+    seed: int = 0,
+    seeds: int | None = None,
+    steps: int | None = None,
+    windows_px: Sequence[int] = (),
+    invariances: Sequence[str] = (),
 ) -> Config:
-    """The default search, with another seed or budget, or on fewer windows."""
+    """The default search, with another seed or budget, or on fewer windows or invariances."""
     search: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
-    if windows_px:
-        search["windows_px"] = list(windows_px)
+    search |= {"windows_px": list(windows_px)} if windows_px else {}
+    search |= {"invariances": list(invariances)} if invariances else {}
     return Config.model_validate({"seed": seed, "search": search, "train": {} if steps is None else {"steps": steps}})
 
 

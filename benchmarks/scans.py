@@ -80,7 +80,7 @@ def structureless(scan: Scan) -> Mapping[str, Callable[[int], Scan]]:
         rng = np.random.default_rng(seed)
         down, right = np.mgrid[:256, :256] / 255
         angle = rng.uniform(0, 2 * np.pi)
-        return as_scan(np.cos(angle) * down + np.sin(angle) * right + rng.normal(scale=0.1, size=(256, 256)), f"ramp-{seed}")
+        return as_scan(np.cos(angle) * down + np.sin(angle) * right + rng.normal(scale=0.3, size=(256, 256)), f"ramp-{seed}")
 
     def periodic(seed: int) -> Scan:
         rng = np.random.default_rng(seed)

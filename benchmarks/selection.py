@@ -35,30 +35,27 @@ class Plan:
         `config.seed` of each reference search, which trains `reference_models` of each configuration.
     reference_epochs
         Passes through the patches that each reference model is trained for, at least.
-    windows_px
-        Of all searches; empty for the default ones.
-    rerun_steps
-        Budget of the fast search; None for the default one.
+    candidates
+        What distinguishes the searches from the default one.
+    structureless_candidates
+        The same of searches on scans without structure.
     structureless_seeds
         Scans of each kind.
-    structureless_windows_px
-        Of the searches on them; empty for the default ones.
     """
 
     reference_seeds: tuple[int, ...]
     reference_models: int
     reference_epochs: float
-    windows_px: tuple[int, ...]
-    rerun_steps: int | None
+    candidates: Mapping[str, Any]
+    structureless_candidates: Mapping[str, Any]
     structureless_seeds: int
-    structureless_windows_px: tuple[int, ...]
 
 
-FULL = Plan((1, 2), 3, 1000, (), None, 5, ())
-QUICK = Plan((1, 2), 2, 0, (7, 11), None, 1, (7, 11))
+FULL = Plan((1, 2), 3, 1000, {}, {}, 5)
+QUICK = Plan((1,), 3, 0, {"windows_px": (7, 11), "invariances": ("v", "r")}, {"windows_px": (9,), "invariances": ("v", "r")}, 1)
 REDUCED = (
-    "windows 7 and 11 only, a reference of four models and ten times the default steps, three reruns, one scan without structure "
-    "of each kind; counts are scaled to 10 and 20"
+    "windows 7 and 11 (9 without structure), VAEs without invariance and with rotation only; a reference of three models and ten "
+    "times the default steps; three reruns, one scan without structure of each kind; counts are scaled to 10 and 20"
 )
 QUICK_RERUNS = 3
 LEAST_TIMES_THE_STEPS = 10
@@ -79,15 +76,13 @@ def main() -> None:
 def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, *, quick: bool) -> Outcome:
     """All searches, the cheap ones first, and what they say."""
     resumed = journal.resumed
-    config = engine.default_config(seed=plan.reference_seeds[0], windows_px=plan.windows_px)
+    config = engine.default_config(**plan.candidates)
     points = len(engine.prepare(data.scan, config).points_rc)
     steps = reference_steps(config, points, plan.reference_epochs)
     reruns = [
         journal.once(
             f"fast search, seed {seed}",
-            lambda seed=seed: engine.summary(
-                data.scan, engine.default_config(seed=seed, steps=plan.rerun_steps, windows_px=plan.windows_px)
-            ),
+            lambda seed=seed: engine.summary(data.scan, engine.default_config(seed=seed, **plan.candidates)),
         )
         for seed in seeds
     ]
@@ -95,7 +90,7 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
         journal.once(
             f"without structure: {kind}, seed {seed}",
             lambda make=make, seed=seed: engine.summary(
-                make(seed), engine.default_config(seed=seed, windows_px=plan.structureless_windows_px)
+                make(seed), engine.default_config(seed=seed, **plan.structureless_candidates)
             ),
         )
         | {"kind": kind, "seed": seed}
@@ -106,8 +101,7 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
         journal.once(
             f"reference of {steps} steps, seed {seed}",
             lambda seed=seed: engine.summary(
-                data.scan,
-                engine.default_config(seed=seed, seeds=plan.reference_models, steps=steps, windows_px=plan.windows_px),
+                data.scan, engine.default_config(seed=seed, seeds=plan.reference_models, steps=steps, **plan.candidates)
             ),
         )
         for seed in plan.reference_seeds
@@ -117,7 +111,7 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
         "steps": steps,
         "epochs": steps * config.train.batch_size / fitted(config, points),
         "models": plan.reference_models * len(plan.reference_seeds),
-        "fast_steps": plan.rerun_steps or config.train.steps,
+        "fast_steps": config.train.steps,
     }
     return report(reference, reruns, rejected, budget, data.source, quick=quick, resumed=resumed)
 
