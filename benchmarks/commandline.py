@@ -79,8 +79,10 @@ class Journal:
         self._units: dict[str, Any] = {}
         head = json.loads(json.dumps({"question": question, "sources": sources_digest()}))
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()
         if not lines:
+            path.write_text("")
             self._append(head)
             return
         if json.loads(lines[0]) != head:
@@ -88,11 +90,9 @@ class Journal:
                 f"{path} holds an interrupted run with other options or other source code; "
                 "remove it, or choose another directory with --out"
             )
+        path.write_text("".join(f"{line}\n" for line in lines))  # without the torn last line of a run that was killed
         for line in lines[1:]:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a run that was killed
-                continue
+            entry = json.loads(line)
             self._units[entry["unit"]] = entry["result"]
 
     @property

@@ -211,7 +211,7 @@ def report(
         "cost_ratio_16x_patches is CPU time, the worse of the pairs measured.",
     ]
     if short:
-        notes.append(f"pyroVED was stopped early, its ELBO is of so many epochs: {short}.")
+        notes.append(f"pyroVED was stopped early: equal ELBO is that after so many epochs, though 1000 are charged: {short}.")
     if below:
         notes.append(f"ELBO not reached with 8 times the steps, pyroVED is charged until it was as good as ours: {below}.")
     if quick:

@@ -106,7 +106,7 @@ def share_interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float,
     share = hits / of
     centre = (share + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def machine() -> dict[str, Any]:
