@@ -11,7 +11,7 @@ from agent.candidates import Candidate, Configuration, seeds_of
 from agent.config import Config, ConfigError
 from agent.making import Maker, Model
 from agent.plugins import is_users_own, load_reward
-from agent.workflow.consensus import consensus
+from agent.workflow.consensus import consensus_types
 from agent.workflow.errors import PluginError
 from agent.workflow.families import PlainSpec
 from agent.workflow.pipeline import Made, judge
@@ -63,10 +63,10 @@ class Judge:
                 continue
             variant = keypoints.replace(":", ".") if len(self._config.keypoints) > 1 else ""
             for seed in seeds_of(self._config):
-                found = consensus(pairs, self._config.search.plain_latent_dim, seed)
+                found, types = consensus_types(pairs, self._config.search.plain_latent_dim, seed)
                 spec = PlainSpec(found.window_px, found.invariance, self._config.search.plain_latent_dim)
                 configuration = Configuration(spec, keypoints, members[0].configuration.channels, variant)
-                out[configuration, seed] = (Made(found, np.empty(0)), 0)
+                out[configuration, seed] = (Made(replace(found, types=types), np.empty(0)), 0)
         return [_enough(replace(c, state=None), common) for c in maker.guarded(out).values()]
 
 

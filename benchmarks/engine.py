@@ -9,25 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from agent.candidates import rows_of
+from agent.comparison import choose, compare
 from agent.config import Config
 from agent.core import Agent
-from agent.decision import ConfigurationRecord, DecisionRecord
-from agent.executor import Workers
-from agent.search import _choose as choose
-from agent.search import compare
-from agent.workflow.channels import stack_channels
+from agent.decision import ConfigurationRecord, Decision, DecisionRecord
+from agent.executor import workers_for
+from agent.scene import look
 from agent.workflow.errors import UnusableScanError
-from agent.workflow.keypoints import METHODS, find_keypoints
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.patches import cut_patches
+from agent.workflow.pipeline import RepresentTask, represent
+from agent.workflow.spec import ModelSpec
 from benchmarks.processes import Meter
 from instrument_adapters.scan import Scan
 
 SWEEP_SEEDS = 3
-
-
-class NotMeasurableError(RuntimeError):
-    """The engine has no such function yet, so that there is nothing to measure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,80 +86,108 @@ def default_config(
 
 def prepare(scan: Scan, config: Config) -> Prepared:
     """The amplitude, the key points and the held-out split that a search with `config` uses."""
-    from agent.workflow.train import split_held_out
-
-    stack = stack_channels(
-        scan, scan.find_channel(config.channel), "amplitude", config.scan.low_percentile, config.scan.high_percentile
-    )
-    keypoints = find_keypoints(
-        stack.image,
-        METHODS["canny_walls"],
-        spacing_px=config.scan.spacing_px,
-        largest_window_px=max(config.search.windows_px),
-        rng=np.random.default_rng([config.seed, 0]),
-    )
-    n = len(keypoints.points_rc)
-    held_out = split_held_out(n, config.train.held_out, np.random.default_rng([config.seed, 1]))
-    return Prepared(stack.values, keypoints.points_rc, held_out)
+    scene = look(scan, config)
+    (keypoints,) = scene.keypoints.values()
+    rows = rows_of(keypoints.points_rc, config)
+    held_out = np.zeros(len(keypoints.points_rc), dtype=bool)
+    held_out[rows.held_out] = True
+    return Prepared(scene.stacks[scene.vae_modes[0]], keypoints.points_rc, held_out)
 
 
 def train_one(prepared: Prepared, config: Config, window_px: int, invariance: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Training and encoding of one configuration, all seeds together, on one thread: CPU seconds and held-out ELBO a pixel.
 
-    To be called in a worker: it loads PyTorch.
+    It is given the steps of all rungs, as a model that is not dropped is. To be called in a worker: it loads PyTorch.
     """
-    from agent.workflow.pipeline import RepresentTask, represent
-    from agent.workflow.vae import ModelSpec
+    import agent.workflow.train  # noqa: F401 - loaded before the clock runs, as a worker has it
 
     spec = ModelSpec(window_px, invariance)
-    task = RepresentTask(prepared.images, prepared.points_rc, prepared.held_out, spec, tuple(seeds), config.train)
-    before = time.process_time()
-    representations = represent(task)
+    fitted, held_out = prepared.points_rc[~prepared.held_out], prepared.points_rc[prepared.held_out]
+    budgets = [max(1, round(share * config.train.steps)) for share in config.search.rungs] + [config.train.steps]
+    before, start = time.process_time(), ()
+    for steps in budgets:
+        settings = config.train.model_copy(update={"steps": steps})
+        specs = (spec,) * len(seeds)
+        task = RepresentTask(prepared.points_rc, fitted, held_out, specs, tuple(seeds), settings, start)
+        made = represent(prepared.images, task)
+        start = tuple(m.state for m in made)
     cpu_s = time.process_time() - before
-    return {"cpu_s": cpu_s, "steps": config.train.steps, "elbo_per_px": [r.elbo_per_px for r in representations]}
+    return {"cpu_s": cpu_s, "steps": sum(budgets), "elbo_per_px": [m.representation.elbo_per_px for m in made]}
 
 
-def decide(scan: Scan, config: Config) -> tuple[DecisionRecord, Meter]:
+def decide(scan: Scan, config: Config, previous: Decision | None = None) -> tuple[Decision, Meter]:
     """The decision on `scan`, and what it cost, the start of the workers included."""
-    with Meter() as meter, Workers(config.search.workers, config.directory) as workers:
-        decision = Agent(config, workers).on_scan(scan, progress=meter.progress)
-    return decision.record, meter
+    with Meter() as meter, workers_for(config.search.workers, config.directory) as workers:
+        decision = Agent(config, workers).on_scan(scan, previous=previous, progress=meter.progress)
+    return decision, meter
 
 
-def warm(first: Scan, second: Scan, config: Config) -> dict[str, float]:  # noqa: ARG001
+def warm(first: Scan, second: Scan, config: Config) -> dict[str, Any]:
     """Seconds of the decision on `second` that starts from the one on `first`, and how good its models are.
 
     Returns
     -------
     dict
-        wall_s and cpu_s of the warm search; cold_wall_s and cold_cpu_s of one on `second` that starts from nothing;
-        elbo_below_cold_per_px, by how much the held-out ELBO of the chosen configuration is worse than after the cold search.
-
-    Raises
-    ------
-    NotMeasurableError
-        As long as a search cannot start from an earlier one.
+        wall_s and cpu_s of the warm search, in workers that are up, as a service's are; cold_wall_s and cold_cpu_s of one on
+        `second` that starts from nothing; went_on, whether it did not fall back to a cold start; elbo_below_cold_per_px, by how
+        much the held-out ELBO of the warm configurations is worse than after the cold search, the largest of the differences
+        of best seeds; configurations, how many these are.
     """
-    raise NotMeasurableError("a search cannot yet start from the last decision on the same sample")
+    with workers_for(config.search.workers, config.directory) as workers:
+        agent = Agent(config, workers)
+        before = agent.on_scan(first)
+        with Meter() as warm_meter:
+            after = agent.on_scan(second, previous=before)
+        with Meter() as cold_meter:
+            cold = agent.on_scan(second)
+    warm_elbo, cold_elbo = (_best_elbos(decision.record) for decision in (after, cold))
+    return {
+        "wall_s": warm_meter.wall_s,
+        "cpu_s": warm_meter.cpu_s,
+        "cold_wall_s": cold_meter.wall_s,
+        "cold_cpu_s": cold_meter.cpu_s,
+        "went_on": after.record.warm_from is not None,
+        "cold_because": after.record.cold_because,
+        "elbo_below_cold_per_px": max((cold_elbo[name] - elbo for name, elbo in warm_elbo.items()), default=0.0),
+        "configurations": len(warm_elbo),
+        "chosen": after.record.chosen,
+        "chosen_cold": cold.record.chosen,
+    }
 
 
-def first_recommendation(scan: Scan, config: Config) -> float:  # noqa: ARG001
-    """Seconds from the scan to the first valid recommendation, with workers that are already up.
+def _best_elbos(record: DecisionRecord) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for c in record.candidates:
+        if c.elbo_per_px is not None and c.guarded_out is None:
+            name = c.candidate_id.rpartition("-s")[0]
+            best[name] = max(c.elbo_per_px, best.get(name, -math.inf))
+    return best
 
-    Raises
-    ------
-    NotMeasurableError
-        As long as a search says nothing before its end.
+
+def first_recommendation(scan: Scan, config: Config) -> float:
+    """Seconds from the scan to the first decision that recommends something; the workers are started within them.
+
+    The search is ended there.
     """
-    raise NotMeasurableError("a search does not yet recommend anything before its end")
+    started = time.monotonic()
+    seen: list[float] = []
+
+    def on_rung(decision: Decision) -> None:
+        if decision.record.requests:
+            seen.append(time.monotonic() - started)
+
+    with workers_for(config.search.workers, config.directory) as workers:
+        Agent(config, workers).on_scan(scan, on_rung=on_rung, out_of_time=lambda: bool(seen))
+    return seen[0]
 
 
 def summary(scan: Scan, config: Config) -> dict[str, Any]:
     """A decision as plain values: outcome, choice, configurations and candidates; a scan of no use is "not_resolvable"."""
     try:
-        record, meter = decide(scan, config)
+        decision, meter = decide(scan, config)
     except UnusableScanError as error:
         return {"outcome": "not_resolvable", "reason": str(error), "configurations": [], "candidates": []}
+    record = decision.record
     kept = {"candidate_id", "window_px", "invariance", "variant", "latent_dim", "seed", "elbo_per_px", "value", "guarded_out"}
     return {
         "outcome": record.outcome,

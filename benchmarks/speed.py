@@ -108,7 +108,7 @@ def measure(plan: Plan, data: Material, seed: int, journal: Journal, *, quick: b
     units: dict[str, Callable[[], Any]] = {
         "sweep": lambda: _cost(data.scan, sweep_config),
         "first recommendation": lambda: _first(data.scan, search_config),
-        "warm": lambda: _warm(rescans(), search_config),
+        "warm": lambda: _warm(rescans(), search_config if quick else sweep_config),
     }
     units |= {f"{n} patches": lambda n=n: _cost(*_growth(data.scan, n, seed, plan.growth_windows_px)) for n in plan.patches}
     units |= {f"{n} workers": lambda n=n: _cost(data.scan, _with_workers(seed, n)) for n in plan.workers}
@@ -117,7 +117,8 @@ def measure(plan: Plan, data: Material, seed: int, journal: Journal, *, quick: b
 
 
 def _cost(scan: Scan, config: Config) -> dict[str, Any]:
-    record, meter = engine.decide(scan, config)
+    decision, meter = engine.decide(scan, config)
+    record = decision.record
     return {
         "wall_s": meter.wall_s,
         "cpu_s": meter.cpu_s,
@@ -130,19 +131,13 @@ def _cost(scan: Scan, config: Config) -> dict[str, Any]:
 
 
 def _first(scan: Scan, config: Config) -> dict[str, Any]:
-    try:
-        return {"wall_s": engine.first_recommendation(scan, config)}
-    except engine.NotMeasurableError as error:
-        return {"missing": str(error)}
+    return {"wall_s": engine.first_recommendation(scan, config)}
 
 
 def _warm(pair: Material, config: Config) -> dict[str, Any]:
     if pair.again is None:
         return {"missing": "no second scan of the sample"}
-    try:
-        return engine.warm(pair.scan, pair.again, config) | {"source": pair.source}
-    except engine.NotMeasurableError as error:
-        return {"missing": str(error)}
+    return engine.warm(pair.scan, pair.again, config) | {"source": pair.source}
 
 
 def _growth(scan: Scan, patches: int, seed: int, windows_px: Sequence[int]) -> tuple[Scan, Config]:

@@ -104,6 +104,8 @@ class Representation:
         Measurements so far; possibly none.
     trained
         False for a plain family, which has no ELBO and cannot diverge.
+    types
+        The mixture that its types are, where these are given and not to be found: rewards that rest on a mixture take it.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -118,6 +120,7 @@ class Representation:
     reconstruction_per_px: float
     results: MeasuredResults | None = None
     trained: bool = True
+    types: Mixture | None = None
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Representation":
         """The same representation of the points `rows` only."""

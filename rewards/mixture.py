@@ -84,20 +84,30 @@ def fit_grid(
         if K > 1 and n < 2 * k:
             continue
         fit = fit_mixture(x, K, rng, settings)
-        likelihood = fit.log_likelihood - whitening.log_volume
         tau = fit.mixture.responsibilities(x)
-        entropy = float(-(tau * np.log(np.clip(tau, 1e-300, None))).sum() / n)
-        fits.append(
-            MixtureFit(
-                K=K,
-                mixture=whitening.undo(fit.mixture),
-                log_likelihood=likelihood,
-                bic=-2 * likelihood + k * np.log(n) / n,
-                aic=-2 * likelihood + 2 * k / n,
-                entropy=entropy,
-            )
-        )
+        fits.append(_criteria(n, d, whitening.undo(fit.mixture), fit.log_likelihood - whitening.log_volume, tau))
     return fits
+
+
+def describe(z: Float[np.ndarray, "n d"], mixture: Mixture) -> MixtureFit:
+    """The criteria of a mixture that was not fitted here, on `z`."""
+    joint = mixture.log_joint(z)
+    largest = joint.max(axis=1, keepdims=True)
+    likelihood = float((largest[:, 0] + np.log(np.exp(joint - largest).sum(axis=1))).mean())
+    n, d = z.shape
+    return _criteria(n, d, mixture, likelihood, mixture.responsibilities(z))
+
+
+def _criteria(n: int, d: int, mixture: Mixture, log_likelihood: float, tau: Float[np.ndarray, "n K"]) -> MixtureFit:
+    k = free_parameters(mixture.n_components, d)
+    return MixtureFit(
+        K=mixture.n_components,
+        mixture=mixture,
+        log_likelihood=log_likelihood,
+        bic=-2 * log_likelihood + k * np.log(n) / n,
+        aic=-2 * log_likelihood + 2 * k / n,
+        entropy=float(-(tau * np.log(np.clip(tau, 1e-300, None))).sum() / n),
+    )
 
 
 def gmm(
@@ -110,6 +120,8 @@ def gmm(
     max_iterations: int = 500,
 ) -> Score:
     """The representation judged by `criterion`; all other criteria stand in the metrics.
+
+    Types that the representation brings with it are taken as its mixture; the gains measure them against one Gaussian.
 
     Parameters
     ----------
@@ -130,10 +142,13 @@ def gmm(
     if criterion not in CRITERIA:
         raise ValueError(f"mixture criterion '{criterion}' is unknown; use one of {', '.join(CRITERIA)}")
     settings = EMSettings(restarts=restarts, max_iterations=max_iterations)
-    fits = fit_grid(representation.z, rng, components, settings)
+    given = representation.types
+    fits = fit_grid(representation.z, rng, components if given is None else [1], settings)
     single = next((f for f in fits if f.K == 1), None)
     if single is None:
         raise ValueError(f"components must hold 1, got {list(components)}; a gain is measured against one Gaussian")
+    if given is not None:
+        fits = [describe(representation.z, given)]
     best = {name: _best(fits, name) for name in ("log_likelihood", "bic", "aic", "icl", "icl_2", "icl_4")}
     gains = {
         "ll_gain": best["log_likelihood"].log_likelihood - single.log_likelihood,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rewards.mixture import CRITERIA, MIXTURE_REWARDS, fit_grid, gmm
+from rewards.mixture import CRITERIA, MIXTURE_REWARDS, describe, fit_grid, gmm
 from rewards.registry import REWARDS
 from tests.rewards.clouds import blobs, representation
 
@@ -96,3 +96,14 @@ def test_every_named_reward_keeps_the_contract(name: str) -> None:
     assert np.isfinite(one.value)
     assert all(isinstance(v, float) for v in one.metrics.values())
     assert np.array_equal(z, before)
+
+
+def test_a_mixture_that_is_given_has_the_criteria_of_the_same_mixture_fitted() -> None:
+    z = blobs(3, n_each=100)
+    fit = fit_grid(z, np.random.default_rng(0), [3])[0]
+    again = describe(z, fit.mixture)
+    for name in ("K", "log_likelihood", "bic", "aic", "icl", "entropy"):
+        assert getattr(again, name) == pytest.approx(getattr(fit, name), abs=1e-9)
+    free = gmm(representation(z), rng=np.random.default_rng(0))
+    held = gmm(representation(z, types=fit.mixture), rng=np.random.default_rng(0))
+    assert held.value == pytest.approx(free.value, abs=1e-6)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from rewards.base import Mixture
 from rewards.spatial import consistency, joint_table, mutual_information, neighbours, spatial, spatial_information
-from tests.rewards.clouds import representation
+from tests.rewards.clouds import blobs, representation
 
 SIDE = 40
 STEP = 8
@@ -105,3 +106,13 @@ def test_consistency_is_one_for_equal_and_about_zero_for_independent_labels() ->
     b = np.random.default_rng(1).integers(0, 3, 3000)
     assert consistency(a, a, 3) == pytest.approx(1)
     assert abs(consistency(a, b, 3)) < 0.06
+
+
+def test_types_that_are_given_are_judged_as_they_are() -> None:
+    z = blobs(4, n_each=100)
+    two = Mixture(np.array([0.5, 0.5]), np.array([[2.0, 0.0], [-2.0, 0.0]]), np.tile(np.eye(2), (2, 1, 1)))
+    score = spatial(representation(z, types=two), rng=np.random.default_rng(0), near_px=5, far_px=20)
+    assert score.mixture is two
+    assert score.metrics["K"] == 2
+    free = spatial(representation(z), rng=np.random.default_rng(0), near_px=5, far_px=20)
+    assert free.metrics["K"] == 4

@@ -16,11 +16,11 @@ from distributed import LocalCluster
 from typer.testing import CliRunner
 
 import agent.dask_executor
+from agent.asking import Asker
 from agent.cli import app
 from agent.core import Agent
 from agent.decision import Decision
 from agent.executor import Workers, WorkersError, workers_for
-from agent.asking import Asker
 from tests.agent.executors import (
     WorkersContract,
     cut,
