@@ -31,10 +31,14 @@ class Gradient:
         if stack.present is not None:
             self._kl_weight = self._kl_weight * stack.present
 
-    def __call__(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None) -> None:
-        """For patches (E, B, pixels), noise (E, B, latents) and drawn pixels (E, B, k); see `StackedVAE.loss_terms`."""
+    def __call__(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None, seen: Tensor | None = None) -> None:
+        """For patches (E, B, pixels), noise (E, B, latents) and drawn pixels (E, B, k); see `StackedVAE.loss_terms`.
+
+        What the encoder has `seen` may differ from the patches by which the decoder is judged; see `Centred`.
+        """
+        seen = x if seen is None else seen
         stack, batch = self._stack, x.shape[1]
-        h1 = self._tanh("encode1", x)
+        h1 = self._tanh("encode1", seen)
         h2 = self._tanh("encode2", h1)
         mean, before = stack.linear("heads", h2).chunk(2, dim=-1)
         spread = torch.nn.functional.softplus(before)
@@ -49,7 +53,7 @@ class Gradient:
         by_heads = torch.cat([by_z + weight * mean, by_spread * torch.sigmoid(before)], dim=-1)
         by_h2 = self._back("heads", h2, by_heads)
         by_h1 = self._back("encode2", h1, _through_tanh(by_h2, h2))
-        self._weights_only("encode1", x, _through_tanh(by_h1, h1))
+        self._weights_only("encode1", seen, _through_tanh(by_h1, h1))
 
     def _through_canvas(self, x: Tensor, z: Tensor) -> Tensor:
         """The gradient by the latents; those of the fully connected decoder's weights are written."""
@@ -78,7 +82,8 @@ class Gradient:
         models, batch, count, _ = at.shape
         at = at.flatten(1, 2)
         h0 = stack.linear("place", at).view(models, batch, count, -1)
-        h0 = _tanh_(h0.add_(torch.bmm(structural, tensors["latent_weight"])[:, :, None])).flatten(1, 2)
+        h0 = h0.add_(torch.bmm(structural, tensors["latent_weight"])[:, :, None]).mul_(2)
+        h0 = h0.sigmoid_().mul_(2).sub_(1).flatten(1, 2)
         h1 = self._tanh("decode1", h0)
         h2 = self._tanh("decode2", h1)
         logits = stack.linear("out", h2).view(models, batch, count, -1).transpose(2, 3).flatten(2)
@@ -100,7 +105,9 @@ class Gradient:
         return (p - x) * p * (1 - p) / (GAUSSIAN_SIGMA**2 * x.shape[1])
 
     def _tanh(self, name: str, h: Tensor) -> Tensor:
-        return _tanh_(self._stack.linear(name, h))
+        tensors = self._stack.tensors
+        twice = torch.baddbmm(tensors[f"{name}_bias"], h, tensors[f"{name}_weight"], beta=2, alpha=2)
+        return twice.sigmoid_().mul_(2).sub_(1)
 
     def _back(self, name: str, h: Tensor, gradient: Tensor) -> Tensor:
         """The gradient by a layer's input, from that by its output; those by its weights and biases are written."""
@@ -110,10 +117,6 @@ class Gradient:
     def _weights_only(self, name: str, h: Tensor, gradient: Tensor) -> None:
         torch.bmm(h.transpose(1, 2), gradient, out=self._by[f"{name}_weight"])
         torch.sum(gradient, dim=1, keepdim=True, out=self._by[f"{name}_bias"])
-
-
-def _tanh_(x: Tensor) -> Tensor:
-    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def _through_tanh(gradient: Tensor, h: Tensor) -> Tensor:

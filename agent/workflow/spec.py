@@ -15,7 +15,7 @@ from agent.workflow.kinds import GEOMETRIC_LATENTS
 Weights = Float32[np.ndarray, " _"]  # of another length for each specification
 
 HIDDEN = 128
-_REACH = 1.5  # a rotated window's corner lies at 1.41 of half a window
+_REACH = 1.2  # of half a window; wider canvases, up to the 1.41 of a rotated corner, gain nothing
 
 
 @dataclass(frozen=True)

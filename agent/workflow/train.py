@@ -20,10 +20,10 @@ from agent.workflow.draws import Draws, stream
 from agent.workflow.errors import AgentError, SearchCancelledError
 from agent.workflow.gradient import Gradient
 from agent.workflow.spec import HIDDEN, ModelSpec, Weights
-from agent.workflow.start import initial_weights
+from agent.workflow.start import Centred, initial_weights
 from agent.workflow.vae import StackedVAE
 
-_RISE = 0.2
+_RISE = 0.1
 _BLOCK = 64  # steps drawn at once
 _POLL_S = 0.2
 _HELD_OUT_DRAWS = 4
@@ -135,9 +135,7 @@ def _train_stack(
     settings: TrainSettings,
     stopped: Callable[[], bool],
 ) -> list[Fitted]:
-    spec = models[0][0]
-    mean = seen.mean(dim=0).reshape(spec.channels, spec.window_px, spec.window_px).cpu().numpy()
-    begin = [initial_weights(spec, seed, mean) if w is None else w for spec, seed, w in models]
+    begin = [initial_weights(spec, seed) if w is None else w for spec, seed, w in models]
     stack = StackedVAE([spec for spec, _, _ in models], begin, seen.device.type)
     batch = min(settings.batch_size, len(seen))
     draws = [Draws(seed, spec, len(seen), batch, continued=w is not None) for spec, seed, w in models]
@@ -160,6 +158,8 @@ def _optimise(
 ) -> Tensor:
     """Which models (E,) stayed finite. One that did not is NaN from then on, which reaches no other model's tensors."""
     gradient = Gradient(stack)
+    centred = Centred(stack, x)
+    centred.enter()
     stack.flat.grad = gradient.flat
     optimiser = torch.optim.Adam([stack.flat], fused=True)
     ask_at = 0.0
@@ -170,16 +170,18 @@ def _optimise(
                 if stopped():
                     raise SearchCancelledError("the search was cancelled while a model was in training")
                 ask_at = time.monotonic() + _POLL_S
-            gradient(x[rows[i]], noise[i], None if pixels is None else pixels[i])
+            judged, shown = (torch.index_select(t, 0, rows[i].view(-1)).view(*rows.shape[1:], -1) for t in (x, centred.patches))
+            gradient(judged, noise[i], None if pixels is None else pixels[i], shown)
             optimiser.param_groups[0].update(one_cycle(first + i, settings))
             optimiser.step()
         if not stack.finite.any():
             break
+    centred.leave()
     return stack.finite
 
 
 def one_cycle(step: int, settings: TrainSettings) -> dict[str, Any]:
-    """Adam's learning rate and β of a step: up from 1/25 of the peak in the first fifth, then down to nothing, by cosines.
+    """Adam's learning rate and β of a step: up from 1/25 of the peak in the first tenth, then down to nothing, by cosines.
 
     Momentum goes the other way, from 0.95 to 0.85 and back (Smith and Topin 2019, arXiv:1708.07120).
     """
@@ -187,7 +189,7 @@ def one_cycle(step: int, settings: TrainSettings) -> dict[str, Any]:
     part = step / rise if step < rise else (settings.steps - step) / (settings.steps - rise)
     height = (1 - math.cos(math.pi * part)) / 2
     floor = 0.04 if step < rise else 0.0
-    return {"lr": settings.learning_rate * (floor + (1 - floor) * height), "betas": (0.95 - 0.1 * height, 0.999)}
+    return {"lr": settings.learning_rate * (floor + (1 - floor) * height), "betas": (0.95 - 0.1 * height, 0.97)}
 
 
 def _stacked(stack: StackedVAE, draws: Sequence[Draws], steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
