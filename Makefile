@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Beside the packages, not among them, and without what it requires: its wheel brings a package called `tests`, and torchvision.
 $(REFERENCE)/pyroved: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(REFERENCE) $$(grep '^pyroved==' constraints.txt)
+	rm -rf $(REFERENCE)/tests
 	@touch $@
 
 install: $(STAMP)

@@ -96,12 +96,14 @@ def _state(spec: ModelSpec, flat: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _pyroved() -> Any:
-    if str(REFERENCE) not in sys.path:
-        sys.path.append(str(REFERENCE))
-        for name in ("torchvision", "torchvision.utils"):  # it draws figures with them; nothing here does
-            sys.modules.setdefault(name, types.ModuleType(name))
-        sys.modules["torchvision.utils"].make_grid = None  # type: ignore[attr-defined]
-    return importlib.import_module("pyroved")
+    for name in ("torchvision", "torchvision.utils"):  # it draws figures with them; nothing here does
+        sys.modules.setdefault(name, types.ModuleType(name))
+    sys.modules["torchvision.utils"].make_grid = None  # type: ignore[attr-defined]
+    sys.path.append(str(REFERENCE))
+    try:
+        return importlib.import_module("pyroved")
+    finally:
+        sys.path.remove(str(REFERENCE))  # processes that later tests start must not find its `tests` there
 
 
 def write_golden() -> None:
