@@ -11,6 +11,8 @@ from agent.workflow.train import Fitted, encode, resolve_device, split_held_out,
 from tests.agent.workflow.bars import bars
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
+# Rounding, which depends on what stands beside a model in the matrix products, is not yet amplified.
+GENTLE = TrainSettings(steps=20, batch_size=32, learning_rate=1e-3)
 PATCHES = bars(200)
 HELD_OUT = split_held_out(200, 0.1, np.random.default_rng(0))
 
@@ -21,19 +23,17 @@ def fit(*models: tuple[ModelSpec, int], settings: TrainSettings = SETTINGS) -> l
 
 def test_stacked_seeds_do_not_influence_one_another() -> None:
     spec = ModelSpec(9, "r")
-    together, alone = fit((spec, 0), (spec, 1)), fit((spec, 1))
-    # Stacking changes the blocking of the matrix products and so the last bits, which 60 steps hardly amplify.
-    assert together[1].elbo_per_px == pytest.approx(alone[0].elbo_per_px, rel=1e-4)
-    assert together[1].weights == pytest.approx(alone[0].weights, abs=5e-3)
+    together, alone = fit((spec, 0), (spec, 1), settings=GENTLE), fit((spec, 1), settings=GENTLE)
+    assert together[1].elbo_per_px == pytest.approx(alone[0].elbo_per_px, rel=1e-5)
+    assert together[1].weights == pytest.approx(alone[0].weights, abs=1e-3)
     assert not np.allclose(together[0].weights, together[1].weights, atol=0.05)
 
 
 @pytest.mark.parametrize("decoder", ["warp", "exact"])
 def test_models_of_different_kinds_train_in_one_stack_as_they_do_alone(decoder: str) -> None:
     models = [(ModelSpec(9, i, d, beta=b, decoder=decoder), 4) for i, d, b in (("v", 3, 0.1), ("rt", 2, None), ("s", 1, 0.3))]
-    few = TrainSettings(steps=10, batch_size=32, learning_rate=1e-3)  # faster, rounding is amplified
-    for together, model in zip(fit(*models, settings=few), models, strict=True):
-        alone = fit(model, settings=few)[0]
+    for together, model in zip(fit(*models, settings=GENTLE), models, strict=True):
+        alone = fit(model, settings=GENTLE)[0]
         assert together.elbo_per_px == pytest.approx(alone.elbo_per_px, rel=1e-5)
         assert together.reconstruction_per_px == pytest.approx(alone.reconstruction_per_px, rel=1e-5)
         assert len(together.weights) == len(alone.weights)
