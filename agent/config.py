@@ -182,7 +182,7 @@ class FilterSection(Section):
         Of more than two latents, points of a lower nearest-neighbour density to the power 2/d are left out instead; 0 keeps all.
     """
 
-    relative_density: float = Field(default=0.2, ge=0, le=1)
+    relative_density: float = Field(default=0.05, ge=0, le=1)
     bandwidth: float = Field(default=0.05, gt=0)
     closeness: float = Field(default=0.0, ge=0, le=1)
 

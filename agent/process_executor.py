@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from agent.executor import _ALL_SEARCHES, Workers
 
@@ -112,7 +113,8 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     _cancelled_up_to = cancelled
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+        os.environ.setdefault(variable, "1")  # for libraries that are loaded later
+    threadpool_limits(1)  # for those that are
     if directory is not None and str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
     threading.Thread(target=_end_when_not_needed, args=(files,), daemon=True).start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
+from threadpoolctl import threadpool_limits
 
 from agent.workflow.budget import TrainSettings
 from agent.workflow.families import Basis, PlainSpec, encode_plain, represent_plain
@@ -119,6 +120,8 @@ def survivors(
 def judge(representation: Representation, reward: Callable[..., Score], entropy: Sequence[int]) -> Score:
     """The reward's score; where the reward fits no mixture, with the one that ICL gain prefers.
 
+    Linear algebra runs on one thread: on small matrices more are slower, and the number of threads changes the last bits.
+
     Parameters
     ----------
     representation
@@ -128,10 +131,11 @@ def judge(representation: Representation, reward: Callable[..., Score], entropy:
     entropy
         Seeds the reward's generator.
     """
-    score = reward(representation, rng=np.random.default_rng(list(entropy)))
-    if score.mixture is not None:
-        return score
-    default = gmm(representation, rng=np.random.default_rng(list(entropy)))
+    with threadpool_limits(1):
+        score = reward(representation, rng=np.random.default_rng(list(entropy)))
+        if score.mixture is not None:
+            return score
+        default = gmm(representation, rng=np.random.default_rng(list(entropy)))
     return Score(score.value, {**default.metrics, **score.metrics}, default.mixture)
 
 

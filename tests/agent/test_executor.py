@@ -12,8 +12,21 @@ import numpy as np
 import pytest
 
 import agent.executor
+from agent.asking import Asker
 from agent.executor import InlineExecutor, Workers, WorkersError, workers_for
-from tests.agent.executors import WorkersContract, cut, cut_for_torch, overwrite, pid, pid_in, until_stopped, users_own, wait_for
+from tests.agent.executors import (
+    WorkersContract,
+    cut,
+    cut_for_torch,
+    die_once,
+    overwrite,
+    pid,
+    pid_in,
+    pool_threads,
+    until_stopped,
+    users_own,
+    wait_for,
+)
 
 OWNER = """
 import sys
@@ -74,6 +87,15 @@ class TestProcesses(WorkersContract):
     def test_a_worker_is_a_process_that_computes_on_one_thread(self, workers: Workers) -> None:
         assert workers.submit(pid).result() != os.getpid()
         assert workers.submit(threads).result() == os.environ.get("OMP_NUM_THREADS", "1")
+        assert workers.submit(pool_threads).result() == {1}  # of libraries that were loaded before a worker could say so
+
+    def test_a_stage_survives_a_dead_worker(self, workers: Workers, tmp_path: Path) -> None:
+        workers.begin()
+        told: list[int] = []
+        tasks = [(tmp_path / name,) for name in ("a", "b", "c")]
+        ask = Asker(workers, lambda _stage, done, _total: told.append(done))
+        assert ask("training", die_once, tasks) == ["done"] * 3
+        assert told[-1] == 3
 
     def test_killed_workers_are_replaced_while_they_work_and_while_they_rest(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()

@@ -46,20 +46,6 @@ def scan_of(image: np.ndarray, angle_rad: float = 0.0) -> Scan:
     return Scan({"Amplitude1Retrace": image, "HeightRetrace": np.zeros_like(image)}, {"Amplitude1Retrace": "m"}, frame, "scan-1")
 
 
-def test_the_same_scan_gives_the_same_decision_here_and_in_two_processes() -> None:
-    scan = scan_of(two_textures(96))
-    decisions = []
-    for count in (0, 2):
-        with workers_for(count) as workers:
-            decisions.append(Agent(QUICK, workers).on_scan(scan))
-    one, two = decisions
-    assert one.record.decision_id == two.record.decision_id
-    assert one.record.candidates == two.record.candidates
-    assert one.record.requests == two.record.requests
-    assert one.record == two.record
-    assert all(np.array_equal(one.arrays[name], two.arrays[name]) for name in one.arrays)
-
-
 def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_that_figures_can_show() -> None:
     scan = scan_of(two_textures(96))
     phase = np.where(two_textures(96, seed=1) > 0.5, 100.0, -80.0).astype(np.float32)

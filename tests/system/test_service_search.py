@@ -1,0 +1,155 @@
+"""What the service makes of rungs, deadlines, earlier decisions and unfinished work, with searches that really run."""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import ledger as kinds
+from agent.config import Config
+from agent.decision import DecisionRecord
+from agent.work import WorkDirectory
+from agent.workflow.pipeline import Made, RepresentTask
+from instrument_adapters import messages as wire
+from instrument_adapters.codec import scan_packet
+from instrument_adapters.scan import Scan
+from tests.agent.samples import NOW
+from tests.agent.test_search import scan_of
+from tests.agent.workflow.images import two_textures
+from tests.system.bench import config, connected, events, recorded
+
+LONGEST_S = 60.0
+
+
+def quick(**search: Any) -> Config:
+    """A search of two seconds in the calling thread."""
+    sections = {
+        "search": {"windows_px": [5], "invariances": ["r"], "seeds": 2, "workers": 0, "drop_elbo_per_px": 1} | search,
+        "train": {"steps": 60},
+        "guards": {"collapse_below": 0, "elbo_gap_per_px": 1},
+        "warm": {"gap_per_px": 1},
+        "reward_options": {"restarts": 2, "components": [1, 2, 3]},
+    }
+    return Config.model_validate(sections | {"service": config().service.model_dump()})
+
+
+def named(scan_id: str, seed: int = 0) -> Scan:
+    scan = scan_of(two_textures(96, seed=seed))
+    return Scan(scan.channels, scan.units, scan.frame, scan_id, "pto")
+
+
+async def decided(bench: Any, scan: Scan) -> wire.RecommendationMessage:
+    await bench.say(scan_packet(scan, wire.Heartbeat(id=f"m-{scan.scan_id}", sent_at=NOW)))
+    async with asyncio.timeout(LONGEST_S):
+        while True:
+            try:
+                recommendation = await bench.hear(wire.RecommendationMessage)
+            except TimeoutError:
+                continue
+            if recommendation.scan_id == scan.scan_id:  # not the last one's, which nobody has acknowledged
+                return recommendation
+
+
+def decisions(run: Path) -> list[DecisionRecord]:
+    return [DecisionRecord.model_validate(e.body["decision"]) for e in events(run, kinds.DECISION_MADE)]
+
+
+def test_the_next_scan_of_a_sample_goes_on_from_the_last_decision_also_after_a_restart(tmp_path: Path) -> None:
+    async def scenario(scan: Scan) -> None:
+        async with connected(tmp_path, quick()) as bench:
+            await decided(bench, scan)
+
+    for i in range(2):
+        asyncio.run(scenario(named(f"scan-{i}", seed=i)))
+    first, second = decisions(tmp_path)
+    assert first.warm_from is None
+    assert first.cold_because == "no earlier decision on this sample"
+    assert second.warm_from == first.decision_id
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_sample_whose_last_decision_cannot_be_read_back_starts_from_nothing(tmp_path: Path) -> None:
+    async def scenario(scan: Scan) -> None:
+        async with connected(tmp_path, quick()) as bench:
+            await decided(bench, scan)
+
+    asyncio.run(scenario(named("scan-0")))
+    (event,) = events(tmp_path, kinds.DECISION_MADE)
+    weights = next(digest for name, digest in event.arrays.items() if name.startswith("weights:"))
+    (path,) = (tmp_path / "arrays").rglob(f"*{weights[-16:]}*")
+    path.unlink()
+
+    async def again() -> None:
+        async with connected(tmp_path, quick()) as bench:
+            await decided(bench, named("scan-1", seed=1))
+
+    asyncio.run(again())
+    first, second = decisions_unverified(tmp_path)
+    assert second.warm_from is None
+    assert second.cold_because == first.cold_because
+
+
+def decisions_unverified(run: Path) -> list[DecisionRecord]:
+    """Those of a run that has lost an array."""
+    from agent.history import History
+
+    with History(run, read_only=True) as history:
+        return [DecisionRecord.model_validate(e.body["decision"]) for e in history.events(kind=kinds.DECISION_MADE)]
+
+
+def test_at_the_deadline_the_instrument_gets_the_best_so_far(tmp_path: Path) -> None:
+    settings = quick(workers=1, deadline_s=8.0)
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"steps": 10_000_000})})
+
+    async def scenario() -> tuple[float, wire.RecommendationMessage]:
+        async with connected(tmp_path, settings) as bench:
+            clock = asyncio.get_running_loop().time
+            before = clock()
+            recommendation = await decided(bench, named("scan-0"))
+            return clock() - before, recommendation
+
+    seconds, recommendation = asyncio.run(scenario())
+    assert recommendation.requests
+    assert 7.0 < seconds < 10.0
+    (record,) = decisions(tmp_path)
+    assert record.ended_early
+    assert record.rungs == ["plain"]
+
+
+def test_work_that_a_stopped_agent_had_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    put = WorkDirectory.put
+
+    def counting(self: WorkDirectory, image: str, task: RepresentTask, result: Sequence[Made]) -> None:
+        made.append(f"{task.train.steps} steps")
+        put(self, image, task, result)
+
+    monkeypatch.setattr(WorkDirectory, "put", counting)
+    settings = quick(invariances=["v", "r"])
+
+    async def stopped_in_the_middle() -> None:
+        async with connected(tmp_path, settings) as bench:
+            await bench.say(scan_packet(named("scan-0"), wire.Heartbeat(id="m-1", sent_at=NOW)))
+            async with asyncio.timeout(LONGEST_S):
+                while len(made) < 3:
+                    await asyncio.sleep(0.002)
+
+    asyncio.run(stopped_in_the_middle())
+    before = list(made)
+    assert 3 <= len(before) <= 4
+    assert not decisions(tmp_path)
+    # A second agent on a copy of the run has the same decision to make, without the work.
+    shutil.copytree(tmp_path, tmp_path.parent / "copy", ignore=shutil.ignore_patterns("work"))
+
+    async def taken_up(run: Path) -> None:
+        async with connected(run, settings):
+            await recorded(run, kinds.DECISION_MADE)
+
+    asyncio.run(taken_up(tmp_path))
+    assert len(made) == 4
+    asyncio.run(taken_up(tmp_path.parent / "copy"))
+    assert len(made) == 8
+    assert decisions(tmp_path) == decisions(tmp_path.parent / "copy")
