@@ -147,8 +147,8 @@ class WarmSection(Section):
     ----------
     enabled
         Whether it does.
-    share
-        Of `train.steps`, spent on each model.
+    share, rate
+        Of `train.steps` and of `train.learning_rate`, spent on each model.
     sigmas
         Configurations that were further than this below the best on the last scan are not tried again before the next cold
         start.
@@ -162,7 +162,8 @@ class WarmSection(Section):
     """
 
     enabled: bool = True
-    share: float = Field(default=0.25, gt=0, le=1)
+    share: float = Field(default=0.2, gt=0, le=1)
+    rate: float = Field(default=0.25, gt=0, le=1)
     sigmas: float = Field(default=4.0, ge=0)
     least: int = Field(default=3, ge=0)
     gap_per_px: float = Field(default=0.002, gt=0)

@@ -75,15 +75,21 @@ class Maker:
         results |= dict(zip(todo, self._ask(stage, represent, arguments, finished), strict=True))
         return {model: made for i, group in enumerate(groups) for model, made in zip(group, results[i], strict=True)}
 
-    def stacked(self, group: Sequence[Model], steps: int, start: Sequence[np.ndarray | None] = ()) -> RepresentTask:
-        """One task that trains a group of models."""
-        task = self.task(group[0][0], tuple(seed for _, seed in group), steps)
+    def stacked(
+        self, group: Sequence[Model], steps: int, start: Sequence[np.ndarray | None] = (), rate: float = 1.0
+    ) -> RepresentTask:
+        """One task that trains a group of models, at `rate` times the configured learning rate."""
+        task = self.task(group[0][0], tuple(seed for _, seed in group), steps, rate)
         return replace(task, specs=tuple(c.spec for c, _ in group), start=tuple(w for w in start if w is not None))
 
-    def task(self, configuration: Configuration, seeds: tuple[int, ...], steps: int | None = None) -> RepresentTask:
+    def task(
+        self, configuration: Configuration, seeds: tuple[int, ...], steps: int | None = None, rate: float = 1.0
+    ) -> RepresentTask:
         """One task that makes a configuration's candidates."""
         points, rows = self._scene.keypoints[configuration.keypoints].points_rc, self.rows[configuration.keypoints]
-        train = self._config.train if steps is None else self._config.train.model_copy(update={"steps": steps})
+        train = self._config.train
+        changes = {"learning_rate": rate * train.learning_rate} | ({} if steps is None else {"steps": steps})
+        train = train.model_copy(update=changes)
         specs = (configuration.spec,) * len(seeds)
         device = self._device if configuration.trained else "cpu"
         return RepresentTask(points[rows.judged], points[rows.fitted], points[rows.held_out], specs, seeds, train, device=device)

@@ -213,7 +213,7 @@ class _Search:
         control = again[0], config.seed * 1000 + _CONTROL_SEED
         groups = [[control], *self._maker.groups(before)]
         tasks = [self._maker.stacked([control], config.train.steps)]
-        tasks += [self._maker.stacked(group, steps, [before[model] for model in group]) for group in groups[1:]]
+        tasks += [self._maker.stacked(group, steps, [before[model] for model in group], config.warm.rate) for group in groups[1:]]
         made = self._maker.run("going on", groups, tasks)
         reference = made.pop(control).representation.elbo_per_px
         best = max((m.representation.elbo_per_px for (c, _), m in made.items() if c == again[0]), default=-math.inf)
