@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from agent.workflow.budget import TrainSettings
@@ -131,6 +131,16 @@ class SearchSection(Section):
     def _members(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "consensus" in value and "vae" not in value:
             raise ValueError("a consensus is one of VAEs: add 'vae'")
+        return value
+
+    @field_validator("sampled_px")
+    @classmethod
+    def _of_a_patch(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("decoder") == "warp":
+            raise ValueError("only the exact decoder samples pixels: set decoder = 'exact', or leave it out")
+        smallest = min(info.data.get("windows_px", (0,)))
+        if value > smallest**2:
+            raise ValueError(f"a patch of the smallest window, {smallest} px, has {smallest**2} pixels only")
         return value
 
 

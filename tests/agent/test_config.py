@@ -40,6 +40,14 @@ REFUSED = {
         "[scan]\nchannels = ['auto', 'vector']",
         "'scan.channels' in FILE is ['auto', 'vector']: 'auto' stands alone; name the modes to compare",
     ),
+    "pixels sampled by the warp decoder": (
+        "[search]\nsampled_px = 9",
+        "'search.sampled_px' in FILE is 9: only the exact decoder samples pixels",
+    ),
+    "more pixels than a patch has": (
+        "[search]\ndecoder = 'exact'\nwindows_px = [5, 7]\nsampled_px = 26",
+        "'search.sampled_px' in FILE is 26: a patch of the smallest window, 5 px, has 25 pixels only",
+    ),
     "a deadline of nothing": ("[search]\ndeadline_s = 0", "'search.deadline_s' in FILE is 0: Input should be greater than 0"),
     "a number for text": ("reward = 3", "'reward' in FILE is 3: Input should be a valid string"),
     "half a seed": ("[search]\nseeds = 1.5", "'search.seeds' in FILE is 1.5: Input should be a valid integer"),
