@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from agent.workflow.spec import ModelSpec
 
 from agent.candidates import Candidate, Configuration
 from agent.comparison import choose, compare
 from agent.workflow.families import PlainSpec
 from agent.workflow.kinds import GEOMETRIC_LATENTS
+from agent.workflow.spec import ModelSpec
 from rewards.base import Mixture, Score
 from tests.rewards.clouds import blobs, representation
 
