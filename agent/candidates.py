@@ -11,7 +11,7 @@ from agent.config import Config
 from agent.decision import configuration_name
 from agent.scene import Scene
 from agent.workflow.families import PlainSpec
-from agent.workflow.sampling import stratified_subset
+from agent.workflow.sampling import split_held_out, stratified_subset
 from agent.workflow.spec import ModelSpec
 from rewards.base import Representation, Score
 
@@ -112,9 +112,7 @@ def rows_of(points_rc: Int[np.ndarray, "n 2"], config: Config) -> Rows:
     The held-out ones are a share of those that are trained on, at least one.
     """
     trained = stratified_subset(points_rc, config.train.most_patches, np.random.default_rng([config.seed, 4]))
-    rng = np.random.default_rng([config.seed, 1])
-    apart = np.zeros(len(trained), dtype=bool)
-    apart[rng.choice(len(trained), size=max(1, round(config.train.held_out * len(trained))), replace=False)] = True
+    apart = split_held_out(len(trained), config.train.held_out, np.random.default_rng([config.seed, 1]))
     judged = stratified_subset(points_rc, config.search.most_points, np.random.default_rng([config.seed, 5]))
     return Rows(judged, trained[~apart], trained[apart])
 

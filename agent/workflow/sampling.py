@@ -1,7 +1,7 @@
 """A part of many points that covers the image as all of them do: what is trained on when there are too many."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 _CHOSEN_PER_CELL = 4  # on average
 
@@ -43,3 +43,10 @@ def stratified_subset(points_rc: Int[np.ndarray, "n 2"], size: int, rng: np.rand
     order = order[np.argsort(cell[order], kind="stable")]
     taken = ((np.arange(size) + rng.random()) * n / size).astype(np.int64)
     return np.sort(order[np.minimum(taken, n - 1)])
+
+
+def split_held_out(n: int, share: float, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """True for the patches that are held out: a share of them, at least one."""
+    mask = np.zeros(n, dtype=bool)
+    mask[rng.choice(n, size=max(1, round(share * n)), replace=False)] = True
+    return mask

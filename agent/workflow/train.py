@@ -39,13 +39,6 @@ class Fitted:
     reconstruction_per_px: float
 
 
-def split_held_out(n: int, share: float, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
-    """True for the patches that are held out: a share of them, at least one."""
-    mask = np.zeros(n, dtype=bool)
-    mask[rng.choice(n, size=max(1, round(share * n)), replace=False)] = True
-    return mask
-
-
 def resolve_device(settings: TrainSettings) -> str:
     """Where to train, "cpu" or "cuda".
 

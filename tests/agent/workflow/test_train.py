@@ -6,8 +6,9 @@ import torch
 
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError, SearchCancelledError
+from agent.workflow.sampling import split_held_out
 from agent.workflow.spec import ModelSpec
-from agent.workflow.train import Fitted, encode, resolve_device, split_held_out, train
+from agent.workflow.train import Fitted, encode, resolve_device, train
 from tests.agent.workflow.bars import bars
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
