@@ -272,6 +272,16 @@ class Config(Section):
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _without_repeats(value)
 
+    @field_validator("keypoints_options")
+    @classmethod
+    def _of_a_method(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        methods = info.data.get("keypoints", ())
+        if len(methods) > 1:
+            for name, options in value.items():
+                if name not in methods or not isinstance(options, dict):
+                    raise ValueError(f"with several key-point methods, give a table for each: {', '.join(methods)}")
+        return value
+
     def options_of(self, keypoints: str) -> dict[str, Any]:
         """Keyword arguments of one key-point method."""
         return self.keypoints_options if len(self.keypoints) == 1 else self.keypoints_options.get(keypoints, {})

@@ -40,6 +40,10 @@ REFUSED = {
         "[scan]\nchannels = ['auto', 'vector']",
         "'scan.channels' in FILE is ['auto', 'vector']: 'auto' stands alone; name the modes to compare",
     ),
+    "options of no key-point method": (
+        "keypoints = ['canny_walls', 'grid']\n[keypoints_options]\nsigma_px = 2",
+        "'keypoints_options' in FILE is {'sigma_px': 2}: with several key-point methods, give a table for each: canny_walls, grid",
+    ),
     "pixels sampled by the warp decoder": (
         "[search]\nsampled_px = 9",
         "'search.sampled_px' in FILE is 9: only the exact decoder samples pixels",
