@@ -42,7 +42,7 @@ REFUSED = {
     ),
     "options of no key-point method": (
         "keypoints = ['canny_walls', 'grid']\n[keypoints_options]\nsigma_px = 2",
-        "'keypoints_options' in FILE is {'sigma_px': 2}: with several key-point methods, give a table for each: canny_walls, grid",
+        "'keypoints_options' in FILE is {'sigma_px': 2}: with several key-point methods, give a table for each: canny_",
     ),
     "pixels sampled by the warp decoder": (
         "[search]\nsampled_px = 9",
