@@ -143,6 +143,8 @@ def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess
 def _line(told: dict[str, Any]) -> str:
     if told["kind"] == "scan":
         return f"[bold]{told['scan_id']}[/bold] received"
+    if told["kind"] == "provisional":
+        return f"  after {', '.join(told['rungs'])}: {told['places']} places could be measured"
     if told["kind"] == "decision":
         return f"  decided: {told['explanation']}"
     if told["kind"] == "result":
