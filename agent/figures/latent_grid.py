@@ -40,7 +40,8 @@ def latent_grid_figure(decision: Decision) -> Figure:
     kinds = list(dict.fromkeys((c.invariance, c.variant) for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
     side = (WIDTH_IN - 0.6) / max(len(windows), 3)
-    size, above = (_TEXT, 0.14) if side > _NARROW_IN else (_SMALL_TEXT, 0.2)
+    narrow = side <= _NARROW_IN
+    size, above = (_SMALL_TEXT, 0.2) if narrow else (_TEXT, 0.14)
     line = int(side * _CHARACTERS_PER_IN / size)
     figure = new_figure(height_in=len(kinds) * (side + above) + 0.7)
     panels = figure.subplots(len(kinds), len(windows), sharex=True, sharey=True, squeeze=False)
@@ -54,12 +55,13 @@ def latent_grid_figure(decision: Decision) -> Figure:
         if index is None:
             continue
         candidate = record.candidates[index]
-        _draw_points(axes, drawn[window, kind], limit, trusted=candidate.guarded_out is None)
+        _draw_points(axes, drawn[window, kind], limit, trusted=candidate.guarded_out is None, narrow=narrow)
         axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=size, color=DARK, pad=3)
         if candidate.candidate_id == record.chosen:
             _frame(axes)
     for axes, window in zip(panels[0], windows, strict=True):
-        axes.set_title(f"window {window} px\n{axes.get_title()}", fontsize=size, color=DARK, pad=3)
+        name = f"{window} px" if narrow else f"window {window} px"
+        axes.set_title(f"{name}\n{axes.get_title()}", fontsize=size, color=DARK, pad=3)
     for axes, kind in zip(panels[:, 0], kinds, strict=True):
         axes.set_ylabel(label(*kind), fontsize=MEDIUM)
     _title(figure, record)
@@ -96,15 +98,16 @@ def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n
     return Projection.of(z).points(z) if len(z) > 1 else np.empty((0, 2))
 
 
-def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trusted: bool) -> None:
+def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trusted: bool, narrow: bool) -> None:
     far = max(1, int(0.75 * limit))
     ticks = [-far, 0, far]
+    along = [0] if narrow else ticks  # three numbers would run into one another
     if xy.shape[1] == 1:
         heights, edges = np.histogram(xy[:, 0], bins=_CELLS, range=(-limit, limit))
         axes.stairs(heights / heights.max(), edges, fill=True, color=DARK if trusted else GREY)
-        axes.set(xlim=(-limit, limit), ylim=(0, 1.1), xticks=ticks, yticks=[0, 0.5, 1])
+        axes.set(xlim=(-limit, limit), ylim=(0, 1.1), xticks=along, yticks=[0, 0.5, 1])
         return
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=ticks, yticks=ticks)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=along, yticks=ticks)
     if not len(xy):
         return
     shade = density(xy, limit)
