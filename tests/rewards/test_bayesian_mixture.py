@@ -70,3 +70,16 @@ def test_defaults_are_those_of_the_papers_methods() -> None:
     s = BayesianMixtureSettings()
     assert (s.components, s.concentration, s.scale, s.eta, s.overlap_weight) == (20, 0.1, 0.05, 20.0, 0.1)
     assert (s.steps, s.learning_rate, s.mean_prior, s.effective_share) == (500, 5e-3, "uniform", 0.2)
+
+
+def test_the_score_does_not_depend_on_how_many_threads_pytorch_has() -> None:
+    before = torch.get_num_threads()
+    values = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            values.append(bgmm(representation(blobs(2, n_each=80)), rng=rng(), settings=QUICK).value)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert values[0] == values[1]
