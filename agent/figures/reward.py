@@ -47,12 +47,12 @@ def reward_figure(decision: Decision) -> Figure:
 
 
 def left_out_note(record: DecisionRecord) -> str:
-    """How many trained models were guarded out and are not shown, by reason; empty when none was."""
+    """How many candidates were guarded out and are not shown, by reason; empty when none was."""
     reasons = Counter(c.guarded_out.split(":")[0] for c in record.candidates if c.guarded_out)
     if not reasons:
         return ""
     named = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
-    return f"Not shown: {reasons.total()} of {len(record.candidates)} trained models, left out by the guards ({named})."
+    return f"Not shown: {reasons.total()} of {len(record.candidates)} candidates, left out by the guards ({named})."
 
 
 def _kind(of: CandidateRecord | ConfigurationRecord) -> Kind:

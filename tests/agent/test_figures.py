@@ -166,7 +166,7 @@ class TestRewardFigure:
     def test_the_reward_is_named_and_the_models_left_out_are_counted(self) -> None:
         figure = reward_figure(make_decision())
         assert "icl_gain" in figure.axes[0].get_ylabel()
-        note = "Not shown: 3 of 8 trained models, left out by the guards (2 collapsed, 1 stuck)."
+        note = "Not shown: 3 of 8 candidates, left out by the guards (2 collapsed, 1 stuck)."
         assert note in texts(figure)
 
     def test_a_search_without_losses_has_no_note(self) -> None:
