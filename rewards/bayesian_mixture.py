@@ -9,8 +9,7 @@ This is the only file of the project that knows Pyro, and it leaves no trace in 
 global generator.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +24,7 @@ from pyro.optim import ClippedAdam
 from torch import Tensor
 
 from rewards.base import Mixture, Representation, Score
+from rewards.threads import one_thread
 
 _ELBO_DRAWS = 10
 _BOX = 5.0  # the means' prior spans, or is centred on, this far from the origin
@@ -105,18 +105,7 @@ def total_overlap(means: Float[Tensor, "K d"], factors: Float[Tensor, "K d d"]) 
     return torch.triu(torch.exp(-distance), diagonal=1).sum()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread: on matrices this small more are slower, and the number of threads changes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@_one_thread()
+@one_thread()
 def bgmm(
     representation: Representation,
     *,

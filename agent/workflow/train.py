@@ -5,8 +5,7 @@ Training runs on one thread: on small matrices two processes of one thread do mo
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from agent.workflow.gradient import Gradient
 from agent.workflow.spec import HIDDEN, ModelSpec, Weights
 from agent.workflow.start import Centred, initial_weights
 from agent.workflow.vae import StackedVAE
+from rewards.threads import one_thread
 
 _RISE = 0.1
 _BLOCK = 64  # steps drawn at once
@@ -214,14 +214,3 @@ def _held_out_terms(stack: StackedVAE, x: Tensor, seeds: Sequence[int]) -> tuple
             missfit += terms[0].sum(dim=1) / (_HELD_OUT_DRAWS * len(x))
             divergence += terms[1].sum(dim=1) / (_HELD_OUT_DRAWS * len(x))
     return missfit, divergence
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread inside, as before outside: the number of threads changes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
