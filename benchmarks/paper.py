@@ -39,8 +39,9 @@ from instrument_adapters.files import read_scan
 from instrument_adapters.scan import Scan
 
 # The PbTiO3 film first: it is the paper's material.
-SCANS = ("PTO_Funakubo0002.h5", "PTO_Funakubo0001.h5", "scan_0001.ibw", "PZT_final0001.h5", "PZT_final0002.h5")
+SCANS = ("PTO_Funakubo0002.h5", "scan_0001.ibw", "PZT_final0001.h5", "PZT_final0002.h5", "PTO_Funakubo0001.h5")
 _DPI = 300
+_FORMATS = ("png", "pdf")
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class Plan:
     scans
         Most recorded scans.
     windows_px
-        Of the VAEs.
+        Of the VAEs on the first `thorough` scans.
+    fewer_windows_px
+        On the others.
     bayesian_windows_px
-        Of those among them that Bayesian mixtures are fitted to: all invariances and seeds on the first scan, the first seed's
-        r-VAEs on the others.
+        Of those among them that Bayesian mixtures are fitted to: the first seed's, on the first scan the r-VAEs of all seeds too;
+        on the others r-VAEs alone.
     variant_windows_px
         Of the first scan's r-VAEs, first seed, that other priors and more steps are tried on.
     workers
@@ -68,12 +71,14 @@ class Plan:
     windows_px: tuple[int, ...]
     bayesian_windows_px: tuple[int, ...]
     variant_windows_px: tuple[int, ...]
+    fewer_windows_px: tuple[int, ...] = ()
+    thorough: int = 1
     workers: int = 2
     steps: int | None = None
     bayesian_steps: int | None = None
 
 
-FULL = Plan(len(SCANS), tuple(range(3, 21)), (3, 5, 9, 13, 20), (5, 13))
+FULL = Plan(len(SCANS), tuple(range(3, 21)), (3, 5, 9, 13, 20), (5, 13), fewer_windows_px=(3, 5, 9, 13, 20), thorough=2)
 QUICK = Plan(1, (3, 7, 13, 20), (7, 13), (13,))
 REDUCED = "one scan, windows 3, 7, 13 and 20, Bayesian mixtures at 7 and 13, their variants at 13"
 
@@ -99,14 +104,15 @@ def studied(path: Path | None, most: int) -> dict[str, Scan]:
 
 def measure(plan: Plan, scans: Mapping[str, Scan], seeds: Sequence[int], journal: Journal, out: Path) -> Outcome:
     """Everything on each scan, and what it says."""
-    config = paper_config(plan.windows_px, seeds, steps=plan.steps, workers=plan.workers)
     details: dict[str, Any] = {}
     for i, (name, scan) in enumerate(scans.items()):
+        windows = plan.windows_px if i < plan.thorough else plan.fewer_windows_px
+        config = paper_config(windows, seeds, steps=plan.steps, workers=plan.workers)
         path = out / f"{name}.npz"
-        swept = journal.once(f"sweep of {name}", lambda scan=scan, path=path: sweep(scan, config, path, out / "work"))
+        swept = journal.once(f"sweep of {name}", lambda s=scan, c=config, p=path: sweep(s, c, p, out / "work"))
         arrays = Arrays.load(path)
-        dense = journal.once(f"densest half of {name}", lambda arrays=arrays: dense_curves(arrays, config.seed))
-        models = swept.pop("models")
+        dense = journal.once(f"densest half of {name}", lambda a=arrays: dense_curves(a, seeds[0]))
+        models = swept["models"]
         bayesian, variants = _bayesian(plan, models, path, config, journal, name, first=i == 0)
         readings = {DEFAULT: models, DENSE: [row | dense.get(row["model"], {"K": [], "curve": {}}) for row in models]}
         details[name] = _of_scan(swept, readings, bayesian, variants)
@@ -124,8 +130,10 @@ def _bayesian(
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """Rows of the models that a Bayesian mixture was fitted to, and the same of each variant of its settings."""
     finite = [row for row in models if row["total_variance"] is not None]
-    alone = [row for row in finite if row["seed"] == models[0]["seed"] and row["invariance"] == "r"]
-    wanted = [row for row in (finite if first else alone) if row["window_px"] in plan.bayesian_windows_px]
+    kept = [(row["seed"] == config.seed * 1000, row["invariance"] == "r") for row in finite]
+    alone = [row for row, facts in zip(finite, kept, strict=True) if all(facts)]
+    among = [row for row, facts in zip(finite, kept, strict=True) if any(facts)] if first else alone
+    wanted = [row for row in among if row["window_px"] in plan.bayesian_windows_px]
     varied = [row for row in alone if first and row["window_px"] in plan.variant_windows_px]
     base = dict(METHODS) if plan.bayesian_steps is None else {"steps": plan.bayesian_steps}
     tried = {"": base} | {variant: base | dict(changes) for variant, changes in VARIANTS.items()}
@@ -153,7 +161,7 @@ def _of_scan(
     """The numbers behind a scan's figures, and the findings on it."""
     effective = {row["model"]: row["K_effective"] for row in bayesian}
     return {
-        **swept,
+        **{key: value for key, value in swept.items() if key != "models"},
         "about": about_models(readings[DEFAULT]),
         "criteria": {reading: {c: criterion_findings(rows, c) for c in OF_MIXTURES} for reading, rows in readings.items()},
         "between": {reading: between_criteria(rows) for reading, rows in readings.items()},
@@ -238,10 +246,11 @@ def _bayesian_choice(bayesian: Sequence[Mapping[str, Any]], arrays: Arrays) -> C
 
 
 def _save(figure: Figure, path: Path) -> str:
-    """Both files; the name of the PNG."""
-    figure.savefig(path.with_name(f"{path.name}.png"), dpi=_DPI)
-    figure.savefig(path.with_name(f"{path.name}.pdf"), dpi=_DPI)
-    return f"{path.name}.png"
+    """A file of each format; the name of the first."""
+    for suffix in _FORMATS:
+        figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=_DPI)
+        figure.set_layout_engine("none")  # laid out by now: doing so again takes longer than drawing
+    return f"{path.name}.{_FORMATS[0]}"
 
 
 def _rounded(value: Any) -> Any:
@@ -262,9 +271,12 @@ def report(details: Mapping[str, Any], overall: Sequence[str], seeds: Sequence[i
         keys[f"different_single_seed_winners_{c}"] = sum(different) / len(different)
     found = findings(details)
     points = ", ".join(f"{name} ({one['points']} key points)" for name, one in details.items())
+    windows = f"windows {_listed(plan.windows_px)} px"
+    if len(details) > plan.thorough:
+        windows += f" on the first {plan.thorough} scans, {_listed(plan.fewer_windows_px)} px on the others"
     notes = [
         f"Scans: {points}.",
-        f"{len(seeds)} models of each configuration; windows {plan.windows_px[0]} to {plan.windows_px[-1]} px.",
+        f"{len(seeds)} models of each configuration; {windows}.",
         "different_single_seed_winners: of the seeds, how many different winners a criterion has, mean over scans.",
     ]
     return Outcome(
@@ -279,6 +291,11 @@ def report(details: Mapping[str, Any], overall: Sequence[str], seeds: Sequence[i
         },
         notes=[*notes, f"Quick: {REDUCED}."] if plan == QUICK else notes,
     )
+
+
+def _listed(windows_px: Sequence[int]) -> str:
+    every = list(windows_px) == list(range(windows_px[0], windows_px[-1] + 1)) and len(windows_px) > 2
+    return f"{windows_px[0]} to {windows_px[-1]}" if every else ", ".join(map(str, windows_px))
 
 
 def _winner_rows(details: Mapping[str, Any], reading: str) -> list[dict[str, Any]]:

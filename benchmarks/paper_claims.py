@@ -141,9 +141,12 @@ def _follows(scans: Sequence[Scan]) -> str:
 
 
 def _windows(scans: Sequence[Scan]) -> str:
-    shown = ("log_likelihood", "bic", "icl")
-    parts = [f"{NAMES[c]} {', '.join(str(one['criteria'][DENSE][c]['best_window_px']) for one in scans)}" for c in shown]
-    return f"Best windows by mean over seeds, scan by scan: {'; '.join(parts)} px."
+    parts = []
+    for c in ("log_likelihood", "bic", "icl", "icl_4"):
+        best = [one["criteria"][DENSE][c]["best"] for one in scans]
+        largest = sum(_window(b) == max(m["window_px"] for m in one["models"]) for b, one in zip(best, scans, strict=True) if b)
+        parts.append(f"{NAMES[c]} {', '.join(str(b) for b in best)} (the largest window {largest} times)")
+    return f"Best means over seeds, scan by scan, densest half: {'; '.join(parts)}."
 
 
 def _thirteen(scans: Sequence[Scan]) -> str:
@@ -183,14 +186,15 @@ def _noise(scans: Sequence[Scan]) -> str:
     for c in OF_MIXTURES:
         own = [one["criteria"][DENSE][c] for one in scans]
         parts.append(f"{NAMES[c]} {np.mean([o['different'] for o in own]):.1f}")
-    ties = [len(one["criteria"][DENSE]["icl"]["tie_set"]) for one in scans]
-    ratio = [one["criteria"][DENSE][c]["std_of_seeds"] / one["criteria"][DENSE][c]["std_of_configurations"]
-             for one in scans for c in OF_MIXTURES]  # fmt: skip
+    ties = [
+        100 * len(one["criteria"][DENSE]["icl"]["tie_set"]) / len({m["configuration"] for m in one["models"]}) for one in scans
+    ]
+    spreads = [(o["std_of_seeds"], o["std_of_configurations"]) for one in scans for o in one["criteria"][DENSE].values()]
+    ratio = [within / between for within, between in spreads if within and between]
     seeds = len(scans[0]["criteria"][DENSE]["icl"]["single_seed"])
-    configurations = len({m["configuration"] for m in scans[0]["models"]})
     return (
-        f"Different winners of {seeds} seeds, mean over scans: {', '.join(parts)}; with ICL {_range(ties, 0)} of "
-        f"{configurations} configurations tie; spread over seeds / spread over configurations: {_range(ratio)}."
+        f"Different winners of {seeds} seeds, mean over scans: {', '.join(parts)}; with ICL {_range(ties, 0)} % of the "
+        f"configurations tie; spread over seeds / spread over configurations: {_range(ratio)}."
     )
 
 

@@ -190,6 +190,7 @@ def _draw_kinds(axes: Axes, rows: Sequence[Row], key: str, text: str) -> None:
     ticks = windows if len(windows) <= 6 else [w for w in windows if w % 5 == 0] or windows[::4]
     axes.set_xticks(ticks)
     axes.set_xticks(windows, minor=True)
+    axes.set_xlim(windows[0] - 1, windows[-1] + 1)
     label_axes(axes, "window side (px)", text)
     axes.grid(axis="y", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)

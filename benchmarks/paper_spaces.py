@@ -22,6 +22,7 @@ from rewards.base import Mixture
 Row = Mapping[str, Any]
 CORE_FRACTION = 0.25
 _MOST_COLUMNS = 9
+_MOST_LEGEND_COLUMNS = 11
 _REACH_PERCENTILE = 99.8  # of all latents: a few far points must not shrink every panel
 _PERCENTILES = 1.0, 95.0
 
@@ -104,11 +105,13 @@ def chosen_figure(scan: Scan, chosen: Sequence[Chosen], title: str) -> Figure:
         _draw_on_scan(right, scan, one)
         what = f"{one.reward}: {label(one.row['invariance'])}, {one.row['window_px']} px, K = {one.mixture.n_components}"
         left.set_title(f"({'ac'[i]}) {what}", fontsize=MEDIUM, loc="left")
-        right.set_title(f"({'bd'[i]}) core points", fontsize=MEDIUM, loc="left")
+        right.set_title(f"({'bd'[i]}) core points on the amplitude", fontsize=MEDIUM, loc="left")
     most = max(one.mixture.n_components for one in chosen)
     handles = [Line2D([], [], ls="", marker=marker(k), color=colour(k), ms=4.5, label=f"{k + 1}") for k in range(most)]
     handles.append(Line2D([], [], ls="", marker="o", color=GREY, ms=4, label="other points of the fit"))
-    legend = figure.legend(handles=handles, loc="outside upper center", ncols=11, fontsize=SMALL, frameon=False, title=title)
+    columns = min(len(handles), _MOST_LEGEND_COLUMNS)
+    handles = [handle for first in range(columns) for handle in handles[first::columns]]  # a legend is filled column by column
+    legend = figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=SMALL, frameon=False, title=title)
     legend.get_title().set_fontsize(MEDIUM)
     return figure
 
@@ -116,12 +119,12 @@ def chosen_figure(scan: Scan, chosen: Sequence[Chosen], title: str) -> Figure:
 def _reach(arrays: Arrays) -> float:
     finite = [np.abs(z[np.isfinite(z)]) for z in arrays.z.values()]
     values = np.concatenate([part.ravel() for part in finite]) if finite else np.empty(0)
-    return float(np.percentile(values, _REACH_PERCENTILE)) if values.size else 1.0
+    return (float(np.percentile(values, _REACH_PERCENTILE)) if values.size else 0.0) or 1.0
 
 
 def _draw_latents(axes: Axes, row: Row | None, arrays: Arrays, reach: float) -> None:
     if row is None:
-        axes.text(0.5, 0.5, "diverged", transform=axes.transAxes, fontsize=SMALL - 1, ha="center", va="center", color=DARK)
+        axes.text(0.5, 0.5, "no model", transform=axes.transAxes, fontsize=SMALL - 1, ha="center", va="center", color=DARK)
         return
     z = arrays.z[row["model"]]
     z = z[np.isfinite(z).all(axis=1)].astype(np.float64)
