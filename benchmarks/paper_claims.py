@@ -182,19 +182,18 @@ def _r_and_rt(scans: Sequence[Scan]) -> str:
 
 
 def _noise(scans: Sequence[Scan]) -> str:
+    seeds = len(scans[0]["criteria"][DENSE]["icl"]["single_seed"])
     parts = []
-    for c in OF_MIXTURES:
-        own = [one["criteria"][DENSE][c] for one in scans]
-        parts.append(f"{NAMES[c]} {np.mean([o['different'] for o in own]):.1f}")
-    ties = [
-        100 * len(one["criteria"][DENSE]["icl"]["tie_set"]) / len({m["configuration"] for m in one["models"]}) for one in scans
-    ]
+    for reading, text in _READINGS.items():
+        different = {c: np.mean([one["criteria"][reading][c]["different"] for one in scans]) for c in OF_MIXTURES}
+        parts.append(f"{text}: {', '.join(f'{NAMES[c]} {mean:.1f}' for c, mean in different.items())}")
+    tied = [one["criteria"][DENSE]["icl"]["tie_set"] for one in scans]
+    ties = [100 * len(t) / len({m["configuration"] for m in one["models"]}) for t, one in zip(tied, scans, strict=True)]
     spreads = [(o["std_of_seeds"], o["std_of_configurations"]) for one in scans for o in one["criteria"][DENSE].values()]
     ratio = [within / between for within, between in spreads if within and between]
-    seeds = len(scans[0]["criteria"][DENSE]["icl"]["single_seed"])
     return (
-        f"Different winners of {seeds} seeds, mean over scans: {', '.join(parts)}; with ICL {_range(ties, 0)} % of the "
-        f"configurations tie; spread over seeds / spread over configurations: {_range(ratio)}."
+        f"Different winners among {seeds} seeds, mean over scans, {'; '.join(parts)}. Densest half: {_range(ties, 0)} % of the "
+        f"configurations tie under ICL; spread over seeds / spread over configurations is {_range(ratio)}."
     )
 
 
