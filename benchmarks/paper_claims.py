@@ -231,7 +231,8 @@ def _bayesian_windows(scans: Sequence[Scan]) -> str:
         for c in OF_BAYESIAN
     ]
     rest = [str(one["bayesian"]["neg_elbo_plus_entropy"]["best"]) for one in scans[1:]]
-    return f"First scan: {'; '.join(parts)}" + (f"; the others' -ELBO + H, r-VAEs only: {', '.join(rest)}." if rest else ".")
+    text = f"First scan (of the seeds after the first, r-VAEs only): {'; '.join(parts)}"
+    return text + (f"; the others' -ELBO + H, r-VAEs only: {', '.join(rest)}." if rest else ".")
 
 
 def _bayesian_entropy(scans: Sequence[Scan]) -> str:

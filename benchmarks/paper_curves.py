@@ -90,7 +90,7 @@ def winners_figure(found: Mapping[str, Mapping[str, Mapping[str, Any]]], windows
         label_axes(axes, "", "")
         axes.set_title(NAMES[criterion], fontsize=MEDIUM, loc="left", pad=3)
         axes.set_xticks(range(len(found)), list(found), rotation=40, ha="right", rotation_mode="anchor")
-        axes.set(xlim=(-0.6, len(found) - 0.4), ylim=(min(windows_px) - 1, max(windows_px) + 1))
+        axes.set(xlim=(-0.6, len(found) - 0.4), ylim=(min(windows_px) - 1.5, max(windows_px) + 1.5))
         axes.grid(axis="y", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
     figure.supylabel("window side (px)", fontsize=MEDIUM)
