@@ -24,6 +24,7 @@ from benchmarks.paper_findings import (
     OF_BAYESIAN,
     OF_MIXTURES,
     about_models,
+    best_of_curve,
     between_criteria,
     criterion_findings,
     one_component_shares,
@@ -168,12 +169,20 @@ def _of_scan(
         "one_component": {reading: one_component_shares(rows) for reading, rows in readings.items()},
         "bayesian": {c: criterion_findings(bayesian, c) for c in OF_BAYESIAN},
         "variants": {name: [_variant(row, effective[row["model"]], bayesian) for row in rows] for name, rows in variants.items()},
-        "models": [_rounded(row) for row in readings[DEFAULT]],
-        "models_dense": {row["model"]: _rounded({"K": row["K"], "curve": row["curve"]}) for row in readings[DENSE]},
+        "models": [_rounded(row) for row in _scores(readings)],
         "bayesian_models": [
             _rounded({key: row[key] for key in ("model", *OF_BAYESIAN, "overlap", "K_effective")}) for row in bayesian
         ],
     }
+
+
+def _scores(readings: Mapping[Reading, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The models' rows; in place of the curves over K, the best value and its K by each reading and criterion."""
+    rows = {row["model"]: {k: v for k, v in row.items() if k not in ("K", "curve")} for row in readings[DEFAULT]}
+    for reading, models in readings.items():
+        for row in models:
+            rows[row["model"]][reading] = {c: best_of_curve(row, c) for c in OF_MIXTURES}
+    return list(rows.values())
 
 
 def _variant(row: Mapping[str, Any], effective: float, bayesian: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -77,16 +77,24 @@ def _collapse(scans: Sequence[Scan]) -> str:
 
 
 def _collapsed_win(scans: Sequence[Scan]) -> str:
-    places = [place for one in scans for c in OF_MIXTURES for place in one["criteria"][DEFAULT][c]["left_out_ranks"].values()]
+    places = [
+        (place, one["about"]["models"])
+        for one in scans
+        for c in OF_MIXTURES
+        for place in one["criteria"][DEFAULT][c]["left_out_ranks"].values()
+    ]
     if not places:
         return ""
-    models = scans[0]["about"]["models"]
-    return f"Places of the collapsed models under the six mixture rewards: median {np.median(places):.0f} of {models}."
+    first = sum(place == 1 for place, _ in places)
+    return (
+        f"Had they not been left out, the collapsed models would have come first in {first} of {len(places)} rankings (each "
+        f"model and mixture reward; of {_range([models for _, models in places], 0)} models)."
+    )
 
 
 def _loss(scans: Sequence[Scan]) -> str:
-    rho = [one["about"]["loss_trend"][i] for one in scans for i in one["about"]["loss_trend"]]
-    return f"Loss per pixel against window: Spearman {_range(rho)} (each scan and invariance)."
+    trends = [" / ".join(f"{rho:.2f}" for rho in one["about"]["loss_trend"].values() if rho is not None) for one in scans]
+    return f"Spearman correlation of loss per pixel and window, VAE / r-VAE / rt-VAE, scan by scan: {'; '.join(trends)}."
 
 
 def _loss_below_vanilla(scans: Sequence[Scan]) -> str:
