@@ -2,10 +2,21 @@
 
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from agent.workflow.budget import TrainSettings
@@ -198,6 +209,35 @@ class FilterSection(Section):
     closeness: float = Field(default=0.0, ge=0, le=1)
 
 
+class RuleSection(Section):
+    """How rewards become a choice, and when types are claimed at all.
+
+    Parameters
+    ----------
+    criteria
+        Metrics that are combined, each with its weight; none takes the reward's own value. "value" is that of the reward. A name
+        that is not known says by "-" in front that less is better.
+    combine
+        "rank_sum": the weighted mean of the ranks among all candidates; "weighted_sum": of the standardised metrics; "pareto":
+        the layer of the Pareto front, and within a layer the rank sum.
+    tie_sigmas
+        Configurations within so many standard errors of the best tie with it.
+    pick
+        Of those that tie, the most parsimonious one; or the best mean whatever its noise.
+    least_information
+        Symmetric spatial information, in nats, below which a configuration's clusters are not called types; 0 does not ask.
+    groups
+        Whether types must be groups, which means that ICL prefers several Gaussians to one.
+    """
+
+    criteria: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    combine: Literal["rank_sum", "weighted_sum", "pareto"] = "rank_sum"
+    tie_sigmas: float = Field(default=2.0, ge=0)
+    pick: Literal["parsimonious", "best"] = "parsimonious"
+    least_information: float = Field(default=0.1, ge=0)
+    groups: bool = True
+
+
 class RecommendSection(Section):
     """Which core points are recommended.
 
@@ -234,11 +274,22 @@ class ServiceSection(Section):
     heartbeat_s: float = Field(default=5.0, gt=0)
 
 
+#: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
+PAPER: Mapping[str, Any] = {
+    "reward": "icl",
+    "scan": {"channels": ["amplitude"]},
+    "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
+    "rule": {"pick": "best", "least_information": 0.0, "groups": False},
+}
+
+
 class Config(Section):
     """Everything the agent may be told.
 
     Parameters
     ----------
+    preset
+        "paper": what the paper does, in place of the defaults (`PAPER`); keys that are given go before it.
     seed
         Of all randomness.
     channel
@@ -250,6 +301,7 @@ class Config(Section):
         Keyword arguments given to them; with several key-point methods, a table for each, under its name.
     """
 
+    preset: Literal["paper"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
@@ -262,10 +314,16 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
+    rule: RuleSection = RuleSection()
     recommend: RecommendSection = RecommendSection()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, raw: Any) -> Any:
+        return _over(PAPER, raw) if isinstance(raw, dict) and raw.get("preset") == "paper" else raw
 
     @field_validator("keypoints")
     @classmethod
@@ -308,6 +366,15 @@ class Config(Section):
     def directory(self) -> Path | None:
         """Where the file lies: the user's own modules are looked for there."""
         return self._directory
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values, and the defaults where there are none; tables are merged."""
+    merged = dict(defaults) | dict(given)
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(given.get(key), Mapping):
+            merged[key] = _over(value, given[key])
+    return merged
 
 
 def load_config(path: Path | None, **overrides: Any) -> Config:

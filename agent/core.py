@@ -225,7 +225,7 @@ def _decide(
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
-    outcome, explanation = explain(found, places, unusable)
+    outcome, explanation = explain(found, places, unusable, config.rule)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -246,6 +246,7 @@ def _decide(
         warm_scans=found.warm_scans,
         cold_because=found.cold_because,
         verified=list(found.verified),
+        faults=list(found.faults),
         configurations=list(found.configurations),
         candidates=[_candidate_record(c) for c in found.candidates],
         clusters=clusters.records if clusters else [],

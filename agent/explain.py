@@ -1,6 +1,7 @@
 """A decision in words that a microscopist can check."""
 
-from agent.comparison import TIE_SIGMAS
+from agent.comparison import DEFAULT_RULE
+from agent.config import RuleSection
 from agent.decision import ConfigurationRecord, Outcome
 from agent.recommend import Recommended
 from agent.search import SearchResult
@@ -12,7 +13,9 @@ _NOTHING_IN_TIME = (
 )
 
 
-def explain(found: SearchResult | None, places: Recommended | None, unusable: str | None) -> tuple[Outcome, str]:
+def explain(
+    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSection = DEFAULT_RULE
+) -> tuple[Outcome, str]:
     """The outcome and its explanation."""
     if unusable is not None:
         return "not_resolvable", f"Nothing to recommend: {unusable}."
@@ -20,21 +23,22 @@ def explain(found: SearchResult | None, places: Recommended | None, unusable: st
         reasons = sorted({c.guarded_out.split(":")[0] for c in found.candidates if c.guarded_out}) if found else []
         if found and found.ended_early and not found.candidates:
             return "not_resolvable", _NOTHING_IN_TIME
-        return (
-            "not_resolvable",
-            f"Nothing to recommend: no candidate can be trusted ({', '.join(reasons) or 'none was trained'}).",
-        )
+        faults = " ".join(found.faults) if found else ""
+        trusted = f"no candidate can be trusted ({', '.join(reasons) or 'none was trained'})."
+        return "not_resolvable", f"{faults} Nothing to recommend: {trusted}".strip()
     chosen = next(c for c in found.configurations if c.name == found.chosen.configuration.name)
     sentences = [
-        _chosen(chosen, found),
-        _ties(chosen, found),
+        *found.faults,
+        _no_types(chosen, found, rule) if found.one_type else _chosen(chosen, found),
+        _ties(chosen, found, rule),
         _next_best(found),
+        _unresolving(found, rule),
         _guarded(found),
         _effort(found),
         _places(places),
     ]
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
-    outcome: Outcome = "one_type_only" if types == 1 else "types_found"
+    outcome: Outcome = "one_type_only" if types == 1 or found.one_type else "types_found"
     return outcome, " ".join(s for s in sentences if s)
 
 
@@ -54,23 +58,59 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
-def _ties(chosen: ConfigurationRecord, found: SearchResult) -> str:
+def _no_types(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
+    """The evidence against more than one type."""
+    informed = [c for c in found.configurations if c.information is not None]
+    best = max(informed, key=lambda c: c.information or 0.0, default=chosen)
+    information = best.information or 0.0
+    split = f"A mixture splits the latents of {_name(chosen)} into {chosen.types} clusters, but that is no evidence of types"
+    if rule.least_information and information < rule.least_information:
+        why = (
+            f"what clusters say of their neighbourhood, orientation aside, is at most {information:.3f} nats ({_name(best)}); "
+            f"types are claimed from {rule.least_information:g} on"
+        )
+    else:
+        why = (
+            f"where clusters say something of their neighbourhood ({information:.3f} nats, {_name(best)}), they are no groups but "
+            "parts of a continuum: ICL prefers one Gaussian"
+        )
+    return f"One type only: {why}. {split}." if chosen.types > 1 else f"One type only: {why}."
+
+
+def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
+    if found.one_type:
+        return ""
     others = [c for c in found.configurations if c.in_tie_set and c is not chosen]
     if not others:
         return "It stands alone: no other configuration lies within noise of it."
     named = "; ".join(f"{_name(c)} ({c.mean:.3f})" for c in others[:_TIES_NAMED])
     more = f" and {len(others) - _TIES_NAMED} more" if len(others) > _TIES_NAMED else ""
-    return f"It ties, within {TIE_SIGMAS:g} σ of the best, with {named}{more}, and is the most parsimonious of them."
+    which = "the best of them" if rule.pick == "best" else "the most parsimonious of them"
+    return f"It ties, within {rule.tie_sigmas:g} σ of the best, with {named}{more}, and is {which}."
 
 
 def _next_best(found: SearchResult) -> str:
-    rest = [c for c in found.configurations if not c.in_tie_set]
-    if not rest:
+    rest = [c for c in found.configurations if not c.in_tie_set and c.resolves]
+    if not rest or found.one_type:
         return ""
     below = rest[0].sigmas_below_best
     unknown = "noise unknown with one seed" if all(c.seeds == 1 for c in found.configurations) else "with no spread over seeds"
     distance = unknown if below is None else f"{below:.1f} σ below the best"
     return f"Next best is {_name(rest[0])}, {distance}."
+
+
+def _unresolving(found: SearchResult, rule: RuleSection) -> str:
+    """Configurations that stood back, where others show types."""
+    out = [c for c in found.configurations if not c.resolves]
+    if found.one_type or not out:
+        return ""
+    silent = sum((c.information or 0.0) < rule.least_information for c in out)
+    reasons = [
+        f"{silent} because their clusters say too little of their neighbourhood" if silent else "",
+        f"{len(out) - silent} because their clusters are no groups" if silent < len(out) else "",
+    ]
+    named = ", ".join(r for r in reasons if r)
+    return f"{_plural(len(out), 'configuration')} of {len(found.configurations)} stood back: {named}."
 
 
 def _guarded(found: SearchResult) -> str:

@@ -31,6 +31,8 @@ from agent.decision import ConfigurationRecord, VerificationRecord
 from agent.executor import Workers
 from agent.judging import Judge
 from agent.making import Maker, Model
+from agent.resolving import as_one_type
+from agent.ruling import ruled
 from agent.scene import Scene
 from agent.verification import verify
 from agent.warm import WarmStart
@@ -71,6 +73,10 @@ class SearchResult:
         How many scans in a row began with the weights of the one before.
     verified
         Configurations that were trained with the exact decoder as well.
+    one_type
+        True where no configuration's clusters show types; then the chosen candidate's mixture is a single Gaussian.
+    faults
+        What did not work, and how the decision was made all the same.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -85,6 +91,8 @@ class SearchResult:
     cold_because: str = ""
     warm_scans: int = 0
     verified: tuple[VerificationRecord, ...] = ()
+    one_type: bool = False
+    faults: tuple[str, ...] = ()
 
 
 def search(
@@ -125,8 +133,6 @@ def search(
     ------
     SearchCancelledError
         If `cancelled` said so.
-    PluginError
-        If the user's own reward fails.
     AgentError
         If workers keep dying.
     """
@@ -227,12 +233,25 @@ class _Search:
 
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
-        judged = self._judge.judged(candidates, common)
-        judged += self._judge.judged(self._judge.consensus(judged, common, self._maker), common)
-        configurations = compare(judged)
-        chosen = choose(judged, configurations)
+        verdict, rule = self._judge.verdict(candidates, common, self._maker), self._config.rule
+        judged = ruled(verdict.candidates, rule)
+        configurations = compare(judged, rule)
+        chosen = choose(judged, configurations, rule)
         z = None if chosen is None else self._maker.applied(chosen)
-        return SearchResult(tuple(judged), tuple(configurations), chosen, z, self._maker.rows, common, rungs)
+        one_type = chosen is not None and not any(c.resolves for c in configurations)
+        if chosen is not None and one_type:
+            chosen = as_one_type(chosen)
+        return SearchResult(
+            tuple(judged),
+            tuple(configurations),
+            chosen,
+            z,
+            self._maker.rows,
+            common,
+            rungs,
+            one_type=one_type,
+            faults=verdict.faults,
+        )
 
     def _verified(self, result: SearchResult) -> SearchResult:
         count = self._config.search.verify

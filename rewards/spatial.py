@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from rewards.base import Representation, Score
+from rewards.base import Mixture, Representation, Score
 from rewards.mixture import gmm
 
+NEAR_PX, FAR_PX = 22.0, 34.0
 _SHUFFLES = 4
 _MOST_PAIRS = 200_000
 
@@ -82,8 +83,8 @@ def spatial(
     representation: Representation,
     *,
     rng: np.random.Generator,
-    near_px: float = 22.0,
-    far_px: float = 34.0,
+    near_px: float = NEAR_PX,
+    far_px: float = FAR_PX,
     symmetric: bool = True,
     components: Sequence[int] = range(1, 11),
     restarts: int = 10,
@@ -107,7 +108,38 @@ def spatial(
     """
     fitted = gmm(representation, rng=rng, criterion="bic_gain", components=components, restarts=restarts)
     assert fitted.mixture is not None
-    mixture, k = fitted.mixture, fitted.mixture.n_components
+    found = neighbourhood(representation, fitted.mixture, rng=rng, near_px=near_px, far_px=far_px, symmetric=symmetric)
+    value = found["NMI_rot"] * (max(found["rotation_consistency"], 0.0) if symmetric else 1.0)
+    return Score(value, dict(fitted.metrics) | found, fitted.mixture)
+
+
+def neighbourhood(
+    representation: Representation,
+    mixture: Mixture,
+    *,
+    rng: np.random.Generator,
+    near_px: float = NEAR_PX,
+    far_px: float = FAR_PX,
+    symmetric: bool = True,
+) -> dict[str, float]:
+    """What the clusters of `mixture` say of their neighbourhood, whatever reward found them.
+
+    Parameters
+    ----------
+    representation
+        With the latents of turned and mirrored patches.
+    mixture
+        In the coordinates of `z`.
+    rng
+        Shuffles the points, and draws pairs where there are very many.
+    near_px, far_px, symmetric
+        See `spatial`.
+
+    Returns
+    -------
+    MI_rot (nats), NMI_rot (over the entropy of the labels), rotation_consistency, and the number of pairs they rest on.
+    """
+    k = mixture.n_components
     turned = (representation.z_rotated, representation.z_mirrored)
     labels = mixture.labels(representation.z)
     views = [labels, *(mixture.labels(z) for z in turned)]
@@ -118,12 +150,9 @@ def spatial(
     information = spatial_information(views if symmetric else views[:1], pairs, k, rng) if len(pairs) else 0.0
     share = np.bincount(labels, minlength=k) / len(labels)
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
-    normalised = information / entropy if entropy > 0 else 0.0
-    agreement = float(np.mean([consistency(labels, view, k) for view in views[1:]]))
-    metrics = dict(fitted.metrics) | {
+    return {
         "MI_rot": information,
-        "NMI_rot": normalised,
-        "rotation_consistency": agreement,
+        "NMI_rot": information / entropy if entropy > 0 else 0.0,
+        "rotation_consistency": float(np.mean([consistency(labels, view, k) for view in views[1:]])),
         "pairs": float(len(pairs)),
     }
-    return Score(normalised * max(agreement, 0.0) if symmetric else normalised, metrics, mixture)

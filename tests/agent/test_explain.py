@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,43 @@ def test_one_type_only_is_an_outcome_of_its_own() -> None:
     outcome, words = explain(found(chosen=candidate(types=1)), PLACES, None)
     assert outcome == "one_type_only"
     assert "window 9 px: 1 type; reward" in words
+
+
+def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() -> None:
+    ways = (
+        configuration(9, types=5, information=0.012, resolves=False),
+        configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
+    )
+    result = replace(found(*ways, chosen=candidate(types=1)), one_type=True)
+    outcome, words = explain(result, PLACES, None)
+    assert outcome == "one_type_only"
+    assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.1 on." in words
+    assert "splits the latents of rt-VAE, window 9 px into 5 clusters, but that is no" in words
+    assert "ties" not in words
+    assert "Next best" not in words
+
+
+def test_a_continuum_is_told_from_groups() -> None:
+    way = configuration(9, types=2, information=0.3, icl_gain=0.0, resolves=False)
+    words = explain(replace(found(way, chosen=candidate(types=1)), one_type=True), PLACES, None)[1]
+    assert "(0.300 nats, rt-VAE, window 9 px), they are no groups but parts of a continuum" in words
+
+
+def test_configurations_that_stood_back_are_counted_by_reason() -> None:
+    ways = (
+        configuration(9, information=0.4),
+        configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
+        configuration(5, mean=1.0, information=0.2, icl_gain=0.0, resolves=False, in_tie_set=False),
+    )
+    assert (
+        "2 configurations of 3 stood back: 1 because their clusters say too little of their neighbourhood, "
+        "1 because their clusters are no groups."
+    ) in text(*ways)
+
+
+def test_what_did_not_work_is_said_first() -> None:
+    result = replace(found(), faults=("reward = 'lab:x' failed on 3 candidates (KeyError).",))
+    assert explain(result, PLACES, None)[1].startswith("reward = 'lab:x' failed on 3 candidates (KeyError). rt-VAE")
 
 
 def test_an_unusable_scan_is_answered_with_the_reason() -> None:

@@ -1,0 +1,64 @@
+"""Are there types at all? What a configuration's clusters must show before they are called types of microstructure.
+
+A mixture always finds clusters: BIC splits any latent space that is not Gaussian, into three to six in worlds of a single type.
+Two things are asked of them, of a configuration's mean over seeds:
+
+- They say something about their neighbourhood that orientation cannot say: at least `least_information` nats of symmetric spatial
+  information (`rewards.spatial`). Types extend over many pixels; noise, a shuffled scan, a periodic texture and one type with its
+  variants do not leave more than a few hundredths of a nat.
+- They are groups: ICL, which charges for overlap, prefers several Gaussians to one. A ramp is cut by BIC into darker and brighter
+  places, which lie side by side and so inform well, but nothing sets them apart.
+
+Where no configuration shows both, the answer is one type only: a single Gaussian, whose core points are the most ordinary places.
+What was measured to set the threshold stands in docs/decisions/0014-types-or-none.md.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.candidates import Candidate
+from agent.config import RuleSection
+from rewards.base import Mixture, Score
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the clusters of one configuration show, as means over its seeds.
+
+    Parameters
+    ----------
+    information
+        Symmetric spatial information in nats; NaN where it was not computed.
+    icl_gain
+        What ICL gains per point by more than one Gaussian; NaN where it was not computed.
+    resolves
+        Whether they may be called types; what was not computed is not held against them.
+    """
+
+    information: float
+    icl_gain: float
+    resolves: bool
+
+
+def evidence(scores: Sequence[Score], rule: RuleSection) -> Evidence:
+    """Of the seeds of one configuration."""
+    information, gain = (_mean([score.metrics.get(name) for score in scores]) for name in ("MI_rot", "icl_gain"))
+    says_something = not rule.least_information or math.isnan(information) or information >= rule.least_information
+    set_apart = not rule.groups or math.isnan(gain) or gain > 0
+    return Evidence(information, gain, says_something and set_apart)
+
+
+def as_one_type(candidate: Candidate) -> Candidate:
+    """The candidate with a single Gaussian in place of its clusters."""
+    assert candidate.score is not None
+    z = candidate.representation.z
+    single = Mixture(np.ones(1), z.mean(axis=0)[None], np.atleast_2d(np.cov(z, rowvar=False))[None])
+    return replace(candidate, score=replace(candidate.score, mixture=single))
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    return float(np.mean(known)) if known else math.nan
