@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rewards.base import Representation, Score
-from rewards.spatial import FAR_PX, NEAR_PX, spatial
+from rewards.spatial import spatial
 from rewards.stability import reproducibility
 from rewards.topology import topology
 
@@ -14,8 +14,8 @@ def panel(
     representation: Representation,
     *,
     rng: np.random.Generator,
-    near_px: float = NEAR_PX,
-    far_px: float = FAR_PX,
+    near_px: float = 22.0,
+    far_px: float = 34.0,
     symmetric: bool = True,
     components: Sequence[int] = range(1, 11),
     restarts: int = 10,
