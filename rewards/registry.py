@@ -8,9 +8,12 @@ import numpy as np
 
 from rewards.base import Representation, Reward, Score
 from rewards.mixture import MIXTURE_REWARDS
+from rewards.panel import panel
 from rewards.reconstruction import reconstruction
 from rewards.spatial import spatial
-from rewards.variance import variance
+from rewards.stability import stability
+from rewards.topology import topology
+from rewards.variance import total, variance
 
 
 def bgmm(
@@ -25,7 +28,11 @@ def bgmm(
 REWARDS: dict[str, Reward] = {
     **MIXTURE_REWARDS,
     "bgmm": bgmm,
+    "panel": panel,
     "reconstruction": reconstruction,
     "spatial": spatial,
+    "stability": stability,
+    "topology": topology,
+    "total_variance": total,
     "variance": variance,
 }
