@@ -23,22 +23,24 @@ def explain(
         reasons = sorted({c.guarded_out.split(":")[0] for c in found.candidates if c.guarded_out}) if found else []
         if found and found.ended_early and not found.candidates:
             return "not_resolvable", _NOTHING_IN_TIME
+        if found and found.finding == "continuum":
+            return "not_resolvable", " ".join([*found.faults, _continuum(found)])
         faults = " ".join(found.faults) if found else ""
         trusted = f"no candidate can be trusted ({', '.join(reasons) or 'none was trained'})."
         return "not_resolvable", f"{faults} Nothing to recommend: {trusted}".strip()
     chosen = next(c for c in found.configurations if c.name == found.chosen.configuration.name)
     sentences = [
         *found.faults,
-        _no_types(chosen, found, rule) if found.one_type else _chosen(chosen, found),
+        _one_type(chosen, found, rule) if found.finding == "one_type" else _chosen(chosen, found),
         _ties(chosen, found, rule),
         _next_best(found),
-        _unresolving(found, rule),
+        _unresolving(found),
         _guarded(found),
         _effort(found),
         _places(places),
     ]
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
-    outcome: Outcome = "one_type_only" if types == 1 or found.one_type else "types_found"
+    outcome: Outcome = "one_type_only" if types == 1 or found.finding == "one_type" else "types_found"
     return outcome, " ".join(s for s in sentences if s)
 
 
@@ -58,27 +60,32 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
-def _no_types(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
+def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
     """The evidence against more than one type."""
-    informed = [c for c in found.configurations if c.information is not None]
-    best = max(informed, key=lambda c: c.information or 0.0, default=chosen)
-    information = best.information or 0.0
-    split = f"A mixture splits the latents of {_name(chosen)} into {chosen.types} clusters, but that is no evidence of types"
-    if rule.least_information and information < rule.least_information:
-        why = (
-            f"what clusters say of their neighbourhood, orientation aside, is at most {information:.3f} nats ({_name(best)}); "
-            f"types are claimed from {rule.least_information:g} on"
-        )
-    else:
-        why = (
-            f"where clusters say something of their neighbourhood ({information:.3f} nats, {_name(best)}), they are no groups but "
-            "parts of a continuum: ICL prefers one Gaussian"
-        )
-    return f"One type only: {why}. {split}." if chosen.types > 1 else f"One type only: {why}."
+    best = _most_informative(found)
+    why = (
+        f"what clusters say of their neighbourhood, orientation aside, is at most {best.information or 0.0:.3f} nats "
+        f"({_name(best)}); types are claimed from {rule.least_information:g} on"
+    )
+    split = f" A mixture splits the latents of {_name(chosen)} into {chosen.types} clusters, but that is no evidence of types."
+    return f"One type only: {why}.{split if chosen.types > 1 else ''}"
+
+
+def _continuum(found: SearchResult) -> str:
+    best = _most_informative(found)
+    return (
+        f"Nothing to recommend: the scan varies from place to place ({best.information or 0.0:.3f} nats of spatial information, "
+        f"{_name(best)}), but as a continuum and not in groups: ICL prefers one Gaussian to several. Where to cut it is a choice "
+        "that the data do not make; rule.groups = false makes it all the same."
+    )
+
+
+def _most_informative(found: SearchResult) -> ConfigurationRecord:
+    return max(found.configurations, key=lambda c: c.information or 0.0)
 
 
 def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
-    if found.one_type:
+    if found.finding == "one_type":
         return ""
     others = [c for c in found.configurations if c.in_tie_set and c is not chosen]
     if not others:
@@ -91,7 +98,7 @@ def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -
 
 def _next_best(found: SearchResult) -> str:
     rest = [c for c in found.configurations if not c.in_tie_set and c.resolves]
-    if not rest or found.one_type:
+    if not rest or found.finding == "one_type":
         return ""
     below = rest[0].sigmas_below_best
     unknown = "noise unknown with one seed" if all(c.seeds == 1 for c in found.configurations) else "with no spread over seeds"
@@ -99,12 +106,12 @@ def _next_best(found: SearchResult) -> str:
     return f"Next best is {_name(rest[0])}, {distance}."
 
 
-def _unresolving(found: SearchResult, rule: RuleSection) -> str:
+def _unresolving(found: SearchResult) -> str:
     """Configurations that stood back, where others show types."""
     out = [c for c in found.configurations if not c.resolves]
-    if found.one_type or not out:
+    if found.finding == "one_type" or not out:
         return ""
-    silent = sum((c.information or 0.0) < rule.least_information for c in out)
+    silent = sum(not c.informs for c in out)
     reasons = [
         f"{silent} because their clusters say too little of their neighbourhood" if silent else "",
         f"{len(out) - silent} because their clusters are no groups" if silent < len(out) else "",

@@ -9,19 +9,25 @@ Two things are asked of them, of a configuration's mean over seeds:
 - They are groups: ICL, which charges for overlap, prefers several Gaussians to one. A ramp is cut by BIC into darker and brighter
   places, which lie side by side and so inform well, but nothing sets them apart.
 
-Where no configuration shows both, the answer is one type only: a single Gaussian, whose core points are the most ordinary places.
-What was measured to set the threshold stands in docs/decisions/0014-types-or-none.md.
+Where no configuration shows both, there are two answers. If none informs, *one type only*: a single Gaussian, whose core
+points are the most ordinary places. If some inform, but no groups are set apart, *not resolvable*: something varies over the scan, and
+where to cut it would be our choice and not the sample's. What was measured to set the threshold stands in
+docs/decisions/0014-types-or-none.md.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from agent.candidates import Candidate
 from agent.config import RuleSection
+from agent.decision import ConfigurationRecord
 from rewards.base import Mixture, Score
+
+Finding = Literal["types", "one_type", "continuum"]
 
 
 @dataclass(frozen=True)
@@ -34,21 +40,30 @@ class Evidence:
         Symmetric spatial information in nats; NaN where it was not computed.
     icl_gain
         What ICL gains per point by more than one Gaussian; NaN where it was not computed.
-    resolves
-        Whether they may be called types; what was not computed is not held against them.
+    informs, resolves
+        Whether they say enough of their neighbourhood, and whether they may be called types; what was not computed is not held
+        against them.
     """
 
     information: float
     icl_gain: float
+    informs: bool
     resolves: bool
 
 
 def evidence(scores: Sequence[Score], rule: RuleSection) -> Evidence:
     """Of the seeds of one configuration."""
     information, gain = (_mean([score.metrics.get(name) for score in scores]) for name in ("MI_rot", "icl_gain"))
-    says_something = not rule.least_information or math.isnan(information) or information >= rule.least_information
+    informs = not rule.least_information or math.isnan(information) or information >= rule.least_information
     set_apart = not rule.groups or math.isnan(gain) or gain > 0
-    return Evidence(information, gain, says_something and set_apart)
+    return Evidence(information, gain, informs, informs and set_apart)
+
+
+def found_in(configurations: Sequence[ConfigurationRecord]) -> Finding:
+    """What all configurations together show; with none at all there is nothing to doubt."""
+    if any(c.resolves for c in configurations) or not configurations:
+        return "types"
+    return "continuum" if any(c.informs for c in configurations) else "one_type"
 
 
 def as_one_type(candidate: Candidate) -> Candidate:

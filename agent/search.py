@@ -31,7 +31,7 @@ from agent.decision import ConfigurationRecord, VerificationRecord
 from agent.executor import Workers
 from agent.judging import Judge
 from agent.making import Maker, Model
-from agent.resolving import as_one_type
+from agent.resolving import Finding, as_one_type, found_in
 from agent.ruling import ruled
 from agent.scene import Scene
 from agent.verification import verify
@@ -73,8 +73,9 @@ class SearchResult:
         How many scans in a row began with the weights of the one before.
     verified
         Configurations that were trained with the exact decoder as well.
-    one_type
-        True where no configuration's clusters show types; then the chosen candidate's mixture is a single Gaussian.
+    finding
+        "types", or why there are none to tell apart: of "one_type" the chosen candidate's mixture is a single Gaussian; of a
+        "continuum" nothing is chosen.
     faults
         What did not work, and how the decision was made all the same.
     """
@@ -91,7 +92,7 @@ class SearchResult:
     cold_because: str = ""
     warm_scans: int = 0
     verified: tuple[VerificationRecord, ...] = ()
-    one_type: bool = False
+    finding: Finding = "types"
     faults: tuple[str, ...] = ()
 
 
@@ -237,10 +238,10 @@ class _Search:
         judged = ruled(verdict.candidates, rule)
         configurations = compare(judged, rule)
         chosen = choose(judged, configurations, rule)
+        finding = found_in(configurations)
+        if chosen is not None and finding != "types":
+            chosen = as_one_type(chosen) if finding == "one_type" else None
         z = None if chosen is None else self._maker.applied(chosen)
-        one_type = chosen is not None and not any(c.resolves for c in configurations)
-        if chosen is not None and one_type:
-            chosen = as_one_type(chosen)
         return SearchResult(
             tuple(judged),
             tuple(configurations),
@@ -249,7 +250,7 @@ class _Search:
             self._maker.rows,
             common,
             rungs,
-            one_type=one_type,
+            finding=finding,
             faults=verdict.faults,
         )
 

@@ -54,7 +54,7 @@ def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() ->
         configuration(9, types=5, information=0.012, resolves=False),
         configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
     )
-    result = replace(found(*ways, chosen=candidate(types=1)), one_type=True)
+    result = replace(found(*ways, chosen=candidate(types=1)), finding="one_type")
     outcome, words = explain(result, PLACES, None)
     assert outcome == "one_type_only"
     assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.1 on." in words
@@ -63,16 +63,23 @@ def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() ->
     assert "Next best" not in words
 
 
-def test_a_continuum_is_told_from_groups() -> None:
-    way = configuration(9, types=2, information=0.3, icl_gain=0.0, resolves=False)
-    words = explain(replace(found(way, chosen=candidate(types=1)), one_type=True), PLACES, None)[1]
-    assert "(0.300 nats, rt-VAE, window 9 px), they are no groups but parts of a continuum" in words
+def test_a_continuum_is_not_resolvable_and_says_how_to_have_it_cut() -> None:
+    ways = (
+        configuration(9, types=2, information=0.3, icl_gain=0.0, resolves=False),
+        configuration(7, mean=1.0, information=0.01),
+    )
+    outcome, words = explain(replace(found(*ways), chosen=None, finding="continuum"), None, None)
+    assert outcome == "not_resolvable"
+    assert words.startswith(
+        "Nothing to recommend: the scan varies from place to place (0.300 nats of spatial information, rt-VAE, "
+    )
+    assert words.endswith("rule.groups = false makes it all the same.")
 
 
 def test_configurations_that_stood_back_are_counted_by_reason() -> None:
     ways = (
         configuration(9, information=0.4),
-        configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
+        configuration(7, mean=1.1, information=0.034, informs=False, resolves=False, in_tie_set=False),
         configuration(5, mean=1.0, information=0.2, icl_gain=0.0, resolves=False, in_tie_set=False),
     )
     assert (

@@ -6,7 +6,7 @@ import pytest
 from agent.candidates import Candidate, Configuration
 from agent.comparison import choose, compare
 from agent.config import RuleSection
-from agent.resolving import as_one_type, evidence
+from agent.resolving import as_one_type, evidence, found_in
 from agent.workflow.families import PlainSpec
 from rewards.base import Mixture, Score
 from tests.rewards.clouds import blobs, representation
@@ -85,3 +85,16 @@ def test_one_type_is_one_gaussian_of_all_points() -> None:
     assert one.mixture.n_components == 1
     np.testing.assert_allclose(one.mixture.means[0], own.representation.z.mean(axis=0))
     np.testing.assert_allclose(one.mixture.covariances[0], np.cov(own.representation.z, rowvar=False))
+
+
+@pytest.mark.parametrize(
+    ("scores", "finding"),
+    [
+        ([], "types"),  # nothing to doubt
+        ([score(0.01), score(0.3)], "types"),
+        ([score(0.01), score(0.02)], "one_type"),
+        ([score(0.01), score(0.3, icl_gain=0.0)], "continuum"),
+    ],
+)
+def test_what_all_configurations_together_show(scores: list[Score], finding: str) -> None:
+    assert found_in(compare([candidate(7 + 2 * i, s) for i, s in enumerate(scores)])) == finding
