@@ -234,7 +234,7 @@ class RuleSection(Section):
     combine: Literal["rank_sum", "weighted_sum", "pareto"] = "rank_sum"
     tie_sigmas: float = Field(default=2.0, ge=0)
     pick: Literal["parsimonious", "best"] = "parsimonious"
-    least_information: float = Field(default=0.1, ge=0)
+    least_information: float = Field(default=0.15, ge=0)
     groups: bool = True
 
 

@@ -4,14 +4,14 @@ A mixture always finds clusters: BIC splits any latent space that is not Gaussia
 Two things are asked of them, of a configuration's mean over seeds:
 
 - They say something about their neighbourhood that orientation cannot say: at least `least_information` nats of symmetric spatial
-  information (`rewards.spatial`). Types extend over many pixels; noise, a shuffled scan, a periodic texture and one type with its
-  variants do not leave more than a few hundredths of a nat.
+  information (`rewards.spatial`). Types extend over many pixels; noise, a shuffled scan, a periodic texture leave nothing, one type with
+  its variants a few hundredths of a nat, seldom a tenth.
 - They are groups: ICL, which charges for overlap, prefers several Gaussians to one. A ramp is cut by BIC into darker and brighter
   places, which lie side by side and so inform well, but nothing sets them apart.
 
 Where no configuration shows both, there are two answers. If none informs, *one type only*: a single Gaussian, whose core
-points are the most ordinary places. If some inform, but no groups are set apart, *not resolvable*: something varies over the scan, and
-where to cut it would be our choice and not the sample's. What was measured to set the threshold stands in
+points are the most ordinary places. If some inform, but no groups are set apart, *not resolvable*: something varies over the
+scan, and where to cut it would be our choice and not the sample's. What was measured to set the threshold stands in
 docs/decisions/0014-types-or-none.md.
 """
 
