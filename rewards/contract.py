@@ -165,7 +165,12 @@ def _dimensions(subject: _Subject) -> None:
 
 
 def _plain_families(subject: _Subject) -> None:
-    nothing: dict[str, Any] = {"elbo_per_px": float("nan"), "reconstruction_per_px": float("nan"), "trained": False, "invariance": "polar"}
+    nothing: dict[str, Any] = {
+        "elbo_per_px": float("nan"),
+        "reconstruction_per_px": float("nan"),
+        "trained": False,
+        "invariance": "polar",
+    }
     try:
         subject(example(**nothing), "a plain family, which has no ELBO (NaN)")
     except _BrokenError as error:
