@@ -9,24 +9,6 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("k", [2, 3, 4, 6])
-def test_icl_says_k_for_k_separated_blobs(k: int) -> None:
-    score = gmm(representation(blobs(k)), rng=rng())
-    assert score.metrics["K_icl"] == k
-    assert score.mixture is not None
-    assert score.mixture.n_components == k
-    assert score.value > 0.5
-
-
-def test_one_gaussian_is_one_type_with_no_gain() -> None:
-    # Failure rate: BIC prefers K = 2 on one Gaussian of 800 points in less than 1 of 1000 draws; this draw is fixed.
-    z = np.random.default_rng(5).standard_normal((800, 2)) @ np.array([[1.0, 0.7], [0.0, 0.3]])
-    score = gmm(representation(z), rng=rng())
-    assert score.value == 0
-    assert score.mixture is not None
-    assert score.mixture.n_components == 1
-
-
 def test_gains_are_unchanged_by_any_affine_map() -> None:
     z = blobs(3, spread=0.4)
     moved = z @ np.array([[0.02, 0.5], [-3.0, 0.1]]) + np.array([40.0, -7.0])
