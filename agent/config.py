@@ -78,7 +78,8 @@ class SearchSection(Section):
         Sides of the patches.
     families
         "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "kmeans", "multi" (polar, all windows
-        together); and "consensus", of all trusted VAEs.
+        together), "amplitude" (mean and spread of the window's amplitude, at most two latents); and "consensus", of all trusted
+        VAEs.
     invariances
         Of the VAEs: "v" for none, or rotation, translation and scale as letters ("r", "rt", ...; the paper's t-VAE is "rt").
     seeds
@@ -113,7 +114,7 @@ class SearchSection(Section):
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
-    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "consensus"], ...] = Field(
+    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "amplitude", "consensus"], ...] = Field(
         default=("vae", "polar"), min_length=1
     )
     invariances: tuple[Invariance, ...] = Field(default=("v", "r", "rt"), min_length=1)
