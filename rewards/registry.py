@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rewards.base import Representation, Reward, Score
+from rewards.evidence import evidence
 from rewards.mixture import MIXTURE_REWARDS
 from rewards.panel import panel
 from rewards.reconstruction import reconstruction
@@ -29,6 +30,7 @@ REWARDS: dict[str, Reward] = {
     **MIXTURE_REWARDS,
     "bgmm": bgmm,
     "panel": panel,
+    "evidence": evidence,
     "reconstruction": reconstruction,
     "spatial": spatial,
     "stability": stability,
