@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
+from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
 Window = Annotated[int, Field(ge=3, le=63)]
@@ -281,6 +282,7 @@ PAPER: Mapping[str, Any] = {
     "scan": {"channels": ["amplitude"]},
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
+    "evidence": {"enabled": False},
 }
 
 
@@ -316,6 +318,7 @@ class Config(Section):
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
     rule: RuleSection = RuleSection()
+    evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSection = RecommendSection()
     service: ServiceSection = ServiceSection()
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial import cKDTree
 from scipy.special import ndtri
 
@@ -26,17 +27,40 @@ from rewards.mixture import gmm
 
 EXPECTED_SHARE = 0.15  # η²: 0.2 to 0.35 on real loops, 0.06 to 0.17 on simulated ones
 NEAR_PX = 5.0  # the default spacing of key points; R² is unchanged up to here and falls beyond
-FEWEST_RESULTS = 20
-HALF_WEIGHT_RESULTS = 50.0
 _FEWEST_PREDICTED = 3
 
 
-def evidence_weight(results: int, fewest: int = FEWEST_RESULTS, half: float = HALF_WEIGHT_RESULTS) -> float:
-    """Share of the evidence in a candidate's worth: 0 with fewer than `fewest` results, else n / (n + half).
+class EvidenceSettings(BaseModel):
+    """How measured results bear on the choice of the representation.
+
+    Parameters
+    ----------
+    enabled
+        Whether they do; if not, they are recorded only.
+    near_px
+        Results farther than this from every key point are left out.
+    fewest_results
+        With fewer, the reward alone decides.
+    half_weight_results
+        With so many, the reward and the results count equally.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    near_px: float = Field(default=NEAR_PX, ge=0)
+    fewest_results: int = Field(default=20, ge=3)
+    half_weight_results: float = Field(default=50.0, gt=0)
+
+
+def evidence_weight(n_results: int, settings: EvidenceSettings) -> float:
+    """Share of the evidence in a candidate's worth: n / (n + half) from the fewest results on, 0 before.
 
     The reliability of a mean of n grows so (C. Spearman and W. Brown, Br. J. Psychol. 3, 271 and 296, 1910).
     """
-    return results / (results + half) if results >= fewest else 0.0
+    if not settings.enabled or n_results < settings.fewest_results:
+        return 0.0
+    return n_results / (n_results + settings.half_weight_results)
 
 
 def blended(intrinsic: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"], weight: float) -> Float[np.ndarray, " n"]:

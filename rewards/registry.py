@@ -29,8 +29,8 @@ def bgmm(
 REWARDS: dict[str, Reward] = {
     **MIXTURE_REWARDS,
     "bgmm": bgmm,
-    "panel": panel,
     "evidence": evidence,
+    "panel": panel,
     "reconstruction": reconstruction,
     "spatial": spatial,
     "stability": stability,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rewards.base import MeasuredResults, Mixture
 from rewards.evidence import (
     EXPECTED_SHARE,
+    EvidenceSettings,
     blended,
     evidence,
     evidence_weight,
@@ -140,10 +141,11 @@ def test_normal_scores_share_ranks_and_leave_out_what_does_not_vary() -> None:
 
 
 def test_the_weight_rises_from_the_fewest_results_on() -> None:
-    weights = [evidence_weight(n) for n in (0, 19, 20, 50, 200, 10_000)]
+    weights = [evidence_weight(n, EvidenceSettings()) for n in (0, 19, 20, 50, 200, 10_000)]
     assert weights == pytest.approx([0, 0, 20 / 70, 0.5, 0.8, 10_000 / 10_050])
-    assert evidence_weight(30, fewest=31) == 0
-    assert evidence_weight(30, fewest=10, half=30) == 0.5
+    assert evidence_weight(30, EvidenceSettings(fewest_results=31)) == 0
+    assert evidence_weight(30, EvidenceSettings(half_weight_results=30)) == 0.5
+    assert evidence_weight(30, EvidenceSettings(enabled=False)) == 0
 
 
 def test_a_blend_is_the_reward_without_weight_and_the_order_of_the_evidence_with_all_of_it() -> None:
