@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
+from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
 Window = Annotated[int, Field(ge=3, le=63)]
@@ -78,7 +79,8 @@ class SearchSection(Section):
         Sides of the patches.
     families
         "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "kmeans", "multi" (polar, all windows
-        together); and "consensus", of all trusted VAEs.
+        together), "amplitude" (mean and spread of the window's amplitude, at most two latents); and "consensus", of all trusted
+        VAEs.
     invariances
         Of the VAEs: "v" for none, or rotation, translation and scale as letters ("r", "rt", ...; the paper's t-VAE is "rt").
     seeds
@@ -113,7 +115,7 @@ class SearchSection(Section):
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
-    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "consensus"], ...] = Field(
+    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "amplitude", "consensus"], ...] = Field(
         default=("vae", "polar"), min_length=1
     )
     invariances: tuple[Invariance, ...] = Field(default=("v", "r", "rt"), min_length=1)
@@ -280,6 +282,7 @@ PAPER: Mapping[str, Any] = {
     "scan": {"channels": ["amplitude"]},
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
+    "evidence": {"enabled": False},
 }
 
 
@@ -315,6 +318,7 @@ class Config(Section):
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
     rule: RuleSection = RuleSection()
+    evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSection = RecommendSection()
     service: ServiceSection = ServiceSection()
 

@@ -8,6 +8,7 @@ decision. The service (or `vaestar analyze`) records it and acts on it.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from agent.executor import Workers
 from agent.explain import explain
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Recommended, core_order, recommend
+from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
 from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
@@ -60,6 +62,7 @@ class Agent:
         limits: Limits = Limits(),
         measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
         *,
+        results: MeasuredOnSample = NO_RESULTS,
         previous: Decision | None = None,
         store: Store | None = None,
         progress: Progress = silent,
@@ -77,6 +80,9 @@ class Agent:
             Of the instrument that recorded it.
         measured_xy
             Shape (k, 2): where this sample has been measured before, in metres.
+        results
+            What came of the measurements: candidates are held against them too. They may have been asked for by decisions that
+            chose other clusters; only where they are and what was measured matters.
         previous
             The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
         store
@@ -100,7 +106,7 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        question = _Question(self.config, scan, limits, measured_xy, warm_start(previous, self.config))
+        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config))
         found = search(
             question.scene,
             self.config,
@@ -124,9 +130,20 @@ class Agent:
 class _Question:
     """One scan with all that the decision on it depends on."""
 
-    def __init__(self, config: Config, scan: Scan, limits: Limits, measured_xy: np.ndarray, start: WarmStart | str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scan: Scan,
+        limits: Limits,
+        measured_xy: np.ndarray,
+        results: MeasuredOnSample,
+        start: WarmStart | str,
+    ) -> None:
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
-        self.scene = look(scan, config)
+        scene = look(scan, config)
+        sets = [found.points_rc for found in scene.keypoints.values()]
+        bearing, self.results_left_out = results.bearing_on(scan.frame, sets, config.evidence.near_px)
+        self.scene = replace(scene, results=bearing)
 
     def decide(self, found: SearchResult) -> Decision:
         """The decision that a search's result leads to."""
@@ -167,12 +184,17 @@ class _Question:
             masked=dict(self.scene.masked),
             phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
+            results_used=len(self.scene.results.values) if self.scene.results else 0,
+            results_left_out=self.results_left_out,
+            evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
 
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(exclude={"service": True, "search": {"workers", "dask", "deadline_s"}})
+        config = self.config.model_dump_json(
+            exclude={"service": True, "evidence": True, "search": {"workers", "dask", "deadline_s"}}
+        )
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()
@@ -182,6 +204,9 @@ class _Question:
         for stack in self.scene.stacks.values():
             digest.update(stack[1:].tobytes())
         digest.update(np.ascontiguousarray(self.measured_xy, dtype=np.float64).tobytes())
+        if (results := self.scene.results) is not None:
+            digest.update("\0".join([self.config.evidence.model_dump_json(), *results.names]).encode())
+            digest.update(np.column_stack([results.points_rc, results.values]).tobytes())
         return f"d-{digest.hexdigest()[:16]}"
 
 

@@ -116,6 +116,9 @@ class DecisionRecord(Record):
     `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training
     began with, or `cold_because` why it began from nothing. Schema 1 had none of these. `faults` says what did not work and how
     the decision was made all the same; it came with schema 3, as did what configurations say of their evidence for types.
+
+    `results_used` results lie near key points and can be held against the candidates, `results_left_out` counts the others by
+    reason, and `evidence_weight` is what they weighed in the choice; null where no candidate was held against results.
     """
 
     schema_version: Literal[1, 2, 3] = 3
@@ -143,6 +146,9 @@ class DecisionRecord(Record):
     cold_because: str = ""
     points_measured_before: int
     faults: list[str] = []
+    results_used: int = 0
+    results_left_out: dict[str, int] = {}
+    evidence_weight: Number = None
     verified: list[VerificationRecord] = []
     configurations: list[ConfigurationRecord]
     candidates: list[CandidateRecord]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rewards.base import Representation, Reward, Score
+from rewards.evidence import evidence
 from rewards.mixture import MIXTURE_REWARDS
 from rewards.panel import panel
 from rewards.reconstruction import reconstruction
@@ -28,6 +29,7 @@ def bgmm(
 REWARDS: dict[str, Reward] = {
     **MIXTURE_REWARDS,
     "bgmm": bgmm,
+    "evidence": evidence,
     "panel": panel,
     "reconstruction": reconstruction,
     "spatial": spatial,
