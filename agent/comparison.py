@@ -54,6 +54,7 @@ def compare(candidates: Sequence[Candidate], rule: RuleSection = DEFAULT_RULE) -
                 in_tie_set=key == best or (key in eligible and below <= rule.tie_sigmas),
                 information=shown[key].information,
                 icl_gain=shown[key].icl_gain,
+                explained=shown[key].explained,
                 informs=shown[key].informs,
                 resolves=shown[key].resolves,
             )

@@ -55,8 +55,8 @@ class ConfigurationRecord(Record):
 
     With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else
     differs. `information` is the mean symmetric spatial information of its clusters in nats, `icl_gain` what ICL gains by more
-    than one Gaussian; `informs` says whether the first is enough, and `resolves` whether both say that there are types; only such
-    configurations tie, if there are any.
+    than one Gaussian, `explained` the share of the measured results that its clusters predict; `informs` says whether it is more
+    than chance, and `resolves` whether there are types by `agent.resolving`; only such configurations tie, if there are any.
     """
 
     window_px: int
@@ -70,6 +70,7 @@ class ConfigurationRecord(Record):
     in_tie_set: bool
     information: Number = None
     icl_gain: Number = None
+    explained: Number = None
     informs: bool = True
     resolves: bool = True
 

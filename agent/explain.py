@@ -35,6 +35,7 @@ def explain(
         _ties(chosen, found, rule),
         _next_best(found),
         _unresolving(found),
+        _results(chosen, found),
         _guarded(found),
         _effort(found),
         _places(places),
@@ -118,6 +119,18 @@ def _unresolving(found: SearchResult) -> str:
     ]
     named = ", ".join(r for r in reasons if r)
     return f"{_plural(len(out), 'configuration')} of {len(found.configurations)} stood back: {named}."
+
+
+def _results(chosen: ConfigurationRecord, found: SearchResult) -> str:
+    """What measured results said, where they weighed."""
+    metrics = next((c.score.metrics for c in found.candidates if c.score and c.configuration.name == chosen.name), {})
+    weight = metrics.get("evidence_weight", 0.0)
+    if not weight or chosen.explained is None:
+        return ""
+    n = round(metrics["results_used"])
+    return (
+        f"{n} results weighed {weight:.0%} in the choice: its clusters predict {max(chosen.explained, 0):.0%} of their variance."
+    )
 
 
 def _guarded(found: SearchResult) -> str:

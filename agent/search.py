@@ -36,6 +36,7 @@ from agent.ruling import ruled
 from agent.scene import Scene
 from agent.verification import verify
 from agent.warm import WarmStart
+from agent.weighing import weighed
 from agent.work import Forgetful, Store
 from agent.workflow.pipeline import Made
 from agent.workflow.spec import ModelSpec, weight_count
@@ -235,7 +236,7 @@ class _Search:
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
         verdict, rule = self._judge.verdict(candidates, common, self._maker), self._config.rule
-        judged = ruled(verdict.candidates, rule)
+        judged = weighed(ruled(verdict.candidates, rule), self._scene.results, self._config.evidence)
         configurations = compare(judged, rule)
         chosen = choose(judged, configurations, rule)
         finding = found_in(configurations)

@@ -14,8 +14,8 @@ def weighed(candidates: Sequence[Candidate], results: MeasuredResults | None, se
     """The candidates, those with a score worth what reward and results together say of them.
 
     Each trained model or resample is held against the results by itself, so that a configuration's spread over seeds is one of
-    both. The value becomes the blend; the metrics keep what it was worth before ("intrinsic"), the leave-one-out R² ("R2_results"), on how
-    many results it rests ("results_used") and what it weighs ("evidence_weight").
+    both. The value becomes the blend; the metrics keep what it was worth before ("intrinsic"), the leave-one-out R²
+    ("R2_results"), on how many results it rests ("results_used") and what it weighs ("evidence_weight").
 
     Parameters
     ----------

@@ -40,6 +40,15 @@ def test_types_are_clusters_that_inform_of_their_neighbourhood_and_are_groups(sc
     assert evidence(scores, RULE).resolves is resolves
 
 
+@pytest.mark.parametrize(("r2", "weight", "resolves"), [(0.25, 0.3, True), (0.1, 0.3, False), (0.25, 0.0, False)])
+def test_clusters_that_predict_the_results_beyond_chance_are_types_wherever_they_lie(
+    r2: float, weight: float, resolves: bool
+) -> None:
+    measured = {"R2_results": r2, "results_used": 25.0, "evidence_weight": weight}
+    own = score(0.01, icl_gain=0.0)
+    assert evidence([Score(own.value, {**own.metrics, **measured}, own.mixture)], RULE).resolves is resolves
+
+
 def test_either_demand_can_be_dropped() -> None:
     assert evidence([score(0.01)], RuleSection(least_information=0)).resolves
     assert evidence([score(0.2, icl_gain=0.0)], RuleSection(groups=False)).resolves
