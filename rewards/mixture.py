@@ -161,16 +161,37 @@ def gmm(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"mixture criterion '{criterion}' is unknown; use one of {', '.join(CRITERIA)}")
-    settings = EMSettings(restarts=restarts, max_iterations=max_iterations)
+    fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts, max_iterations=max_iterations))
+    chosen = _best(fits, _DERIVED.get(criterion, criterion))
+    metrics = report(representation, fits, single, chosen)
+    raw = metrics[criterion]
+    return Score(raw if higher_is_better(criterion) else -raw, metrics, chosen.mixture)
+
+
+def mixtures(
+    representation: Representation, rng: np.random.Generator, components: Sequence[int], settings: EMSettings
+) -> tuple[list[MixtureFit], MixtureFit]:
+    """The mixtures to choose from, of each K or the one that the representation brings with it; and a single Gaussian.
+
+    Raises
+    ------
+    ValueError
+        If K = 1 is not among the components.
+    """
     z, given = representation.z, representation.types
     fits = fit_grid(z, rng, components if given is None else [1], settings)
     single = next((f for f in fits if f.K == 1), None)
     if single is None:
         raise ValueError(f"components must hold 1, got {list(components)}; a gain is measured against one Gaussian")
-    if given is not None:
-        fits = [describe(z, given)]
+    return (fits if given is None else [describe(z, given)]), single
+
+
+def report(
+    representation: Representation, fits: Sequence[MixtureFit], single: MixtureFit, chosen: MixtureFit
+) -> dict[str, float]:
+    """All criteria at their best K, and what else is known of the latents; "K" and "entropy" are those of `chosen`."""
+    z = representation.z
     best = {name: _best(fits, name) for name in PAPER}
-    chosen = best[_DERIVED.get(criterion, criterion)]
     metrics = {name: float(getattr(fit, name)) for name, fit in best.items()}
     metrics |= _relative(metrics, single, z)
     metrics |= {f"{name}_total": len(z) * metrics[name] for name in PAPER}
@@ -182,8 +203,7 @@ def gmm(
         "variance_product": variance_product(z),
         "smallest_eigenvalue": smallest_eigenvalue(z),
     }
-    raw = metrics[criterion]
-    return Score(raw if higher_is_better(criterion) else -raw, metrics, chosen.mixture)
+    return metrics
 
 
 def _relative(best: Mapping[str, float], single: MixtureFit, z: Float[np.ndarray, "n d"]) -> dict[str, float]:
