@@ -263,7 +263,12 @@ def check_reward(
 
 def mixture_fault(mixture: Mixture, d: int) -> str:
     """What makes a mixture unusable in d dimensions; empty where nothing does."""
-    K = len(mixture.weights)
+    parts = mixture.weights, mixture.means, mixture.covariances
+    if not all(
+        isinstance(part, np.ndarray) and np.issubdtype(part.dtype, np.number) and np.isfinite(part).all() for part in parts
+    ):
+        return "is not made of arrays of finite numbers"
+    K = len(np.atleast_1d(mixture.weights))
     shapes = mixture.weights.shape, mixture.means.shape, mixture.covariances.shape
     if shapes != ((K,), (K, d), (K, d, d)):
         return f"has shapes {shapes} in {d} dimensions; give weights (K,), means (K, {d}) and covariances (K, {d}, {d})"

@@ -19,6 +19,9 @@ from rewards.metrics import bare, higher_is_better
 #: Horizontal and vertical criterion.
 CRITERIA = ("bic_gain_per_d", "NMI_rot")
 _NAMES = {
+    "bic": "BIC (per point)",
+    "icl": "ICL (per point)",
+    "log_likelihood": "log-likelihood (nats a point)",
     "bic_gain_per_d": "BIC gain over one Gaussian per latent (nats a point)",
     "bic_gain": "BIC gain over one Gaussian (nats a point)",
     "icl_gain": "ICL gain over one Gaussian (nats a point)",
@@ -108,17 +111,20 @@ def _points(record: DecisionRecord, criteria: Sequence[str]) -> list[_Point]:
 
 
 def _along(means: Float[np.ndarray, "n 2"], criteria: Sequence[str]) -> list[int]:
-    """Rows of the front's members, from left to right."""
+    """Rows of the front's members, from left to right as they are drawn."""
     names = [bare(c) for c in criteria]
+    rightwards = 1 if higher_is_better(criteria[0]) else -1
     members = np.flatnonzero(pareto_front(criteria_table([dict(zip(names, m.tolist(), strict=True)) for m in means], criteria)))
-    return [int(i) for i in members[np.lexsort((-means[members, 1], means[members, 0]))]]
+    return [int(i) for i in members[np.argsort(rightwards * means[members, 0], kind="stable")]]
 
 
 def _draw(axes: Axes, points: Sequence[_Point], kinds: Sequence[tuple[str, str]]) -> None:
     for p in points:
         i = kinds.index(p.kind)
-        axes.scatter(*p.seeds.T, s=7, color=colour(i), alpha=0.4, linewidths=0, zorder=2, gid=f"seeds-{p.name}")
-        axes.scatter(*p.mean, s=34, color=colour(i), marker=marker(i), edgecolor="white", linewidths=0.5, zorder=4)
+        axes.scatter(p.seeds[:, 0], p.seeds[:, 1], s=7, color=colour(i), alpha=0.4, linewidths=0, zorder=2, gid=f"seeds-{p.name}")
+        axes.scatter(
+            [p.mean[0]], [p.mean[1]], s=34, color=colour(i), marker=marker(i), edgecolor="white", linewidths=0.5, zorder=4
+        )
 
 
 def _axes(axes: Axes, criteria: Sequence[str]) -> None:
@@ -139,7 +145,7 @@ def _mark_chosen(axes: Axes, record: DecisionRecord, points: Sequence[_Point], k
     mine = [p for p in points if candidate and (*p.kind, p.window_px) == _key(candidate)]
     if not mine:
         return "; nothing was chosen" if candidate is None else "; the chosen one is not among them"
-    star = axes.scatter(*mine[0].mean, s=190, marker="*", linewidths=0.9, zorder=5)
+    star = axes.scatter([mine[0].mean[0]], [mine[0].mean[1]], s=190, marker="*", linewidths=0.9, zorder=5)
     star.set(facecolor=colour(kinds.index(mine[0].kind)), edgecolor="black", gid="chosen")
     return ""
 

@@ -56,6 +56,7 @@ def test_better_is_up_and_to_the_right_for_what_is_minimised_too() -> None:
     assert axes.yaxis_inverted()
     assert not axes.xaxis_inverted()
     assert front_of(pareto_figure(record(), ("bic_gain_per_d", "icl")))[0] == pytest.approx([1.05, -2.0])
+    assert front_of(pareto_figure(record(), ("icl", "bic_gain_per_d")))[0] == pytest.approx([-1.0, 3.05])
 
 
 def test_a_metric_of_the_users_own_needs_its_direction() -> None:

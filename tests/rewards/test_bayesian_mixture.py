@@ -108,8 +108,8 @@ def test_the_log_density_of_the_model_is_the_one_written_down_by_hand() -> None:
 
 
 def test_the_elbo_of_a_tiny_case_is_below_the_evidence_and_close_to_it() -> None:
-    # One Gaussian on a line: the evidence is an integral over mean and scale. After so few steps the gap was 0 to 9 nats over seeds
-    # 0-9; the estimate from ten draws was above the evidence by 0.4 once. With 1,500 steps of 0.01 this seed comes within 0.5.
+    # One Gaussian on a line: the evidence is an integral over mean and scale. After so few steps the gap was 0 to 9 nats over
+    # seeds 0-9; the estimate from ten draws was above the evidence by 0.4 once. 1,500 steps of 0.01 come within 0.5.
     z = 0.3 + 0.1 * np.random.default_rng(0).standard_normal(50)
     mean, scale = np.meshgrid(np.linspace(0.1, 0.5, 801), np.linspace(0.04, 0.25, 801), indexing="ij")
     log_joint = norm.logpdf(z[:, None, None], mean, scale).sum(axis=0) + np.log(1 / 10) + halfnorm.logpdf(scale, scale=0.05)

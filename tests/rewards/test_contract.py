@@ -166,18 +166,22 @@ def test_an_unknown_option_is_a_broken_signature() -> None:
         ({"weights": np.array([0.5, 0.6])}, "sum to 1.1"),
         ({"weights": np.array([1.5, -0.5])}, "must be positive"),
         ({"means": np.zeros((2, 3))}, "has shapes"),
+        ({"weights": np.array(1.0)}, "has shapes"),
+        ({"means": np.full((2, 2), np.nan)}, "finite numbers"),
+        ({"means": [[0.0, 0.0], [1.0, 1.0]]}, "is not made of arrays"),
+        ({"covariances": np.array(["flat"])}, "is not made of arrays"),
         ({"covariances": np.tile([[1.0, 0.5], [0.0, 1.0]], (2, 1, 1))}, "not symmetric"),
         ({"covariances": np.tile([[1.0, 2.0], [2.0, 1.0]], (2, 1, 1))}, "eigenvalue -1"),
     ],
 )
-def test_faults_of_a_mixture_are_named(changes: dict[str, np.ndarray], fault: str) -> None:
+def test_faults_of_a_mixture_are_named(changes: dict[str, Any], fault: str) -> None:
     good = Mixture(np.array([0.5, 0.5]), np.zeros((2, 2)), np.tile(np.eye(2), (2, 1, 1)))
     found = mixture_fault(_unchecked(good, changes), 2)
     assert fault in found
     assert bool(found) == bool(fault)
 
 
-def _unchecked(mixture: Mixture, changes: dict[str, np.ndarray]) -> Mixture:
+def _unchecked(mixture: Mixture, changes: dict[str, Any]) -> Mixture:
     """The mixture with `changes`, past the shape check of the tests."""
     made = replace(mixture)
     for name, value in changes.items():
