@@ -103,7 +103,7 @@ def report(graded: Mapping[str, Sequence[Mapping[str, Any]]], nulls: Sequence[Ma
     notes = [
         f"Types were claimed in {found} of {len(nulls)} single-type worlds (95 % interval {low:.2f}-{high:.2f}).",
         "ari and what follows from it is that of what the agent says: a world of which it says one type or none counts 0.",
-        "The paper's rule chooses among VAEs that passed the guards; a collapsed one would have won it.",
+        "The paper's rule chooses K from 2 to 10, among VAEs that passed the guards; a collapsed one would have won it.",
         "Intervals are percentile bootstraps over worlds, paired.",
     ]
     return Outcome(

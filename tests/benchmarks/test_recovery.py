@@ -6,12 +6,16 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from agent.candidates import Candidate, Configuration
 from agent.config import Config
 from agent.decision import Decision
+from agent.workflow.families import PlainSpec
+from agent.workflow.spec import ModelSpec
 from benchmarks import ceiling, one_world, recovery
 from benchmarks.agreement import agreement, bootstrap_interval, core_purity, coverage, normalised
 from benchmarks.baselines import BASELINES, FIXED_POLAR
 from benchmarks.worlds import visit
+from rewards.base import Representation
 
 TRUTH = np.array([1, 1, 1, 1, 2, 2, 2, 6, 6, 6])
 FOUND = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])  # 4 of type 1 and a 6; 3 of type 2 and two of 6
@@ -57,6 +61,14 @@ def test_an_interval_holds_the_true_mean_about_as_often_as_it_says() -> None:
 def test_a_classifier_is_not_judged_on_what_it_learnt_from() -> None:
     with pytest.raises(ValueError, match=r"worlds \[10003\] are among those that the classifier learns from"):
         ceiling.ceilings("clean", [1, 10_003])
+
+
+def candidate(invariance: str, seed: int, z: np.ndarray, points_rc: np.ndarray) -> Candidate:
+    views = dict.fromkeys(("z", "z_std", "z_rotated", "z_mirrored"), z)
+    facts = {"window_px": 15, "invariance": invariance, "seed": seed, "elbo_per_px": 0.0, "reconstruction_per_px": 0.0}
+    spec = PlainSpec(15, invariance) if invariance == "polar" else ModelSpec(15, invariance)
+    representation = Representation(**views, points_rc=points_rc, **facts)
+    return Candidate(Configuration(spec, "canny_walls", "amplitude"), seed, representation, np.ones(len(z), bool))
 
 
 def world(seed: int, ari: float, **changes: Any) -> dict[str, Any]:
@@ -113,6 +125,17 @@ def test_one_world_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     if found["outcome"] == "types_found":
         assert found["pick"]["ari"] == found["regardless"]["ari"]
         assert found["pick"]["purity"] > found["pick"]["ari"] > 0
+
+
+def test_the_papers_rule_is_one_seeds_smallest_criterion_over_models_and_k() -> None:
+    seen = visit("stripes", 0, PLAIN)
+    rng = np.random.default_rng(0)
+    rc = seen.points_rc
+    four = 10 * rng.integers(2, size=(len(rc), 2)) + rng.normal(size=(len(rc), 2))  # BIC says 4: two bits apart
+    spread, tight = rng.normal(size=(len(rc), 2)), 0.05 * four
+    smaller = [candidate("r", 1, 1e-3 * four, rc), candidate("polar", 0, 1e-3 * four, rc)]  # of another seed, and no VAE
+    rules = one_world.paper_rules(seen, [candidate("v", 0, spread, rc), candidate("r", 0, tight, rc), *smaller])
+    assert {(one["chosen"], one["clusters"]) for one in rules.values()} == {("r-w15-s0", 4)}
 
 
 def test_a_decision_without_clusters_says_that_all_points_are_alike() -> None:
