@@ -2,7 +2,7 @@
 
 Gradient-boosted trees (scikit-learn's `HistGradientBoostingClassifier`) on patches of 13 pixels of amplitude, A·cosφ and A·sinφ:
 magnitudes of their angular Fourier series, which turning and mirroring leave as they are, with mean, spread and percentiles of
-each channel. A convolutional network on the patches themselves, with all turned and mirrored copies, reached the same
+each channel. A convolutional network on the patches themselves, with all turned and mirrored copies, reached about the same
 (docs/decisions/0019-tiers.md).
 """
 
