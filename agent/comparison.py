@@ -2,8 +2,9 @@
 
 A configuration's worth is its mean over seeds. Configurations whose clusters show no types (`agent.resolving`) stand back where
 others show some. Of those that remain, those within two standard errors of the best tie with it, and among these the most
-parsimonious is chosen: fewest types, then fewest latents, then the smallest window. Of its seeds, the one with the best held-out
-ELBO is used; the reward never chooses among seeds, since at one seed it is noise.
+parsimonious is chosen: fewest types, then fewest latents, then the smallest window. Of a VAE's seeds, the one with the best
+held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise of training. The resamples of a
+plain family have no ELBO and no such noise; there the one with the largest reward is used.
 """
 
 import math
@@ -71,8 +72,11 @@ def choose(
         return None
     picked = tied[0] if rule.pick == "best" else min(tied, key=_parsimony)
     seeds = [c for c in candidates if c.score and c.configuration.name == picked.name]
-    # Resamples of a plain family have no ELBO: the first is used.
-    return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else 0.0, -c.seed))
+    return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else _value(c), -c.seed))
+
+
+def _value(c: Candidate) -> float:
+    return c.score.value if c.score else -math.inf
 
 
 def _parsimony(c: ConfigurationRecord) -> tuple[object, ...]:

@@ -15,8 +15,9 @@ from agent.plugins import is_users_own, load_reward
 from agent.workflow.consensus import consensus_types
 from agent.workflow.families import PlainSpec
 from agent.workflow.pipeline import Made, judge
-from rewards.base import Representation, Score
+from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
+from rewards.guards import GuardSettings, guard_mixture
 
 _LEAST_MEMBERS = 2  # of a consensus
 
@@ -53,10 +54,12 @@ class Judge:
         Names the reward, and whether a consensus is wanted.
     ask
         Where the reward is computed.
+    results
+        What has been measured, for rewards that ask for it.
     """
 
-    def __init__(self, config: Config, ask: Asker) -> None:
-        self._config, self._ask = config, ask
+    def __init__(self, config: Config, ask: Asker, results: MeasuredResults | None = None) -> None:
+        self._config, self._ask, self._results = config, ask, results
 
     def verdict(self, candidates: Sequence[Candidate], common: int, maker: Maker) -> Verdict:
         """The candidates judged on `common` points, and the consensus of the trusted ones judged beside them.
@@ -88,11 +91,12 @@ class Judge:
             # Its own draws, whatever other candidates there are.
             own = zlib.crc32(candidates[i].candidate_id.encode())
             rows = equal_subset(candidates[i].kept, common, np.random.default_rng([seed, 2, own]))
-            taken = candidates[i].representation.take(rows)
+            taken = replace(candidates[i].representation.take(rows), results=self._results)
             tasks.append((taken, reward, (seed, 3, own), name))
         scores = dict(zip(open_ones, self._ask("judging", score_of, tasks), strict=True)) if tasks else {}
         reasons = [score.reason for score in scores.values() if isinstance(score, Failure)]
-        return [_with_score(c, scores.get(i)) for i, c in enumerate(candidates)], reasons
+        guards = self._config.guards
+        return [_with_score(c, scores.get(i), common, guards) for i, c in enumerate(candidates)], reasons
 
     def _consensus(self, judged: Sequence[Candidate], common: int, maker: Maker) -> list[Candidate]:
         """For each set of key points, what all trusted VAEs that know of rotation agree on (or all VAEs, if none does)."""
@@ -158,11 +162,13 @@ def _enough(candidate: Candidate, common: int) -> Candidate:
     )
 
 
-def _with_score(candidate: Candidate, score: Score | Failure | None) -> Candidate:
+def _with_score(candidate: Candidate, score: Score | Failure | None, points: int, guards: GuardSettings) -> Candidate:
     if score is None:
         return candidate
     if isinstance(score, Failure):
         return replace(candidate, guarded_out=f"the reward failed: {score.reason}")
     if not np.isfinite(score.value):
         return replace(candidate, guarded_out=f"the reward is {score.value}, not a finite number")
+    if (reason := guard_mixture(score, points, guards)) is not None:
+        return replace(candidate, guarded_out=reason)
     return replace(candidate, score=score)

@@ -4,8 +4,8 @@ A mixture always finds clusters: BIC splits any latent space that is not Gaussia
 Two things are asked of them, of a configuration's mean over seeds:
 
 - They say something about their neighbourhood that orientation cannot say: at least `least_information` nats of symmetric spatial
-  information (`rewards.spatial`). Types extend over many pixels; noise, a shuffled scan, a periodic texture leave nothing, one
-  type with its variants a few hundredths of a nat, seldom a tenth.
+  information (`rewards.spatial`), of a number of clusters that was not chosen to have much of it. Types extend over many pixels;
+  noise, a shuffled scan, a periodic texture leave nothing, one type with its variants a few hundredths of a nat, seldom a tenth.
 - They are groups: ICL, which charges for overlap, prefers several Gaussians to one. A ramp is cut by BIC into darker and brighter
   places, which lie side by side and so inform well, but nothing sets them apart.
 
@@ -63,8 +63,10 @@ def evidence(scores: Sequence[Score], rule: RuleSection) -> Evidence:
     """Of the seeds of one configuration."""
     information, gain, explained, count, weight = (
         _mean([score.metrics.get(name) for score in scores])
-        for name in ("MI_rot", "icl_gain", "R2_results", "results_used", "evidence_weight")
+        for name in ("MI_rot_bic", "icl_gain", "R2_results", "results_used", "evidence_weight")
     )
+    if math.isnan(information):
+        information = _mean([score.metrics.get("MI_rot") for score in scores])
     if not weight > 0:
         explained = math.nan
     informs = not rule.least_information or math.isnan(information) or information >= rule.least_information

@@ -143,7 +143,7 @@ def search(
     ask = Asker(workers, progress, cancelled, out_of_time or never)
     try:
         maker = Maker(scene, config, workers, ask, store or Forgetful())
-        for best in _Search(scene, config, maker, Judge(config, ask)).results(start, eager=eager):
+        for best in _Search(scene, config, maker, Judge(config, ask, scene.results)).results(start, eager=eager):
             if on_rung is not None:
                 on_rung(best)
     except OutOfTimeError:

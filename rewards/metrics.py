@@ -18,11 +18,13 @@ _MAXIMISED = (
     "variance_product",
     "smallest_eigenvalue",
     "MI_rot",
+    "MI_rot_bic",
     "NMI_rot",
     "rotation_consistency",
     "stability",
     "stability_halves",
     "topology",
+    "R2_results",
 )
 
 _MINIMISED = (
@@ -51,6 +53,8 @@ _NEITHER = (
     "K_topology",
     "n",
     "pairs",
+    "results_used",
+    "results_far",
     "bic_total",
     "aic_total",
     "icl_total",

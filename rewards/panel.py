@@ -1,11 +1,12 @@
 """All rewards at once, for a rule that combines them: one mixture for each K serves every criterion."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from rewards.base import Representation, Score
-from rewards.spatial import spatial
+from rewards.spatial import FAR_PX, NEAR_PX, spatial
 from rewards.stability import reproducibility
 from rewards.topology import topology
 
@@ -14,9 +15,10 @@ def panel(
     representation: Representation,
     *,
     rng: np.random.Generator,
-    near_px: float = 22.0,
-    far_px: float = 34.0,
+    near_px: float = NEAR_PX,
+    far_px: float = FAR_PX,
     symmetric: bool = True,
+    types: Literal["informative", "bic"] = "informative",
     components: Sequence[int] = range(1, 11),
     restarts: int = 10,
     resamples: int = 8,
@@ -30,7 +32,7 @@ def panel(
     ----------
     representation
         With the latents of turned and mirrored patches.
-    near_px, far_px, symmetric, components, restarts
+    near_px, far_px, symmetric, types, components, restarts
         See `rewards.spatial.spatial`.
     resamples
         See `rewards.stability.reproducibility`.
@@ -41,6 +43,7 @@ def panel(
         near_px=near_px,
         far_px=far_px,
         symmetric=symmetric,
+        types=types,
         components=components,
         restarts=restarts,
     )

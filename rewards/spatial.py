@@ -10,6 +10,7 @@ Two assumptions, both parameters: that a type is the same when turned or mirrore
 (`near_px`, `far_px`).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from rewards.base import Mixture, Representation, Score
 from rewards.em import EMSettings
+from rewards.guards import degenerate
 from rewards.mixture import MixtureFit, mixtures, report
 
 NEAR_PX, FAR_PX = 22.0, 34.0
@@ -92,15 +94,16 @@ def spatial(
     components: Sequence[int] = range(1, 11),
     restarts: int = 10,
 ) -> Score:
-    """NMI_rot times the rotation consistency of the clusters; 0 says nothing, 1 is the most there can be.
+    """√(MI_rot·NMI_rot) times the rotation consistency of the clusters; 0 says that they know nothing of their neighbourhood.
 
-    NMI_rot is the spatial information over the entropy of the labels. The consistency is the agreement between the clusters of
-    the patches and those of the same patches turned and mirrored.
+    MI_rot is the spatial information, NMI_rot the same over the entropy H of the labels, so their geometric mean is MI_rot/√H.
+    MI_rot alone grows as clusters are split and NMI_rot falls. The consistency is the agreement between the clusters of the
+    patches and those of the same patches turned and mirrored.
 
-    How many types there are is asked of the neighbourhood too: K maximises MI_rot/√H, the geometric mean of MI_rot, which grows
-    as clusters are split, and of NMI_rot, which falls. BIC goes on splitting a type that is not Gaussian, and on simulated
-    scans such splits cost a tenth of the agreement with the truth (docs/decisions/0014-types-or-none.md). Only K that BIC
-    prefers to one Gaussian stand for election.
+    How many types there are is asked of the neighbourhood too: K maximises MI_rot/√H among all K that BIC prefers to one
+    Gaussian. BIC's own K goes on splitting a type that is not Gaussian, and on simulated scans such splits cost a tenth of the
+    agreement with the truth (docs/decisions/0014-types-or-none.md). What was maximised is no evidence that there are types at
+    all: "MI_rot_bic", at BIC's K, is.
 
     Parameters
     ----------
@@ -117,22 +120,27 @@ def spatial(
         Of the mixture.
     """
     fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts))
-    open_ones = _eligible(fits, single, types)
+    open_ones, at_bic = _eligible(fits, single, types, len(representation.z))
     said = [
         neighbourhood(representation, fit.mixture, rng=rng, near_px=near_px, far_px=far_px, symmetric=symmetric)
         for fit in open_ones
     ]
-    at = max(range(len(said)), key=lambda i: max(said[i]["MI_rot"], 0.0) * said[i]["NMI_rot"])
+    worth = [math.sqrt(max(one["MI_rot"], 0.0) * max(one["NMI_rot"], 0.0)) for one in said]
+    at = int(np.argmax(worth))
     found, chosen = said[at], open_ones[at]
-    value = found["NMI_rot"] * (max(found["rotation_consistency"], 0.0) if symmetric else 1.0)
-    return Score(value, report(representation, fits, single, chosen) | found, chosen.mixture)
+    value = worth[at] * (max(found["rotation_consistency"], 0.0) if symmetric else 1.0)
+    metrics = report(representation, fits, single, chosen) | found | {"MI_rot_bic": said[at_bic]["MI_rot"]}
+    return Score(value, metrics, chosen.mixture)
 
 
-def _eligible(fits: Sequence[MixtureFit], single: MixtureFit, types: str) -> list[MixtureFit]:
-    """Mixtures whose clusters may be the types."""
-    if types == "bic" or len(fits) == 1:
-        return [min(fits, key=lambda fit: fit.bic)]
-    return [fit for fit in fits if fit.K > 1 and fit.bic < single.bic] or [single]
+def _eligible(fits: Sequence[MixtureFit], single: MixtureFit, types: str, n: int) -> tuple[list[MixtureFit], int]:
+    """Mixtures whose clusters may be the types, and which of them BIC prefers; degenerate ones only where all are."""
+    sound = [fit for fit in fits if degenerate(fit.mixture, n) is None] or list(fits)
+    best = min(sound, key=lambda fit: fit.bic)
+    if types == "bic" or best is single or len(fits) == 1:
+        return [best], 0
+    open_ones = [fit for fit in sound if fit.K > 1 and fit.bic < single.bic]
+    return open_ones, open_ones.index(best)
 
 
 def neighbourhood(

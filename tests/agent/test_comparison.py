@@ -52,7 +52,7 @@ def test_of_equal_types_a_family_without_training_is_plainer_than_a_vae() -> Non
     candidates += [candidate(9, "polar", s, 0.9 + d, types=3) for s, d in enumerate((-0.1, 0.0, 0.1))]
     chosen = choose(candidates, compare(candidates))
     assert chosen is not None
-    assert (chosen.spec.invariance, chosen.seed) == ("polar", 0)
+    assert (chosen.spec.invariance, chosen.seed) == ("polar", 2)  # of the resamples, the one with the largest reward
 
 
 def test_among_seeds_the_held_out_elbo_chooses_and_not_the_reward() -> None:
