@@ -120,6 +120,8 @@ def test_results_on_a_sample_reach_the_decision_on_its_next_scan(tmp_path: Path)
     first, second = decisions(tmp_path)
     assert (first.results_used, first.results_left_out, first.evidence_weight) == (0, {}, None)
     assert second.results_used == count - 2
+    assert second.evidence_weight == 0  # fewer than 20
+    assert {c.metrics["results_used"] for c in second.candidates if c.value is not None} == {count - 2}
     assert second.results_left_out == {"failed": 1, "lacking_a_parameter": 1}
     assert second.points_measured_before == count
 
