@@ -241,7 +241,7 @@ class RecommendSection(Section):
     points: int | None = Field(default=None, ge=1)
     prototypes: int = Field(default=1, ge=0)
     core_fraction: float = Field(default=0.25, gt=0, le=1)
-    purity: float = Field(default=0.5, ge=0, le=1)
+    purity: float = Field(default=0.7, ge=0, le=1)
     open_after: int = Field(default=20, ge=0)
     spacing_m: float = Field(default=100e-9, ge=0)
     damage_radius_m: float = Field(default=45e-9, ge=0)
@@ -249,7 +249,7 @@ class RecommendSection(Section):
     noise: float = Field(default=0.3, gt=0)
     patch_share: float = Field(default=0.6, ge=0, le=1)
     patch_length: float = Field(default=1.0, gt=0)
-    position_length: float = Field(default=0.15, gt=0)
+    position_length: float = Field(default=0.2, gt=0)
 
 
 class ServiceSection(Section):
