@@ -16,12 +16,13 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
-from agent.config import Config, RecommendSection
+from agent.config import Config
 from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
 from agent.executor import Workers
 from agent.explain import explain
 from agent.ordering.cores import core_order, purity, without_mixed
 from agent.ordering.features import patch_features
+from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Pool, Recommended, recommend
 from agent.scene import look
@@ -193,7 +194,7 @@ class _Clusters:
     """All key points sorted into the chosen mixture's clusters, largest cluster first."""
 
     def __init__(
-        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSection
+        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
     ) -> None:
         assert chosen.score is not None  # only candidates with a score and a mixture are chosen
         assert chosen.score.mixture is not None

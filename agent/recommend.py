@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from agent.config import RecommendSection
 from agent.ordering.kernel import PlaceKernel, scaled
 from agent.ordering.policies import Area, Equal, Informative, Policy, Spread
+from agent.ordering.settings import RecommendSettings
 from agent.ordering.surroundings import altered, border_distance, within
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
@@ -91,7 +91,7 @@ def recommend(
     frame: Frame,
     limits: Limits,
     measured_xy: Float[np.ndarray, "k 2"],
-    settings: RecommendSection,
+    settings: RecommendSettings,
     decision_id: str,
     rng: np.random.Generator,
 ) -> Recommended:
@@ -131,7 +131,7 @@ class _Selection:
         frame: Frame,
         limits: Limits,
         measured_xy: np.ndarray,
-        settings: RecommendSection,
+        settings: RecommendSettings,
         rng: np.random.Generator,
     ) -> None:
         self.pool, self.settings, self.rng, self.measured_xy = pool, settings, rng, measured_xy

@@ -5,10 +5,10 @@ from jaxtyping import Bool, Float, Int
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from agent.config import RecommendSection
 from agent.ordering.cores import core_order
 from agent.ordering.kernel import PlaceKernel
 from agent.ordering.policies import Equal, Informative, Policy
+from agent.ordering.settings import RecommendSettings
 from rewards.base import Mixture
 from rewards.mixture import fit_grid
 
@@ -48,7 +48,7 @@ def blue_noise_places(shape: tuple[int, int], count: int, rng: np.random.Generat
 
 
 def kmeans_places(
-    patches: Float[np.ndarray, "n pixels"], count: int, settings: RecommendSection, rng: np.random.Generator
+    patches: Float[np.ndarray, "n pixels"], count: int, settings: RecommendSettings, rng: np.random.Generator
 ) -> Int[np.ndarray, " count"]:
     """Rows of `patches`: the nearest to the centres of k-means, clusters in turn."""
     found = KMeans(KMEANS_TYPES, n_init=4, random_state=int(rng.integers(2**31))).fit(patches)
@@ -56,7 +56,7 @@ def kmeans_places(
 
 
 def gmm_places(
-    features: Float[np.ndarray, "n d"], count: int, settings: RecommendSection, rng: np.random.Generator
+    features: Float[np.ndarray, "n d"], count: int, settings: RecommendSettings, rng: np.random.Generator
 ) -> Int[np.ndarray, " count"]:
     """Rows of `features`: the core points of the Gaussian mixture of the lowest BIC, clusters in turn."""
     mixture = min(fit_grid(features, rng), key=lambda fit: fit.bic).mixture
@@ -64,7 +64,7 @@ def gmm_places(
 
 
 def mixture_places(
-    mixture: Mixture, z: Float[np.ndarray, "n d"], count: int, settings: RecommendSection
+    mixture: Mixture, z: Float[np.ndarray, "n d"], count: int, settings: RecommendSettings
 ) -> Int[np.ndarray, " count"]:
     """Rows of `z`: core points, clusters in turn, most typical first."""
     return _in_turn(core_order(mixture.mahalanobis(z), mixture.labels(z), settings.core_fraction), count)
@@ -74,7 +74,7 @@ def informative_places(
     features: Float[np.ndarray, "n d"],
     pixels: Int[np.ndarray, "n 2"],
     count: int,
-    settings: RecommendSection,
+    settings: RecommendSettings,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, " count"]:
     """By integrated variance reduction, at any of some pixels that are drawn."""

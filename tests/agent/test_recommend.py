@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import recommend as module
-from agent.config import RecommendSection
 from agent.core import NOWHERE
+from agent.ordering.settings import RecommendSettings
 from agent.recommend import Pool, Recommended, recommend
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits
@@ -41,7 +41,7 @@ def places(
     window_px: int = 1,
     **more: object,
 ) -> Recommended:
-    settings_ = RecommendSection(
+    settings_ = RecommendSettings(
         **{"policy": policy, "points_per_cluster": per_cluster, "spacing_m": spacing_m, "damage_radius_m": 0.0} | more
     )
     found = pool(cores, points_rc, mixed, window_px)
