@@ -188,7 +188,7 @@ def situations(draw: st.DrawFn) -> dict:
     rng = np.random.default_rng(seed)
     n = draw(st.integers(1, 60))
     points = np.stack([rng.integers(0, rows, n), rng.integers(0, cols, n)], axis=1)
-    labels = rng.integers(0, 3, n)
+    labels, share = rng.integers(0, 3, n), draw(st.sampled_from([0.3, 1.0]))
     reach = draw(st.floats(1e-6, 5e-5))
     limits = Limits(
         x_min_m=-reach,
@@ -200,7 +200,7 @@ def situations(draw: st.DrawFn) -> dict:
     )
     inside = np.stack([rng.uniform(0, rows - 1, 5), rng.uniform(0, cols - 1, 5)], axis=1)
     return {
-        "cores": [np.flatnonzero(labels == k).tolist() for k in range(3)],
+        "cores": [np.flatnonzero((labels == k) & (rng.random(n) < share)).tolist() for k in range(3)],
         "points_rc": [tuple(point) for point in points.tolist()],
         "frame": frame,
         "limits": limits,
@@ -245,12 +245,17 @@ def test_round_after_round_no_place_is_measured_twice_and_prototypes_come_first(
     situation = situation | {"points": 4, "prototypes": 1}
     spacing = max(situation["spacing_m"], situation["limits"].spacing_min_m)
     measured = situation.pop("measured_xy")
+    points = situation["points_rc"]
+    core = {(*points[i], k) for k, rows in enumerate(situation["cores"]) for i in rows}
     for _ in range(3):
         found = places(**situation, measured_xy=measured)
         places_m = np.array([[r.x_m, r.y_m] for r in found.requests]).reshape(-1, 2)
         for i, place in enumerate(places_m):
             before = np.concatenate([measured, places_m[:i]])
             assert np.hypot(*(before - place).T).min() >= spacing
-        turns = [r.rank for r in found.requests]
-        assert all(rank > 0 for rank in turns[turns.count(0) :]) or found.beyond_core  # every first turn before any second
+        in_core = [(r.row, r.col, r.cluster) in core for r in found.requests]
+        first = next((i for i, r in enumerate(found.requests) if r.rank > 0 or not in_core[i]), len(in_core))
+        with_prototype = {r.cluster for r in found.requests[:first]}
+        later = {r.cluster for r, is_core in zip(found.requests[first:], in_core[first:], strict=True) if is_core}
+        assert later <= with_prototype
         measured = np.concatenate([measured, places_m])
