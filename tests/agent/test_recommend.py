@@ -172,7 +172,7 @@ def test_the_next_place_is_one_that_no_measured_place_speaks_for() -> None:
 
 @st.composite
 def situations(draw: st.DrawFn) -> dict:
-    size = st.floats(1e-7, 2e-5)
+    size, spacing = st.floats(1e-7, 2e-5), st.sampled_from([0.0, 1e-7, 1e-6])
     offset = st.floats(-4e-5, 4e-5)
     rows, cols = draw(st.integers(2, 40)), draw(st.integers(2, 40))
     frame = Frame(
@@ -186,8 +186,8 @@ def situations(draw: st.DrawFn) -> dict:
     )
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    n = draw(st.integers(1, 60))
-    points = np.stack([rng.integers(0, rows, n), rng.integers(0, cols, n)], axis=1)
+    n = min(draw(st.integers(1, 60)), rows * cols)
+    points = np.stack(np.unravel_index(rng.choice(rows * cols, n, replace=False), (rows, cols)), axis=1)
     labels, share = rng.integers(0, 3, n), draw(st.sampled_from([0.3, 1.0]))
     reach = draw(st.floats(1e-6, 5e-5))
     limits = Limits(
@@ -195,7 +195,7 @@ def situations(draw: st.DrawFn) -> dict:
         x_max_m=reach,
         y_min_m=-reach / 2,
         y_max_m=reach,
-        spacing_min_m=draw(st.floats(0, 1e-6)),
+        spacing_min_m=draw(spacing),
         points_max=draw(st.integers(0, 20)),
     )
     inside = np.stack([rng.uniform(0, rows - 1, 5), rng.uniform(0, cols - 1, 5)], axis=1)
@@ -205,7 +205,7 @@ def situations(draw: st.DrawFn) -> dict:
         "frame": frame,
         "limits": limits,
         "measured_xy": frame.to_metres(inside),
-        "spacing_m": draw(st.floats(0, 2e-6)),
+        "spacing_m": draw(spacing),
         "policy": draw(st.sampled_from(["ivr", "equal", "area", "spread"])),
         "points": draw(st.one_of(st.none(), st.integers(1, 40))),
         "prototypes": draw(st.integers(0, 3)),
@@ -234,7 +234,7 @@ def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situati
         ranks = [r.rank for r in found.requests if r.cluster == k]
         assert ranks == list(range(len(ranks)))
     taken = [(r.row, r.col) for r in found.requests]
-    assert len(set(taken)) == len(taken) or len(set(situation["points_rc"])) < len(situation["points_rc"])
+    assert len(set(taken)) == len(taken)
     counted = len(found.requests) + sum(found.passed_over.values())
     assert counted <= len(situation["points_rc"])
 
