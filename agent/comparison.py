@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agent.candidates import Candidate, Configuration
-from agent.config import RuleSection
 from agent.decision import ConfigurationRecord
 from agent.resolving import evidence
+from agent.rule import DEFAULT_RULE, RuleSettings
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 
-DEFAULT_RULE = RuleSection()
 
-
-def compare(candidates: Sequence[Candidate], rule: RuleSection = DEFAULT_RULE) -> list[ConfigurationRecord]:
+def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) -> list[ConfigurationRecord]:
     """Each configuration's mean reward over seeds, and whether it ties with the best; best first.
 
     The spread over seeds is pooled over configurations, since three seeds say little about a spread: over the trained ones and
@@ -64,7 +62,7 @@ def compare(candidates: Sequence[Candidate], rule: RuleSection = DEFAULT_RULE) -
 
 
 def choose(
-    candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord], rule: RuleSection = DEFAULT_RULE
+    candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord], rule: RuleSettings = DEFAULT_RULE
 ) -> Candidate | None:
     """The candidate that places are drawn from: of the tie set, what `rule.pick` says; None where nothing was judged."""
     tied = [c for c in configurations if c.in_tie_set]

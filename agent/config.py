@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from agent.ordering.settings import RecommendSettings
+from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
 from rewards.evidence import EvidenceSettings
@@ -211,53 +213,6 @@ class FilterSection(Section):
     closeness: float = Field(default=0.0, ge=0, le=1)
 
 
-class RuleSection(Section):
-    """How rewards become a choice, and when types are claimed at all.
-
-    Parameters
-    ----------
-    criteria
-        Metrics that are combined, each with its weight; none takes the reward's own value. "value" is that of the reward. A name
-        that is not known says by "-" in front that less is better.
-    combine
-        "rank_sum": the weighted mean of the ranks among all candidates; "weighted_sum": of the standardised metrics; "pareto":
-        the layer of the Pareto front, and within a layer the rank sum.
-    tie_sigmas
-        Configurations within so many standard errors of the best tie with it.
-    pick
-        Of those that tie, the most parsimonious one; or the best mean whatever its noise.
-    least_information
-        Symmetric spatial information, in nats, below which a configuration's clusters are not called types; 0 does not ask.
-    groups
-        Whether types must be groups, which means that ICL prefers several Gaussians to one.
-    """
-
-    criteria: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
-    combine: Literal["rank_sum", "weighted_sum", "pareto"] = "rank_sum"
-    tie_sigmas: float = Field(default=2.0, ge=0)
-    pick: Literal["parsimonious", "best"] = "parsimonious"
-    least_information: float = Field(default=0.15, ge=0)
-    groups: bool = True
-
-
-class RecommendSection(Section):
-    """Which core points are recommended.
-
-    Parameters
-    ----------
-    core_fraction
-        Share of each cluster, nearest to its centre, that counts as core.
-    points_per_cluster
-        Most points recommended for one cluster.
-    spacing_m
-        Smallest distance between two recommended points, and from points measured before, in metres.
-    """
-
-    core_fraction: float = Field(default=0.25, gt=0, le=1)
-    points_per_cluster: int = Field(default=5, ge=1)
-    spacing_m: float = Field(default=100e-9, ge=0)
-
-
 class ServiceSection(Section):
     """How the service listens.
 
@@ -317,9 +272,9 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
-    rule: RuleSection = RuleSection()
+    rule: RuleSettings = RuleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
-    recommend: RecommendSection = RecommendSection()
+    recommend: RecommendSettings = RecommendSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)

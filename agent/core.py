@@ -1,6 +1,6 @@
 """A scan comes in, a decision comes out. This file is the whole flow; each step is a call that can be read on its own.
 
-    scan -> channels -> key points -> search over (window, invariance, seed) -> the chosen mixture's core points -> metres
+    scan -> channels -> key points -> search over (window, invariance, seed) -> core points of the mixture, in order -> metres
 
 Nothing here opens a socket or a file or asks the time: the same scan, configuration, limits and measured places give the same
 decision. The service (or `vaestar analyze`) records it and acts on it.
@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
@@ -20,8 +21,11 @@ from agent.config import Config
 from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
 from agent.executor import Workers
 from agent.explain import explain
+from agent.ordering.cores import core_order, purity, without_mixed
+from agent.ordering.features import patch_features
+from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
-from agent.recommend import Recommended, core_order, recommend
+from agent.recommend import Pool, Recommended, recommend
 from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
@@ -158,17 +162,8 @@ class _Question:
         clusters = places = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
-            clusters = _Clusters(chosen, z, self.config.recommend.core_fraction)
-            places = recommend(
-                clusters.cores,
-                clusters.distance,
-                points,
-                self.scan.frame,
-                self.limits,
-                self.measured_xy,
-                self.config.recommend,
-                decision_id,
-            )
+            clusters = _Clusters(chosen, z, points, self.config.recommend)
+            places = self._places(chosen, clusters, points, decision_id)
         return _decide(
             decision_id,
             self.scan,
@@ -188,6 +183,16 @@ class _Question:
             results_left_out=self.results_left_out,
             evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
+
+    def _places(self, chosen: Candidate, clusters: "_Clusters", points: np.ndarray, decision_id: str) -> Recommended:
+        settings, window_px = self.config.recommend, chosen.representation.window_px
+        rng = np.random.default_rng([self.config.seed, 6])
+        with threadpool_limits(1):  # the number of threads changes the last bits
+            features = clusters.z
+            if settings.policy == "ivr":
+                features = patch_features(self.scene.stacks[chosen.configuration.channels], points, window_px, rng)
+            pool = Pool(points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed)
+            return recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
 
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
@@ -213,7 +218,9 @@ class _Question:
 class _Clusters:
     """All key points sorted into the chosen mixture's clusters, largest cluster first."""
 
-    def __init__(self, chosen: Candidate, z: Float[np.ndarray, "n d"], core_fraction: float) -> None:
+    def __init__(
+        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
+    ) -> None:
         assert chosen.score is not None  # only candidates with a score and a mixture are chosen
         assert chosen.score.mixture is not None
         mixture = chosen.score.mixture
@@ -223,7 +230,10 @@ class _Clusters:
         distance = mixture.mahalanobis(z)[:, order]
         self.labels = rank[mixture.labels(z)]
         self.distance = distance[np.arange(len(z)), self.labels]
-        self.cores = core_order(distance, self.labels, core_fraction)
+        tau = mixture.responsibilities(z)[:, order]
+        own_share = purity(points_rc, self.labels, tau, chosen.representation.window_px / 2)
+        cores = core_order(distance, self.labels, settings.core_fraction)
+        self.cores, self.mixed = without_mixed(cores, own_share, settings.purity)
         self.records = [
             ClusterRecord(
                 cluster=k,

@@ -1,9 +1,8 @@
 """A decision in words that a microscopist can check."""
 
-from agent.comparison import DEFAULT_RULE
-from agent.config import RuleSection
 from agent.decision import ConfigurationRecord, Outcome
 from agent.recommend import Recommended
+from agent.rule import DEFAULT_RULE, RuleSettings
 from agent.search import SearchResult
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
@@ -14,7 +13,7 @@ _NOTHING_IN_TIME = (
 
 
 def explain(
-    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSection = DEFAULT_RULE
+    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSettings = DEFAULT_RULE
 ) -> tuple[Outcome, str]:
     """The outcome and its explanation."""
     if unusable is not None:
@@ -61,7 +60,7 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
-def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
+def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) -> str:
     """The evidence against more than one type."""
     best = _most_informative(found)
     why = (
@@ -85,7 +84,7 @@ def _most_informative(found: SearchResult) -> ConfigurationRecord:
     return max(found.configurations, key=lambda c: c.information or 0.0)
 
 
-def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSection) -> str:
+def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) -> str:
     if found.finding == "one_type":
         return ""
     others = [c for c in found.configurations if c.in_tie_set and c is not chosen]

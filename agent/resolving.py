@@ -26,8 +26,8 @@ from typing import Literal
 import numpy as np
 
 from agent.candidates import Candidate
-from agent.config import RuleSection
 from agent.decision import ConfigurationRecord
+from agent.rule import RuleSettings
 from rewards.base import Mixture, Score
 
 _BEYOND_CHANCE = 1.2  # /√n: 99 % of the best of 16 partitions that say nothing lie below, n from 20 to 200 (simulated)
@@ -59,7 +59,7 @@ class Evidence:
     resolves: bool
 
 
-def evidence(scores: Sequence[Score], rule: RuleSection) -> Evidence:
+def evidence(scores: Sequence[Score], rule: RuleSettings) -> Evidence:
     """Of the seeds of one configuration."""
     information, gain, explained, count, weight = (
         _mean([score.metrics.get(name) for score in scores])

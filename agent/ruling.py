@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.candidates import Candidate
-from agent.config import ConfigError, RuleSection
+from agent.config import ConfigError
+from agent.rule import RuleSettings
 from rewards.composite import criteria_table, pareto_ranks, rank_sum, weighted_sum
 
 
-def ruled(candidates: Sequence[Candidate], rule: RuleSection) -> list[Candidate]:
+def ruled(candidates: Sequence[Candidate], rule: RuleSettings) -> list[Candidate]:
     """The candidates with what `rule` makes of their metrics in place of the reward's own value, which stays as "reward".
 
     Raises
@@ -31,7 +32,7 @@ def ruled(candidates: Sequence[Candidate], rule: RuleSection) -> list[Candidate]
     return [_valued(c, values[id(c)]) if id(c) in values else c for c in candidates]
 
 
-def combined(metrics: Sequence[Mapping[str, float]], rule: RuleSection) -> Float[np.ndarray, " n"]:
+def combined(metrics: Sequence[Mapping[str, float]], rule: RuleSettings) -> Float[np.ndarray, " n"]:
     """What each candidate is worth by `rule.combine` of its criteria.
 
     - "rank_sum": the weighted mean over criteria of the candidate's rank, as a share of the number of candidates.

@@ -57,7 +57,7 @@ def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() ->
     result = replace(found(*ways, chosen=candidate(types=1)), finding="one_type")
     outcome, words = explain(result, PLACES, None)
     assert outcome == "one_type_only"
-    assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.15 on." in words
+    assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.125 on." in words
     assert "splits the latents of rt-VAE, window 9 px into 5 clusters, but that is no" in words
     assert "ties" not in words
     assert "Next best" not in words

@@ -5,13 +5,13 @@ import pytest
 
 from agent.candidates import Candidate, Configuration
 from agent.comparison import choose, compare
-from agent.config import RuleSection
 from agent.resolving import as_one_type, evidence, found_in
+from agent.rule import RuleSettings
 from agent.workflow.families import PlainSpec
 from rewards.base import Mixture, Score
 from tests.rewards.clouds import blobs, representation
 
-RULE = RuleSection()
+RULE = RuleSettings()
 
 
 def score(information: float | None, icl_gain: float | None = 0.5, value: float = 1.0, types: int = 2) -> Score:
@@ -50,8 +50,8 @@ def test_clusters_that_predict_the_results_beyond_chance_are_types_wherever_they
 
 
 def test_either_demand_can_be_dropped() -> None:
-    assert evidence([score(0.01)], RuleSection(least_information=0)).resolves
-    assert evidence([score(0.2, icl_gain=0.0)], RuleSection(groups=False)).resolves
+    assert evidence([score(0.01)], RuleSettings(least_information=0)).resolves
+    assert evidence([score(0.2, icl_gain=0.0)], RuleSettings(groups=False)).resolves
 
 
 def test_what_was_not_computed_is_not_a_number() -> None:
@@ -79,7 +79,7 @@ def test_a_person_may_ask_for_the_largest_mean_whatever_its_noise() -> None:
     candidates += [candidate(11, score(0.3, value=1.05 + d, types=5), s) for s, d in enumerate((-0.1, 0.1))]
     picks = {}
     for pick in ("parsimonious", "best"):
-        rule = RuleSection(pick=pick)
+        rule = RuleSettings(pick=pick)
         chosen = choose(candidates, compare(candidates, rule), rule)
         assert chosen is not None
         picks[pick] = chosen.spec.window_px
