@@ -238,6 +238,7 @@ PAPER: Mapping[str, Any] = {
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
     "evidence": {"enabled": False},
+    "recommend": {"policy": "equal", "purity": 0.0},
 }
 
 

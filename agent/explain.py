@@ -160,4 +160,7 @@ def _places(places: Recommended) -> str:
         why = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n) or "no core points"
         return f"No place is left to recommend: {why}."
     clusters = len({r.cluster for r in places.requests})
-    return f"{_plural(len(places.requests), 'place')} in {_plural(clusters, 'cluster')} recommended, the most typical first."
+    beyond = f", {places.beyond_core} of them beyond the core points" if places.beyond_core else ""
+    passed = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n)
+    what = f"{_plural(len(places.requests), 'place')} in {_plural(clusters, 'cluster')} recommended{beyond}."
+    return f"{what} Core points passed over: {passed}." if passed else what

@@ -40,7 +40,7 @@ def test_what_was_chosen_is_said_with_its_reward_and_spread() -> None:
     outcome, words = explain(found(), PLACES, None)
     assert outcome == "types_found"
     assert "window 9 px: 2 types; reward 1.500 ± 0.100 over 2 seeds." in words
-    assert words.endswith("3 places in 2 clusters recommended, the most typical first.")
+    assert words.endswith("3 places in 2 clusters recommended. Core points passed over: 1 outside the limits.")
 
 
 def test_one_type_only_is_an_outcome_of_its_own() -> None:
