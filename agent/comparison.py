@@ -2,7 +2,7 @@
 
 A configuration's worth is its mean over seeds. Configurations whose clusters show no types (`agent.resolving`) stand back where
 others show some. Of those that remain, those within two standard errors of the best tie with it, and among these the most
-parsimonious is chosen: fewest types, then fewest latents, then the smallest window. Of a VAE's seeds, the one with the best
+parsimonious is chosen: without training before with it, then fewest types, fewest latents, the smallest window. Of a VAE's seeds, the one with the best
 held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise of training. The resamples of a
 plain family have no ELBO and no such noise; there the one with the largest reward is used.
 """
@@ -78,8 +78,10 @@ def _value(c: Candidate) -> float:
 
 
 def _parsimony(c: ConfigurationRecord) -> tuple[object, ...]:
-    # A plain family has no weights to train: it counts as plainer than any VAE.
-    return c.types, GEOMETRIC_LATENTS.get(c.invariance, -1), c.window_px, c.invariance, c.variant
+    # A plain family has no weights to train, so it is plainer than any VAE, also than one that sees fewer types: of few models,
+    # the spread is wide, and a coarse partition easily ties.
+    trained = c.invariance in GEOMETRIC_LATENTS
+    return trained, c.types, GEOMETRIC_LATENTS.get(c.invariance, 0), c.window_px, c.invariance, c.variant
 
 
 def _standard_errors(values: Mapping[Configuration, np.ndarray]) -> dict[Configuration, float]:
