@@ -119,6 +119,7 @@ def null(name: str, seed: int, config: Config) -> dict[str, Any]:
         "outcome": record.outcome,
         "chosen": record.chosen,
         "explanation": record.explanation,
+        "information": max((c.information or 0.0 for c in record.configurations), default=None),
         "bic_types": bic_types(record.candidates),
         "cpu_s": time.process_time() - started,
     }

@@ -21,12 +21,12 @@ from benchmarks.agreement import bootstrap_interval, normalised
 from benchmarks.baselines import BASELINES, FIXED_POLAR
 from benchmarks.commandline import Journal, Task, parser, run
 from benchmarks.writing import Outcome, share_interval, write
-from simulators.tiers import SINGLE_TYPE
+from simulators.tiers import SINGLE_TYPE, TURNED
 
 TIERS = ("clean", "easy")
 LATER = ("medium",)
 PAPER = "icl"
-_NULLS_OF_A_KIND = 7
+_NULLS_OF_A_KIND, _NULLS_OF_A_KIND_TURNED = 4, 3
 _PROCESSES = 2
 
 
@@ -36,8 +36,8 @@ class Plan:
 
     Parameters
     ----------
-    worlds, nulls_of_a_kind
-        Seeds of each tier, and of each kind of single-type world.
+    worlds, nulls_of_a_kind, nulls_of_a_kind_turned
+        Seeds of each tier, and of each kind of single-type world, of one superdomain and of several.
     training_worlds
         That the classifier learns from.
     search, null_search, train
@@ -46,14 +46,15 @@ class Plan:
 
     worlds: int | None
     nulls_of_a_kind: int
+    nulls_of_a_kind_turned: int
     training_worlds: int
     search: Mapping[str, Any] = field(default_factory=dict)
     null_search: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
 
-FULL = Plan(None, _NULLS_OF_A_KIND, len(ceiling.TRAINING_SEEDS))
-QUICK = Plan(2, 1, 12, {"windows_px": [11, 15], "invariances": ["v", "r"]}, {"families": ["polar"]}, {"steps": 400})
+FULL = Plan(None, _NULLS_OF_A_KIND, _NULLS_OF_A_KIND_TURNED, len(ceiling.TRAINING_SEEDS))
+QUICK = Plan(2, 1, 0, 12, {"windows_px": [11, 15], "invariances": ["v", "r"]}, {"families": ["polar"]}, {"steps": 400})
 REDUCED = (
     "two worlds a tier, windows 11 and 15, VAEs without invariance and with rotation only, half the steps; one single-type world "
     "of each kind, plain families alone there; a classifier that learnt from 12 worlds instead of 30"
@@ -78,11 +79,12 @@ def measure(plan: Plan, seeds: Sequence[int], journal: Journal, *, quick: bool) 
     tasks: dict[str, Task] = {f"ceiling, {tier}": (ceiling.ceilings, (tier, list(seeds), training), {}) for tier in TIERS}
     for seed in seeds:
         tasks |= {f"{tier}, world {seed}": (one_world.recover, (tier, seed, config), {}) for tier in TIERS}
-    for seed in seeds[: plan.nulls_of_a_kind]:
-        tasks |= {f"{kind} alone, world {seed}": (one_world.null, (kind, seed, on_nulls), {}) for kind in SINGLE_TYPE}
+    single = [(kind, seed) for kind in SINGLE_TYPE for seed in seeds[: plan.nulls_of_a_kind]]
+    single += [(kind + TURNED, seed) for kind in SINGLE_TYPE for seed in seeds[: plan.nulls_of_a_kind_turned]]
+    tasks |= {f"{kind} alone, world {seed}": (one_world.null, (kind, seed, on_nulls), {}) for kind, seed in single}
     done = journal.all_once(tasks, _PROCESSES)
     graded = {tier: [done[f"{tier}, world {s}"] | {"ceiling": done[f"ceiling, {tier}"][str(s)]} for s in seeds] for tier in TIERS}
-    nulls = [done[f"{kind} alone, world {s}"] for kind in SINGLE_TYPE for s in seeds[: plan.nulls_of_a_kind]]
+    nulls = [done[f"{kind} alone, world {seed}"] for kind, seed in single]
     return report(graded, nulls, quick=quick)
 
 
@@ -208,7 +210,16 @@ def null_rows(nulls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         median = f"{np.median([one['median'] for one in k]):.1f}" if k else ""
         between = f"{min(one['least'] for one in k):.0f}-{max(one['most'] for one in k):.0f}" if k else ""
         answers = ", ".join(f"{name} x{n}" for name, n in Counter(one["outcome"] for one in own).most_common())
-        rows.append({"the only type": kind, "answers": answers, "types by BIC, median": median, "of all candidates": between})
+        informed = f"{max((one['information'] or 0.0) for one in own):.3f}"
+        rows.append(
+            {
+                "the only type": kind,
+                "answers": answers,
+                "MI_rot at most": informed,
+                "types by BIC, median": median,
+                "of all candidates": between,
+            }
+        )
     return rows
 
 

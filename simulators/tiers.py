@@ -22,7 +22,7 @@ from simulators.surface import SurfaceConfig
 
 GRADED = ("clean", "easy", "medium")
 SINGLE_TYPE = ("needles", "stripes", "herringbone")
-_TURNED = "-turned"
+TURNED = "-turned"
 _UNDIVIDED_M = 1e-3  # a superdomain larger than any surface
 _LARGE_SUPERDOMAIN_M = 1.5e-6
 
@@ -84,7 +84,7 @@ def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
 TIERS: Mapping[str, Tier] = (
     {"clean": _CLEAN, "easy": Tier(), "medium": _MEDIUM}
     | {kind: _of_one_kind(kind, _UNDIVIDED_M) for kind in SINGLE_TYPE}
-    | {kind + _TURNED: _of_one_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
+    | {kind + TURNED: _of_one_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
 )
 
 

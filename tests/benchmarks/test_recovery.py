@@ -106,7 +106,7 @@ def test_figures_follow_from_the_worlds() -> None:
 def test_the_report_counts_types_claimed_where_there_is_one() -> None:
     answers = ["types_found", "one_type_only", "not_resolvable", "one_type_only"]
     k = {"median": 4.0, "least": 3.0, "most": 6.0}
-    nulls = [{"kind": "stripes", "outcome": answer, "bic_types": k} for answer in answers]
+    nulls = [{"kind": "stripes", "outcome": answer, "information": 0.05, "bic_types": k} for answer in answers]
     outcome = recovery.report({"easy": [world(1, 0.5)]}, nulls, quick=True)
     assert outcome.figures["null_false_discovery"] == 0.25
     (row,) = outcome.tables["Worlds of a single type"]
