@@ -2,9 +2,9 @@
 
 A configuration's worth is its mean over seeds. Configurations whose clusters show no types (`agent.resolving`) stand back where
 others show some. Of those that remain, those within two standard errors of the best tie with it, and among these the most
-parsimonious is chosen: without training before with it, then fewest types, fewest latents, the smallest window. Of a VAE's seeds,
-the one with the best held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise of training.
-The resamples of a plain family have no ELBO and no such noise; there the one with the largest reward is used.
+parsimonious is chosen: without training before with it, then fewest types, fewest latents, the smallest window. Of a VAE's
+seeds, the one with the best held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise of
+training. The resamples of a plain family have no ELBO and no such noise; there the one with the largest reward is used.
 """
 
 import math
