@@ -12,7 +12,7 @@ help:
 	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
 	@echo "make test     everything that CI checks: lint, types, import contracts, tests"
 	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
-	@echo "make reference  pyroVED, which the exact decoder is tested against"
+	@echo "make reference  what benchmarks compare with: pyroVED, and the real loops of mexpsimu (43 MB)"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the environment and caches"
 
@@ -33,7 +33,11 @@ $(REFERENCE)/pyroved: $(STAMP)
 install: $(STAMP)
 	@echo "installed: $(BIN)/vaestar"
 
-reference: $(REFERENCE)/pyroved
+$(REFERENCE)/mexpsimu: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(REFERENCE) $$(grep '^mexpsimu==' constraints.txt)
+	@touch $@
+
+reference: $(REFERENCE)/pyroved $(REFERENCE)/mexpsimu
 
 demo: $(STAMP)
 	$(BIN)/vaestar demo

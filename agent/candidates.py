@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.decision import configuration_name
 from agent.scene import Scene
 from agent.workflow.families import PlainSpec
+from agent.workflow.families.amplitude import MOST_LATENTS as AMPLITUDE_LATENTS
 from agent.workflow.sampling import split_held_out, stratified_subset
 from agent.workflow.spec import ModelSpec
 from rewards.base import Representation, Score
@@ -159,10 +160,9 @@ def plain_configurations(config: Config, scene: Scene) -> list[Configuration]:
                 spec = PlainSpec(windows[-1], family, search.plain_latent_dim, channels, windows)
                 out.append(Configuration(spec, keypoints, mode, variant))
             elif family not in ("vae", "consensus"):
-                out += [
-                    Configuration(PlainSpec(w, family, search.plain_latent_dim, channels), keypoints, mode, variant)
-                    for w in search.windows_px
-                ]
+                dim = min(search.plain_latent_dim, AMPLITUDE_LATENTS) if family == "amplitude" else search.plain_latent_dim
+                specs = [PlainSpec(w, family, dim, channels) for w in search.windows_px]
+                out += [Configuration(spec, keypoints, mode, variant) for spec in specs]
     return out
 
 

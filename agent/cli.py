@@ -139,6 +139,21 @@ def demo(
     run_demo(run, cycles=cycles, seed=seed, config_path=config, dask=dask)
 
 
+@app.command("check-reward")
+@_command
+def check_reward(
+    name: Annotated[
+        str | None, typer.Argument(help="Such as my_lab:silhouette (default: the configuration's).", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say whether a reward of your own keeps the contract, and what it breaks; exit code 0 or 1."""
+    from agent.checking import report
+
+    if not report(name, config):
+        raise SystemExit(1)
+
+
 @history_app.command("list")
 @_command
 def history_list(

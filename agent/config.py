@@ -2,14 +2,28 @@
 
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
+from agent.ordering.settings import RecommendSettings
+from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
+from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
 Window = Annotated[int, Field(ge=3, le=63)]
@@ -67,7 +81,8 @@ class SearchSection(Section):
         Sides of the patches.
     families
         "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "kmeans", "multi" (polar, all windows
-        together); and "consensus", of all trusted VAEs.
+        together), "amplitude" (mean and spread of the window's amplitude, at most two latents); and "consensus", of all trusted
+        VAEs.
     invariances
         Of the VAEs: "v" for none, or rotation, translation and scale as letters ("r", "rt", ...; the paper's t-VAE is "rt").
     seeds
@@ -102,7 +117,7 @@ class SearchSection(Section):
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
-    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "consensus"], ...] = Field(
+    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "amplitude", "consensus"], ...] = Field(
         default=("vae", "polar"), min_length=1
     )
     invariances: tuple[Invariance, ...] = Field(default=("v", "r", "rt"), min_length=1)
@@ -198,24 +213,6 @@ class FilterSection(Section):
     closeness: float = Field(default=0.0, ge=0, le=1)
 
 
-class RecommendSection(Section):
-    """Which core points are recommended.
-
-    Parameters
-    ----------
-    core_fraction
-        Share of each cluster, nearest to its centre, that counts as core.
-    points_per_cluster
-        Most points recommended for one cluster.
-    spacing_m
-        Smallest distance between two recommended points, and from points measured before, in metres.
-    """
-
-    core_fraction: float = Field(default=0.25, gt=0, le=1)
-    points_per_cluster: int = Field(default=5, ge=1)
-    spacing_m: float = Field(default=100e-9, ge=0)
-
-
 class ServiceSection(Section):
     """How the service listens.
 
@@ -234,11 +231,24 @@ class ServiceSection(Section):
     heartbeat_s: float = Field(default=5.0, gt=0)
 
 
+#: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
+PAPER: Mapping[str, Any] = {
+    "reward": "icl",
+    "scan": {"channels": ["amplitude"]},
+    "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
+    "rule": {"pick": "best", "least_information": 0.0, "groups": False},
+    "evidence": {"enabled": False},
+    "recommend": {"policy": "equal", "purity": 0.0},
+}
+
+
 class Config(Section):
     """Everything the agent may be told.
 
     Parameters
     ----------
+    preset
+        "paper": what the paper does, in place of the defaults (`PAPER`); keys that are given go before it.
     seed
         Of all randomness.
     channel
@@ -250,6 +260,7 @@ class Config(Section):
         Keyword arguments given to them; with several key-point methods, a table for each, under its name.
     """
 
+    preset: Literal["paper"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
@@ -262,10 +273,17 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
     filter: FilterSection = FilterSection()
     guards: GuardSettings = GuardSettings()
-    recommend: RecommendSection = RecommendSection()
+    rule: RuleSettings = RuleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    recommend: RecommendSettings = RecommendSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, raw: Any) -> Any:
+        return _over(PAPER, raw) if isinstance(raw, dict) and raw.get("preset") == "paper" else raw
 
     @field_validator("keypoints")
     @classmethod
@@ -308,6 +326,15 @@ class Config(Section):
     def directory(self) -> Path | None:
         """Where the file lies: the user's own modules are looked for there."""
         return self._directory
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values, and the defaults where there are none; tables are merged."""
+    merged = dict(defaults) | dict(given)
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(given.get(key), Mapping):
+            merged[key] = _over(value, given[key])
+    return merged
 
 
 def load_config(path: Path | None, **overrides: Any) -> Config:

@@ -1,6 +1,6 @@
 """A scan comes in, a decision comes out. This file is the whole flow; each step is a call that can be read on its own.
 
-    scan -> channels -> key points -> search over (window, invariance, seed) -> the chosen mixture's core points -> metres
+    scan -> channels -> key points -> search over (window, invariance, seed) -> core points of the mixture, in order -> metres
 
 Nothing here opens a socket or a file or asks the time: the same scan, configuration, limits and measured places give the same
 decision. The service (or `vaestar analyze`) records it and acts on it.
@@ -8,10 +8,12 @@ decision. The service (or `vaestar analyze`) records it and acts on it.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
@@ -19,8 +21,12 @@ from agent.config import Config
 from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
 from agent.executor import Workers
 from agent.explain import explain
+from agent.ordering.cores import core_order, purity, without_mixed
+from agent.ordering.features import patch_features
+from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
-from agent.recommend import Recommended, core_order, recommend
+from agent.recommend import Pool, Recommended, recommend
+from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
 from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
@@ -60,6 +66,7 @@ class Agent:
         limits: Limits = Limits(),
         measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
         *,
+        results: MeasuredOnSample = NO_RESULTS,
         previous: Decision | None = None,
         store: Store | None = None,
         progress: Progress = silent,
@@ -77,6 +84,9 @@ class Agent:
             Of the instrument that recorded it.
         measured_xy
             Shape (k, 2): where this sample has been measured before, in metres.
+        results
+            What came of the measurements: candidates are held against them too. They may have been asked for by decisions that
+            chose other clusters; only where they are and what was measured matters.
         previous
             The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
         store
@@ -100,7 +110,7 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        question = _Question(self.config, scan, limits, measured_xy, warm_start(previous, self.config))
+        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config))
         found = search(
             question.scene,
             self.config,
@@ -124,9 +134,20 @@ class Agent:
 class _Question:
     """One scan with all that the decision on it depends on."""
 
-    def __init__(self, config: Config, scan: Scan, limits: Limits, measured_xy: np.ndarray, start: WarmStart | str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scan: Scan,
+        limits: Limits,
+        measured_xy: np.ndarray,
+        results: MeasuredOnSample,
+        start: WarmStart | str,
+    ) -> None:
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
-        self.scene = look(scan, config)
+        scene = look(scan, config)
+        sets = [found.points_rc for found in scene.keypoints.values()]
+        bearing, self.results_left_out = results.bearing_on(scan.frame, sets, config.evidence.near_px)
+        self.scene = replace(scene, results=bearing)
 
     def decide(self, found: SearchResult) -> Decision:
         """The decision that a search's result leads to."""
@@ -141,17 +162,8 @@ class _Question:
         clusters = places = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
-            clusters = _Clusters(chosen, z, self.config.recommend.core_fraction)
-            places = recommend(
-                clusters.cores,
-                clusters.distance,
-                points,
-                self.scan.frame,
-                self.limits,
-                self.measured_xy,
-                self.config.recommend,
-                decision_id,
-            )
+            clusters = _Clusters(chosen, z, points, self.config.recommend)
+            places = self._places(chosen, clusters, points, decision_id)
         return _decide(
             decision_id,
             self.scan,
@@ -167,12 +179,27 @@ class _Question:
             masked=dict(self.scene.masked),
             phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
+            results_used=len(self.scene.results.values) if self.scene.results else 0,
+            results_left_out=self.results_left_out,
+            evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
+
+    def _places(self, chosen: Candidate, clusters: "_Clusters", points: np.ndarray, decision_id: str) -> Recommended:
+        settings, window_px = self.config.recommend, chosen.representation.window_px
+        rng = np.random.default_rng([self.config.seed, 6])
+        with threadpool_limits(1):  # the number of threads changes the last bits
+            features = clusters.z
+            if settings.policy == "ivr":
+                features = patch_features(self.scene.stacks[chosen.configuration.channels], points, window_px, rng)
+            pool = Pool(points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed)
+            return recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
 
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(exclude={"service": True, "search": {"workers", "dask", "deadline_s"}})
+        config = self.config.model_dump_json(
+            exclude={"service": True, "evidence": True, "search": {"workers", "dask", "deadline_s"}}
+        )
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()
@@ -182,13 +209,18 @@ class _Question:
         for stack in self.scene.stacks.values():
             digest.update(stack[1:].tobytes())
         digest.update(np.ascontiguousarray(self.measured_xy, dtype=np.float64).tobytes())
+        if (results := self.scene.results) is not None:
+            digest.update("\0".join([self.config.evidence.model_dump_json(), *results.names]).encode())
+            digest.update(np.column_stack([results.points_rc, results.values]).tobytes())
         return f"d-{digest.hexdigest()[:16]}"
 
 
 class _Clusters:
     """All key points sorted into the chosen mixture's clusters, largest cluster first."""
 
-    def __init__(self, chosen: Candidate, z: Float[np.ndarray, "n d"], core_fraction: float) -> None:
+    def __init__(
+        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
+    ) -> None:
         assert chosen.score is not None  # only candidates with a score and a mixture are chosen
         assert chosen.score.mixture is not None
         mixture = chosen.score.mixture
@@ -198,7 +230,10 @@ class _Clusters:
         distance = mixture.mahalanobis(z)[:, order]
         self.labels = rank[mixture.labels(z)]
         self.distance = distance[np.arange(len(z)), self.labels]
-        self.cores = core_order(distance, self.labels, core_fraction)
+        tau = mixture.responsibilities(z)[:, order]
+        own_share = purity(points_rc, self.labels, tau, chosen.representation.window_px / 2)
+        cores = core_order(distance, self.labels, settings.core_fraction)
+        self.cores, self.mixed = without_mixed(cores, own_share, settings.purity)
         self.records = [
             ClusterRecord(
                 cluster=k,
@@ -225,7 +260,7 @@ def _decide(
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
-    outcome, explanation = explain(found, places, unusable)
+    outcome, explanation = explain(found, places, unusable, config.rule)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -246,6 +281,7 @@ def _decide(
         warm_scans=found.warm_scans,
         cold_because=found.cold_because,
         verified=list(found.verified),
+        faults=list(found.faults),
         configurations=list(found.configurations),
         candidates=[_candidate_record(c) for c in found.candidates],
         clusters=clusters.records if clusters else [],

@@ -54,7 +54,9 @@ class ConfigurationRecord(Record):
     """One window, and invariance or plain family: mean and spread of the reward over seeds, distance from the best in σ.
 
     With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else
-    differs.
+    differs. `information` is the mean symmetric spatial information of its clusters in nats, `icl_gain` what ICL gains by more
+    than one Gaussian, `explained` the share of the measured results that its clusters predict; `informs` says whether it is more
+    than chance, and `resolves` whether there are types by `agent.resolving`; only such configurations tie, if there are any.
     """
 
     window_px: int
@@ -66,6 +68,11 @@ class ConfigurationRecord(Record):
     types: int
     sigmas_below_best: Number
     in_tie_set: bool
+    information: Number = None
+    icl_gain: Number = None
+    explained: Number = None
+    informs: bool = True
+    resolves: bool = True
 
     @property
     def name(self) -> str:
@@ -108,10 +115,14 @@ class DecisionRecord(Record):
     """A decision, complete: with the scan's arrays it can be recomputed.
 
     `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training
-    began with, or `cold_because` why it began from nothing. Schema 1 had none of these.
+    began with, or `cold_because` why it began from nothing. Schema 1 had none of these. `faults` says what did not work and how
+    the decision was made all the same; it came with schema 3, as did what configurations say of their evidence for types.
+
+    `results_used` results lie near key points and can be held against the candidates, `results_left_out` counts the others by
+    reason, and `evidence_weight` is what they weighed in the choice; null where no candidate was held against results.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     decision_id: str
     scan_id: str
     sample_id: str
@@ -135,6 +146,10 @@ class DecisionRecord(Record):
     warm_scans: int = 0
     cold_because: str = ""
     points_measured_before: int
+    faults: list[str] = []
+    results_used: int = 0
+    results_left_out: dict[str, int] = {}
+    evidence_weight: Number = None
     verified: list[VerificationRecord] = []
     configurations: list[ConfigurationRecord]
     candidates: list[CandidateRecord]

@@ -1,8 +1,9 @@
 """Candidates judged alike: cut to the common number of points, scored, and the consensus of the trusted ones beside them."""
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,13 +13,36 @@ from agent.config import Config, ConfigError
 from agent.making import Maker, Model
 from agent.plugins import is_users_own, load_reward
 from agent.workflow.consensus import consensus_types
-from agent.workflow.errors import PluginError
 from agent.workflow.families import PlainSpec
 from agent.workflow.pipeline import Made, judge
-from rewards.base import Representation, Score
+from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
+from rewards.guards import GuardSettings, guard_mixture
 
 _LEAST_MEMBERS = 2  # of a consensus
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the user's own reward gave no score."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """All candidates of a search, judged.
+
+    Parameters
+    ----------
+    candidates
+        Those that are not guarded out with their score.
+    faults
+        What did not work, in sentences, and how it was judged all the same.
+    """
+
+    candidates: list[Candidate]
+    faults: tuple[str, ...] = ()
 
 
 class Judge:
@@ -30,27 +54,51 @@ class Judge:
         Names the reward, and whether a consensus is wanted.
     ask
         Where the reward is computed.
+    results
+        What has been measured, for rewards that ask for it.
     """
 
-    def __init__(self, config: Config, ask: Asker) -> None:
-        self._config, self._ask = config, ask
-        self._reward = load_reward(config.reward, config.reward_options, config.directory)
+    def __init__(self, config: Config, ask: Asker, results: MeasuredResults | None = None) -> None:
+        self._config, self._ask, self._results = config, ask, results
+
+    def verdict(self, candidates: Sequence[Candidate], common: int, maker: Maker) -> Verdict:
+        """The candidates judged on `common` points, and the consensus of the trusted ones judged beside them.
+
+        Where the user's own reward fails on some candidates, these are left out; where it gives no score for any, our default
+        reward judges instead. Either is said in a sentence.
+        """
+        judged, reasons = self._scored(candidates, common, self._config.reward, self._config.reward_options)
+        name, options, faults = self._config.reward, self._config.reward_options, tuple(_sentences(self._config.reward, reasons))
+        if reasons and not any(c.score for c in judged):
+            name, options = Config.model_fields["reward"].default, {}
+            faults = (f"{faults[0]} The default reward '{name}' judged instead.",)
+            judged, _ = self._scored(candidates, common, name, options)
+        together = self._consensus(judged, common, maker)
+        return Verdict(judged + self._scored(together, common, name, options)[0], faults)
 
     def judged(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
         """The candidates, those that are not guarded out with their score on `common` points."""
-        seed = self._config.seed
+        return self._scored(candidates, common, self._config.reward, self._config.reward_options)[0]
+
+    def _scored(
+        self, candidates: Sequence[Candidate], common: int, name: str, options: dict[str, object]
+    ) -> tuple[list[Candidate], list[str]]:
+        """The candidates with their scores, and why the reward failed, each time that it did."""
+        seed, reward = self._config.seed, load_reward(name, options, self._config.directory)
         open_ones = [i for i, c in enumerate(candidates) if c.guarded_out is None]
         tasks = []
         for i in open_ones:
             # Its own draws, whatever other candidates there are.
             own = zlib.crc32(candidates[i].candidate_id.encode())
             rows = equal_subset(candidates[i].kept, common, np.random.default_rng([seed, 2, own]))
-            taken = candidates[i].representation.take(rows)
-            tasks.append((taken, self._reward, (seed, 3, own), self._config.reward))
+            taken = replace(candidates[i].representation.take(rows), results=self._results)
+            tasks.append((taken, reward, (seed, 3, own), name))
         scores = dict(zip(open_ones, self._ask("judging", score_of, tasks), strict=True)) if tasks else {}
-        return [_with_score(c, scores.get(i)) for i, c in enumerate(candidates)]
+        reasons = [score.reason for score in scores.values() if isinstance(score, Failure)]
+        guards = self._config.guards
+        return [_with_score(c, scores.get(i), common, guards) for i, c in enumerate(candidates)], reasons
 
-    def consensus(self, judged: Sequence[Candidate], common: int, maker: Maker) -> list[Candidate]:
+    def _consensus(self, judged: Sequence[Candidate], common: int, maker: Maker) -> list[Candidate]:
         """For each set of key points, what all trusted VAEs that know of rotation agree on (or all VAEs, if none does)."""
         if "consensus" not in self._config.search.families:
             return []
@@ -77,15 +125,13 @@ def score_of(
     name: str,
     *,
     stopped: Callable[[], bool],  # noqa: ARG001 - a reward takes seconds and is not interrupted
-) -> Score:
+) -> Score | Failure:
     """The reward's score, its failures blamed on whom they belong to; a task for a worker.
 
     Raises
     ------
     ConfigError
         If an option of our own reward is out of range.
-    PluginError
-        If the user's own reward fails or returns no score.
     """
     if not is_users_own(name):
         try:
@@ -94,12 +140,17 @@ def score_of(
             raise ConfigError(f"reward = '{name}' cannot be used with these reward_options: {error}") from error
     try:
         score = judge(representation, reward, entropy)
-        score = replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
-    except Exception as error:  # the user's function may raise anything
-        raise PluginError(
-            f"reward = '{name}' failed: {type(error).__name__}: {error}; it must return a rewards.base.Score"
-        ) from error
-    return score
+        return replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
+    except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+        return Failure(f"{type(error).__name__}: {error}; it must return a rewards.base.Score")
+
+
+def _sentences(name: str, reasons: Sequence[str]) -> list[str]:
+    return [f"reward = '{name}' failed on {_times(n)} ({why})." for why, n in Counter(reasons).most_common(1)] if reasons else []
+
+
+def _times(n: int) -> str:
+    return "a candidate" if n == 1 else f"{n} candidates"
 
 
 def _enough(candidate: Candidate, common: int) -> Candidate:
@@ -111,9 +162,13 @@ def _enough(candidate: Candidate, common: int) -> Candidate:
     )
 
 
-def _with_score(candidate: Candidate, score: Score | None) -> Candidate:
+def _with_score(candidate: Candidate, score: Score | Failure | None, points: int, guards: GuardSettings) -> Candidate:
     if score is None:
         return candidate
+    if isinstance(score, Failure):
+        return replace(candidate, guarded_out=f"the reward failed: {score.reason}")
     if not np.isfinite(score.value):
         return replace(candidate, guarded_out=f"the reward is {score.value}, not a finite number")
+    if (reason := guard_mixture(score, points, guards)) is not None:
+        return replace(candidate, guarded_out=reason)
     return replace(candidate, score=score)

@@ -12,6 +12,7 @@ import numpy as np
 
 from agent.decision import DecisionRecord
 from agent.history import Event, HistoryError
+from agent.results import MeasuredOnSample, Result
 from instrument_adapters.codec import explain
 from instrument_adapters.messages import MeasurementRequest
 
@@ -73,7 +74,7 @@ class Ledger:
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
     requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
-    _measured: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    _results: dict[str, list[Result]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
@@ -122,7 +123,12 @@ class Ledger:
 
     def measured_xy(self, sample_id: str) -> np.ndarray:
         """Where a sample has been measured, or tried to be; shape (k, 2), x and y in metres."""
-        return np.array(self._measured.get(sample_id, []), dtype=np.float64).reshape(-1, 2)
+        touched = [r.xy_m for r in self._results.get(sample_id, []) if r.status != "skipped"]  # the tip never went there
+        return np.array(touched, dtype=np.float64).reshape(-1, 2)
+
+    def results(self, sample_id: str) -> MeasuredOnSample:
+        """All results on a sample that can be used together, whichever scan and instrument asked for them."""
+        return MeasuredOnSample.of(self._results.get(sample_id, []))
 
     def _decided(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
@@ -135,9 +141,8 @@ class Ledger:
     def _measured_at(self, event: Event) -> None:
         entry = self.requests[event.body["instrument_id"], event.subject]
         entry.status = event.body["status"]
-        if entry.status == "skipped":  # the tip never went there
-            return
         sample_id = self.scans[entry.instrument_id, entry.scan_id].sample_id
         asked = (entry.request.x_m, entry.request.y_m)
         x, y = event.body.get("x_m"), event.body.get("y_m")
-        self._measured.setdefault(sample_id, []).append(asked if x is None or y is None else (x, y))
+        place = asked if x is None or y is None else (x, y)
+        self._results.setdefault(sample_id, []).append(Result(entry.status, place, event.body.get("parameters", {})))

@@ -1,12 +1,20 @@
-"""From clusters to places: each cluster's core points, spaced, inside every limit, in metres."""
+"""From clusters to places: which key points are measured, and in which order; spaced, inside every limit, in metres.
+
+First every cluster gets its prototypes, the most typical places there are. Then a policy orders the core points, and from a
+number of loops on, or when no core point is left, all key points. Nothing is ever moved to fit: what may not be measured is
+passed over, and counted with the reason.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from agent.config import RecommendSection
+from agent.ordering.kernel import PlaceKernel, scaled
+from agent.ordering.policies import Area, Equal, Informative, Policy, Spread
+from agent.ordering.settings import RecommendSettings
+from agent.ordering.surroundings import altered, border_distance, within
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
 
@@ -14,56 +22,88 @@ MOST_POINTS = 10_000  # that one recommendation message carries
 
 
 @dataclass(frozen=True, eq=False)
+class Pool:
+    """The key points that places are chosen from.
+
+    Parameters
+    ----------
+    points_rc
+        Shape (n, 2): pixels.
+    labels
+        Shape (n,): the cluster of each.
+    core_distance
+        Shape (n,): Mahalanobis distance of each from its own cluster's centre.
+    cores
+        For each cluster, rows of its core points, most typical first.
+    features
+        Shape (n, d): what the patches show, in any unit; alike patches have near features.
+    window_px
+        Side of the patches.
+    mixed
+        Shape (m,): rows that would be core, were their patches not mixed.
+    """
+
+    points_rc: Int[np.ndarray, "n 2"]
+    labels: Int[np.ndarray, " n"]
+    core_distance: Float[np.ndarray, " n"]
+    cores: Sequence[Int[np.ndarray, " _"]]
+    features: Float[np.ndarray, "n d"]
+    window_px: int
+    mixed: Int[np.ndarray, " m"]
+
+    @property
+    def core(self) -> Bool[np.ndarray, " n"]:
+        """Whether each point is core."""
+        return self._marked(np.concatenate([*self.cores, self.mixed[:0]]))
+
+    @property
+    def only_mixed(self) -> Bool[np.ndarray, " n"]:
+        """Whether each point would be core, were it not mixed."""
+        return self._marked(self.mixed)
+
+    def _marked(self, rows: Int[np.ndarray, " _"]) -> Bool[np.ndarray, " n"]:
+        out = np.zeros(len(self.points_rc), dtype=bool)
+        out[rows] = True
+        return out
+
+
+@dataclass(frozen=True, eq=False)
 class Recommended:
-    """Places to measure, in order, and how many core points were passed over for which reason."""
+    """Places to measure, in order, and what was passed over.
+
+    Parameters
+    ----------
+    requests
+        The places.
+    passed_over
+        Reason -> how many core points were not taken for it.
+    beyond_core
+        How many of the requests are not core points.
+    """
 
     requests: tuple[MeasurementRequest, ...]
     passed_over: dict[str, int]
-
-
-def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], fraction: float) -> list[Int[np.ndarray, " _"]]:
-    """For each cluster, its core points: the nearest `fraction` of its members, nearest first.
-
-    Parameters
-    ----------
-    mixture_distance
-        Shape (n, K): Mahalanobis distance of each point from each centre.
-    labels
-        Shape (n,): the cluster of each point.
-    fraction
-        Share of the members; at least one point of a cluster that has any.
-    """
-    cores = []
-    for k in range(mixture_distance.shape[1]):
-        members = np.flatnonzero(labels == k)
-        nearest = members[np.argsort(mixture_distance[members, k], kind="stable")]
-        cores.append(nearest[: int(np.ceil(fraction * len(members)))])
-    return cores
+    beyond_core: int = 0
 
 
 def recommend(
-    cores: Sequence[Int[np.ndarray, " _"]],
-    core_distance: Float[np.ndarray, " n"],
-    points_rc: Int[np.ndarray, "n 2"],
+    pool: Pool,
     frame: Frame,
     limits: Limits,
     measured_xy: Float[np.ndarray, "k 2"],
-    settings: RecommendSection,
+    settings: RecommendSettings,
     decision_id: str,
+    rng: np.random.Generator,
 ) -> Recommended:
-    """The most typical places of every cluster, first one of each, then the second of each, and so on.
+    """Where to measure, in order.
 
-    A core point is passed over when it lies outside the instrument's range or too near to a point already recommended or
-    measured (a loop alters the sample around it). Nothing is moved to fit.
+    A place is passed over when it lies outside the instrument's range or in the margin of the frame, when its patch shows the
+    spot of an earlier measurement, or when it is too near to a place recommended or measured (a loop alters the sample).
 
     Parameters
     ----------
-    cores
-        For each cluster, row numbers of its core points, most typical first.
-    core_distance
-        Shape (n,): Mahalanobis distance of each point from its own cluster's centre.
-    points_rc
-        Shape (n, 2): key points in pixels.
+    pool
+        Key points in their clusters.
     frame
         Of the scan.
     limits
@@ -71,58 +111,144 @@ def recommend(
     measured_xy
         Shape (k, 2): where the sample has been measured, in metres.
     settings
-        Points a cluster, spacing.
+        Policy, number of points, what is kept away from.
     decision_id
         Requests are named after it.
+    rng
+        Draws the part of very many key points that is reckoned with.
     """
-    xy = frame.to_metres(points_rc.astype(np.float64))
-    in_range = _in_range(xy, limits) & frame.contains(xy)
-    spacing = max(settings.spacing_m, limits.spacing_min_m)
-    most = min(limits.points_max, MOST_POINTS)
-    avoid = list(measured_xy)
-    passed = {"outside the limits": 0, "nearer than the spacing": 0, "more than the instrument takes": 0}
-    queues = [core.tolist() for core in cores]
-    requests: list[MeasurementRequest] = []
-    for rank in range(settings.points_per_cluster):
-        for cluster, queue in enumerate(queues):
-            if len(requests) >= most:
-                passed["more than the instrument takes"] = sum(len(q) for q in queues)
-                return Recommended(tuple(requests), passed)
-            i = _next(queue, xy, in_range, avoid, spacing, passed)
-            if i is None:
-                continue
-            avoid.append(xy[i])
-            requests.append(
+    selection = _Selection(pool, frame, limits, measured_xy, settings, rng)
+    selection.fill()
+    return Recommended(selection.requests(decision_id), selection.passed_over(), int((~pool.core[selection.taken]).sum()))
+
+
+class _Selection:
+    """The places taken so far and what they leave to choose from."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        frame: Frame,
+        limits: Limits,
+        measured_xy: np.ndarray,
+        settings: RecommendSettings,
+        rng: np.random.Generator,
+    ) -> None:
+        self.pool, self.settings, self.rng, self.measured_xy = pool, settings, rng, measured_xy
+        self.xy = frame.to_metres(pool.points_rc.astype(np.float64))
+        self.spacing_m = max(settings.spacing_m, limits.spacing_min_m)
+        self.forbidden = {
+            "outside the limits": ~(within(self.xy, limits) & frame.contains(self.xy)),
+            "in the margin of the frame": border_distance(pool.points_rc, frame) < settings.margin_m,
+            "in patches that show an earlier measurement": altered(
+                pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame
+            ),
+        }
+        self.near = np.zeros(len(pool.points_rc), dtype=bool)
+        for place in measured_xy:
+            self._keep_away(place)
+        self.fit = ~np.logical_or.reduce(list(self.forbidden.values()))
+        self.most = min(limits.points_max, MOST_POINTS)
+        each = settings.points_per_cluster * sum(len(core) > 0 for core in pool.cores)
+        self.wanted = each if settings.points is None else settings.points
+        self.taken: list[int] = []
+
+    def fill(self) -> None:
+        """Prototypes first, then core points, then all key points."""
+        pool, settings = self.pool, self.settings
+        if settings.policy == "equal":
+            most = settings.points_per_cluster if settings.points is None else None
+            self._follow(Equal(pool.cores, most), pool.core, self.wanted)
+            return
+        self._follow(Equal(pool.cores, settings.prototypes), pool.core, self.wanted)
+        before_opening = min(self.wanted, max(0, settings.open_after - len(self.measured_xy)))
+        self._order(pool.core, before_opening)
+        self._order(np.ones(len(self.xy), dtype=bool), self.wanted)
+
+    def requests(self, decision_id: str) -> tuple[MeasurementRequest, ...]:
+        """The places taken, as the instrument is asked to measure them."""
+        ranks = [0] * (int(self.pool.labels.max(initial=-1)) + 1)
+        out = []
+        for number, i in enumerate(self.taken):
+            cluster = int(self.pool.labels[i])
+            out.append(
                 MeasurementRequest(
-                    request_id=f"{decision_id}-{len(requests):03d}",
-                    x_m=float(xy[i, 0]),
-                    y_m=float(xy[i, 1]),
-                    row=int(points_rc[i, 0]),
-                    col=int(points_rc[i, 1]),
+                    request_id=f"{decision_id}-{number:03d}",
+                    x_m=float(self.xy[i, 0]),
+                    y_m=float(self.xy[i, 1]),
+                    row=int(self.pool.points_rc[i, 0]),
+                    col=int(self.pool.points_rc[i, 1]),
                     cluster=cluster,
-                    rank=rank,
-                    core_distance=float(core_distance[i]),
+                    rank=ranks[cluster],
+                    core_distance=float(self.pool.core_distance[i]),
                 )
             )
-    return Recommended(tuple(requests), passed)
+            ranks[cluster] += 1
+        return tuple(out)
 
+    def passed_over(self) -> dict[str, int]:
+        """Reason -> number of core points that are not among the places taken; each counts for one reason."""
+        left = self.pool.core | self.pool.only_mixed
+        left[self.taken] = False
+        counts = {}
+        for reason, which in self.forbidden.items():
+            counts[reason] = int((left & which).sum())
+            left &= ~which
+        counts["of mixed patches"] = int((left & self.pool.only_mixed).sum())
+        left &= ~self.pool.only_mixed
+        counts["nearer than the spacing"] = int((left & self.near).sum())
+        full = len(self.taken) >= self.most and self.most < self.wanted
+        counts["more than the instrument takes"] = int((left & ~self.near).sum()) if full else 0
+        return counts
 
-def _in_range(xy: np.ndarray, limits: Limits) -> np.ndarray:
-    low = np.array([limits.x_min_m, limits.y_min_m])
-    high = np.array([limits.x_max_m, limits.y_max_m])
-    return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
+    def _order(self, among: Bool[np.ndarray, " n"], until: int) -> None:
+        """By the configured policy; created again while it finds more, since it may know a part of the points only."""
+        while True:
+            before = len(self.taken)
+            if before < min(until, self.most) and (among & self._free).any():
+                self._follow(self._policy(among & self._free), among, until)
+            if len(self.taken) == before:
+                return
 
+    def _follow(self, policy: Policy, among: Bool[np.ndarray, " n"], until: int) -> None:
+        while len(self.taken) < min(until, self.most):
+            row = policy.choose(among & self._free)
+            if row is None:
+                return
+            policy.take(row)
+            self.taken.append(row)
+            self._keep_away(self.xy[row])
+            self.fit[row] = False
 
-def _next(
-    queue: list[int], xy: np.ndarray, in_range: np.ndarray, avoid: list[np.ndarray], spacing_m: float, passed: dict[str, int]
-) -> int | None:
-    """The first point of the queue that may be measured; it and those before it leave the queue."""
-    while queue:
-        i = queue.pop(0)
-        if not in_range[i]:
-            passed["outside the limits"] += 1
-        elif avoid and np.hypot(*(np.array(avoid) - xy[i]).T).min() < spacing_m:
-            passed["nearer than the spacing"] += 1
-        else:
-            return i
-    return None
+    @property
+    def _free(self) -> Bool[np.ndarray, " n"]:
+        return np.asarray(self.fit & ~self.near)
+
+    def _keep_away(self, place: np.ndarray) -> None:
+        self.near |= np.hypot(*(self.xy - place).T) < self.spacing_m
+
+    def _policy(self, allowed: Bool[np.ndarray, " n"]) -> Policy:
+        pool, settings = self.pool, self.settings
+        measured = np.concatenate([self.measured_xy, self.xy[self.taken]])
+        if settings.policy == "spread":
+            return Spread(self.xy, measured)
+        if settings.policy == "area":
+            area = Area(self.xy, self.measured_xy, pool.labels)
+            for row in self.taken:
+                area.take(row)
+            return area
+        given = np.concatenate([np.array(self.taken, dtype=np.int64), len(self.xy) + np.arange(len(self.measured_xy))])
+        return Informative(self._kernel(), pool.points_rc, allowed, given, settings.noise, self.rng)
+
+    def _kernel(self) -> PlaceKernel:
+        """Of the key points and, after them, the measured places, each taken to show what the nearest key point shows."""
+        features = scaled(self.pool.features)
+        nearest = [int(np.hypot(*(self.xy - place).T).argmin()) for place in self.measured_xy]
+        extent = float(np.ptp(self.xy, axis=0).max())
+        return PlaceKernel(
+            np.concatenate([features, features[nearest]]),
+            np.concatenate([self.xy, self.measured_xy]),
+            self.settings.patch_share,
+            self.settings.patch_length,
+            self.settings.position_length * (extent or 1.0),
+        )

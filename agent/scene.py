@@ -11,6 +11,7 @@ from agent.plugins import load_keypoints
 from agent.workflow.channels import ChannelStack, stack_channels
 from agent.workflow.keypoints import Keypoints, find_keypoints
 from instrument_adapters.scan import Scan
+from rewards.base import MeasuredResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class Scene:
         Reason -> how many lines or pixels are invalid for it.
     phase_offset_rad
         The fitted phase offset; None where no phase is used.
+    results
+        What has been measured near to key points; None where nothing was.
     """
 
     channel: str
@@ -41,6 +44,7 @@ class Scene:
     keypoints: Mapping[str, Keypoints]
     masked: Mapping[str, int]
     phase_offset_rad: float | None
+    results: MeasuredResults | None = None
 
 
 def look(scan: Scan, config: Config) -> Scene:

@@ -31,9 +31,12 @@ from agent.decision import ConfigurationRecord, VerificationRecord
 from agent.executor import Workers
 from agent.judging import Judge
 from agent.making import Maker, Model
+from agent.resolving import Finding, as_one_type, found_in
+from agent.ruling import ruled
 from agent.scene import Scene
 from agent.verification import verify
 from agent.warm import WarmStart
+from agent.weighing import weighed
 from agent.work import Forgetful, Store
 from agent.workflow.pipeline import Made
 from agent.workflow.spec import ModelSpec, weight_count
@@ -71,6 +74,11 @@ class SearchResult:
         How many scans in a row began with the weights of the one before.
     verified
         Configurations that were trained with the exact decoder as well.
+    finding
+        "types", or why there are none to tell apart: of "one_type" the chosen candidate's mixture is a single Gaussian; of a
+        "continuum" nothing is chosen.
+    faults
+        What did not work, and how the decision was made all the same.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -85,6 +93,8 @@ class SearchResult:
     cold_because: str = ""
     warm_scans: int = 0
     verified: tuple[VerificationRecord, ...] = ()
+    finding: Finding = "types"
+    faults: tuple[str, ...] = ()
 
 
 def search(
@@ -125,8 +135,6 @@ def search(
     ------
     SearchCancelledError
         If `cancelled` said so.
-    PluginError
-        If the user's own reward fails.
     AgentError
         If workers keep dying.
     """
@@ -135,7 +143,7 @@ def search(
     ask = Asker(workers, progress, cancelled, out_of_time or never)
     try:
         maker = Maker(scene, config, workers, ask, store or Forgetful())
-        for best in _Search(scene, config, maker, Judge(config, ask)).results(start, eager=eager):
+        for best in _Search(scene, config, maker, Judge(config, ask, scene.results)).results(start, eager=eager):
             if on_rung is not None:
                 on_rung(best)
     except OutOfTimeError:
@@ -227,12 +235,25 @@ class _Search:
 
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
-        judged = self._judge.judged(candidates, common)
-        judged += self._judge.judged(self._judge.consensus(judged, common, self._maker), common)
-        configurations = compare(judged)
-        chosen = choose(judged, configurations)
+        verdict, rule = self._judge.verdict(candidates, common, self._maker), self._config.rule
+        judged = weighed(ruled(verdict.candidates, rule), self._scene.results, self._config.evidence)
+        configurations = compare(judged, rule)
+        chosen = choose(judged, configurations, rule)
+        finding = found_in(configurations)
+        if chosen is not None and finding != "types":
+            chosen = as_one_type(chosen) if finding == "one_type" else None
         z = None if chosen is None else self._maker.applied(chosen)
-        return SearchResult(tuple(judged), tuple(configurations), chosen, z, self._maker.rows, common, rungs)
+        return SearchResult(
+            tuple(judged),
+            tuple(configurations),
+            chosen,
+            z,
+            self._maker.rows,
+            common,
+            rungs,
+            finding=finding,
+            faults=verdict.faults,
+        )
 
     def _verified(self, result: SearchResult) -> SearchResult:
         count = self._config.search.verify

@@ -218,6 +218,7 @@ class Service:
         seconds_allowed = self._config.search.deadline_s
         limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
         measured = self._dispatch.ledger.measured_xy(entry.sample_id)
+        results = self._dispatch.ledger.results(entry.sample_id)
         try:
             scan = self._dispatch.scan_of(entry)
         except HistoryError as error:
@@ -230,6 +231,7 @@ class Service:
                 scan,
                 limits,
                 measured,
+                results=results,
                 previous=self._previous(entry.sample_id),
                 store=self._work,
                 progress=progress,

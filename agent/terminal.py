@@ -32,7 +32,8 @@ def search_progress(console: Console = ERR) -> Iterator[Report]:
 
 def cluster_table(record: DecisionRecord) -> Table:
     """Each cluster with its share, its core points, and its most typical place."""
-    table = Table(title=f"{record.scan_id}: {len(record.clusters)} microstructure types", title_justify="left", box=SIMPLE)
+    types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"
+    table = Table(title=f"{record.scan_id}: {types}", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
         table.add_column(heading, justify="left" if heading == "cluster" else "right")
     total = max(sum(c.points for c in record.clusters), 1)

@@ -195,10 +195,17 @@ def summary(scan: Scan, config: Config) -> dict[str, Any]:
         "chosen": record.chosen,
         "points": record.keypoints_used,
         "configurations": [c.model_dump(mode="json") for c in record.configurations],
-        "candidates": [c.model_dump(mode="json", include=kept) for c in record.candidates],
+        "candidates": [
+            c.model_dump(mode="json", include=kept) | {"metrics": {k: v for k, v in c.metrics.items() if k in EVIDENCE}}
+            for c in record.candidates
+        ],
         "cpu_s": meter.cpu_s,
         "wall_s": meter.wall_s,
     }
+
+
+#: Metrics that the decision rule asks for beside the reward.
+EVIDENCE = ("MI_rot", "icl_gain")
 
 
 def name_of(configuration: Mapping[str, Any]) -> str:
@@ -274,7 +281,9 @@ def _candidates(summaries: Sequence[Mapping[str, Any]], vae_only: bool) -> list[
                     configuration=configuration,
                     spec=spec,
                     seed=c["seed"],
-                    score=SimpleNamespace(value=c["value"], mixture=SimpleNamespace(n_components=types[name])),
+                    score=SimpleNamespace(
+                        value=c["value"], metrics=c.get("metrics", {}), mixture=SimpleNamespace(n_components=types[name])
+                    ),
                     representation=SimpleNamespace(elbo_per_px=elbo, trained=configuration.trained),
                 )
             )

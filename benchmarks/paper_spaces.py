@@ -13,7 +13,7 @@ from agent.figures.latent import SIGMAS, ellipse
 from agent.figures.latent_grid import density
 from agent.figures.scan import MICROMETRES, corners_um, grey_range, image_to_micrometres
 from agent.figures.style import DARK, GREY, MEDIUM, SMALL, WIDTH_IN, colour, label_axes, marker, new_figure
-from agent.recommend import core_order
+from agent.ordering.cores import core_order
 from agent.workflow.kinds import label
 from benchmarks.paper_models import INVARIANCES, Arrays
 from instrument_adapters.scan import Scan

@@ -182,7 +182,7 @@ class MeasurementRequest(Wire):
     row, col
         The key point's pixel in the scan.
     cluster, rank
-        Which microstructure type it stands for, and its place in that type's order (0 is the most typical).
+        Which microstructure type it stands for, and its place among that type's requests (the first are its most typical ones).
     core_distance
         Mahalanobis distance from the cluster's centre.
     """

@@ -1,18 +1,24 @@
 """Gaussian-mixture rewards: log-likelihood, BIC, AIC, ICL, ICL/2 and ICL/4 of the paper, and their gain over one Gaussian.
 
-With L the maximised likelihood, n the points, k the free parameters and tau the assignment probabilities:
+With L the maximised likelihood, N the points, k the free parameters and tau the assignment probabilities:
 
-- BIC = -2 log L + k log n (eq. 3); AIC = -2 log L + 2k (eq. 4).
+- BIC = -2 log L + k log N (eq. 3); AIC = -2 log L + 2k (eq. 4).
 - ICL = BIC + E with E = -Σ tau log tau >= 0 (eq. 5, whose H is Σ tau log tau; the textbook ICL is BIC + 2E).
-- ICL/2 = BIC/2 + E and ICL/4 = BIC/4 + E: the entropy weighs more.
+- ICL/2 = BIC/2 + E and ICL/4 = BIC/4 + E: the entropy weighs more. ICL/2 is half the textbook's ICL.
 
-All are minimised, so `value` is their negative, per point. Across windows they follow the size of the latent cloud (on real
-scans the likelihood correlates by -0.99 with the log of the variance product) and so reward shrinking. The *gains* do not:
-`icl_gain` = (ICL of one Gaussian - smallest ICL over K) / n, and likewise `bic_gain` and `ll_gain`. They are unchanged by any
-affine map of the latent space, and 0 says that one Gaussian explains it best.
+All are minimised, so `value` is their negative. **Every criterion here is per point**: `bic` is the paper's BIC/N, `icl` is
+ICL/N, `log_likelihood` is log L / N. The paper's own sums over all points are reported beside them (`bic_total`, ...).
+
+Across windows the raw criteria follow the size of the latent cloud (on real scans the likelihood correlates by -0.99 with the log
+of the variance product) and so reward shrinking. The *gains* do not: `icl_gain` = (ICL of one Gaussian - smallest ICL over K)
+/ N, and likewise `bic_gain` and `ll_gain`. They are unchanged by any affine map of the latent space, and 0 says that one Gaussian
+explains it best. `bic_gain_per_d` is the gain per latent dimension d, for comparing spaces of different d.
+
+The same criteria of whitened latents (`ll_whitened`, `bic_whitened`, `icl_whitened`) say nothing more at equal d and N: there one
+Gaussian has a log-likelihood of -(d/2)(1 + log 2π) whatever the scan, so they are the gains up to a constant.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,9 +27,21 @@ from jaxtyping import Float
 
 from rewards.base import Mixture, Representation, Score
 from rewards.em import EMSettings, Whitening, fit_mixture
+from rewards.metrics import higher_is_better
 from rewards.variance import smallest_eigenvalue, total_variance, variance_product
 
-CRITERIA = ("log_likelihood", "bic", "aic", "icl", "icl_2", "icl_4", "ll_gain", "bic_gain", "icl_gain")
+#: The paper's criteria, each minimised or maximised over K by itself.
+PAPER = ("log_likelihood", "bic", "aic", "icl", "icl_2", "icl_4")
+_DERIVED = {
+    "ll_gain": "log_likelihood",
+    "bic_gain": "bic",
+    "bic_gain_per_d": "bic",
+    "icl_gain": "icl",
+    "ll_whitened": "log_likelihood",
+    "bic_whitened": "bic",
+    "icl_whitened": "icl",
+}
+CRITERIA = (*PAPER, *_DERIVED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +139,8 @@ def gmm(
 ) -> Score:
     """The representation judged by `criterion`; all other criteria stand in the metrics.
 
+    One call fits one mixture for each K and reports every criterion: whoever wants several reads them from the metrics of one.
+
     Types that the representation brings with it are taken as its mixture; the gains measure them against one Gaussian.
 
     Parameters
@@ -141,41 +161,68 @@ def gmm(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"mixture criterion '{criterion}' is unknown; use one of {', '.join(CRITERIA)}")
-    settings = EMSettings(restarts=restarts, max_iterations=max_iterations)
-    given = representation.types
-    fits = fit_grid(representation.z, rng, components if given is None else [1], settings)
+    fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts, max_iterations=max_iterations))
+    chosen = _best(fits, _DERIVED.get(criterion, criterion))
+    metrics = report(representation, fits, single, chosen)
+    raw = metrics[criterion]
+    return Score(raw if higher_is_better(criterion) else -raw, metrics, chosen.mixture)
+
+
+def mixtures(
+    representation: Representation, rng: np.random.Generator, components: Sequence[int], settings: EMSettings
+) -> tuple[list[MixtureFit], MixtureFit]:
+    """The mixtures to choose from, of each K or the one that the representation brings with it; and a single Gaussian.
+
+    Raises
+    ------
+    ValueError
+        If K = 1 is not among the components.
+    """
+    z, given = representation.z, representation.types
+    fits = fit_grid(z, rng, components if given is None else [1], settings)
     single = next((f for f in fits if f.K == 1), None)
     if single is None:
         raise ValueError(f"components must hold 1, got {list(components)}; a gain is measured against one Gaussian")
-    if given is not None:
-        fits = [describe(representation.z, given)]
-    best = {name: _best(fits, name) for name in ("log_likelihood", "bic", "aic", "icl", "icl_2", "icl_4")}
-    gains = {
-        "ll_gain": best["log_likelihood"].log_likelihood - single.log_likelihood,
-        "bic_gain": single.bic - best["bic"].bic,
-        "icl_gain": single.icl - best["icl"].icl,
-    }
-    chosen = best[{"ll_gain": "log_likelihood", "bic_gain": "bic", "icl_gain": "icl"}.get(criterion, criterion)]
-    metrics = {name: float(getattr(fit, name)) for name, fit in best.items()} | gains
+    return (fits if given is None else [describe(z, given)]), single
+
+
+def report(
+    representation: Representation, fits: Sequence[MixtureFit], single: MixtureFit, chosen: MixtureFit
+) -> dict[str, float]:
+    """All criteria at their best K, and what else is known of the latents; "K" and "entropy" are those of `chosen`."""
+    z = representation.z
+    best = {name: _best(fits, name) for name in PAPER}
+    metrics = {name: float(getattr(fit, name)) for name, fit in best.items()}
+    metrics |= _relative(metrics, single, z)
+    metrics |= {f"{name}_total": len(z) * metrics[name] for name in PAPER}
     metrics |= {f"K_{name}": float(fit.K) for name, fit in best.items()}
-    metrics |= {"K": float(chosen.K), "entropy": chosen.entropy, "n": float(len(representation.z))}
+    metrics |= {"K": float(chosen.K), "entropy": chosen.entropy, "n": float(len(z))}
     metrics |= {
         "reconstruction": representation.reconstruction_per_px,
-        "total_variance": total_variance(representation.z),
-        "variance_product": variance_product(representation.z),
-        "smallest_eigenvalue": smallest_eigenvalue(representation.z),
+        "total_variance": total_variance(z),
+        "variance_product": variance_product(z),
+        "smallest_eigenvalue": smallest_eigenvalue(z),
     }
-    value = gains[criterion] if criterion in gains else _value(chosen, criterion)
-    return Score(float(value), metrics, chosen.mixture)
+    return metrics
+
+
+def _relative(best: Mapping[str, float], single: MixtureFit, z: Float[np.ndarray, "n d"]) -> dict[str, float]:
+    """Gains over one Gaussian, and the criteria of whitened latents: a density gains the log-volume of the whitening."""
+    volume = Whitening.of(z).log_volume
+    return {
+        "ll_gain": best["log_likelihood"] - single.log_likelihood,
+        "bic_gain": single.bic - best["bic"],
+        "bic_gain_per_d": (single.bic - best["bic"]) / z.shape[1],
+        "icl_gain": single.icl - best["icl"],
+        "ll_whitened": best["log_likelihood"] + volume,
+        "bic_whitened": best["bic"] - 2 * volume,
+        "icl_whitened": best["icl"] - 2 * volume,
+    }
 
 
 def _best(fits: Sequence[MixtureFit], criterion: str) -> MixtureFit:
-    return max(fits, key=lambda fit: _value(fit, criterion))
-
-
-def _value(fit: MixtureFit, criterion: str) -> float:
-    raw = float(getattr(fit, criterion))
-    return raw if criterion == "log_likelihood" else -raw
+    sign = 1 if higher_is_better(criterion) else -1
+    return max(fits, key=lambda fit: sign * float(getattr(fit, criterion)))
 
 
 #: The mixture rewards by their short names.

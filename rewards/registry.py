@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from rewards.base import Representation, Reward, Score
+from rewards.evidence import evidence
 from rewards.mixture import MIXTURE_REWARDS
+from rewards.panel import panel
 from rewards.reconstruction import reconstruction
 from rewards.spatial import spatial
-from rewards.variance import variance
+from rewards.stability import stability
+from rewards.topology import topology
+from rewards.variance import total, variance
 
 
 def bgmm(
@@ -25,7 +29,12 @@ def bgmm(
 REWARDS: dict[str, Reward] = {
     **MIXTURE_REWARDS,
     "bgmm": bgmm,
+    "evidence": evidence,
+    "panel": panel,
     "reconstruction": reconstruction,
     "spatial": spatial,
+    "stability": stability,
+    "topology": topology,
+    "total_variance": total,
     "variance": variance,
 }

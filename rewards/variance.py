@@ -26,3 +26,10 @@ def variance(representation: Representation, *, rng: np.random.Generator) -> Sco
     z = representation.z
     product = variance_product(z)
     return Score(product, {"variance_product": product, "total_variance": total_variance(z)})
+
+
+def total(representation: Representation, *, rng: np.random.Generator) -> Score:  # noqa: ARG001 - the Reward signature
+    """The total variance Σ_i Var(z_i) as a reward; a collapsed latent variable lowers it by about 1."""
+    z = representation.z
+    value = total_variance(z)
+    return Score(value, {"total_variance": value, "variance_product": variance_product(z)})

@@ -18,6 +18,7 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.surface import SurfaceConfig
+from simulators.tiers import TIERS, tier
 
 _LOG = logging.getLogger("simulators")
 _DEFAULTS = MFP3DConfig()
@@ -71,6 +72,7 @@ def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:
         rows=arguments.pixels,
         cols=arguments.pixels,
     )
+    world = tier(arguments.tier, arguments.seed)
     turned = abs(math.cos(frame.angle_rad)) + abs(math.sin(frame.angle_rad))
     return MFP3DConfig(
         instrument_id=arguments.instrument_id,
@@ -78,9 +80,15 @@ def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:
         first_scan=arguments.first_scan,
         frame=frame,
         charge_latency=not arguments.no_latency,
-        surface=SurfaceConfig(size_m=max(_DEFAULTS.surface.size_m, _MARGIN * turned * size_m)),
+        surface=_large_enough(world.surface, _MARGIN * turned * size_m),
+        dart=world.dart,
+        motion=world.motion,
         limits=Limits(points_max=arguments.points_max),
     )
+
+
+def _large_enough(surface: SurfaceConfig, side_m: float) -> SurfaceConfig:
+    return SurfaceConfig.model_validate(surface.model_dump() | {"size_m": max(surface.size_m, side_m)})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--instrument-id", default=_DEFAULTS.instrument_id, metavar="NAME", help="name of this instrument (%(default)s)")
     add("--cycles", type=_count(0), default=0, metavar="N", help="scans to take and follow up; 0: until stopped (%(default)s)")
     add("--seed", type=_count(0), default=0, metavar="N", help="fixes the sample and all noise (%(default)s)")
+    add(
+        "--tier",
+        choices=tuple(TIERS),
+        default="easy",
+        help="how hard the types are to tell apart, or the only type (%(default)s)",
+    )
     add(
         "--speed",
         type=_speed,

@@ -13,3 +13,7 @@ class InterruptedWaitError(SimulatorError, InstrumentFaultError):
 
 class FailedLoopError(SimulatorError, InstrumentFaultError):
     """A hysteresis loop was recorded and no parameters can honestly be drawn from it."""
+
+
+class UnknownTierError(SimulatorError, ValueError):
+    """No tier of worlds has this name."""

@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401 - the hook below reaches it as an attribute of `tests`
 
 _hook = install_import_hook(
-    ["rewards", "agent.workflow", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"
+    ["rewards", "agent.workflow", "agent.ordering", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"
 )
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -1,15 +1,21 @@
 """What the docs say runs."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from typer.testing import CliRunner
 
+from agent.cli import app
 from agent.config import Config, load_config
 from agent.plugins import load_keypoints, load_reward
 from agent.workflow.keypoints import find_keypoints
 from agent.workflow.normalise import normalise
+from rewards.contract import CHECKS
 from tests.agent.workflow.images import two_textures
 from tests.rewards.clouds import blobs, representation
 
@@ -41,8 +47,27 @@ def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path)
     assert apart.metrics["silhouette"] > 0.8
 
 
+def test_the_contract_of_the_extension_page_is_one_test_a_check_and_its_reward_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
+    (tmp_path / "my_lab.py").write_text(blocks("extending.md", "python")[0])
+    scope: dict[str, Any] = {"__name__": "test_my_lab"}
+    exec(blocks("extending.md", "python")[1], scope)
+    subject = scope["TestSilhouette"]()
+    tests = [name for name in dir(subject) if name.startswith("test_")]
+    assert tests == sorted(f"test_{name}" for name in CHECKS)
+    for name in tests:
+        getattr(subject, name)()
+    (tmp_path / "my_lab.toml").write_text(blocks("extending.md", "toml")[0])
+    command = next(c for c in blocks("extending.md", "console") if "check-reward" in c).split()
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, command[1:]).exit_code == 0
+
+
 def test_the_key_points_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:
-    code = blocks("extending.md", "python")[1]
+    code = blocks("extending.md", "python")[2]
     (tmp_path / "my_lab_points.py").write_text(code)
     options = tomllib.loads(blocks("extending.md", "toml")[1])["keypoints_options"]
     method = load_keypoints("my_lab_points:bright_spots", options, tmp_path)

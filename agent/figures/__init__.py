@@ -6,6 +6,7 @@ from agent.decision import Decision
 from agent.figures.chosen import FigureError
 from agent.figures.latent import latent_figure
 from agent.figures.latent_grid import latent_grid_figure
+from agent.figures.pareto import has_front, pareto_figure
 from agent.figures.patches import patch_figure
 from agent.figures.reward import reward_figure
 from agent.figures.scan import scan_figure
@@ -17,18 +18,20 @@ __all__ = [
     "draw_all",
     "latent_figure",
     "latent_grid_figure",
+    "pareto_figure",
     "patch_figure",
     "reward_figure",
     "scan_figure",
 ]
 
-FIGURES = ("scan", "latent", "reward", "latent_grid", "patches")
+FIGURES = ("scan", "latent", "reward", "latent_grid", "patches", "pareto")
 
 
 def draw_all(scan: Scan, decision: Decision) -> dict[str, Figure]:
     """Name -> figure, for all of `FIGURES` that the decision can show.
 
-    A decision that chose nothing has the scan only, and, where models were trained, what became of them.
+    A decision that chose nothing has the scan only, and, where models were trained, what became of them. A Pareto front needs two
+    configurations whose reward reports both of its criteria.
     """
     figures = {"scan": scan_figure(scan, decision)}
     if decision.record.chosen is not None:
@@ -39,4 +42,6 @@ def draw_all(scan: Scan, decision: Decision) -> dict[str, Figure]:
         }
     if "latents" in decision.arrays:
         figures["latent_grid"] = latent_grid_figure(decision)
+    if has_front(decision.record):
+        figures["pareto"] = pareto_figure(decision.record)
     return figures

@@ -4,7 +4,7 @@
 GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "s": 1, "rt": 3, "rs": 2, "ts": 3, "rts": 4}
 
 #: Families without training, plainest first.
-PLAIN_FAMILIES = ("pca", "kmeans", "polar", "multi")
+PLAIN_FAMILIES = ("amplitude", "pca", "kmeans", "polar", "multi")
 
 LABELS = {
     "v": "VAE",
@@ -15,6 +15,7 @@ LABELS = {
     "rs": "rs-VAE",
     "ts": "ts-VAE",
     "rts": "rts-VAE",
+    "amplitude": "amplitude bins",
     "pca": "PCA",
     "kmeans": "k-means",
     "polar": "polar PCA",

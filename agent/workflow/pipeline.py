@@ -18,6 +18,7 @@ from agent.workflow.spec import ModelSpec
 from rewards.base import Representation, Score
 from rewards.density import dense_enough
 from rewards.mixture import gmm
+from rewards.spatial import neighbourhood
 
 _CHUNK = 4096
 
@@ -120,6 +121,8 @@ def survivors(
 def judge(representation: Representation, reward: Callable[..., Score], entropy: Sequence[int]) -> Score:
     """The reward's score; where the reward fits no mixture, with the one that ICL gain prefers.
 
+    What the clusters say of their neighbourhood stands in the metrics, whatever the reward.
+
     Linear algebra runs on one thread: on small matrices more are slower, and the number of threads changes the last bits.
 
     Parameters
@@ -133,10 +136,14 @@ def judge(representation: Representation, reward: Callable[..., Score], entropy:
     """
     with threadpool_limits(1):
         score = reward(representation, rng=np.random.default_rng(list(entropy)))
-        if score.mixture is not None:
-            return score
-        default = gmm(representation, rng=np.random.default_rng(list(entropy)))
-    return Score(score.value, {**default.metrics, **score.metrics}, default.mixture)
+        metrics, mixture = score.metrics, score.mixture
+        if mixture is None:
+            default = gmm(representation, rng=np.random.default_rng(list(entropy)))
+            metrics, mixture = {**default.metrics, **metrics}, default.mixture
+        assert mixture is not None
+        if "MI_rot" not in metrics:
+            metrics = {**neighbourhood(representation, mixture, rng=np.random.default_rng([*entropy, 1])), **metrics}
+    return Score(score.value, metrics, mixture)
 
 
 def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Callable[[], bool]) -> list[Made]:

@@ -193,7 +193,7 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
         "body = '{}' WHERE seq > 1",
         "body = '[]' WHERE seq > 1",
         "body = 'nonsense'",
-        "body = json_set(body, '$.decision.schema_version', 3) WHERE seq = 5",
+        "body = json_set(body, '$.decision.schema_version', 99) WHERE seq = 5",
         "arrays = 'nonsense'",
         "arrays = '{}' WHERE seq = 3",
         "recorded_at = 'yesterday'",

@@ -47,12 +47,12 @@ def test_the_noise_of_training_is_not_held_against_a_plain_family() -> None:
     assert table[9, "rt"].sigmas_below_best == pytest.approx(1 / math.sqrt((0.3**2 + 0.01**2) / 3))
 
 
-def test_of_equal_types_a_family_without_training_is_plainer_than_a_vae() -> None:
-    candidates = [candidate(5, "v", s, 1.0 + d, types=3) for s, d in enumerate((-0.3, 0.0, 0.3))]
+def test_a_family_without_training_is_plainer_than_a_vae_that_ties_with_fewer_types() -> None:
+    candidates = [candidate(5, "v", s, 1.0 + d, types=2) for s, d in enumerate((-0.3, 0.0, 0.3))]
     candidates += [candidate(9, "polar", s, 0.9 + d, types=3) for s, d in enumerate((-0.1, 0.0, 0.1))]
     chosen = choose(candidates, compare(candidates))
     assert chosen is not None
-    assert (chosen.spec.invariance, chosen.seed) == ("polar", 0)
+    assert (chosen.spec.invariance, chosen.seed) == ("polar", 2)  # of the resamples, the one with the largest reward
 
 
 def test_among_seeds_the_held_out_elbo_chooses_and_not_the_reward() -> None:

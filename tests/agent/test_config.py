@@ -20,8 +20,8 @@ def refusal(directory: Path, text: str, **overrides: object) -> str:
 
 
 REFUSED = {
-    "unknown key": ("sede = 3", "'sede' in FILE is unknown; the allowed keys are seed, channel, reward, "),
-    "unknown table": ("[serach]\nseeds = 1", "'serach' in FILE is unknown; the allowed keys are seed, "),
+    "unknown key": ("sede = 3", "'sede' in FILE is unknown; the allowed keys are preset, seed, channel, reward, "),
+    "unknown table": ("[serach]\nseeds = 1", "'serach' in FILE is unknown; the allowed keys are preset, seed, "),
     "unknown key in a table": (
         "[scan]\nlow = 1",
         "'scan.low' in FILE is unknown; the allowed keys are low_percentile, high_percentile, spacing_px",
@@ -140,5 +140,16 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_the_documented_file_is_the_whole_file_with_its_defaults() -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     documented = tomllib.loads(text)
-    defaults = Config().model_dump(mode="json", exclude={"channel": True, "search": {"deadline_s", "dask"}})
+    left_out = {"preset": True, "channel": True, "search": {"deadline_s", "dask"}, "recommend": {"points"}}
+    defaults = Config().model_dump(mode="json", exclude=left_out)
     assert documented == defaults
+
+
+def test_the_papers_preset_gives_way_to_what_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text('preset = "paper"\n[search]\nseeds = 5\n')
+    config = load_config(file)
+    assert (config.reward, config.rule.pick, config.rule.least_information) == ("icl", "best", 0.0)
+    assert config.search.windows_px == tuple(range(3, 21))
+    assert config.search.seeds == 5
+    assert Config.model_validate(config.model_dump(mode="json")).model_dump() == config.model_dump()

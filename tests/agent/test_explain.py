@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,13 +40,57 @@ def test_what_was_chosen_is_said_with_its_reward_and_spread() -> None:
     outcome, words = explain(found(), PLACES, None)
     assert outcome == "types_found"
     assert "window 9 px: 2 types; reward 1.500 ± 0.100 over 2 seeds." in words
-    assert words.endswith("3 places in 2 clusters recommended, the most typical first.")
+    assert words.endswith("3 places in 2 clusters recommended. Core points passed over: 1 outside the limits.")
 
 
 def test_one_type_only_is_an_outcome_of_its_own() -> None:
     outcome, words = explain(found(chosen=candidate(types=1)), PLACES, None)
     assert outcome == "one_type_only"
     assert "window 9 px: 1 type; reward" in words
+
+
+def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() -> None:
+    ways = (
+        configuration(9, types=5, information=0.012, resolves=False),
+        configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
+    )
+    result = replace(found(*ways, chosen=candidate(types=1)), finding="one_type")
+    outcome, words = explain(result, PLACES, None)
+    assert outcome == "one_type_only"
+    assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.125 on." in words
+    assert "splits the latents of rt-VAE, window 9 px into 5 clusters, but that is no" in words
+    assert "ties" not in words
+    assert "Next best" not in words
+
+
+def test_a_continuum_is_not_resolvable_and_says_how_to_have_it_cut() -> None:
+    ways = (
+        configuration(9, types=2, information=0.3, icl_gain=0.0, resolves=False),
+        configuration(7, mean=1.0, information=0.01),
+    )
+    outcome, words = explain(replace(found(*ways), chosen=None, finding="continuum"), None, None)
+    assert outcome == "not_resolvable"
+    assert words.startswith(
+        "Nothing to recommend: the scan varies from place to place (0.300 nats of spatial information, rt-VAE, "
+    )
+    assert words.endswith("rule.groups = false makes it all the same.")
+
+
+def test_configurations_that_stood_back_are_counted_by_reason() -> None:
+    ways = (
+        configuration(9, information=0.4),
+        configuration(7, mean=1.1, information=0.034, informs=False, resolves=False, in_tie_set=False),
+        configuration(5, mean=1.0, information=0.2, icl_gain=0.0, resolves=False, in_tie_set=False),
+    )
+    assert (
+        "2 configurations of 3 stood back: 1 because their clusters say too little of their neighbourhood, "
+        "1 because their clusters are no groups."
+    ) in text(*ways)
+
+
+def test_what_did_not_work_is_said_first() -> None:
+    result = replace(found(), faults=("reward = 'lab:x' failed on 3 candidates (KeyError).",))
+    assert explain(result, PLACES, None)[1].startswith("reward = 'lab:x' failed on 3 candidates (KeyError). rt-VAE")
 
 
 def test_an_unusable_scan_is_answered_with_the_reason() -> None:

@@ -31,7 +31,10 @@ def view(ledger: Ledger) -> dict:
         i: tuple(s.scan_id if s else None for s in (ledger.latest(i), ledger.undecided(i), ledger.unacknowledged(i)))
         for i in INSTRUMENTS
     }
-    return {"scans": scans, "requests": requests, "newest": newest, "measured": ledger.measured_xy("bto").tolist()}
+    found = ledger.results("bto")
+    results = (found.xy_m.tolist(), found.values.tolist(), found.names, dict(found.left_out))
+    measured = ledger.measured_xy("bto").tolist()
+    return {"scans": scans, "requests": requests, "newest": newest, "measured": measured, "results": results}
 
 
 def take(agent: Dispatcher, instrument: str, packet: Packet) -> None:
@@ -94,6 +97,23 @@ def test_a_whole_cycle_leads_through_all_states(tmp_path: Path) -> None:
         assert agent.ledger.requests["afm-1", "p-s-1-1"].status is None
 
 
+def test_results_of_all_scans_and_instruments_on_a_sample_are_kept_with_what_became_of_them(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for instrument, scan, status in (("afm-1", "s-1", "ok"), ("afm-2", "s-2", "ok"), ("afm-2", "s-3", "failed")):
+            for step in ("hello", "scan", "decide", "result"):
+                do(agent, (step, instrument, scan, status))
+        take(agent, "afm-2", result("p-s-3-1", "skipped"))
+        take(agent, "afm-2", result("p-s-2-1", parameters={}))
+        found = agent.ledger.results("bto")
+        assert found.names == ("coercive_V",)
+        assert found.values.tolist() == [[2.5], [2.5]]
+        assert found.xy_m.tolist() == [[1e-7, 2e-7]] * 2
+        assert found.left_out == {"failed": 1, "skipped": 1, "without_parameters": 1}
+        assert len(agent.ledger.measured_xy("bto")) == 4  # all but the skipped one
+        assert len(agent.ledger.results("another sample").values) == 0
+
+
 def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         agent = Dispatcher(history, "run-1", Clock())
@@ -109,7 +129,7 @@ def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
 def test_a_history_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         where = {"instrument_id": "afm-1", "scan_id": "s-1"}
-        history.record("decision_made", "d-1", where | {"decision": {"schema_version": 3}}, at=Clock()())
+        history.record("decision_made", "d-1", where | {"decision": {"schema_version": 99}}, at=Clock()())
         with pytest.raises(
             HistoryError, match=r"event 1 \(decision_made\) cannot be read back.* another version: schema_version"
         ):

@@ -6,13 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import recommend as module
-from agent.config import RecommendSection
 from agent.core import NOWHERE
-from agent.recommend import Recommended, core_order, recommend
+from agent.ordering.settings import RecommendSettings
+from agent.recommend import Pool, Recommended, recommend
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits
 
 FRAME = Frame(size_fast_m=9e-6, size_slow_m=9e-6, rows=10, cols=10)  # 1 um a pixel, from -4.5 to 4.5 um
+
+
+def pool(cores: list[list[int]], points_rc: list[tuple[int, int]], mixed: tuple[int, ...] = (), window_px: int = 1) -> Pool:
+    """Points that are in no core belong to cluster 0."""
+    points = np.array(points_rc, dtype=np.int64)
+    labels = np.zeros(len(points), dtype=np.int64)
+    for k, core in enumerate(cores):
+        labels[core] = k
+    rows = [np.array(core, dtype=np.int64) for core in cores]
+    distance = np.linspace(0.1, 1.0, len(points))
+    features = np.stack([np.sin(np.arange(len(points))), np.cos(np.arange(len(points)))], axis=1)
+    return Pool(points, labels, distance, rows, features, window_px, np.array(mixed, dtype=np.int64))
 
 
 def places(
@@ -24,28 +36,19 @@ def places(
     measured_xy: np.ndarray = NOWHERE,
     per_cluster: int = 3,
     spacing_m: float = 0.0,
+    policy: str = "equal",
+    mixed: tuple[int, ...] = (),
+    window_px: int = 1,
+    **more: object,
 ) -> Recommended:
-    settings_ = RecommendSection(points_per_cluster=per_cluster, spacing_m=spacing_m)
-    rows = [np.array(core, dtype=np.int64) for core in cores]
-    points = np.array(points_rc, dtype=np.int64)
-    distance = np.linspace(0.1, 1.0, len(points))
-    return recommend(rows, distance, points, frame, limits, measured_xy, settings_, "d-1")
+    settings_ = RecommendSettings(
+        **{"policy": policy, "points_per_cluster": per_cluster, "spacing_m": spacing_m, "damage_radius_m": 0.0} | more
+    )
+    found = pool(cores, points_rc, mixed, window_px)
+    return recommend(found, frame, limits, measured_xy, settings_, "d-1", np.random.default_rng(0))
 
 
 ROW = [(0, 0), (0, 3), (0, 6), (0, 9), (5, 0), (5, 5)]
-
-
-def test_the_core_of_a_cluster_is_its_nearest_share_nearest_first() -> None:
-    labels = np.array([0, 0, 0, 0, 1, 1, 0])
-    distance = np.array([[0.4, 9], [0.1, 9], [0.3, 9], [0.2, 9], [9, 0.5], [9, 0.4], [0.1, 9]])
-    first, second = core_order(distance, labels, 0.5)
-    assert first.tolist() == [1, 6, 3]  # half of five, rounded up; the earlier of two equals first
-    assert second.tolist() == [5]
-
-
-def test_the_smallest_share_still_has_one_point_and_an_empty_cluster_none() -> None:
-    cores = core_order(np.array([[1.0, 1.0], [2.0, 1.0]]), np.array([0, 0]), 0.01)
-    assert [c.tolist() for c in cores] == [[0], []]
 
 
 def test_clusters_take_turns_most_typical_first() -> None:
@@ -84,7 +87,7 @@ def test_places_outside_the_limits_are_passed_over_and_never_moved() -> None:
     limits = Limits(x_min_m=-2e-6, x_max_m=2e-6, y_min_m=-5e-6, y_max_m=5e-6)
     found = places([[0, 1, 2, 3]], ROW, limits=limits)
     assert [(r.row, r.col) for r in found.requests] == [(0, 3), (0, 6)]
-    assert found.passed_over == {"outside the limits": 2, "nearer than the spacing": 0, "more than the instrument takes": 0}
+    assert {reason: n for reason, n in found.passed_over.items() if n} == {"outside the limits": 2}
 
 
 @pytest.mark.parametrize("most", [0, 1, 4])
@@ -107,9 +110,69 @@ def test_when_nothing_is_left_there_is_nothing() -> None:
     assert found.passed_over["nearer than the spacing"] == 3
 
 
+def rows_of(found: Recommended) -> list[tuple[int, int]]:
+    return [(r.row, r.col) for r in found.requests]
+
+
+def test_the_margin_of_the_frame_is_kept() -> None:
+    found = places([[0, 4, 5]], ROW, margin_m=1e-6)
+    assert rows_of(found) == [(5, 5)]
+    assert found.passed_over["in the margin of the frame"] == 2
+
+
+def test_a_patch_that_shows_an_earlier_measurement_is_not_measured() -> None:
+    measured = FRAME.to_metres(np.array([[5.0, 4.0]]))  # 1 um beside (5, 5), half a micrometre from its 1 px patch
+    for radius_m, window_px, kept in ((0.4e-6, 1, True), (0.6e-6, 1, False), (0.4e-6, 3, False), (0.0, 3, True)):
+        found = places([[5, 4]], ROW, measured_xy=measured, damage_radius_m=radius_m, window_px=window_px)
+        assert ((5, 5) in rows_of(found)) is kept
+        assert found.passed_over["in patches that show an earlier measurement"] == int(not kept)
+
+
+@pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
+def test_every_cluster_gets_its_prototypes_before_anything_else(policy: str) -> None:
+    found = places([[0, 1, 2], [3], [5, 4]], ROW, policy=policy, prototypes=2, points=6)
+    assert [(r.cluster, r.rank) for r in found.requests[:5]] == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)]
+    assert rows_of(found)[:5] == [ROW[i] for i in (0, 3, 5, 1, 4)]
+
+
+@pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
+def test_all_key_points_are_open_when_no_core_point_is_left_or_from_a_number_of_loops_on(policy: str) -> None:
+    points = [(0, c) for c in range(10)]
+    late = places([[0, 9]], points, policy=policy, points=4)
+    assert rows_of(late)[:2] == [(0, 0), (0, 9)]
+    assert late.beyond_core == 2
+    early = places([[0, 1, 2]], points, policy=policy, points=2, open_after=1)
+    assert early.beyond_core == 1
+    assert early.requests[1].col > 2  # far from the first
+    measured = FRAME.to_metres(np.array([[9.0, 0.0]]))
+    assert places([[0]], points, policy=policy, points=1, prototypes=0, open_after=1, measured_xy=measured).beyond_core == 1
+
+
+def test_the_papers_order_never_leaves_the_core() -> None:
+    found = places([[0, 1], [2]], ROW, points=6, open_after=0)
+    assert (len(found.requests), found.beyond_core) == (3, 0)
+
+
+def test_a_number_of_points_counts_instead_of_that_for_each_cluster() -> None:
+    assert [r.cluster for r in places([[0, 1, 2], [3]], ROW, points=4, per_cluster=1).requests] == [0, 1, 0, 0]
+
+
+def test_mixed_core_points_are_counted_unless_they_are_taken() -> None:
+    found = places([[0, 1], [3]], ROW, mixed=(2, 5))
+    assert found.passed_over["of mixed patches"] == 2
+    assert places([[0, 1], [3]], ROW, mixed=(2, 5), policy="ivr", points=6).passed_over["of mixed patches"] == 0
+
+
+def test_the_next_place_is_one_that_no_measured_place_speaks_for() -> None:
+    points = [(0, 0), (0, 1), (9, 9), (9, 8)]
+    measured = FRAME.to_metres(np.array([[0.0, 0.5]]))
+    found = places([[0, 1, 2, 3]], points, policy="ivr", points=1, prototypes=0, measured_xy=measured, patch_share=0.0)
+    assert found.requests[0].row == 9
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> dict:
-    size = st.floats(1e-7, 2e-5)
+    size, spacing = st.floats(1e-7, 2e-5), st.sampled_from([0.0, 1e-7, 1e-6])
     offset = st.floats(-4e-5, 4e-5)
     rows, cols = draw(st.integers(2, 40)), draw(st.integers(2, 40))
     frame = Frame(
@@ -123,35 +186,40 @@ def situations(draw: st.DrawFn) -> dict:
     )
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    n = draw(st.integers(1, 60))
-    points = np.stack([rng.integers(0, rows, n), rng.integers(0, cols, n)], axis=1)
-    labels = rng.integers(0, 3, n)
+    n = min(draw(st.integers(1, 60)), rows * cols)
+    points = np.stack(np.unravel_index(rng.choice(rows * cols, n, replace=False), (rows, cols)), axis=1)
+    labels, share = rng.integers(0, 3, n), draw(st.sampled_from([0.3, 1.0]))
     reach = draw(st.floats(1e-6, 5e-5))
     limits = Limits(
         x_min_m=-reach,
         x_max_m=reach,
         y_min_m=-reach / 2,
         y_max_m=reach,
-        spacing_min_m=draw(st.floats(0, 1e-6)),
+        spacing_min_m=draw(spacing),
         points_max=draw(st.integers(0, 20)),
     )
     inside = np.stack([rng.uniform(0, rows - 1, 5), rng.uniform(0, cols - 1, 5)], axis=1)
     return {
-        "cores": [np.flatnonzero(labels == k).tolist() for k in range(3)],
-        "points_rc": points.tolist(),
+        "cores": [np.flatnonzero((labels == k) & (rng.random(n) < share)).tolist() for k in range(3)],
+        "points_rc": [tuple(point) for point in points.tolist()],
         "frame": frame,
         "limits": limits,
         "measured_xy": frame.to_metres(inside),
-        "spacing_m": draw(st.floats(0, 2e-6)),
+        "spacing_m": draw(spacing),
+        "policy": draw(st.sampled_from(["ivr", "equal", "area", "spread"])),
+        "points": draw(st.one_of(st.none(), st.integers(1, 40))),
+        "prototypes": draw(st.integers(0, 3)),
+        "open_after": draw(st.integers(0, 20)),
+        "damage_radius_m": draw(st.floats(0, 1e-6)),
+        "margin_m": draw(st.floats(0, 1e-6)),
+        "window_px": draw(st.integers(1, 9)),
     }
 
 
 @settings(max_examples=150, deadline=None)
 @given(situation=situations())
 def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situation: dict) -> None:
-    found = places(
-        situation["cores"], situation["points_rc"], **{k: v for k, v in situation.items() if k[:2] not in ("co", "po")}
-    )
+    found = places(**situation)
     frame, limits = situation["frame"], situation["limits"]
     assert len(found.requests) <= limits.points_max
     xy = np.array([[r.x_m, r.y_m] for r in found.requests]).reshape(-1, 2)
@@ -162,8 +230,32 @@ def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situati
     for i, place in enumerate(xy):
         others = np.concatenate([xy[:i], situation["measured_xy"]])
         assert np.hypot(*(others - place).T).min() >= spacing
-    ranks = [(r.rank, r.cluster) for r in found.requests]
-    assert ranks == sorted(ranks)
-    assert len({(r.row, r.col) for r in found.requests}) == len(found.requests) or spacing == 0
+    for k in range(3):
+        ranks = [r.rank for r in found.requests if r.cluster == k]
+        assert ranks == list(range(len(ranks)))
+    taken = [(r.row, r.col) for r in found.requests]
+    assert len(set(taken)) == len(taken)
     counted = len(found.requests) + sum(found.passed_over.values())
     assert counted <= len(situation["points_rc"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(situation=situations())
+def test_round_after_round_no_place_is_measured_twice_and_prototypes_come_first(situation: dict) -> None:
+    situation = situation | {"points": 4, "prototypes": 1}
+    spacing = max(situation["spacing_m"], situation["limits"].spacing_min_m)
+    measured = situation.pop("measured_xy")
+    points = situation["points_rc"]
+    core = {(*points[i], k) for k, rows in enumerate(situation["cores"]) for i in rows}
+    for _ in range(3):
+        found = places(**situation, measured_xy=measured)
+        places_m = np.array([[r.x_m, r.y_m] for r in found.requests]).reshape(-1, 2)
+        for i, place in enumerate(places_m):
+            before = np.concatenate([measured, places_m[:i]])
+            assert np.hypot(*(before - place).T).min() >= spacing
+        in_core = [(r.row, r.col, r.cluster) in core for r in found.requests]
+        first = next((i for i, r in enumerate(found.requests) if r.rank > 0 or not in_core[i]), len(in_core))
+        with_prototype = {r.cluster for r in found.requests[:first]}
+        later = {r.cluster for r, is_core in zip(found.requests[first:], in_core[first:], strict=True) if is_core}
+        assert later <= with_prototype
+        measured = np.concatenate([measured, places_m])

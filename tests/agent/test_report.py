@@ -9,7 +9,8 @@ from agent.report import COLUMNS, ReportError, rows, table_csv, write_report
 from agent.workflow.errors import AgentError
 from tests.agent.decisions import make_decision, make_scan, make_unresolved
 
-ALL = {"recommendations.csv", "decision.json", "scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png"}
+FIGURE_FILES = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
+ALL = {"recommendations.csv", "decision.json"} | FIGURE_FILES
 HEADER = "id,cluster,rank,x_m,y_m,row,col,core_distance\n"
 
 

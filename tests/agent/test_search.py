@@ -18,12 +18,12 @@ from agent.figures import FIGURES, draw_all
 from agent.search import failing
 from agent.warm import warm_start
 from agent.work import WorkDirectory
-from agent.workflow.errors import PluginError, SearchCancelledError, UnusableScanError
+from agent.workflow.errors import SearchCancelledError, UnusableScanError
 from agent.workflow.pipeline import Made, RepresentTask
 from agent.workflow.spec import ModelSpec
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
-from rewards.base import Score
+from rewards.base import Representation, Score
 from tests.agent.workflow.images import two_textures
 from tests.rewards.clouds import blobs, representation
 
@@ -33,6 +33,7 @@ QUICK = Config.model_validate(
         "train": {"steps": 80},
         "guards": {"collapse_below": 0, "elbo_gap_per_px": 1},
         "filter": {"relative_density": 0.05},
+        "rule": {"least_information": 0, "groups": False},
         "reward_options": {"restarts": 2, "components": [1, 2, 3, 4]},
     }
 )
@@ -127,10 +128,38 @@ def broken(representation: object, *, rng: object) -> Score:
     raise ZeroDivisionError("nothing to divide")
 
 
-def test_a_reward_of_the_users_own_that_fails_is_named() -> None:
+def test_where_the_users_own_reward_fails_the_default_one_judges_and_the_decision_says_so() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:broken", "reward_options": {}})
-    with workers_for(0) as workers, pytest.raises(PluginError, match=r"failed: ZeroDivisionError: nothing to divide"):
-        Agent(config, workers).on_scan(scan_of(two_textures(96)))
+    with workers_for(0) as workers:
+        record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
+        default = Agent(config.model_copy(update={"reward": "spatial"}), workers).on_scan(scan_of(two_textures(96))).record
+    assert record.requests
+    assert [c.value for c in record.candidates] == [c.value for c in default.candidates]
+    (fault,) = record.faults
+    assert fault.startswith(f"reward = '{__name__}:broken' failed on")
+    assert "(ZeroDivisionError: nothing to divide; it must return a rewards.base.Score)" in fault
+    assert fault.endswith("The default reward 'spatial' judged instead.")
+    assert record.explanation.startswith(fault)
+
+
+def picky(representation: Representation, *, rng: object) -> Score:
+    if representation.invariance != "polar":
+        raise KeyError("only polar")
+    return Score(1.0)
+
+
+def test_a_candidate_on_which_the_users_own_reward_fails_is_left_out_and_the_rest_stands() -> None:
+    config = QUICK.model_copy(update={"reward": f"{__name__}:picky", "reward_options": {}})
+    config = config.with_search(families=("vae", "polar"))
+    with workers_for(0) as workers:
+        record = Agent(config, workers).on_scan(scan_of(two_textures(96))).record
+    assert record.chosen is not None
+    assert record.chosen.startswith("polar")
+    failed = [c for c in record.candidates if c.guarded_out]
+    assert {c.invariance for c in failed} == set(config.search.invariances)
+    assert all(c.guarded_out.startswith("the reward failed: KeyError: 'only polar'") for c in failed)
+    assert record.faults[0].startswith(f"reward = '{__name__}:picky' failed on {len(failed)} candidates")
+    assert "judged instead" not in record.faults[0]
 
 
 def test_an_option_that_a_reward_of_ours_does_not_take_is_named() -> None:
@@ -145,8 +174,9 @@ def wordy(representation: object, *, rng: object) -> Score:
 
 def test_metrics_that_are_not_numbers_are_blamed_on_the_users_reward() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:wordy", "reward_options": {}})
-    with workers_for(0) as workers, pytest.raises(PluginError, match=r"(?s)failed: .*good"):
-        Agent(config, workers).on_scan(scan_of(two_textures(96)))
+    with workers_for(0) as workers:
+        (fault,) = Agent(config, workers).on_scan(scan_of(two_textures(96))).record.faults
+    assert "good" in fault or "verdict" in fault  # beartype, in the tests only, is faster than float()
 
 
 def no_number(representation: object, *, rng: object) -> Score:

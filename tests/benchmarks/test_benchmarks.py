@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import engine, pyroved_peer, scans, selection, speed_pyroved
+from benchmarks import engine, pyroved_peer, scans, selection, speed_pyroved, stability
 from benchmarks.commandline import CannotRunError, Journal, seed_range
 from benchmarks.processes import Meter, descendants
 from benchmarks.speed_pyroved import Cost, Equal
@@ -192,3 +192,22 @@ def test_the_benchmark_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pyroved_peer.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CannotRunError, match="make reference"):
         pyroved_peer.require_pyroved()
+
+
+def test_a_rerun_agrees_where_its_outcome_is_the_usual_one_and_its_choice_ties() -> None:
+    reruns = [
+        TIED | {"chosen": "r-w9-s1"},
+        TIED | {"chosen": "rt-w9-s0"},
+        TIED | {"outcome": "one_type_only", "chosen": "r-w9-s0"},
+    ]
+    row = stability.agreement_of("scan", reruns)
+    assert (row["agree"], row["reruns"]) == (1, 3)
+    assert row["outcome"] == "types_found x2, one_type_only x1"
+    assert row["single seed agrees"] == 0
+
+
+def test_where_there_are_no_types_the_outcome_alone_must_agree() -> None:
+    reruns = [TIED | {"outcome": "one_type_only", "chosen": f"{kind}-w9-s0"} for kind in ("v", "rt")]
+    assert stability.agreement_of("scan", reruns)["agree"] == 2
+    figures = stability.report({"a": reruns, "b": reruns}, quick=False).figures
+    assert (figures["same_choice_of_10"], figures["least_of_10"]) == (10, 10)

@@ -116,3 +116,27 @@ def test_types_that_are_given_are_judged_as_they_are() -> None:
     assert score.metrics["K"] == 2
     free = spatial(representation(z), rng=np.random.default_rng(0), near_px=5, far_px=20)
     assert free.metrics["K"] == 4
+
+
+def heavy_tailed() -> np.ndarray:
+    """Two types, each of two Gaussians, one narrow and one wide: BIC takes four clusters to describe them."""
+    draws = np.random.default_rng(5)
+    width = np.where(draws.random(SIDE * SIDE) < 0.5, 0.05, 0.8)[:, None]
+    return np.stack([8.0 * halves() - 4, np.zeros(SIDE * SIDE)], axis=1) + width * draws.standard_normal((SIDE * SIDE, 2))
+
+
+def test_the_number_of_types_is_asked_of_the_neighbourhood_and_not_of_the_shape_of_a_cluster() -> None:
+    # 20 of 20 other seeds gave K = 2 where BIC took 4.
+    z = heavy_tailed()
+    subject = representation(z, z_rotated=z, z_mirrored=z, points_rc=lattice())
+    score = spatial(subject, rng=rng())
+    assert score.metrics["K"] == 2
+    assert score.metrics["K_bic"] == 4
+    split = spatial(subject, rng=rng(), types="bic")
+    assert split.metrics["K"] == 4
+    assert split.value < 0.8 * score.value  # √(ln 2 / ln 4) of it, were the split even
+
+
+def test_what_bic_does_not_tell_from_one_gaussian_is_one_type() -> None:
+    z = np.random.default_rng(0).standard_normal((SIDE * SIDE, 2))
+    assert spatial(representation(z, points_rc=lattice()), rng=rng()).metrics["K"] == 1

@@ -22,6 +22,7 @@ CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
         ([*CONNECT, "--size-um", "100"], "0.1 to 20 um"),
         ([*CONNECT, "--seed", "-1"], "from 0 on"),
         ([*CONNECT, "--instrument-id", "two words"], "pattern"),
+        ([*CONNECT, "--tier", "impossible"], "choose from"),
         ([*CONNECT, "--size-um", "20"], "allowed are 20.0 um/s"),
     ],
 )
@@ -42,6 +43,13 @@ def test_the_command_line_reaches_the_configuration() -> None:
     assert (config.frame.rows, config.frame.size_fast_m, config.instrument_id) == (64, pytest.approx(4e-6), "afm2")
     assert (config.limits.points_max, config.seed, config.charge_latency) == (7, 3, False)
     assert config.surface.size_m > 4e-6 * 2**0.5
+
+
+def test_a_tier_sets_sample_and_probe_in_any_frame() -> None:
+    config = instrument_config(_parser().parse_args([*CONNECT, "--tier", "stripes", "--size-um", "4"]))
+    assert config.surface.c_minus_share == config.surface.needle_share == 0
+    assert config.surface.size_m == pytest.approx(1.2 * 4e-6)
+    assert instrument_config(_parser().parse_args([*CONNECT, "--tier", "clean"])).dart.tip_m < config.dart.tip_m
 
 
 @pytest.mark.parametrize(("word", "speed"), [("event", None), ("real", 1.0), ("60", 60.0)])

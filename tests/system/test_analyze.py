@@ -48,7 +48,7 @@ def test_a_scan_becomes_places_a_record_and_figures_and_again_the_same(tmp_path:
         done = vaestar("analyze", scan, "--out", tmp_path / out, "--seed", 3, "--config", config)
         assert done.returncode == 0, done.stderr
     names = {p.name for p in (tmp_path / "one").iterdir()}
-    figures = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png"}
+    figures = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
     assert names == {"recommendations.csv", "decision.json"} | figures
     table = rows_of(tmp_path / "one" / "recommendations.csv")
     assert list(table[0]) == ["id", "cluster", "rank", "x_m", "y_m", "row", "col", "core_distance"]

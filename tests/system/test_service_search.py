@@ -14,9 +14,9 @@ from agent.decision import DecisionRecord
 from agent.work import WorkDirectory
 from agent.workflow.pipeline import Made, RepresentTask
 from instrument_adapters import messages as wire
-from instrument_adapters.codec import scan_packet
+from instrument_adapters.codec import Packet, scan_packet
 from instrument_adapters.scan import Scan
-from tests.agent.samples import NOW
+from tests.agent.samples import NOW, result
 from tests.agent.test_search import scan_of
 from tests.agent.workflow.images import two_textures
 from tests.system.bench import config, connected, events, recorded
@@ -98,6 +98,32 @@ def decisions_unverified(run: Path) -> list[DecisionRecord]:
 
     with History(run, read_only=True) as history:
         return [DecisionRecord.model_validate(e.body["decision"]) for e in history.events(kind=kinds.DECISION_MADE)]
+
+
+def test_results_on_a_sample_reach_the_decision_on_its_next_scan(tmp_path: Path) -> None:
+    def came_of(request: wire.MeasurementRequest, i: int) -> Packet:
+        if i == 0:
+            return result(request.request_id, "failed", f"m-result-{i}")
+        parameters = {"width_V": float(i), "area_pmV": 2.0 * i} if i != 1 else {"width_V": 0.5}
+        return result(request.request_id, message_id=f"m-result-{i}", x_m=request.x_m, y_m=request.y_m, parameters=parameters)
+
+    async def scenario() -> int:
+        async with connected(tmp_path, quick(families=["pca"], seeds=1)) as bench:
+            first = await decided(bench, named("scan-0"))
+            for i, request in enumerate(first.requests):
+                await bench.ask(came_of(request, i), wire.Ack)
+            await decided(bench, named("scan-1"))
+        return len(first.requests)
+
+    count = asyncio.run(scenario())
+    assert count > 4
+    first, second = decisions(tmp_path)
+    assert (first.results_used, first.results_left_out, first.evidence_weight) == (0, {}, None)
+    assert second.results_used == count - 2
+    assert second.evidence_weight == 0  # fewer than 20
+    assert {c.metrics["results_used"] for c in second.candidates if c.value is not None} == {count - 2}
+    assert second.results_left_out == {"failed": 1, "lacking_a_parameter": 1}
+    assert second.points_measured_before == count
 
 
 def test_at_the_deadline_the_instrument_gets_the_best_so_far(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32, Int
 from threadpoolctl import threadpool_limits
 
 from agent.workflow.errors import SearchCancelledError
+from agent.workflow.families.amplitude import amplitude_moments
 from agent.workflow.families.basis import Basis
 from agent.workflow.families.centroids import centroid_basis
 from agent.workflow.families.polar import polar_magnitudes
@@ -192,4 +193,6 @@ def _seen(patches: np.ndarray, view: str) -> np.ndarray:
 
 
 def _features_of(patches: np.ndarray, spec: PlainSpec) -> np.ndarray:
-    return patches.reshape(len(patches), -1) if spec.invariance in _OF_PIXELS else polar_magnitudes(patches)
+    if spec.invariance in _OF_PIXELS:
+        return patches.reshape(len(patches), -1)
+    return amplitude_moments(patches) if spec.invariance == "amplitude" else polar_magnitudes(patches)

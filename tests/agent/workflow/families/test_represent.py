@@ -18,6 +18,7 @@ SPECS = [
     PlainSpec(9, "polar", 4),
     PlainSpec(8, "polar", 4),
     PlainSpec(15, "multi", 4, windows_px=(7, 15)),
+    PlainSpec(9, "amplitude", 2),
 ]
 
 
@@ -32,8 +33,8 @@ def represented(spec: PlainSpec, seeds: tuple[int, ...] = (0,)) -> list[Represen
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.invariance}-w{s.window_px}")
 def test_latents_have_unit_variance_and_are_the_same_every_time(spec: PlainSpec) -> None:
     one, again = represented(spec)[0], represented(spec)[0]
-    assert one.z.shape == (len(POINTS), 4)
-    assert one.z.std(axis=0) == pytest.approx(np.ones(4), abs=0.2)
+    assert one.z.shape == (len(POINTS), spec.latent_dim)
+    assert one.z.std(axis=0) == pytest.approx(np.ones(spec.latent_dim), abs=0.2)
     assert np.array_equal(one.z, again.z)
 
 
@@ -42,6 +43,19 @@ def test_polar_latents_of_turned_patches_are_those_of_the_patches_and_pca_latent
     assert polar.z_rotated == pytest.approx(polar.z, abs=1e-6)
     assert polar.z_mirrored == pytest.approx(polar.z, abs=1e-6)
     assert np.abs(pca.z_rotated - pca.z).mean() > 0.1
+
+
+def test_amplitude_latents_of_turned_and_mirrored_patches_are_bit_for_bit_those_of_the_patches() -> None:
+    one = represented(PlainSpec(9, "amplitude", 2))[0]
+    assert np.array_equal(one.z_rotated, one.z)
+    assert np.array_equal(one.z_mirrored, one.z)
+
+
+def test_amplitude_latents_do_not_know_the_other_channels() -> None:
+    noise = np.random.default_rng(0).random(IMAGES.shape).astype(np.float32)
+    alone, _ = made(PlainSpec(9, "amplitude", 2))[0]
+    beside, _ = made(PlainSpec(9, "amplitude", 2, 2), images=np.concatenate([IMAGES, noise]))[0]
+    assert np.array_equal(alone.z, beside.z)
 
 
 def test_seeds_are_resamples_that_differ_little() -> None:
@@ -61,7 +75,7 @@ def test_a_plain_family_is_never_said_to_have_diverged_or_got_stuck(spec: PlainS
     assert guard_seeds(represented(spec, (0, 1, 2)), [len(POINTS)] * 3) == [None] * 3
 
 
-@pytest.mark.parametrize("family", ["pca", "kmeans", "polar"])
+@pytest.mark.parametrize("family", ["pca", "kmeans", "polar", "amplitude"])
 def test_a_component_without_variance_is_found_to_have_collapsed(family: str) -> None:
     two_plateaus = np.zeros_like(IMAGES)
     two_plateaus[:, :, 48:] = 1.0
@@ -105,7 +119,7 @@ def test_a_cancel_is_heeded_before_the_fit_and_between_chunks(asked: int) -> Non
 
 
 @pytest.mark.parametrize("window", range(3, 32))
-@pytest.mark.parametrize("family", ["pca", "kmeans", "polar", "multi"])
+@pytest.mark.parametrize("family", ["pca", "kmeans", "polar", "multi", "amplitude"])
 def test_every_window_from_3_to_31_can_be_represented(family: str, window: int) -> None:
     images = np.concatenate([IMAGES, IMAGES[:, ::-1]])
     points = np.random.default_rng(window).integers(16, 80, size=(400, 2))

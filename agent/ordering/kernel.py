@@ -1,0 +1,64 @@
+"""How alike two places are expected to be: in what their patches show, and in where they lie."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceKernel:
+    """Prior covariance of a measured quantity at two places, of variance 1.
+
+    k = share · m(|f - f'| / patch_length) + (1 - share) · m(|x - x'| / position_length), with the Matérn function of order 3/2,
+    m(r) = (1 + √3 r) exp(-√3 r): one part of a response follows the microstructure, wherever it is, another varies over the
+    sample, whatever the patch shows (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17).
+
+    Parameters
+    ----------
+    features
+        Shape (n, d): what the patches show, in any unit.
+    xy
+        Shape (n, 2): positions.
+    share
+        Of the patches, from 0 to 1.
+    patch_length
+        In root-mean-square distances of the features from their mean.
+    position_length
+        In the unit of `xy`.
+    """
+
+    features: Float[np.ndarray, "n d"]
+    xy: Float[np.ndarray, "n 2"]
+    share: float
+    patch_length: float
+    position_length: float
+
+    def __call__(self, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"]) -> Float[np.ndarray, "p q"]:
+        """Covariance of the places in rows `a` with those in rows `b`."""
+        near = _matern(_distance(self.xy[a], self.xy[b]), self.position_length)
+        near *= 1 - self.share
+        alike = _matern(_distance(self.features[a], self.features[b]), self.patch_length)
+        alike *= self.share
+        near += alike
+        return near
+
+
+def scaled(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Features of mean 0 whose root-mean-square distance from it is 1; all 0 where they are all the same."""
+    centred = features.astype(np.float64) - features.mean(axis=0)
+    scale = float(np.sqrt((centred**2).sum(axis=1).mean()))
+    return np.asarray(centred / (scale or 1.0))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+def _matern(distance: np.ndarray, length: float) -> np.ndarray:
+    r = distance * (np.sqrt(3) / length)
+    out = np.exp(-r)
+    r += 1
+    out *= r
+    return np.asarray(out)

@@ -1,0 +1,56 @@
+"""Several criteria at once: what a candidate is worth where more than one metric is to count."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from agent.candidates import Candidate
+from agent.config import ConfigError
+from agent.rule import RuleSettings
+from rewards.composite import criteria_table, pareto_ranks, rank_sum, weighted_sum
+
+
+def ruled(candidates: Sequence[Candidate], rule: RuleSettings) -> list[Candidate]:
+    """The candidates with what `rule` makes of their metrics in place of the reward's own value, which stays as "reward".
+
+    Raises
+    ------
+    ConfigError
+        If a criterion is a metric that no candidate has, or whose direction is not known.
+    """
+    scored = [c for c in candidates if c.score is not None]
+    if not rule.criteria or not scored:
+        return list(candidates)
+    metrics = [dict(c.score.metrics) | {"value": c.score.value} for c in scored if c.score]
+    try:
+        worth = combined(metrics, rule)
+    except ValueError as error:
+        raise ConfigError(f"'rule.criteria': {error}") from error
+    values = {id(c): float(value) for c, value in zip(scored, worth, strict=True)}
+    return [_valued(c, values[id(c)]) if id(c) in values else c for c in candidates]
+
+
+def combined(metrics: Sequence[Mapping[str, float]], rule: RuleSettings) -> Float[np.ndarray, " n"]:
+    """What each candidate is worth by `rule.combine` of its criteria.
+
+    - "rank_sum": the weighted mean over criteria of the candidate's rank, as a share of the number of candidates.
+    - "weighted_sum": the weighted mean of the standardised criteria.
+    - "pareto": minus the number of its layer of the front (0 for the front itself), plus the rank sum, which is at most 1 and so
+      only orders the members of a layer. Weights do not move the front.
+    """
+    names = ["+value" if name == "value" else name for name in rule.criteria]
+    weights = np.array(list(rule.criteria.values())) / sum(rule.criteria.values())
+    table = criteria_table(metrics, names)
+    if rule.combine == "weighted_sum":
+        return weighted_sum(table, weights.tolist())
+    ranks = np.stack([rank_sum(table[:, [j]]) for j in range(len(names))], axis=1) / len(table)
+    ordered = np.asarray(ranks @ weights)
+    return ordered if rule.combine == "rank_sum" else ordered - pareto_ranks(table)
+
+
+def _valued(candidate: Candidate, value: float) -> Candidate:
+    assert candidate.score is not None
+    metrics = dict(candidate.score.metrics) | {"reward": candidate.score.value}
+    return replace(candidate, score=replace(candidate.score, value=value, metrics=metrics))

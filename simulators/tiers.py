@@ -1,0 +1,109 @@
+"""The graded worlds of the benchmarks, and worlds that hold one type of wall only.
+
+*Clean* and *easy* differ in noise, in disorder, and in how far apart the patterns' dimensions lie; *medium* comes closer to what
+real scans show. How hard a tier is, is told by what a classifier reaches that was trained on the truth of other worlds of it:
+docs/decisions/0019-tiers.md.
+
+In a world of a single type every wall is of one `WallType`: c domains all point upwards, since otherwise there were 180° walls
+and, of needles, two types; and there is one superdomain, since boundaries between superdomains are a type of their own. With
+"-turned" to the name there are several, all of the one kind, turned by 90° to one another or not; a few per cent of the walls
+are boundaries.
+"""
+
+from collections.abc import Mapping
+
+from simulators.config import MFP3DConfig
+from simulators.dart import DartConfig
+from simulators.errors import UnknownTierError
+from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
+from simulators.motion import MotionConfig
+from simulators.settings import Settings
+from simulators.surface import SurfaceConfig
+
+GRADED = ("clean", "easy", "medium")
+SINGLE_TYPE = ("needles", "stripes", "herringbone")
+TURNED = "-turned"
+_UNDIVIDED_M = 1e-3  # a superdomain larger than any surface
+_LARGE_SUPERDOMAIN_M = 1.5e-6
+
+
+class Tier(Settings):
+    """A sample and how it is seen; the defaults are the easy tier."""
+
+    surface: SurfaceConfig = SurfaceConfig()
+    dart: DartConfig = DartConfig()
+    motion: MotionConfig = MotionConfig()
+
+
+_CLEAN = Tier(
+    surface=SurfaceConfig(
+        stripes=StripeConfig(period_m=260e-9),
+        needles=NeedleConfig(spacing_m=200e-9),
+        herringbone=HerringboneConfig(period_m=90e-9, band_min_m=120e-9, band_max_m=180e-9),
+        disorder=0.15,
+        a_buckling=0.0,
+        contrast_spread=0.05,
+        gain_spread=0.05,
+        texture=0.02,
+    ),
+    dart=DartConfig(
+        tip_m=10e-9, background=0.4, background_deg=0.0, amplitude_noise_m=6e-12, gain_noise=0.01, line_gain_noise=0.005
+    ),
+    motion=MotionConfig(drift_m_per_min=0.2e-9, creep_m=1e-9),
+)
+_MEDIUM = Tier(
+    surface=SurfaceConfig(
+        stripes=StripeConfig(period_m=200e-9, period_spread=0.2),
+        needles=NeedleConfig(spacing_m=140e-9),
+        herringbone=HerringboneConfig(period_spread=0.15, fill=0.46),
+        disorder=0.45,
+        c_minus_share=0.35,
+        c_minus_bubbles=0.2,
+        a_response=0.2,
+        a_buckling=0.2,
+        contrast_spread=0.15,
+        gain_spread=0.25,
+        texture=0.08,
+    ),
+    dart=DartConfig(background=0.2, background_deg=30.0, amplitude_noise_m=18e-12, gain_noise=0.04, line_gain_noise=0.03),
+    motion=MotionConfig(creep_m=4e-9),
+)
+
+
+def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
+    surface = SurfaceConfig(
+        superdomain_m=superdomain_m,
+        c_minus_share=0.0,
+        needle_share=float(kind == "needles"),
+        stripe_share=float(kind == "stripes"),
+        herringbone_share=float(kind == "herringbone"),
+    )
+    return Tier(surface=surface)
+
+
+TIERS: Mapping[str, Tier] = (
+    {"clean": _CLEAN, "easy": Tier(), "medium": _MEDIUM}
+    | {kind: _of_one_kind(kind, _UNDIVIDED_M) for kind in SINGLE_TYPE}
+    | {kind + TURNED: _of_one_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
+)
+
+
+def tier(name: str, seed: int) -> MFP3DConfig:
+    """The instrument with world `seed` of a tier under its tip.
+
+    Parameters
+    ----------
+    name
+        One of `TIERS`.
+    seed
+        Fixes the sample and all noise. 0-99 are for development, held-out worlds begin at 100.
+
+    Raises
+    ------
+    UnknownTierError
+        If there is no such tier.
+    """
+    if name not in TIERS:
+        raise UnknownTierError(f"there is no tier {name!r}; use one of {', '.join(TIERS)}")
+    chosen = TIERS[name]
+    return MFP3DConfig(seed=seed, surface=chosen.surface, dart=chosen.dart, motion=chosen.motion)
