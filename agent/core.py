@@ -23,6 +23,7 @@ from agent.executor import Workers
 from agent.explain import explain
 from agent.ordering.cores import core_order, purity, without_mixed
 from agent.ordering.features import patch_features
+from agent.ordering.lattice import frame_lattice
 from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Pool, Recommended, recommend
@@ -188,10 +189,14 @@ class _Question:
         settings, window_px = self.config.recommend, chosen.representation.window_px
         rng = np.random.default_rng([self.config.seed, 6])
         with threadpool_limits(1):  # the number of threads changes the last bits
-            features = clusters.z
+            nodes, features = points[:0], clusters.z
             if settings.policy == "ivr":
-                features = patch_features(self.scene.stacks[chosen.configuration.channels], points, window_px, rng)
-            pool = Pool(points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed)
+                nodes = frame_lattice(self.scene.valid)
+                images, both = self.scene.stacks[chosen.configuration.channels], np.concatenate([points, nodes])
+                features = patch_features(images, both, window_px, fitted_rc=nodes)
+            pool = Pool(
+                points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
+            )
             return recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
 
     def _id(self, found: SearchResult) -> str:

@@ -1,8 +1,7 @@
 """From clusters to places: which key points are measured, and in which order; spaced, inside every limit, in metres.
 
-First every cluster gets its prototypes, the most typical places there are. Then a policy orders the core points, and from a
-number of loops on, or when no core point is left, all key points. Nothing is ever moved to fit: what may not be measured is
-passed over, and counted with the reason.
+First every cluster gets its prototypes, the most typical places there are. Then a policy orders all key points. Nothing is
+ever moved to fit: what may not be measured is passed over, and counted with the reason.
 """
 
 from collections.abc import Sequence
@@ -36,20 +35,24 @@ class Pool:
     cores
         For each cluster, rows of its core points, most typical first.
     features
-        Shape (n, d): what the patches show, in any unit; alike patches have near features.
+        Shape (n + m, d): what the patches show around the key points and, in the rows after them, the targets, in any unit;
+        alike patches have near features.
     window_px
         Side of the patches.
     mixed
-        Shape (m,): rows that would be core, were their patches not mixed.
+        Shape (x,): rows that would be core, were their patches not mixed.
+    targets_rc
+        Shape (m, 2): pixels whose response is to be known; needed with the policy "ivr" only.
     """
 
     points_rc: Int[np.ndarray, "n 2"]
     labels: Int[np.ndarray, " n"]
     core_distance: Float[np.ndarray, " n"]
     cores: Sequence[Int[np.ndarray, " _"]]
-    features: Float[np.ndarray, "n d"]
+    features: Float[np.ndarray, "all d"]
     window_px: int
-    mixed: Int[np.ndarray, " m"]
+    mixed: Int[np.ndarray, " x"]
+    targets_rc: Int[np.ndarray, "m 2"]
 
     @property
     def core(self) -> Bool[np.ndarray, " n"]:
@@ -115,7 +118,7 @@ def recommend(
     decision_id
         Requests are named after it.
     rng
-        Draws the part of very many key points that is reckoned with.
+        Draws the part of very many key points that is chosen from.
     """
     selection = _Selection(pool, frame, limits, measured_xy, settings, rng)
     selection.fill()
@@ -135,7 +138,7 @@ class _Selection:
         rng: np.random.Generator,
     ) -> None:
         self.pool, self.settings, self.rng, self.measured_xy = pool, settings, rng, measured_xy
-        self.xy = frame.to_metres(pool.points_rc.astype(np.float64))
+        self.frame, self.xy = frame, frame.to_metres(pool.points_rc.astype(np.float64))
         self.spacing_m = max(settings.spacing_m, limits.spacing_min_m)
         self.forbidden = {
             "outside the limits": ~(within(self.xy, limits) & frame.contains(self.xy)),
@@ -154,16 +157,14 @@ class _Selection:
         self.taken: list[int] = []
 
     def fill(self) -> None:
-        """Prototypes first, then core points, then all key points."""
+        """Prototypes first, then all key points."""
         pool, settings = self.pool, self.settings
         if settings.policy == "equal":
             most = settings.points_per_cluster if settings.points is None else None
-            self._follow(Equal(pool.cores, most), pool.core, self.wanted)
+            self._follow(Equal(pool.cores, most), pool.core)
             return
-        self._follow(Equal(pool.cores, settings.prototypes), pool.core, self.wanted)
-        before_opening = min(self.wanted, max(0, settings.open_after - len(self.measured_xy)))
-        self._order(pool.core, before_opening)
-        self._order(np.ones(len(self.xy), dtype=bool), self.wanted)
+        self._follow(Equal(pool.cores, settings.prototypes), pool.core)
+        self._order()
 
     def requests(self, decision_id: str) -> tuple[MeasurementRequest, ...]:
         """The places taken, as the instrument is asked to measure them."""
@@ -201,17 +202,17 @@ class _Selection:
         counts["more than the instrument takes"] = int((left & ~self.near).sum()) if full else 0
         return counts
 
-    def _order(self, among: Bool[np.ndarray, " n"], until: int) -> None:
+    def _order(self) -> None:
         """By the configured policy; created again while it finds more, since it may know a part of the points only."""
         while True:
             before = len(self.taken)
-            if before < min(until, self.most) and (among & self._free).any():
-                self._follow(self._policy(among & self._free), among, until)
+            if before < min(self.wanted, self.most) and self._free.any():
+                self._follow(self._policy(), np.ones(len(self.xy), dtype=bool))
             if len(self.taken) == before:
                 return
 
-    def _follow(self, policy: Policy, among: Bool[np.ndarray, " n"], until: int) -> None:
-        while len(self.taken) < min(until, self.most):
+    def _follow(self, policy: Policy, among: Bool[np.ndarray, " n"]) -> None:
+        while len(self.taken) < min(self.wanted, self.most):
             row = policy.choose(among & self._free)
             if row is None:
                 return
@@ -227,7 +228,7 @@ class _Selection:
     def _keep_away(self, place: np.ndarray) -> None:
         self.near |= np.hypot(*(self.xy - place).T) < self.spacing_m
 
-    def _policy(self, allowed: Bool[np.ndarray, " n"]) -> Policy:
+    def _policy(self) -> Policy:
         pool, settings = self.pool, self.settings
         measured = np.concatenate([self.measured_xy, self.xy[self.taken]])
         if settings.policy == "spread":
@@ -237,18 +238,21 @@ class _Selection:
             for row in self.taken:
                 area.take(row)
             return area
-        given = np.concatenate([np.array(self.taken, dtype=np.int64), len(self.xy) + np.arange(len(self.measured_xy))])
-        return Informative(self._kernel(), pool.points_rc, allowed, given, settings.noise, self.rng)
+        targets = len(self.xy) + np.arange(len(pool.targets_rc))
+        before = len(self.xy) + len(targets) + np.arange(len(self.measured_xy))
+        given = np.concatenate([np.array(self.taken, dtype=np.int64), before])
+        return Informative(self._kernel(), pool.points_rc, self._free, targets, given, settings.noise, self.rng)
 
     def _kernel(self) -> PlaceKernel:
-        """Of the key points and, after them, the measured places, each taken to show what the nearest key point shows."""
-        features = scaled(self.pool.features)
-        nearest = [int(np.hypot(*(self.xy - place).T).argmin()) for place in self.measured_xy]
-        extent = float(np.ptp(self.xy, axis=0).max())
+        """Of key points, targets and measured places, each of these taken to show what the nearest of the others shows."""
+        pool, settings = self.pool, self.settings
+        features = scaled(pool.features, by=pool.features[len(self.xy) :])
+        xy = np.concatenate([self.xy, self.frame.to_metres(pool.targets_rc.astype(np.float64))])
+        nearest = [int(np.hypot(*(xy - place).T).argmin()) for place in self.measured_xy]
         return PlaceKernel(
             np.concatenate([features, features[nearest]]),
-            np.concatenate([self.xy, self.measured_xy]),
-            self.settings.patch_share,
-            self.settings.patch_length,
-            self.settings.position_length * (extent or 1.0),
+            np.concatenate([xy, self.measured_xy]),
+            settings.patch_share,
+            settings.patch_length,
+            settings.position_length * max(self.frame.size_fast_m, self.frame.size_slow_m),
         )

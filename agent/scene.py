@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from agent.config import Config
 from agent.plugins import load_keypoints
@@ -29,6 +29,8 @@ class Scene:
         Which of them VAEs and plain families are given, each a candidate of its own.
     keypoints
         Method -> its key points; windows, models and channels share them.
+    valid
+        Shape (rows, cols): where all images are valid.
     masked
         Reason -> how many lines or pixels are invalid for it.
     phase_offset_rad
@@ -42,6 +44,7 @@ class Scene:
     vae_modes: tuple[str, ...]
     plain_modes: tuple[str, ...]
     keypoints: Mapping[str, Keypoints]
+    valid: Bool[np.ndarray, "rows cols"]
     masked: Mapping[str, int]
     phase_offset_rad: float | None
     results: MeasuredResults | None = None
@@ -77,7 +80,8 @@ def look(scan: Scan, config: Config) -> Scene:
     # Three channels would double the time of training.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
-    return Scene(channel, {name: s.values for name, s in stacks.items()}, vae_modes, plain_modes, found, first.masked, offset)
+    values = {name: s.values for name, s in stacks.items()}
+    return Scene(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:

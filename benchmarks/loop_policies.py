@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.ordering.cores import core_order
 from agent.ordering.kernel import PlaceKernel
+from agent.ordering.lattice import frame_lattice
 from agent.ordering.policies import Equal, Informative, Policy
 from agent.ordering.settings import RecommendSettings
 from rewards.base import Mixture
@@ -82,9 +83,11 @@ def informative_places(
     allowed[rng.choice(len(pixels), min(_CANDIDATES_ANYWHERE, len(pixels)), replace=False)] = True
     position_length = settings.position_length * float(np.ptp(pixels, axis=0).max())
     kernel = PlaceKernel(features, pixels.astype(np.float64), settings.patch_share, settings.patch_length, position_length)
+    nodes = frame_lattice(np.ones(pixels[-1] + 1, dtype=bool))
+    targets = nodes[:, 0] * (pixels[-1, 1] + 1) + nodes[:, 1]
     nothing = np.empty(0, dtype=np.int64)
     with threadpool_limits(1):
-        policy = Informative(kernel, pixels, allowed, nothing, settings.noise, rng)
+        policy = Informative(kernel, pixels, allowed, targets, nothing, settings.noise, rng)
         return _follow(policy, allowed, count)
 
 

@@ -151,8 +151,8 @@ def by_area(data: RealLoops, decision: Decision, config: Config) -> np.ndarray:
     labels, distance = arrays["labels"].astype(np.int64), arrays["core_distance"]
     order = np.argsort(distance, kind="stable")
     core = [order[(labels[order] == k) & (arrays["core"][order] == 1)] for k in range(labels.max() + 1)]
-    nothing = np.empty(0, dtype=np.int64)
-    pool = Pool(arrays["points_rc"].astype(np.int64), labels, distance, core, arrays["z"].astype(np.float64), 9, nothing)
+    nothing, none = np.empty(0, dtype=np.int64), np.empty((0, 2), dtype=np.int64)
+    pool = Pool(arrays["points_rc"].astype(np.int64), labels, distance, core, arrays["z"].astype(np.float64), 9, nothing, none)
     frame = data.scan().frame
     found = recommend(pool, frame, LIMITS, np.empty((0, 2)), settings, "area", np.random.default_rng(0))
     return np.array([[r.row, r.col] for r in found.requests])

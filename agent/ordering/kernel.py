@@ -44,11 +44,20 @@ class PlaceKernel:
         return near
 
 
-def scaled(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Features of mean 0 whose root-mean-square distance from it is 1; all 0 where they are all the same."""
-    centred = features.astype(np.float64) - features.mean(axis=0)
-    scale = float(np.sqrt((centred**2).sum(axis=1).mean()))
-    return np.asarray(centred / (scale or 1.0))
+def scaled(features: Float[np.ndarray, "n d"], by: Float[np.ndarray, "m d"] | None = None) -> Float[np.ndarray, "n d"]:
+    """Features less the mean of `by`, in root-mean-square distances of `by` from it; all 0 where `by` are all the same.
+
+    Parameters
+    ----------
+    features
+        Shape (n, d).
+    by
+        Shape (m, d); None for the features themselves.
+    """
+    by = (features if by is None else by).astype(np.float64)
+    mean = by.mean(axis=0)
+    scale = float(np.sqrt(((by - mean) ** 2).sum(axis=1).mean()))
+    return np.asarray((features - mean) / scale if scale else np.zeros(features.shape))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

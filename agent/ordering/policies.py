@@ -10,7 +10,6 @@ from agent.ordering.kernel import PlaceKernel
 from agent.ordering.variance import VarianceReduction
 from agent.workflow.sampling import stratified_subset
 
-_MOST_TARGETS = 1500
 _MOST_CANDIDATES = 4000
 _TIE = 1e-9  # relative: gains that differ by rounding only are equal, and the first of them is taken
 
@@ -126,25 +125,27 @@ class Area(Spread):
 
 
 class Informative:
-    """The allowed place whose measurement most reduces the variance integrated over all key points.
+    """The allowed place whose measurement most reduces the variance integrated over the targets.
 
-    With very many key points the integral is over a part of them that covers the scan evenly, and the candidates are such a
-    part too; a policy without candidates left is to be created again.
+    Of very many key points the candidates are a part that covers the scan as all do; a policy without candidates left is to be
+    created again.
 
     Parameters
     ----------
     kernel
-        Of the n key points and, in the rows after them, the places that have been measured.
+        Of the n key points and, in the rows after them, of all other places.
     points_rc
         Shape (n, 2): key points, pixels.
     allowed
         Shape (n,): those that may be chosen.
+    targets
+        Rows of the places that are to be known.
     given
         Rows of the places that are measured or taken.
     noise
         Variance of a measurement, relative to the prior variance.
     rng
-        Draws the parts.
+        Draws the candidates.
     """
 
     def __init__(
@@ -152,13 +153,13 @@ class Informative:
         kernel: PlaceKernel,
         points_rc: Int[np.ndarray, "n 2"],
         allowed: Bool[np.ndarray, " n"],
+        targets: Int[np.ndarray, " m"],
         given: Int[np.ndarray, " g"],
         noise: float,
         rng: np.random.Generator,
     ) -> None:
         candidates = np.flatnonzero(allowed)
         candidates = candidates[stratified_subset(points_rc[candidates], _MOST_CANDIDATES, rng)]
-        targets = stratified_subset(points_rc, _MOST_TARGETS, rng)
         self._candidates = candidates
         self._posterior = VarianceReduction(kernel, targets, candidates, given, noise)
 

@@ -11,7 +11,7 @@ class RecommendSettings(BaseModel):
     Parameters
     ----------
     policy
-        "ivr": what most reduces the variance integrated over all key points, under a Gaussian process on patch and position;
+        "ivr": what most reduces the variance integrated over the frame, under a Gaussian process on patch and position;
         "equal": clusters take turns, most typical first (the paper); "area": clusters in proportion to their area, spread over
         the scan; "spread": as far as possible from each other.
     points_per_cluster
@@ -19,15 +19,13 @@ class RecommendSettings(BaseModel):
     points
         Places in all, instead.
     prototypes
-        So many of its most typical places are measured of every cluster first.
+        So many of its most typical places are measured of every cluster first; all key points are ordered after them, core or
+        not (with the policy "equal" core points only).
     core_fraction
         Share of each cluster, nearest to its centre, that counts as core.
     purity
         A core point whose patch and surroundings belong to its cluster with a lower mean probability is mixed and not core; 0
         keeps all.
-    open_after
-        From so many loops on the sample on, or when no core point is left, all key points are ordered, core or not (not with
-        the policy "equal").
     spacing_m
         Smallest distance between two recommended points, and from points measured before, in metres.
     damage_radius_m
@@ -39,8 +37,8 @@ class RecommendSettings(BaseModel):
     patch_share
         Of the policy "ivr": share of the sample's variance that follows the patch; the rest follows the position.
     patch_length, position_length
-        Of the policy "ivr": how far alike extends; in root-mean-square deviations of the patches, and in extents of the key
-        points.
+        Of the policy "ivr": how far alike extends; in root-mean-square deviations of the patches, and in sides of the frame
+        (the longer one).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +49,6 @@ class RecommendSettings(BaseModel):
     prototypes: int = Field(default=1, ge=0)
     core_fraction: float = Field(default=0.25, gt=0, le=1)
     purity: float = Field(default=0.7, ge=0, le=1)
-    open_after: int = Field(default=20, ge=0)
     spacing_m: float = Field(default=100e-9, ge=0)
     damage_radius_m: float = Field(default=45e-9, ge=0)
     margin_m: float = Field(default=0.0, ge=0)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ FRAME = Frame(size_fast_m=9e-6, size_slow_m=9e-6, rows=10, cols=10)  # 1 um a pi
 
 
 def pool(cores: list[list[int]], points_rc: list[tuple[int, int]], mixed: tuple[int, ...] = (), window_px: int = 1) -> Pool:
-    """Points that are in no core belong to cluster 0."""
+    """Points that are in no core belong to cluster 0; the targets are where the points are."""
     points = np.array(points_rc, dtype=np.int64)
     labels = np.zeros(len(points), dtype=np.int64)
     for k, core in enumerate(cores):
@@ -24,7 +25,8 @@ def pool(cores: list[list[int]], points_rc: list[tuple[int, int]], mixed: tuple[
     rows = [np.array(core, dtype=np.int64) for core in cores]
     distance = np.linspace(0.1, 1.0, len(points))
     features = np.stack([np.sin(np.arange(len(points))), np.cos(np.arange(len(points)))], axis=1)
-    return Pool(points, labels, distance, rows, features, window_px, np.array(mixed, dtype=np.int64))
+    features = np.concatenate([features, features])
+    return Pool(points, labels, distance, rows, features, window_px, np.array(mixed, dtype=np.int64), targets_rc=points)
 
 
 def places(
@@ -136,20 +138,17 @@ def test_every_cluster_gets_its_prototypes_before_anything_else(policy: str) -> 
 
 
 @pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
-def test_all_key_points_are_open_when_no_core_point_is_left_or_from_a_number_of_loops_on(policy: str) -> None:
+def test_after_the_prototypes_all_key_points_are_open_core_or_not(policy: str) -> None:
     points = [(0, c) for c in range(10)]
-    late = places([[0, 9]], points, policy=policy, points=4)
-    assert rows_of(late)[:2] == [(0, 0), (0, 9)]
-    assert late.beyond_core == 2
-    early = places([[0, 1, 2]], points, policy=policy, points=2, open_after=1)
-    assert early.beyond_core == 1
-    assert early.requests[1].col > 2  # far from the first
-    measured = FRAME.to_metres(np.array([[9.0, 0.0]]))
-    assert places([[0]], points, policy=policy, points=1, prototypes=0, open_after=1, measured_xy=measured).beyond_core == 1
+    found = places([[0, 1, 2]], points, policy=policy, points=3, patch_share=0.0)
+    assert rows_of(found)[0] == (0, 0)
+    assert found.requests[1].col > 2  # far from the first
+    assert found.beyond_core == len([r for r in found.requests if r.col > 2])
+    assert places([[0]], points, policy=policy, points=99).beyond_core == 9
 
 
 def test_the_papers_order_never_leaves_the_core() -> None:
-    found = places([[0, 1], [2]], ROW, points=6, open_after=0)
+    found = places([[0, 1], [2]], ROW, points=6)
     assert (len(found.requests), found.beyond_core) == (3, 0)
 
 
@@ -168,6 +167,20 @@ def test_the_next_place_is_one_that_no_measured_place_speaks_for() -> None:
     measured = FRAME.to_metres(np.array([[0.0, 0.5]]))
     found = places([[0, 1, 2, 3]], points, policy="ivr", points=1, prototypes=0, measured_xy=measured, patch_share=0.0)
     assert found.requests[0].row == 9
+
+
+def test_key_points_on_one_side_are_measured_where_they_tell_most_about_the_whole_frame() -> None:
+    points = [(r, c) for r in range(10) for c in range(4)]
+    nodes = np.array([(r, c) for r in range(10) for c in range(10)])
+    alone = pool([list(range(40))], points)
+    whole = replace(alone, targets_rc=nodes, features=np.zeros((140, 1)))
+    settings_ = RecommendSettings(points=1, prototypes=0, spacing_m=0.0, patch_share=0.0, position_length=0.5)
+    cols = [
+        recommend(given, FRAME, Limits(), NOWHERE, settings_, "d", np.random.default_rng(0)).requests[0].col
+        for given in (alone, whole)
+    ]
+    assert cols[0] in (1, 2)
+    assert cols[1] == 3
 
 
 @st.composite
@@ -209,7 +222,6 @@ def situations(draw: st.DrawFn) -> dict:
         "policy": draw(st.sampled_from(["ivr", "equal", "area", "spread"])),
         "points": draw(st.one_of(st.none(), st.integers(1, 40))),
         "prototypes": draw(st.integers(0, 3)),
-        "open_after": draw(st.integers(0, 20)),
         "damage_radius_m": draw(st.floats(0, 1e-6)),
         "margin_m": draw(st.floats(0, 1e-6)),
         "window_px": draw(st.integers(1, 9)),

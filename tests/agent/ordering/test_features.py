@@ -5,8 +5,8 @@ from agent.ordering.features import COMPONENTS, patch_features
 from tests.agent.workflow.images import two_textures
 
 
-def features(image: np.ndarray, points: np.ndarray, window_px: int = 9, seed: int = 0) -> np.ndarray:
-    return patch_features(image.astype(np.float32)[None], points, window_px, np.random.default_rng(seed))
+def features(image: np.ndarray, points: np.ndarray, window_px: int = 9) -> np.ndarray:
+    return patch_features(image.astype(np.float32)[None], points, window_px, fitted_rc=points)
 
 
 def test_distances_of_features_are_those_of_patches_less_what_few_components_leave_out() -> None:
@@ -26,10 +26,18 @@ def test_an_image_without_contrast_has_no_features_and_no_error() -> None:
     assert features(np.full((32, 32), 0.5), points) == pytest.approx(0)
 
 
-def test_many_points_are_encoded_with_components_of_a_part_of_them(monkeypatch) -> None:
+@pytest.mark.parametrize("window_px", [8, 9, 31])
+def test_every_pixel_has_features_and_at_the_border_the_image_goes_on_as_its_mirror(window_px: int) -> None:
+    image = two_textures(24)
+    points = np.stack(np.unravel_index(np.arange(24 * 24), (24, 24)), axis=1)
+    found = features(image, points, window_px)
+    mirrored = np.pad(image, 24, mode="symmetric")
+    assert found == pytest.approx(features(mirrored, points + 24, window_px), abs=1e-4)
+
+
+def test_many_points_are_encoded_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     image = two_textures(64)
-    points = np.stack(np.meshgrid(np.arange(8, 56, 2), np.arange(8, 56, 2), indexing="ij"), axis=-1).reshape(-1, 2)
-    monkeypatch.setattr("agent.ordering.features._MOST_FITTED", 200)
+    points = np.stack(np.meshgrid(np.arange(0, 64, 2), np.arange(0, 64, 2), indexing="ij"), axis=-1).reshape(-1, 2)
+    whole = features(image, points)
     monkeypatch.setattr("agent.ordering.features._CHUNK", 100)
-    assert features(image, points).shape == (len(points), COMPONENTS)
-    assert np.array_equal(features(image, points), features(image, points))
+    assert features(image, points) == pytest.approx(whole, abs=1e-5)

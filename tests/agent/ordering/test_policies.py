@@ -28,7 +28,7 @@ def informative(
 ) -> Informative:
     features = np.zeros((len(points), 1)) if features is None else features
     kernel = PlaceKernel(features, points.astype(float), share, 1.0, 0.15 * max(1.0, np.ptp(points)))
-    return Informative(kernel, points, allowed, NOTHING, 0.3, np.random.default_rng(0))
+    return Informative(kernel, points, allowed, np.arange(len(points))[:1500], NOTHING, 0.3, np.random.default_rng(0))
 
 
 def test_clusters_take_turns_and_a_place_that_is_not_allowed_costs_no_turn() -> None:
@@ -84,9 +84,8 @@ def test_informative_places_leave_less_unknown_than_random_ones() -> None:
     assert unknown(chosen) < min(unknown(rng.choice(256, 12, replace=False)) for _ in range(20))
 
 
-def test_of_very_many_places_a_part_is_reckoned_with_and_the_rest_left_to_a_new_policy(monkeypatch) -> None:
+def test_of_very_many_places_a_part_is_chosen_from_and_the_rest_left_to_a_new_policy(monkeypatch) -> None:
     monkeypatch.setattr(policies, "_MOST_CANDIDATES", 10)
-    monkeypatch.setattr(policies, "_MOST_TARGETS", 30)
     allowed = np.ones(81, bool)
     found = order(informative(square(9), allowed), allowed, 81)
     assert len(found) == len(set(found)) == 10
