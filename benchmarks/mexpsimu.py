@@ -8,6 +8,7 @@ is that of `Agent.on_scan`, search included. Every policy is judged by the same 
 Each finished repeat is kept in `DIR/mexpsimu.jsonl` until the run is complete; the same command goes on from there.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,11 @@ NOTES = (
         f"k-means: {policies.KMEANS_TYPES} types of 9 px patches. PCA + GMM: {policies.GMM_DIMS} components, the mixture of the "
         "lowest BIC. VAE cores, equal: the paper's order, on the best VAE of the agent's own search."
     ),
-    "Intervals (95 %) are bootstrapped over repeats, paired within each; they say nothing about other samples than these three.",
+    (
+        "Intervals (95 %) are bootstrapped over repeats, paired within each; they say nothing about other samples than these "
+        "three. Where the search finds one type only, the agent's orders are much alike and the intervals hold little more than "
+        "the shift of the grid."
+    ),
     "The order's parameters were set on these three films with other seeds (decision record 0015): no fresh samples.",
 )
 
@@ -202,7 +207,8 @@ def report(repeats: Sequence[Mapping[str, Any]], counts: Sequence[int], *, quick
         f"After {JUDGED_AT} loops": [_after(repeats, policy, at) for policy in POLICIES],
         "R² of held-out loops, patch alone": _by_count(repeats, counts, "patch_only"),
     }
-    notes = [f"Best baseline after {JUDGED_AT} loops: {best}.", *NOTES]
+    types = ", ".join(f"{k} in {n} of {len(repeats)}" for k, n in sorted(Counter(one["types"] for one in repeats).items()))
+    notes = [f"Best baseline after {JUDGED_AT} loops: {best}.", f"Types that the agent's search found: {types} repeats.", *NOTES]
     if quick:
         notes.append(f"Quick: {QUICK_REPEATS} repeats, {' and '.join(map(str, QUICK_COUNTS))} loops only.")
     return Outcome(
