@@ -117,7 +117,7 @@ def test_the_report_has_its_figures_and_names_the_best_baseline() -> None:
     def one(name: str, seed: int) -> dict:
         r2 = {policy: [0.1, 0.2 + 0.1 * (policy == "grid") + 0.2 * (policy == mexpsimu.AGENT)] for policy in mexpsimu.POLICIES}
         parameters = dict.fromkeys(mexpsimu.POLICIES, 0.1)
-        return {"name": name, "seed": seed, "r2": r2, "patch_only": r2, "parameters": parameters}
+        return {"name": name, "seed": seed, "r2": r2, "patch_only": r2, "parameters": parameters, "types": seed}
 
     outcome = mexpsimu.report([one(name, seed) for seed in (1, 2) for name in NAMES], (20, 50), quick=True)
     assert {key: round(value, 6) for key, value in outcome.figures.items() if key.startswith("r2_50") and value} == {
@@ -130,3 +130,4 @@ def test_the_report_has_its_figures_and_names_the_best_baseline() -> None:
         "r2_50_agent_minus_grid_high": 0.1,
     }
     assert outcome.notes[0] == "Best baseline after 50 loops: grid."
+    assert outcome.notes[1] == "Types that the agent's search found: 1 in 3 of 6, 2 in 3 of 6 repeats."
