@@ -234,6 +234,7 @@ class ServiceSection(Section):
 #: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
+    "reward_options": {"least_components": 2},
     "scan": {"channels": ["amplitude"]},
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
@@ -283,7 +284,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, raw: Any) -> Any:
-        return _over(PAPER, raw) if isinstance(raw, dict) and raw.get("preset") == "paper" else raw
+        if not isinstance(raw, dict) or raw.get("preset") != "paper":
+            return raw
+        # Options belong to the paper's reward and not to one that is given.
+        return _over({k: v for k, v in PAPER.items() if k != "reward_options" or "reward" not in raw}, raw)
 
     @field_validator("keypoints")
     @classmethod

@@ -134,6 +134,7 @@ def gmm(
     rng: np.random.Generator,
     criterion: str = "icl_gain",
     components: Sequence[int] = range(1, 11),
+    least_components: int = 1,
     restarts: int = 10,
     max_iterations: int = 500,
 ) -> Score:
@@ -151,6 +152,8 @@ def gmm(
         One of `CRITERIA`.
     components
         The numbers of components to try; 1 must be among them for a gain.
+    least_components
+        Of these, fewer are not chosen; the paper's K begin at 2.
     restarts, max_iterations
         Of EM, for each K.
 
@@ -162,6 +165,9 @@ def gmm(
     if criterion not in CRITERIA:
         raise ValueError(f"mixture criterion '{criterion}' is unknown; use one of {', '.join(CRITERIA)}")
     fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts, max_iterations=max_iterations))
+    fits = [fit for fit in fits if least_components <= fit.K]
+    if not fits:
+        raise ValueError(f"least_components is {least_components}, more than could be fitted; use fewer")
     chosen = _best(fits, _DERIVED.get(criterion, criterion))
     metrics = report(representation, fits, single, chosen)
     raw = metrics[criterion]

@@ -121,10 +121,8 @@ def spatial(
     """
     fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts))
     open_ones, at_bic = _eligible(fits, single, types, len(representation.z))
-    said = [
-        neighbourhood(representation, fit.mixture, rng=rng, near_px=near_px, far_px=far_px, symmetric=symmetric)
-        for fit in open_ones
-    ]
+    pairs = ring(representation, near_px, far_px, rng)
+    said = [neighbourhood(representation, fit.mixture, pairs, rng=rng, symmetric=symmetric) for fit in open_ones]
     worth = [math.sqrt(max(one["MI_rot"], 0.0) * max(one["NMI_rot"], 0.0)) for one in said]
     at = int(np.argmax(worth))
     found, chosen = said[at], open_ones[at]
@@ -143,13 +141,21 @@ def _eligible(fits: Sequence[MixtureFit], single: MixtureFit, types: str, n: int
     return open_ones, open_ones.index(best)
 
 
+def ring(representation: Representation, near_px: float, far_px: float, rng: np.random.Generator) -> Int[np.ndarray, "m 2"]:
+    """Neighbours that share no pixel; of very many, some that are drawn."""
+    near = max(near_px, representation.window_px)
+    pairs = neighbours(representation.points_rc, near, max(far_px, near + 12))
+    if len(pairs) > _MOST_PAIRS:
+        pairs = pairs[np.sort(rng.choice(len(pairs), _MOST_PAIRS, replace=False))]
+    return pairs
+
+
 def neighbourhood(
     representation: Representation,
     mixture: Mixture,
+    pairs: Int[np.ndarray, "m 2"],
     *,
     rng: np.random.Generator,
-    near_px: float = NEAR_PX,
-    far_px: float = FAR_PX,
     symmetric: bool = True,
 ) -> dict[str, float]:
     """What the clusters of `mixture` say of their neighbourhood, whatever reward found them.
@@ -160,9 +166,11 @@ def neighbourhood(
         With the latents of turned and mirrored patches.
     mixture
         In the coordinates of `z`.
+    pairs
+        Neighbours, see `ring`.
     rng
-        Shuffles the points, and draws pairs where there are very many.
-    near_px, far_px, symmetric
+        Shuffles the points.
+    symmetric
         See `spatial`.
 
     Returns
@@ -173,10 +181,6 @@ def neighbourhood(
     turned = (representation.z_rotated, representation.z_mirrored)
     labels = mixture.labels(representation.z)
     views = [labels, *(mixture.labels(z) for z in turned)]
-    near = max(near_px, representation.window_px)
-    pairs = neighbours(representation.points_rc, near, max(far_px, near + 12))
-    if len(pairs) > _MOST_PAIRS:
-        pairs = pairs[np.sort(rng.choice(len(pairs), _MOST_PAIRS, replace=False))]
     information = spatial_information(views if symmetric else views[:1], pairs, k, rng) if len(pairs) else 0.0
     share = np.bincount(labels, minlength=k) / len(labels)
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())

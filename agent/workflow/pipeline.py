@@ -18,7 +18,7 @@ from agent.workflow.spec import ModelSpec
 from rewards.base import Representation, Score
 from rewards.density import dense_enough
 from rewards.mixture import gmm
-from rewards.spatial import neighbourhood
+from rewards.spatial import FAR_PX, NEAR_PX, neighbourhood, ring
 
 _CHUNK = 4096
 
@@ -142,7 +142,9 @@ def judge(representation: Representation, reward: Callable[..., Score], entropy:
             metrics, mixture = {**default.metrics, **metrics}, default.mixture
         assert mixture is not None
         if "MI_rot" not in metrics:
-            metrics = {**neighbourhood(representation, mixture, rng=np.random.default_rng([*entropy, 1])), **metrics}
+            rng = np.random.default_rng([*entropy, 1])
+            pairs = ring(representation, NEAR_PX, FAR_PX, rng)
+            metrics = {**neighbourhood(representation, mixture, pairs, rng=rng), **metrics}
     return Score(score.value, metrics, mixture)
 
 

@@ -152,4 +152,6 @@ def test_the_papers_preset_gives_way_to_what_is_given(tmp_path: Path) -> None:
     assert (config.reward, config.rule.pick, config.rule.least_information) == ("icl", "best", 0.0)
     assert config.search.windows_px == tuple(range(3, 21))
     assert config.search.seeds == 5
+    assert config.reward_options == {"least_components": 2}
     assert Config.model_validate(config.model_dump(mode="json")).model_dump() == config.model_dump()
+    assert Config.model_validate({"preset": "paper", "reward": "spatial"}).reward_options == {}

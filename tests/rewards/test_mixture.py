@@ -76,3 +76,12 @@ def test_a_mixture_that_is_given_has_the_criteria_of_the_same_mixture_fitted() -
     free = gmm(representation(z), rng=np.random.default_rng(0))
     held = gmm(representation(z, types=fit.mixture), rng=np.random.default_rng(0))
     assert held.value == pytest.approx(free.value, abs=1e-6)
+
+
+def test_the_papers_k_begin_at_two() -> None:
+    one = representation(np.random.default_rng(0).standard_normal((400, 2)))
+    score = gmm(one, rng=np.random.default_rng(0), criterion="icl", least_components=2)
+    assert score.metrics["K"] >= 2
+    assert score.metrics["icl_gain"] < 0
+    with pytest.raises(ValueError, match="least_components is 99, more than could be fitted"):
+        gmm(one, rng=np.random.default_rng(0), least_components=99)
