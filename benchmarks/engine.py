@@ -76,11 +76,13 @@ def default_config(
     steps: int | None = None,
     windows_px: Sequence[int] = (),
     invariances: Sequence[str] = (),
+    families: Sequence[str] = (),
 ) -> Config:
-    """The default search, with another seed or budget, or on fewer windows or invariances."""
+    """The default search, with another seed or budget, or on fewer windows, invariances or families."""
     search: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     search |= {"windows_px": list(windows_px)} if windows_px else {}
     search |= {"invariances": list(invariances)} if invariances else {}
+    search |= {"families": list(families)} if families else {}
     return Config.model_validate({"seed": seed, "search": search, "train": {} if steps is None else {"steps": steps}})
 
 
