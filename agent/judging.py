@@ -18,6 +18,7 @@ from agent.workflow.pipeline import Made, judge
 from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import GuardSettings, guard_mixture
+from rewards.stability import pairwise_agreement
 
 _LEAST_MEMBERS = 2  # of a consensus
 
@@ -74,7 +75,7 @@ class Judge:
             faults = (f"{faults[0]} The default reward '{name}' judged instead.",)
             judged, _ = self._scored(candidates, common, name, options)
         together = self._consensus(judged, common, maker)
-        return Verdict(judged + self._scored(together, common, name, options)[0], faults)
+        return Verdict(with_agreement(judged + self._scored(together, common, name, options)[0]), faults)
 
     def judged(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
         """The candidates, those that are not guarded out with their score on `common` points."""
@@ -118,6 +119,32 @@ class Judge:
         return [_enough(replace(c, state=None), common) for c in maker.guarded(out).values()]
 
 
+def with_agreement(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, with how far the clusters of a configuration's seeds are the same in the metric "stability_seeds".
+
+    It is the mean adjusted Rand index of all pairs of seeds, on all points that they represent: 0 where each found one cluster
+    only, which anything reproduces; left out where a configuration has one seed.
+    """
+    seeds: dict[Configuration, list[Candidate]] = {}
+    for c in candidates:
+        if c.score and c.score.mixture:
+            seeds.setdefault(c.configuration, []).append(c)
+    agreement = {key: _agreement(group) for key, group in seeds.items() if len(group) > 1}
+    return [
+        replace(c, score=replace(c.score, metrics={**c.score.metrics, "stability_seeds": agreement[c.configuration]}))
+        if c.score and c.score.mixture and c.configuration in agreement
+        else c
+        for c in candidates
+    ]
+
+
+def _agreement(group: Sequence[Candidate]) -> float:
+    mixtures = [c.score.mixture for c in group if c.score and c.score.mixture]
+    if all(mixture.n_components == 1 for mixture in mixtures):
+        return 0.0
+    return pairwise_agreement([m.labels(c.representation.z) for m, c in zip(mixtures, group, strict=True)])
+
+
 def score_of(
     representation: Representation,
     reward: Callable[..., Score],
@@ -142,7 +169,8 @@ def score_of(
         score = judge(representation, reward, entropy)
         return replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
     except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-        return Failure(f"{type(error).__name__}: {error}; it must return a rewards.base.Score")
+        said = " ".join(str(error).split())  # one sentence, however many lines the error has
+        return Failure(f"{type(error).__name__}: {said}; it must return a rewards.base.Score")
 
 
 def _sentences(name: str, reasons: Sequence[str]) -> list[str]:

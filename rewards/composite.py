@@ -106,23 +106,6 @@ def pareto_front(table: Float[np.ndarray, "n m"]) -> Bool[np.ndarray, " n"]:
     return np.asarray(~dominates(table).any(axis=0))
 
 
-def crowding(table: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
-    """How far a candidate's neighbours in each criterion are apart, summed over criteria in units of the criterion's range.
-
-    Infinite for the extremes, large where a front is sparsely settled (Deb et al. 2002). Meant for the members of one front.
-    """
-    n, m = table.shape
-    out = np.zeros(n)
-    for column in range(m):
-        x = _finite(table[:, column])
-        order = np.argsort(x, kind="stable")
-        span = x[order[-1]] - x[order[0]] if n else 0.0
-        if span > 0:
-            out[order[1:-1]] += (x[order[2:]] - x[order[:-2]]) / span
-            out[(x == x.min()) | (x == x.max())] = np.inf
-    return out
-
-
 def _missing_as(table: np.ndarray, value: float) -> np.ndarray:
     return np.where(np.isnan(table), value, table)
 

@@ -23,6 +23,7 @@ _MAXIMISED = (
     "rotation_consistency",
     "stability",
     "stability_halves",
+    "stability_seeds",
     "topology",
     "R2_results",
 )

@@ -3,7 +3,6 @@ import pytest
 
 from rewards.composite import (
     criteria_table,
-    crowding,
     dominates,
     pareto_front,
     pareto_ranks,
@@ -74,7 +73,7 @@ def test_criteria_that_cannot_be_used_are_refused(criteria: list[str], sentence:
 def test_no_candidates_make_an_empty_table_that_everything_accepts() -> None:
     empty = criteria_table([], ["bic", "NMI_rot"])
     assert empty.shape == (0, 2)
-    for function in (rank_sum, weighted_sum, pareto_front, pareto_ranks, crowding):
+    for function in (rank_sum, weighted_sum, pareto_front, pareto_ranks):
         assert len(function(empty)) == 0
 
 
@@ -139,11 +138,3 @@ def test_ranks_peel_the_fronts_off_one_after_another() -> None:
         assert np.array_equal(x[ranks == rank], left[pareto_front(left)])
         left = left[~pareto_front(left)]
     assert len(left) == 0
-
-
-def test_crowding_is_infinite_at_the_ends_and_smallest_in_the_crowd() -> None:
-    t = np.array([0.0, 0.5, 0.52, 0.54, 1.0])
-    distance = crowding(np.stack([t, 1 - t], axis=1))
-    assert np.isinf(distance[[0, 4]]).all()
-    assert distance[2] == pytest.approx(2 * 0.04)
-    assert distance[2] == distance.min()
