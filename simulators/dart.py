@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from instrument_adapters.geometry import Finite, Frame, Positive
 from simulators.line_noise import line_offsets, smooth_noise, wander
+from simulators.probe import LineStates, Probe
 from simulators.settings import NonNegative, Settings
 from simulators.sho import respond
 from simulators.surface import Surface
@@ -127,6 +128,7 @@ def record_frame(
     line_s: float,
     scan_down: bool,
     rng: np.random.Generator,
+    states: LineStates | None = None,
 ) -> Recording:
     """One frame of retraces.
 
@@ -148,13 +150,16 @@ def record_frame(
         Whether the last row is recorded first, as in a "down" scan. Images come out ascending all the same.
     rng
         Source of all noise.
+    states
+        Condition of the probe on each line; by default that of a fresh one.
     """
-    xy = _true_positions(frame, displacement_m, started_s, line_s, scan_down)
+    states = states or LineStates.steady(Probe(), frame.rows)
+    xy = _true_positions(frame, displacement_m, started_s, line_s, scan_down) + states.shift_m
     xy += jitter_m * rng.standard_normal(xy.shape)
     steps, lines = xy.shape[:2]
     rc = surface.grid(xy.reshape(-1, 2)).T
     sigma = config.tip_m / surface.config.pitch_m
-    signals = _signals(surface, rc, sigma, (steps, lines), config, rng)
+    signals = _signals(surface, rc, sigma, (steps, lines), config, states, rng)
     centre, tones = track(signals, config)
     height = _sample(surface.height_m, _HEIGHT_BLUR * sigma, rc).reshape(steps, lines)
     height += config.height_noise_m * rng.standard_normal(height.shape)
@@ -207,16 +212,23 @@ def _true_positions(
 
 
 def _signals(
-    surface: Surface, rc: np.ndarray, sigma: float, shape: tuple[int, int], config: DartConfig, rng: np.random.Generator
+    surface: Surface,
+    rc: np.ndarray,
+    sigma: float,
+    shape: tuple[int, int],
+    config: DartConfig,
+    states: LineStates,
+    rng: np.random.Generator,
 ) -> LineSignals:
     lines = shape[1]
     background = config.background * np.exp(1j * np.deg2rad(config.background_deg))
-    response = _sample(surface.response, sigma, rc).reshape(shape) + background
+    response = _sample(surface.response, sigma, rc).reshape(shape) + background + states.contamination
     gain = 1 + config.gain_noise * smooth_noise(shape, rng)
     gain *= np.exp(config.line_gain_noise * line_offsets(lines, rng) + config.frame_gain_drift * wander(lines, rng))
+    gain *= states.gain * states.contact
     f0 = config.resonance_Hz + _sample(surface.resonance_shift_Hz, sigma, rc).reshape(shape)
     f0 += config.line_frequency_noise_Hz * line_offsets(lines, rng)
-    f0 += config.pixel_frequency_noise_Hz * rng.standard_normal(shape)
+    f0 += config.pixel_frequency_noise_Hz * rng.standard_normal(shape) + states.resonance_shift_Hz
     quality = config.Q * np.exp(config.Q_noise * rng.standard_normal(shape))
     noise = config.amplitude_noise_m * (rng.standard_normal((2, *shape)) + 1j * rng.standard_normal((2, *shape)))
     return LineSignals(config.drive_V * config.sensitivity_m_per_V * gain * response, f0, quality, noise)

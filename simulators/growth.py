@@ -1,15 +1,14 @@
-"""How a surface comes about: superdomains, their lamellae, 180° domains, and the response that they give."""
+"""How a surface comes about: superdomains, their lamellae, 180° domains."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int8
 from scipy import ndimage
 
 from simulators.domains import DomainState, SuperdomainKind
-from simulators.fields import power_law_field, smooth_field
+from simulators.fields import smooth_field
 from simulators.lamellae import Disorder, Lamellae, herringbone, needles, stripes
+from simulators.response import Pattern, height, resonance_shift, response
 from simulators.superdomains import Partition, assign_kinds, divide
 from simulators.surface import Surface, SurfaceConfig
 
@@ -22,16 +21,6 @@ _BUBBLE_LENGTH_M = 55e-9
 _C_STRETCH = 1.6  # 180° domains are elongated along the crystal's tilt
 _C_SMALLEST_M = 9e-9
 _TILT_SPREAD_RAD = math.radians(2.0)
-_TEXTURE_LENGTH_M = 28e-9
-
-
-@dataclass(frozen=True, eq=False)
-class _Pattern:
-    """Images of the a domains: where, of which family, and whether the lamella's number is even."""
-
-    in_plane: Bool[np.ndarray, "rows cols"]
-    family: Int8[np.ndarray, "rows cols"]
-    even: Bool[np.ndarray, "rows cols"]
 
 
 def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
@@ -58,15 +47,15 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
         state=state,
         kind=kind,
         superdomain=partition.index,
-        response=_response(config, partition, pattern, c_minus, tilt, rng),
-        height_m=_height(config, partition, pattern, rng),
-        resonance_shift_Hz=_resonance_shift(config, partition, pattern, rng),
+        response=response(config, partition, pattern, c_minus, tilt, rng),
+        height_m=height(config, partition, pattern, rng),
+        resonance_shift_Hz=resonance_shift(config, partition, pattern, rng),
     )
 
 
 def _lay_lamellae(
     config: SurfaceConfig, partition: Partition, kinds: dict[int, SuperdomainKind], tilt: float, rng: np.random.Generator
-) -> _Pattern:
+) -> Pattern:
     side, pitch = config.pixels, config.pitch_m
     wobble = [_WOBBLE_M * config.disorder * smooth_field(rng, side, _WOBBLE_LENGTH_M / pitch) for _ in range(2)]
     fill, phase = (smooth_field(rng, side, length / pitch) for length in (_FILL_LENGTH_M, _PHASE_LENGTH_M))
@@ -87,7 +76,7 @@ def _lay_lamellae(
         laid = _lay_one(config, kinds[number], u, v, disorder, rng)
         in_plane[rows, cols], even[rows, cols] = laid.in_plane, laid.number % 2 == 0
         family[rows, cols] = laid.family ^ turned
-    return _Pattern(in_plane, family, even)
+    return Pattern(in_plane, family, even)
 
 
 def _lay_one(
@@ -111,43 +100,3 @@ def _c_minus(config: SurfaceConfig, kind: np.ndarray, tilt: float, rng: np.rando
     down = (field <= np.quantile(field[allowed], config.c_minus_share)) & allowed
     opened = ndimage.binary_opening(down, iterations=max(1, round(_C_SMALLEST_M / pitch)))
     return np.asarray(opened, bool)
-
-
-def _response(
-    config: SurfaceConfig, partition: Partition, pattern: _Pattern, c_minus: np.ndarray, tilt: float, rng: np.random.Generator
-) -> Float32[np.ndarray, "rows cols"]:
-    """Signed vertical response, about ±1 on c domains.
-
-    a domains respond with a_response plus buckling, which acts through the in-plane polarisation along the slow axis and
-    turns its sign from one lamella to the next; the gain varies between superdomains, over long distances and as texture.
-    """
-    side = config.pixels
-    sign = np.where(c_minus, -config.c_minus_response, 1.0).astype(np.float32)
-    lever = np.abs(np.sin(tilt + np.array([0.0, np.pi / 2])))[pattern.family]
-    in_plane = config.a_response + config.a_buckling * lever * np.where(pattern.even, 1.0, -1.0)
-    own = np.clip(rng.normal(1, config.contrast_spread, partition.count), 0.5, 1.5)[partition.index]
-    gain = own * np.exp(
-        config.gain_spread * power_law_field(rng, side, config.gain_slope)
-        + config.texture * smooth_field(rng, side, _TEXTURE_LENGTH_M / config.pitch_m)
-    )
-    gain = np.where(partition.border_m < config.boundary_width_m, config.boundary_response, 1.0) * gain
-    return np.asarray(np.where(pattern.in_plane, in_plane, 1.0) * sign * gain, np.float32)
-
-
-def _height(
-    config: SurfaceConfig, partition: Partition, pattern: _Pattern, rng: np.random.Generator
-) -> Float32[np.ndarray, "rows cols"]:
-    """Topography in metres: long waves, roughness, sunken a domains and boundaries, a level for each superdomain."""
-    fine, coarse = (smooth_field(rng, config.pixels, length / config.pitch_m) for length in (60e-9, 600e-9))
-    level = rng.normal(0, 2.0, partition.count)[partition.index]
-    groove = 3.0 * np.exp(-((partition.border_m / 25e-9) ** 2))
-    return np.asarray(1e-9 * (0.5 * fine + 2.5 * coarse - 0.7 * pattern.in_plane + level - groove), np.float32)
-
-
-def _resonance_shift(
-    config: SurfaceConfig, partition: Partition, pattern: _Pattern, rng: np.random.Generator
-) -> Float32[np.ndarray, "rows cols"]:
-    """Shift of the contact resonance in Hz: it follows topography, stiffness of a domains and softness of boundaries."""
-    coarse, fine = (smooth_field(rng, config.pixels, length / config.pitch_m) for length in (300e-9, 60e-9))
-    soft = 2500.0 * np.exp(-((partition.border_m / 30e-9) ** 2))
-    return (1500.0 * coarse + 900.0 * fine + 700.0 * pattern.in_plane - soft).astype(np.float32)

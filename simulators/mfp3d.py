@@ -7,18 +7,16 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Float
 
-from instrument_adapters.errors import InstrumentFaultError, LimitError
+from instrument_adapters.errors import LimitError
 from instrument_adapters.instrument import Measurement, check_request
 from instrument_adapters.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.dart import CHANNELS, Recording, record_frame
-from simulators.errors import InterruptedWaitError
-from simulators.growth import grow_surface
-from simulators.motion import Drift
+from simulators.dart import CHANNELS, Recording
+from simulators.microscope import Microscope
 from simulators.scan_note import scan_note, tracker_stands_at
-from simulators.spectroscopy import SPOT_STATE, loop_parameters, record_loop
+from simulators.spectroscopy import loop_parameters
 from simulators.surface import Surface
 
 
@@ -48,12 +46,7 @@ class SimulatedMFP3D:
     ) -> None:
         self.config = config or MFP3DConfig()
         self.clock = clock or SimulatedClock()
-        if surface is not None and surface.config != self.config.surface:
-            raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
-        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(self.config.seed).spawn(4))
-        self.surface = surface or grow_surface(self.config.surface, grown)
-        self._drift = Drift.drawn(self.config.motion, moved)
-        self._scan_rng, self._loop_rng = scanned, looped
+        self._microscope = Microscope(self.config, self.clock, surface)
         self._scans = 0
         self._measured_m: list[tuple[float, float]] = []
         self._points_since_scan = 0
@@ -87,15 +80,17 @@ class SimulatedMFP3D:
             number = self.config.first_scan + self._scans
             self._scans += 1
             started_at = self.clock.now()
-            recording = self._record()
-            self._wait_for_lines()
+            timing = self.config.timing
+            recording = self._microscope.record(
+                self.config.frame, scan_rate_Hz=timing.scan_rate_Hz, scan_down=self.config.scan_down
+            )
             self._points_since_scan = 0
             self._last_recording = recording
             finished_at = self.clock.now()
             note = scan_note(
                 self.config.frame,
                 self.config.dart,
-                scan_rate_Hz=self.config.timing.scan_rate_Hz,
+                scan_rate_Hz=timing.scan_rate_Hz,
                 scan_down=self.config.scan_down,
                 number=number,
                 centre_Hz=tracker_stands_at(recording.channels["FrequencyRetrace"]),
@@ -133,12 +128,7 @@ class SimulatedMFP3D:
             self._approach()
             self._measured_m.append((request.x_m, request.y_m))
             self._points_since_scan += 1
-            true_xy = self.true_position(np.array([[request.x_m, request.y_m]]))
-            true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-            loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
-            x_m, y_m = (float(value) for value in true_xy[0])
-            self.surface = self.surface.with_spot(x_m, y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
-            self.clock.advance(self.config.timing.loop_s)
+            loop = self._microscope.loop_at(request.x_m, request.y_m)
             return Measurement(
                 x_m=request.x_m,
                 y_m=request.y_m,
@@ -151,9 +141,14 @@ class SimulatedMFP3D:
         """Stop whatever the instrument is doing, from any thread; it stays closed."""
         self.clock.stop()
 
+    @property
+    def surface(self) -> Surface:
+        """Sealed: the sample as it is now, with what was written on it."""
+        return self._microscope.surface
+
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Sealed: where the tip really is, now, when it is sent to the positions (x, y)."""
-        return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+        return self._microscope.true_position(xy_m)
 
     @property
     def last_recording(self) -> Recording | None:
@@ -170,27 +165,6 @@ class SimulatedMFP3D:
             yield
         finally:
             self._returned_at = self.clock.wall()
-
-    def _record(self) -> Recording:
-        return record_frame(
-            self.surface,
-            self.config.frame,
-            self.config.dart,
-            displacement_m=self._drift.displacement_m,
-            jitter_m=self.config.motion.jitter_m,
-            started_s=self.clock.elapsed_s,
-            line_s=1 / self.config.timing.scan_rate_Hz,
-            scan_down=self.config.scan_down,
-            rng=self._scan_rng,
-        )
-
-    def _wait_for_lines(self) -> None:
-        lines = self.config.frame.rows
-        for line in range(lines):
-            try:
-                self.clock.advance(1 / self.config.timing.scan_rate_Hz)
-            except InterruptedWaitError as error:
-                raise InstrumentFaultError(f"the scan was stopped after {line} of {lines} lines and is lost: {error}") from error
 
     def _approach(self) -> None:
         timing = self.config.timing

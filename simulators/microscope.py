@@ -1,0 +1,91 @@
+"""The physics of the bench: a sample under a tip that drifts, on one clock. Everything in here is sealed truth."""
+
+import numpy as np
+from jaxtyping import Float
+
+from instrument_adapters.errors import InstrumentFaultError
+from instrument_adapters.geometry import Frame
+from simulators.clock import SimulatedClock
+from simulators.config import MFP3DConfig
+from simulators.dart import Recording, record_frame
+from simulators.errors import InterruptedWaitError
+from simulators.growth import grow_surface
+from simulators.motion import Drift
+from simulators.probe import LineStates, Probe
+from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
+from simulators.surface import Surface
+
+
+class Microscope:
+    """Sample, probe, stage and clock: it does what it is told and knows nothing of limits, commands or files.
+
+    Parameters
+    ----------
+    config
+        The instrument and its sample.
+    clock
+        Advanced by everything that takes time.
+    surface
+        A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+
+    Raises
+    ------
+    ValueError
+        If the given surface was grown from another configuration.
+    """
+
+    def __init__(self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None) -> None:
+        if surface is not None and surface.config != config.surface:
+            raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
+        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4))
+        self.config, self.clock = config, clock
+        self.surface = surface or grow_surface(config.surface, grown)
+        self.probe = Probe()
+        self._drift = Drift.drawn(config.motion, moved)
+        self._scan_rng, self._loop_rng = scanned, looped
+
+    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
+        """A frame, after rows / rate of simulated time.
+
+        Raises
+        ------
+        InstrumentFaultError
+            If the clock was stopped meanwhile; what was recorded is lost.
+        """
+        lines = LineStates.steady(self.probe, frame.rows)
+        recording = record_frame(
+            self.surface,
+            frame,
+            self.config.dart,
+            displacement_m=self._drift.displacement_m,
+            jitter_m=self.config.motion.jitter_m,
+            started_s=self.clock.elapsed_s,
+            line_s=1 / scan_rate_Hz,
+            scan_down=scan_down,
+            rng=self._scan_rng,
+            states=lines,
+        )
+        self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
+        self.probe = lines.last()
+        return recording
+
+    def loop_at(self, x_m: float, y_m: float) -> Loop:
+        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
+        true_xy = self.true_position(np.array([[x_m, y_m]]))
+        true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
+        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
+        there_x_m, there_y_m = (float(value) for value in true_xy[0])
+        self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
+        self.clock.advance(self.config.timing.loop_s)
+        return loop
+
+    def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Where the tip really is, now, when it is sent to the positions (x, y)."""
+        return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+
+    def _wait_for_lines(self, lines: int, line_s: float) -> None:
+        for line in range(lines):
+            try:
+                self.clock.advance(line_s)
+            except InterruptedWaitError as error:
+                raise InstrumentFaultError(f"the scan was stopped after {line} of {lines} lines and is lost: {error}") from error

@@ -1,0 +1,61 @@
+"""What a pattern of domains does to the tip: its electromechanical response, its topography, its stiffness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int8
+
+from simulators.fields import power_law_field, smooth_field
+from simulators.superdomains import Partition
+from simulators.surface import SurfaceConfig
+
+_TEXTURE_LENGTH_M = 28e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Images of the a domains: where, of which family, and whether the lamella's number is even."""
+
+    in_plane: Bool[np.ndarray, "rows cols"]
+    family: Int8[np.ndarray, "rows cols"]
+    even: Bool[np.ndarray, "rows cols"]
+
+
+def response(
+    config: SurfaceConfig, partition: Partition, pattern: Pattern, c_minus: np.ndarray, tilt: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "rows cols"]:
+    """Signed vertical response, about ±1 on c domains.
+
+    a domains respond with a_response plus buckling, which acts through the in-plane polarisation along the slow axis and
+    turns its sign from one lamella to the next; the gain varies between superdomains, over long distances and as texture.
+    """
+    side = config.pixels
+    sign = np.where(c_minus, -config.c_minus_response, 1.0).astype(np.float32)
+    lever = np.abs(np.sin(tilt + np.array([0.0, np.pi / 2])))[pattern.family]
+    in_plane = config.a_response + config.a_buckling * lever * np.where(pattern.even, 1.0, -1.0)
+    own = np.clip(rng.normal(1, config.contrast_spread, partition.count), 0.5, 1.5)[partition.index]
+    gain = own * np.exp(
+        config.gain_spread * power_law_field(rng, side, config.gain_slope)
+        + config.texture * smooth_field(rng, side, _TEXTURE_LENGTH_M / config.pitch_m)
+    )
+    gain = np.where(partition.border_m < config.boundary_width_m, config.boundary_response, 1.0) * gain
+    return np.asarray(np.where(pattern.in_plane, in_plane, 1.0) * sign * gain, np.float32)
+
+
+def height(
+    config: SurfaceConfig, partition: Partition, pattern: Pattern, rng: np.random.Generator
+) -> Float32[np.ndarray, "rows cols"]:
+    """Topography in metres: long waves, roughness, sunken a domains and boundaries, a level for each superdomain."""
+    fine, coarse = (smooth_field(rng, config.pixels, length / config.pitch_m) for length in (60e-9, 600e-9))
+    level = rng.normal(0, 2.0, partition.count)[partition.index]
+    groove = 3.0 * np.exp(-((partition.border_m / 25e-9) ** 2))
+    return np.asarray(1e-9 * (0.5 * fine + 2.5 * coarse - 0.7 * pattern.in_plane + level - groove), np.float32)
+
+
+def resonance_shift(
+    config: SurfaceConfig, partition: Partition, pattern: Pattern, rng: np.random.Generator
+) -> Float32[np.ndarray, "rows cols"]:
+    """Shift of the contact resonance in Hz: it follows topography, stiffness of a domains and softness of boundaries."""
+    coarse, fine = (smooth_field(rng, config.pixels, length / config.pitch_m) for length in (300e-9, 60e-9))
+    soft = 2500.0 * np.exp(-((partition.border_m / 30e-9) ** 2))
+    return (1500.0 * coarse + 900.0 * fine + 700.0 * pattern.in_plane - soft).astype(np.float32)
