@@ -1,10 +1,11 @@
-"""The nouns of the sealed truth: domain states, wall types, kinds of superdomain, and where the walls run."""
+"""The nouns of the sealed truth: domain states, wall types, fine and coarse, kinds of superdomain, and where the walls run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Bool, Float, Int8, Integer
 
 
 class DomainState(IntEnum):
@@ -37,7 +38,40 @@ class WallType(IntEnum):
     GRAIN_BOUNDARY = 6
 
 
+class Microstructure(IntEnum):
+    """Coarse type of a wall: `WallType` with the needles of both signs as one."""
+
+    NONE = 0
+    NEEDLE = 1
+    STRIPE = 2
+    HERRINGBONE = 3
+    C_C = 4
+    BOUNDARY = 5
+
+
 WALL_TYPES = tuple(wall for wall in WallType if wall is not WallType.NONE)
+MICROSTRUCTURES = tuple(coarse for coarse in Microstructure if coarse is not Microstructure.NONE)
+COARSE: Mapping[WallType, Microstructure] = {
+    WallType.NONE: Microstructure.NONE,
+    WallType.STRIPE: Microstructure.STRIPE,
+    WallType.NEEDLE_PLUS: Microstructure.NEEDLE,
+    WallType.NEEDLE_MINUS: Microstructure.NEEDLE,
+    WallType.HERRINGBONE: Microstructure.HERRINGBONE,
+    WallType.C_C_180: Microstructure.C_C,
+    WallType.GRAIN_BOUNDARY: Microstructure.BOUNDARY,
+}
+_COARSE_TABLE = np.array([COARSE[wall] for wall in WallType], np.int8)
+
+
+def coarse(wall: Integer[np.ndarray, "*shape"]) -> Int8[np.ndarray, "*shape"]:
+    """`Microstructure` of each `WallType`."""
+    return np.asarray(_COARSE_TABLE[wall])
+
+
+def coarse_shares(shares: Float[np.ndarray, "n types"]) -> Float[np.ndarray, "n coarse"]:
+    """Shares in the order of `MICROSTRUCTURES` from those in the order of `WALL_TYPES`."""
+    belongs = np.array([[COARSE[wall] is one for one in MICROSTRUCTURES] for wall in WALL_TYPES])
+    return np.asarray(shares @ belongs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +95,32 @@ class Truth:
     distance_m: Float[np.ndarray, " n"]
     kind: Int8[np.ndarray, " n"]
 
+    @property
+    def microstructure(self) -> Int8[np.ndarray, " n"]:
+        """`Microstructure` of the nearest wall."""
+        return coarse(self.wall)
 
-def mark_walls(state: np.ndarray, kind: np.ndarray, superdomain: np.ndarray) -> Int8[np.ndarray, "rows cols"]:
+
+def mark_walls(
+    state: np.ndarray, kind: np.ndarray, superdomain: np.ndarray, written: Bool[np.ndarray, "rows cols"] | None = None
+) -> Int8[np.ndarray, "rows cols"]:
     """`WallType` of every pixel that differs from its right or upper neighbour, `NONE` elsewhere and on the border.
 
     Parameters
     ----------
     state, kind, superdomain
         Images of one shape (rows, cols): `DomainState`, `SuperdomainKind`, and the number of the superdomain.
+    written
+        Where a bias wrote a c domain: what was there before has left no wall, and all of its rim, also where it cuts
+        through a lamella, is a 180° c-c wall.
     """
     wall = np.zeros(state.shape, np.int8)
     for axis in (0, 1):
         _mark_along(axis, wall, state, kind)
     for axis in (0, 1):
         wall[superdomain != np.roll(superdomain, -1, axis)] = WallType.GRAIN_BOUNDARY
+    if written is not None:
+        _mark_written(wall, state, written)
     wall[[0, -1]] = WallType.NONE
     wall[:, [0, -1]] = WallType.NONE
     return wall
@@ -92,3 +138,11 @@ def _mark_along(axis: int, wall: np.ndarray, state: np.ndarray, kind: np.ndarray
     wall[needle & (c_side == DomainState.C_PLUS)] = WallType.NEEDLE_PLUS
     wall[needle & (c_side == DomainState.C_MINUS)] = WallType.NEEDLE_MINUS
     wall[differ & ~both_c & (kind == SuperdomainKind.HERRINGBONE)] = WallType.HERRINGBONE
+    wall[differ & in_plane & next_in_plane] = WallType.HERRINGBONE  # two families meet, as at a junction
+
+
+def _mark_written(wall: np.ndarray, state: np.ndarray, written: np.ndarray) -> None:
+    wall[written] = WallType.NONE
+    for axis in (0, 1):
+        neighbour, next_written = np.roll(state, -1, axis), np.roll(written, -1, axis)
+        wall[(written | next_written) & (state != neighbour)] = WallType.C_C_180

@@ -3,13 +3,15 @@
 import math
 
 import numpy as np
+from jaxtyping import Int8
 from scipy import ndimage
 
 from simulators.domains import DomainState, SuperdomainKind
 from simulators.fields import smooth_field
 from simulators.lamellae import Disorder, Lamellae, herringbone, needles, stripes
 from simulators.response import Pattern, height, resonance_shift, response
-from simulators.superdomains import Partition, assign_kinds, divide
+from simulators.shuffling import shuffled
+from simulators.superdomains import Partition, assign_kinds, cells, divide
 from simulators.surface import Surface, SurfaceConfig
 
 _WARP_M = 35e-9
@@ -36,13 +38,12 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
     tilt = float(rng.uniform(0, np.pi / 2))
     count = max(1, round((config.size_m / config.superdomain_m) ** 2))
     partition = divide(rng, config.pixels, config.pitch_m, count, _WARP_M)
-    kinds = assign_kinds(partition, config.shares)
-    kind = np.array([kinds[n] for n in range(count)], np.int8)[partition.index]
-    pattern = _lay_lamellae(config, partition, kinds, tilt, rng)
+    kind = _lay_kinds(config, partition, rng)
+    pattern = _lay_lamellae(config, partition, kind, tilt, rng)
     c_minus = _c_minus(config, kind, tilt, rng)
     out_of_plane = np.where(c_minus, np.int8(DomainState.C_MINUS), np.int8(DomainState.C_PLUS))
     state = np.where(pattern.in_plane, np.int8(DomainState.A_FIRST) + pattern.family, out_of_plane).astype(np.int8)
-    return Surface(
+    grown = Surface(
         config=config,
         state=state,
         kind=kind,
@@ -51,11 +52,23 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
         height_m=height(config, partition, pattern, rng),
         resonance_shift_Hz=resonance_shift(config, partition, pattern, rng),
     )
+    return shuffled(grown, rng) if config.shuffled else grown
+
+
+def _lay_kinds(config: SurfaceConfig, partition: Partition, rng: np.random.Generator) -> Int8[np.ndarray, "rows cols"]:
+    """`SuperdomainKind` of each pixel: one a superdomain, or one a cell where the kinds are interspersed."""
+    index, count = partition.index, partition.count
+    if config.interspersed_m > 0:
+        # Of a generator of its own, so that superdomains and fields are those of the same seed without cells.
+        index, count = cells(rng.spawn(1)[0], config.pixels, config.pitch_m, config.interspersed_m)
+    kinds = assign_kinds(index, count, config.shares)
+    return np.asarray(np.array([kinds[n] for n in range(count)], np.int8)[index])
 
 
 def _lay_lamellae(
-    config: SurfaceConfig, partition: Partition, kinds: dict[int, SuperdomainKind], tilt: float, rng: np.random.Generator
+    config: SurfaceConfig, partition: Partition, kind: np.ndarray, tilt: float, rng: np.random.Generator
 ) -> Pattern:
+    """The a domains. Each kind is laid over the whole of a superdomain, so that its lamellae go on from one cell to another."""
     side, pitch = config.pixels, config.pitch_m
     wobble = [_WOBBLE_M * config.disorder * smooth_field(rng, side, _WOBBLE_LENGTH_M / pitch) for _ in range(2)]
     fill, phase = (smooth_field(rng, side, length / pitch) for length in (_FILL_LENGTH_M, _PHASE_LENGTH_M))
@@ -73,9 +86,12 @@ def _lay_lamellae(
         if turned:
             u, v = v, -u
         disorder = Disorder(config.disorder, phase[rows, cols], fill[rows, cols])
-        laid = _lay_one(config, kinds[number], u, v, disorder, rng)
-        in_plane[rows, cols], even[rows, cols] = laid.in_plane, laid.number % 2 == 0
-        family[rows, cols] = laid.family ^ turned
+        for present in np.unique(kind[rows, cols]):
+            laid = _lay_one(config, SuperdomainKind(present), u, v, disorder, rng)
+            here = kind[rows, cols] == present
+            at = rows[here], cols[here]
+            in_plane[at], even[at] = laid.in_plane[here], laid.number[here] % 2 == 0
+            family[at] = laid.family[here] ^ turned
     return Pattern(in_plane, family, even)
 
 

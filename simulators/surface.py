@@ -3,16 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int16
-from pydantic import model_validator
+from pydantic import BeforeValidator, PlainSerializer, model_validator
 from scipy.spatial import cKDTree
 
 from instrument_adapters.geometry import Finite, Frame, Positive
-from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, Truth, WallType, mark_walls
+from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, Truth, WallType, coarse_shares, mark_walls
 from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
 from simulators.settings import NonNegative, Settings, Share
+
+_CELL_MIN_PX = 8
+
+
+def _kind(given: Any) -> Any:
+    """The kind of a name such as "needles", as it stands in a file; anything else is left to be validated."""
+    return SuperdomainKind.__members__.get(given.upper(), given) if isinstance(given, str) else given
+
+
+_NamedKind = Annotated[
+    SuperdomainKind, BeforeValidator(_kind), PlainSerializer(lambda kind: kind.name.lower(), return_type=str, when_used="json")
+]
 
 
 class SurfaceConfig(Settings):
@@ -26,6 +39,9 @@ class SurfaceConfig(Settings):
         Where the square's centre lies, in metres of the stage.
     superdomain_m
         Typical side of a superdomain.
+    interspersed_m
+        Typical side of the cells that superdomains are divided into, each with a kind of its own; with 0 each superdomain is of
+        one kind.
     needle_share, stripe_share, herringbone_share, sparse_share
         Shares of the area, relative to one another.
     stripes, needles, herringbone
@@ -43,6 +59,8 @@ class SurfaceConfig(Settings):
         Standard deviations of the gain between superdomains, over long distances (log, spectrum k^-slope) and at 28 nm (log).
     boundary_width_m, boundary_response
         Width and relative response of superdomain boundaries.
+    shuffled
+        Whether all patterns are destroyed, so that only the distribution and the spectrum of the response remain.
     """
 
     size_m: Positive = 3e-6
@@ -50,6 +68,7 @@ class SurfaceConfig(Settings):
     centre_x_m: Finite = -2.6e-6
     centre_y_m: Finite = -6.1e-6
     superdomain_m: Positive = 1.1e-6
+    interspersed_m: NonNegative = 0.0
     needle_share: NonNegative = 0.5
     stripe_share: NonNegative = 0.33
     herringbone_share: NonNegative = 0.17
@@ -61,7 +80,7 @@ class SurfaceConfig(Settings):
     c_minus_share: Share = 0.4
     c_minus_length_m: Positive = 260e-9
     c_minus_bubbles: NonNegative = 0.1
-    c_minus_kinds: tuple[SuperdomainKind, ...] = (SuperdomainKind.SPARSE, SuperdomainKind.NEEDLES)
+    c_minus_kinds: tuple[_NamedKind, ...] = (SuperdomainKind.SPARSE, SuperdomainKind.NEEDLES)
     c_minus_response: NonNegative = 1.0
     a_response: NonNegative = 0.1
     a_buckling: NonNegative = 0.15
@@ -71,6 +90,7 @@ class SurfaceConfig(Settings):
     texture: NonNegative = 0.05
     boundary_width_m: NonNegative = 12e-9
     boundary_response: NonNegative = 0.45
+    shuffled: bool = False
 
     @model_validator(mode="after")
     def _can_be_grown(self) -> "SurfaceConfig":
@@ -78,6 +98,12 @@ class SurfaceConfig(Settings):
             raise ValueError(f"a surface of {self.pixels} pixels a side was asked for; 64 to 4096 are allowed")
         if sum(self.shares.values()) == 0:
             raise ValueError("all shares of superdomain kinds are 0; give at least one of them a positive share")
+        low_m = _CELL_MIN_PX * self.pitch_m
+        if self.interspersed_m > 0 and not low_m <= self.interspersed_m <= self.superdomain_m:
+            raise ValueError(
+                f"kinds in cells of {self.interspersed_m * 1e9:g} nm were asked for; {low_m * 1e9:.3g} nm ({_CELL_MIN_PX} grid "
+                f"points) to {self.superdomain_m * 1e9:g} nm (a superdomain) are allowed, or 0 for one kind a superdomain"
+            )
         return self
 
     @property
@@ -126,6 +152,8 @@ class Surface:
         Topography in metres.
     resonance_shift_Hz
         By how much the contact resonance differs from the cantilever's nominal one.
+    written
+        Where a bias wrote c domains; None before the first.
     """
 
     config: SurfaceConfig
@@ -135,6 +163,7 @@ class Surface:
     response: Float32[np.ndarray, "rows cols"]
     height_m: Float32[np.ndarray, "rows cols"]
     resonance_shift_Hz: Float32[np.ndarray, "rows cols"]
+    written: Bool[np.ndarray, "rows cols"] | None = None
 
     def grid(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Fractional grid coordinates (row, col) of stage positions (x, y), mirrored into the square."""
@@ -165,20 +194,28 @@ class Surface:
             own[:] = counts / max(counts.sum(), 1)
         return shares
 
+    def microstructure_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n coarse"]:
+        """As `composition_at`, of the coarse types, in the order of `MICROSTRUCTURES`."""
+        return coarse_shares(self.composition_at(xy_m, window_m))
+
     def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
-        """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was."""
+        """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was.
+
+        What lay there has left no wall; the domain's rim is a 180° c-c wall, but for where the surroundings have its state.
+        """
         row, col = self.grid(np.array([[x_m, y_m]]))[0]
         inside = self._disc(row, col, radius_m / self.config.pitch_m)
         sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
         written, response = self.state.copy(), self.response.copy()
         written[inside] = state
         response[inside] = sign * float(np.median(np.abs(self.response)))
-        return replace(self, state=written, response=response)
+        earlier = np.zeros_like(inside) if self.written is None else self.written
+        return replace(self, state=written, response=response, written=earlier | inside)
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
         """`WallType` of each grid point; walls are one grid point wide."""
-        return mark_walls(self.state, self.kind, self.superdomain)
+        return mark_walls(self.state, self.kind, self.superdomain, self.written)
 
     @cached_property
     def _wall_pixels(self) -> np.ndarray:

@@ -1,8 +1,11 @@
-"""The graded worlds of the benchmarks, and worlds that hold one type of wall only.
+"""The worlds of the benchmarks: graded ones, those in which abstaining is right, and those that hold no types to tell apart.
 
 *Clean* and *easy* differ in noise, in disorder, and in how far apart the patterns' dimensions lie; *medium* comes closer to what
-real scans show. How hard a tier is, is told by what a classifier reaches that was trained on the truth of other worlds of it:
-docs/decisions/0019-tiers.md.
+real scans show. In *hard* the types are there and not even a classifier that was told them can tell them apart. How hard a tier
+is, is told by what such a classifier reaches: docs/decisions/0019-tiers.md and 0021-tiers.md.
+
+*clean-interspersed* and *easy-interspersed* have the kinds mixed in cells within superdomains instead of one kind in each.
+*shuffled* is easy's amplitudes without a pattern; *loops-alike* is easy with loops that do not depend on the type.
 
 In a world of a single type every wall is of one `WallType`: c domains all point upwards, since otherwise there were 180° walls
 and, of needles, two types; and there is one superdomain, since boundaries between superdomains are a type of their own. With
@@ -14,17 +17,25 @@ from collections.abc import Mapping
 
 from simulators.config import MFP3DConfig
 from simulators.dart import DartConfig
+from simulators.domains import SuperdomainKind
 from simulators.errors import UnknownTierError
 from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
+from simulators.loops import LoopConfig
 from simulators.motion import MotionConfig
 from simulators.settings import Settings
+from simulators.spectroscopy import SpectroscopyConfig
 from simulators.surface import SurfaceConfig
 
 GRADED = ("clean", "easy", "medium")
+HARD = "hard"
+INTERSPERSED = ("clean-interspersed", "easy-interspersed")
+SHUFFLED = "shuffled"
+LOOPS_ALIKE = "loops-alike"
 SINGLE_TYPE = ("needles", "stripes", "herringbone")
 TURNED = "-turned"
 _UNDIVIDED_M = 1e-3  # a superdomain larger than any surface
 _LARGE_SUPERDOMAIN_M = 1.5e-6
+_CELL_M = 300e-9
 
 
 class Tier(Settings):
@@ -32,6 +43,7 @@ class Tier(Settings):
 
     surface: SurfaceConfig = SurfaceConfig()
     dart: DartConfig = DartConfig()
+    spectroscopy: SpectroscopyConfig = SpectroscopyConfig()
     motion: MotionConfig = MotionConfig()
 
 
@@ -68,6 +80,34 @@ _MEDIUM = Tier(
     dart=DartConfig(background=0.2, background_deg=30.0, amplitude_noise_m=18e-12, gain_noise=0.04, line_gain_noise=0.03),
     motion=MotionConfig(creep_m=4e-9),
 )
+_HARD = Tier(
+    surface=SurfaceConfig(
+        superdomain_m=0.5e-6,
+        stripes=StripeConfig(period_m=110e-9, period_spread=0.3, length_m=350e-9),
+        needles=NeedleConfig(spacing_m=110e-9, length_m=180e-9),
+        herringbone=HerringboneConfig(period_m=110e-9, period_spread=0.3, fill=0.42),
+        disorder=0.9,
+        c_minus_share=0.3,
+        c_minus_length_m=60e-9,
+        c_minus_bubbles=0.5,
+        c_minus_kinds=tuple(SuperdomainKind),
+        a_response=0.5,
+        a_buckling=0.2,
+        contrast_spread=0.2,
+        gain_spread=0.35,
+        texture=0.25,
+        boundary_response=0.8,
+    ),
+    dart=DartConfig(
+        tip_m=32e-9, background=0.05, background_deg=40.0, amplitude_noise_m=100e-12, gain_noise=0.08, line_gain_noise=0.06
+    ),
+    spectroscopy=SpectroscopyConfig(loop=LoopConfig(eta2=0.15)),
+    motion=MotionConfig(drift_m_per_min=6e-9, creep_m=8e-9, jitter_m=1e-9),
+)
+
+
+def _interspersed(world: Tier) -> Tier:
+    return world.model_copy(update={"surface": world.surface.model_copy(update={"interspersed_m": _CELL_M})})
 
 
 def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
@@ -82,9 +122,12 @@ def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
 
 
 TIERS: Mapping[str, Tier] = (
-    {"clean": _CLEAN, "easy": Tier(), "medium": _MEDIUM}
+    {"clean": _CLEAN, "easy": Tier(), "medium": _MEDIUM, HARD: _HARD}
+    | dict(zip(INTERSPERSED, (_interspersed(_CLEAN), _interspersed(Tier())), strict=True))
     | {kind: _of_one_kind(kind, _UNDIVIDED_M) for kind in SINGLE_TYPE}
     | {kind + TURNED: _of_one_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
+    | {SHUFFLED: Tier(surface=SurfaceConfig(shuffled=True))}
+    | {LOOPS_ALIKE: Tier(spectroscopy=SpectroscopyConfig(loop=LoopConfig(eta2=0.0)))}
 )
 
 
@@ -106,4 +149,6 @@ def tier(name: str, seed: int) -> MFP3DConfig:
     if name not in TIERS:
         raise UnknownTierError(f"there is no tier {name!r}; use one of {', '.join(TIERS)}")
     chosen = TIERS[name]
-    return MFP3DConfig(seed=seed, surface=chosen.surface, dart=chosen.dart, motion=chosen.motion)
+    return MFP3DConfig(
+        seed=seed, surface=chosen.surface, dart=chosen.dart, spectroscopy=chosen.spectroscopy, motion=chosen.motion
+    )

@@ -1,8 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import ndimage
 
-from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, WallType
+from simulators.domains import WALL_TYPES, DomainState, Microstructure, SuperdomainKind, WallType, coarse
 from simulators.fields import power_law_field, smooth_field
 from simulators.growth import grow_surface
 from simulators.surface import Surface, SurfaceConfig
@@ -96,15 +99,58 @@ def test_a_written_spot_changes_state_response_and_walls_there_and_leaves_the_ol
     assert written.truth_at(np.array([[x_m + 45e-9, y_m]])).distance_m[0] < 2 * written.config.pitch_m
 
 
+def test_the_rim_of_a_written_spot_is_a_180_degree_wall_and_inside_it_no_wall_is_left(small_surface: Surface) -> None:
+    pitch = small_surface.config.pitch_m
+    row, col = np.argwhere(small_surface.walls[60:-60, 60:-60] == WallType.GRAIN_BOUNDARY)[0] + 60
+    x_m, y_m = small_surface.config.square.to_metres(np.array([[float(row), float(col)]]))[0]
+    written = small_surface
+    for state in (DomainState.C_MINUS, DomainState.C_PLUS):  # one upon the other: the first is forgotten
+        written = written.with_spot(x_m, y_m, 60e-9, state)
+    axis = np.arange(written.config.pixels)
+    distance_m = np.hypot(axis[:, None] - row, axis[None, :] - col) * pitch
+    assert (written.walls[distance_m < 60e-9 - 2 * pitch] == WallType.NONE).all()
+    rim = written.walls[np.abs(distance_m - 60e-9) < 1.5 * pitch]
+    assert set(np.unique(rim)) <= {WallType.NONE, WallType.C_C_180, *np.unique(small_surface.walls[distance_m > 60e-9])}
+    marked = np.abs(distance_m - 60e-9) < 0.5 * pitch
+    assert (written.walls[marked] == WallType.C_C_180).mean() > 0.2
+    np.testing.assert_array_equal(
+        written.walls[distance_m > 60e-9 + 2 * pitch], small_surface.walls[distance_m > 60e-9 + 2 * pitch]
+    )
+
+
+def test_a_spot_of_the_state_that_is_there_already_makes_no_wall(small_surface: Surface) -> None:
+    rows, cols = np.nonzero(ndimage.distance_transform_edt(small_surface.state == DomainState.C_PLUS) > 12)
+    inner = (rows > 40) & (rows < 340) & (cols > 40) & (cols < 340)
+    at = small_surface.config.square.to_metres(np.array([[float(rows[inner][0]), float(cols[inner][0])]]))[0]
+    again = small_surface.with_spot(*at, 10 * small_surface.config.pitch_m, DomainState.C_PLUS)
+    other = small_surface.with_spot(*at, 10 * small_surface.config.pitch_m, DomainState.C_MINUS)
+    np.testing.assert_array_equal(again.walls, small_surface.walls)
+    assert other.truth_at(at[None]).microstructure[0] == Microstructure.C_C
+
+
+def test_coarse_types_join_the_needles_and_keep_the_rest_apart(small_surface: Surface) -> None:
+    assert coarse(np.array([WallType.NEEDLE_PLUS, WallType.NEEDLE_MINUS])).tolist() == [Microstructure.NEEDLE] * 2
+    assert set(coarse(np.array(list(WallType))).tolist()) == set(Microstructure)
+    xy_m = centre_of(small_surface) + np.linspace(-3e-7, 3e-7, 7)[:, None]
+    fine, joined = small_surface.composition_at(xy_m, 200e-9), small_surface.microstructure_at(xy_m, 200e-9)
+    needles = fine[:, WallType.NEEDLE_PLUS - 1] + fine[:, WallType.NEEDLE_MINUS - 1]
+    np.testing.assert_allclose(joined[:, Microstructure.NEEDLE - 1], needles)
+    np.testing.assert_allclose(joined[:, Microstructure.STRIPE - 1], fine[:, WallType.STRIPE - 1])
+    np.testing.assert_allclose(joined.sum(axis=1), fine.sum(axis=1))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"interspersed_m": 10e-9}, r"kinds in cells of 10 nm were asked for; 23.5 nm \(8 grid points\) to 1100 nm"),
+        ({"interspersed_m": 2e-6}, "a superdomain"),
+        ({"c_minus_kinds": ["needle"]}, "c_minus_kinds"),
         ({"pixels": 10}, "64 to 4096"),
         ({"needle_share": 0, "stripe_share": 0, "herringbone_share": 0}, "positive share"),
         ({"period": 1}, "Extra inputs"),
     ],
 )
-def test_a_surface_that_cannot_be_grown_is_refused_with_a_reason(changes: dict[str, float], says: str) -> None:
+def test_a_surface_that_cannot_be_grown_is_refused_with_a_reason(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         SurfaceConfig.model_validate(changes)
 
