@@ -6,23 +6,20 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.geometry import Frame
-from instrument_adapters.messages import Limits
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
+from simulators.errors import InvalidSettingsError
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.surface import SurfaceConfig
-from simulators.tiers import TIERS, tier
+from simulators.settings_file import DEFAULT_TIER, TIER, as_toml, load_instrument
+from simulators.tiers import TIERS
 
 _LOG = logging.getLogger("simulators")
 _DEFAULTS = MFP3DConfig()
-_MARGIN = 1.2  # side of the surface over that of the frame
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = instrument_config(arguments)
-    except ValidationError as error:
-        parser.error("; ".join(problem["msg"] for problem in error.errors()))
+    except InvalidSettingsError as error:
+        parser.error(str(error))
+    if arguments.print_config:
+        sys.stdout.write(as_toml(config))
+        return 0
+    if arguments.connect is None:
+        parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     return _run(config, arguments)
 
@@ -55,55 +57,41 @@ def _run(config: MFP3DConfig, arguments: argparse.Namespace) -> int:
 
 
 def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:
-    """The instrument that the command line asks for.
+    """The instrument that the configuration file and the command line ask for; of a frame, the latter says side and angle.
 
     Raises
     ------
-    pydantic.ValidationError
-        If the values do not go together.
+    InvalidSettingsError
+        If a value is not allowed, or if the values do not go together.
     """
-    size_m = arguments.size_um * 1e-6
-    frame = Frame(
-        size_fast_m=size_m,
-        size_slow_m=size_m,
-        x_offset_m=_DEFAULTS.frame.x_offset_m,
-        y_offset_m=_DEFAULTS.frame.y_offset_m,
-        angle_rad=math.radians(arguments.angle_deg),
-        rows=arguments.pixels,
-        cols=arguments.pixels,
-    )
-    world = tier(arguments.tier, arguments.seed)
-    turned = abs(math.cos(frame.angle_rad)) + abs(math.sin(frame.angle_rad))
-    return MFP3DConfig(
-        instrument_id=arguments.instrument_id,
-        seed=arguments.seed,
-        first_scan=arguments.first_scan,
-        frame=frame,
-        charge_latency=not arguments.no_latency,
-        surface=_large_enough(world.surface, _MARGIN * turned * size_m),
-        dart=world.dart,
-        motion=world.motion,
-        limits=Limits(points_max=arguments.points_max),
-    )
+    size_m = None if arguments.size_um is None else arguments.size_um * 1e-6
+    angle_rad = None if arguments.angle_deg is None else math.radians(arguments.angle_deg)
+    pixels = arguments.pixels
+    given = {name: getattr(arguments, name) for name in (TIER, "instrument_id", "seed", "first_scan", "charge_latency")}
+    frame = {"size_fast_m": size_m, "size_slow_m": size_m, "angle_rad": angle_rad, "rows": pixels, "cols": pixels}
+    tables = {"frame": frame, "limits": {"points_max": arguments.points_max}}
+    return load_instrument(arguments.config, _said(given | {name: _said(table) for name, table in tables.items()}))
 
 
-def _large_enough(surface: SurfaceConfig, side_m: float) -> SurfaceConfig:
-    return SurfaceConfig.model_validate(surface.model_dump() | {"size_m": max(surface.size_m, side_m)})
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description="A simulated MFP-3D that works for an agent.")
     add = parser.add_argument
-    add("--connect", type=_address, required=True, metavar="ADDRESS", help="where the agent listens, as tcp://127.0.0.1:5555")
-    add("--instrument-id", default=_DEFAULTS.instrument_id, metavar="NAME", help="name of this instrument (%(default)s)")
-    add("--cycles", type=_count(0), default=0, metavar="N", help="scans to take and follow up; 0: until stopped (%(default)s)")
-    add("--seed", type=_count(0), default=0, metavar="N", help="fixes the sample and all noise (%(default)s)")
+    add("--connect", type=_address, metavar="ADDRESS", help="where the agent listens, as tcp://127.0.0.1:5555")
     add(
-        "--tier",
-        choices=tuple(TIERS),
-        default="easy",
-        help="how hard the types are to tell apart, or the only type (%(default)s)",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with any part of the instrument; what is given here counts for more",
     )
+    add("--print-config", action="store_true", help="write the configuration that results, as such a file, and end")
+    add("--instrument-id", metavar="NAME", help=f"name of this instrument ({_DEFAULTS.instrument_id})")
+    add("--cycles", type=_count(0), default=0, metavar="N", help="scans to take and follow up; 0: until stopped (%(default)s)")
+    add("--seed", type=_count(0), metavar="N", help="fixes the sample and all noise (0)")
+    add("--tier", choices=tuple(TIERS), help=f"how hard the types are to tell apart, or the only type ({DEFAULT_TIER})")
     add(
         "--speed",
         type=_speed,
@@ -111,12 +99,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="event|real|N",
         help="wait for nothing, in real time or N times faster (event)",
     )
-    add("--pixels", type=_count(2, 2048), default=256, metavar="N", help="points of a line and lines of a frame (%(default)s)")
-    add("--size-um", type=_size_um, default=2.5, metavar="UM", help="side of the frame in micrometres (%(default)s)")
-    add("--angle-deg", type=_number, default=0.0, metavar="DEG", help="scan angle in degrees (%(default)s)")
-    add("--points-max", type=_count(0), default=_DEFAULTS.limits.points_max, metavar="N", help="loops a scan (%(default)s)")
-    add("--first-scan", type=_count(1), default=1, metavar="N", help="number of the first scan, for going on later (%(default)s)")
-    add("--no-latency", action="store_true", help="do not count the agent's thinking as simulated time")
+    add("--pixels", type=_count(2, 2048), metavar="N", help="points of a line and lines of a frame (256)")
+    add("--size-um", type=_size_um, metavar="UM", help="side of the frame in micrometres (2.5)")
+    add("--angle-deg", type=_number, metavar="DEG", help="scan angle in degrees (0)")
+    add("--points-max", type=_count(0), metavar="N", help=f"loops a scan ({_DEFAULTS.limits.points_max})")
+    add("--first-scan", type=_count(1), metavar="N", help="number of the first scan, for going on later (1)")
+    add(
+        "--no-latency",
+        dest="charge_latency",
+        action="store_const",
+        const=False,
+        help="do not count the agent's thinking as simulated time",
+    )
     add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
     return parser
 

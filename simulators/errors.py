@@ -17,3 +17,7 @@ class FailedLoopError(SimulatorError, InstrumentFaultError):
 
 class UnknownTierError(SimulatorError, ValueError):
     """No tier of worlds has this name."""
+
+
+class InvalidSettingsError(SimulatorError, ValueError):
+    """A configuration has a key or a value that is not allowed; the message names it."""
