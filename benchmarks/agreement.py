@@ -16,10 +16,15 @@ def agreement(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> di
     Hubert & Arabie, J. Classif. 2 (1985) 193.
     """
     return {
-        "ari": float(adjusted_rand_score(truth, labels)),
+        "ari": adjusted_rand(labels, truth),
         "nmi": float(normalized_mutual_info_score(truth, labels)),
         "types_off": float(abs(len(np.unique(labels)) - len(np.unique(truth)))),
     }
+
+
+def adjusted_rand(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> float:
+    """Adjusted Rand index of two partitions: 1 if they are the same, 0 on average by chance."""
+    return float(adjusted_rand_score(truth, labels))
 
 
 def typical(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> Mapping[int, int]:

@@ -7,23 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from agent.candidates import Candidate
 from agent.config import Config
 from agent.core import Agent
-from agent.decision import CandidateRecord, Decision
+from agent.decision import CandidateRecord, ConfigurationRecord, Decision
 from agent.executor import workers_for
 from agent.search import search
 from agent.work import WorkDirectory
-from agent.workflow.kinds import GEOMETRIC_LATENTS
-from benchmarks.agreement import agreement, core_purity, coverage
+from benchmarks.agreement import core_purity, coverage
 from benchmarks.baselines import BASELINES
+from benchmarks.paper_rule import paper_rules
 from benchmarks.worlds import World, visit
-from rewards.mixture import fit_grid
-
-PAPER_RULES = ("icl", "bic")
-PAPER_COMPONENTS = range(2, 11)
 
 
 def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
@@ -36,7 +31,8 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
     dict
         `outcome`; `pick`, the agreement of what the agent says with the truth, also where it says one type or none; `regardless`,
         that of its pick's clusters, even if it does not call them types; `candidates`, name -> ARI and reward; the `best` and the
-        `mean` of these ARIs; `paper`, criterion -> agreement; `baselines`, name -> agreement.
+        `mean` of these ARIs; `information`, the MI_rot of the most informative configuration; `paper`, rule -> agreement;
+        `baselines`, name -> agreement.
     """
     started = time.process_time()
     world = visit(name, seed, config)
@@ -44,7 +40,7 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         kept = WorkDirectory(Path(folder))
         decision = Agent(config, workers).on_scan(world.scan, store=kept)
         candidates = [c for c in search(world.scene, config, workers, store=kept).candidates if c.score and c.score.mixture]
-    reached = {c.candidate_id: _of(world, c.representation.points_rc, _labels(c)) for c in candidates}
+    reached = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c)) for c in candidates}
     searched_s = time.process_time() - started
     aris = [one["ari"] for one in reached.values()]
     truth = world.types(world.points_rc)
@@ -59,9 +55,11 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         "regardless": reached.get(decision.record.chosen or ""),
         "best": max(aris, default=0.0),
         "best_candidate": max(reached, key=lambda c: reached[c]["ari"], default=None),
+        "best_coarse": max((one["ari_coarse"] for one in reached.values()), default=0.0),
         "mean": float(np.mean(aris)) if aris else 0.0,
+        "information": information(decision.record.configurations),
         "paper": paper_rules(world, candidates),
-        "baselines": {what: _of(world, world.points_rc, found(world, config)) for what, found in BASELINES.items()},
+        "baselines": {what: world.agreement(world.points_rc, found(world, config)) for what, found in BASELINES.items()},
         "candidates": {
             c.candidate_id: {"ari": reached[c.candidate_id]["ari"], "value": c.score.value if c.score else None}
             for c in candidates
@@ -77,37 +75,12 @@ def judged(world: World, decision: Decision) -> dict[str, float]:
     labels = decision.arrays.get("labels", np.zeros(len(points_rc), int))
     core = decision.arrays.get("core", np.zeros(len(points_rc), int)).astype(bool)
     truth = world.types(points_rc)
-    scores = _of(world, points_rc, labels) | {"clusters": float(len(np.unique(labels))), "coverage": coverage(labels, truth)}
+    scores = world.agreement(points_rc, labels) | {"clusters": float(len(np.unique(labels))), "coverage": coverage(labels, truth)}
     return scores | ({"purity": core_purity(labels, core, truth)} if core.any() else {})
 
 
-def paper_rules(world: World, candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
-    """Criterion -> of the first seed's VAEs the one that minimises it, over models and K = 2 to 10, and its clusters' agreement.
-
-    K = 1 is not among the paper's. Kinder than the paper: VAEs that the guards leave out are not either, of which a collapsed one
-    would win.
-    """
-    vaes = [c for c in candidates if c.spec.invariance in GEOMETRIC_LATENTS]
-    first = min((c.seed for c in vaes), default=0)
-    with threadpool_limits(1):
-        fits = [
-            (c, fit)
-            for c in vaes
-            if c.seed == first
-            for fit in fit_grid(c.representation.z[c.kept], np.random.default_rng(0), PAPER_COMPONENTS)
-        ]
-    if not fits:
-        return {rule: {"chosen": None, "ari": 0.0} for rule in PAPER_RULES}
-    out = {}
-    for rule in PAPER_RULES:
-        pick, fit = min(fits, key=lambda pair: float(getattr(pair[1], rule)))
-        labels = fit.mixture.labels(pick.representation.z)
-        out[rule] = {"chosen": pick.candidate_id, "clusters": fit.K} | _of(world, pick.representation.points_rc, labels)
-    return out
-
-
 def null(name: str, seed: int, config: Config) -> dict[str, Any]:
-    """One world of a single type: the agent's answer, and how many types BIC finds there."""
+    """One world without types to tell apart: the agent's answer, and how many types BIC finds there."""
     started = time.process_time()
     world = visit(name, seed, config)
     with workers_for(config.search.workers) as workers:
@@ -119,10 +92,15 @@ def null(name: str, seed: int, config: Config) -> dict[str, Any]:
         "outcome": record.outcome,
         "chosen": record.chosen,
         "explanation": record.explanation,
-        "information": max((c.information or 0.0 for c in record.configurations), default=None),
+        "information": information(record.configurations),
         "bic_types": bic_types(record.candidates),
         "cpu_s": time.process_time() - started,
     }
+
+
+def information(configurations: Sequence[ConfigurationRecord]) -> float | None:
+    """MI_rot of the most informative configuration; None without any."""
+    return max((c.information or 0.0 for c in configurations), default=None)
 
 
 def bic_types(candidates: Sequence[CandidateRecord]) -> Mapping[str, float | None]:
@@ -135,9 +113,3 @@ def _labels(candidate: Candidate) -> np.ndarray:
     assert candidate.score is not None
     assert candidate.score.mixture is not None
     return candidate.score.mixture.labels(candidate.representation.z)
-
-
-def _of(world: World, points_rc: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Agreement on all patches, and `ari_pure` on single-type ones."""
-    truth, pure = world.types(points_rc), world.pure(points_rc)
-    return agreement(labels, truth) | {"ari_pure": agreement(labels[pure], truth[pure])["ari"]}

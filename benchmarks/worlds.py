@@ -7,9 +7,11 @@ from jaxtyping import Bool, Int
 
 from agent.config import Config
 from agent.scene import Scene, look
+from benchmarks.agreement import adjusted_rand, agreement
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.dart import Recording
+from simulators.domains import coarse
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.surface import Surface
 from simulators.tiers import tier
@@ -41,6 +43,16 @@ class World:
         """Whether all but 5 % of the wall in a window of 13 pixels around the pixel is of one type."""
         window_m = WINDOW_PX * self.scan.frame.pitch_m[1]
         return np.asarray(self.surface.composition_at(self._true_xy(points_rc), window_m).max(axis=1) >= _PURE_SHARE)
+
+    def agreement(self, points_rc: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
+        """Agreement of clusters at key points with the true types: of all patches, of single-type ones (`ari_pure`), and with
+        the coarse types (`ari_coarse`).
+        """
+        truth, pure = self.types(points_rc), self.pure(points_rc)
+        return agreement(labels, truth) | {
+            "ari_pure": adjusted_rand(labels[pure], truth[pure]),
+            "ari_coarse": adjusted_rand(labels, coarse(truth)),
+        }
 
     def _true_xy(self, points_rc: np.ndarray) -> np.ndarray:
         return np.asarray(self.recording.true_xy_m[tuple(points_rc.T)])
