@@ -16,6 +16,7 @@ from agent.plugins import load_keypoints, load_reward
 from agent.workflow.keypoints import find_keypoints
 from agent.workflow.normalise import normalise
 from rewards.contract import CHECKS
+from simulators.settings_file import load_instrument
 from tests.agent.workflow.images import two_textures
 from tests.rewards.clouds import blobs, representation
 
@@ -75,3 +76,10 @@ def test_the_key_points_of_the_extension_page_can_be_used_as_written(tmp_path: P
     found = find_keypoints(image, method, spacing_px=3, largest_window_px=9, rng=np.random.default_rng(0))
     level = np.quantile(image.values, options["quantile"])
     assert (image.values[found.points_rc[:, 0], found.points_rc[:, 1]] > level).all()
+
+
+def test_the_instrument_of_the_simulators_page_can_be_built_as_written(tmp_path: Path) -> None:
+    (shown,) = blocks("simulator-tiers.md", "toml")
+    (tmp_path / "instrument.toml").write_text(shown)
+    config = load_instrument(tmp_path / "instrument.toml")
+    assert (config.frame.rows, config.surface.stripes.period_m, config.spectroscopy.loop.eta2) == (128, 240e-9, 0.2)

@@ -167,9 +167,12 @@ def test_tiers_are_named_by_commas_and_one_that_is_not_there_is_refused(monkeypa
     seen: list[Any] = []
     monkeypatch.setattr(recovery, "measure", lambda plan, seeds, journal, tiers, *, quick: seen.append((tiers, quick)))
     monkeypatch.setattr(recovery, "write", lambda *_: None)
+    questions: list[dict[str, Any]] = []
+    monkeypatch.setattr(recovery, "Journal", lambda path, question: questions.append(question) or Mock(path=path))
     monkeypatch.setattr("sys.argv", ["recovery", "--out", str(tmp_path), "--tiers", "null,clean"])
     recovery.main()
     assert seen == [(("clean", "null"), False)]
+    assert questions[0]["tiers"] == ["clean", "null"]
     monkeypatch.setattr("sys.argv", ["recovery", "--out", str(tmp_path), "--tiers", "clear"])
     with pytest.raises(SystemExit):
         recovery.main()
