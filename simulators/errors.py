@@ -17,3 +17,7 @@ class FailedLoopError(SimulatorError, InstrumentFaultError):
 
 class UnknownTierError(SimulatorError, ValueError):
     """No tier of worlds has this name."""
+
+
+class UnknownFaultError(SimulatorError, ValueError):
+    """No fault has this name, or it cannot happen at the place or with the parameters that were given."""

@@ -14,6 +14,8 @@ from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.dart import CHANNELS, Recording
+from simulators.faults_at_work import Faults
+from simulators.faults_saving import Saving
 from simulators.microscope import Microscope
 from simulators.scan_note import scan_note, tracker_stands_at
 from simulators.spectroscopy import loop_parameters
@@ -34,6 +36,8 @@ class SimulatedMFP3D:
         Its own clock; event-driven by default. Stopping the clock ends whatever the instrument is doing.
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+    faults
+        What goes wrong; by default nothing.
 
     Raises
     ------
@@ -42,11 +46,20 @@ class SimulatedMFP3D:
     """
 
     def __init__(
-        self, config: MFP3DConfig | None = None, *, clock: SimulatedClock | None = None, surface: Surface | None = None
+        self,
+        config: MFP3DConfig | None = None,
+        *,
+        clock: SimulatedClock | None = None,
+        surface: Surface | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.config = config or MFP3DConfig()
         self.clock = clock or SimulatedClock()
-        self._microscope = Microscope(self.config, self.clock, surface)
+        faults = faults or Faults()
+        self._microscope = Microscope(self.config, self.clock, surface, faults)
+        self._quirks = faults.quirks
+        self._saving = Saving(faults.quirks, self.clock.advance)
+        self._read_m = self._microscope.stage_m
         self._scans = 0
         self._measured_m: list[tuple[float, float]] = []
         self._points_since_scan = 0
@@ -74,7 +87,9 @@ class SimulatedMFP3D:
         Raises
         ------
         InstrumentFaultError
-            If the instrument was closed meanwhile or before.
+            If the instrument was closed meanwhile or before, or no file of the frame appeared.
+        ScanFileError, ScanDataError
+            If the file of the frame cannot be read, or shows no frame.
         """
         with self._busy():
             number = self.config.first_scan + self._scans
@@ -96,7 +111,7 @@ class SimulatedMFP3D:
                 centre_Hz=tracker_stands_at(recording.channels["FrequencyRetrace"]),
                 finished_at=finished_at,
             )
-            return Scan(
+            finished = Scan(
                 channels=recording.channels,
                 units=CHANNELS,
                 frame=self.config.frame,
@@ -106,6 +121,7 @@ class SimulatedMFP3D:
                 finished_at=finished_at,
                 metadata=note,
             )
+            return self._saving.newest(finished)
 
     def measure(self, request: MeasurementRequest) -> Measurement:
         """One hysteresis loop where `request` says, as well as the stage can go there.
@@ -129,9 +145,11 @@ class SimulatedMFP3D:
             self._measured_m.append((request.x_m, request.y_m))
             self._points_since_scan += 1
             loop = self._microscope.loop_at(request.x_m, request.y_m)
+            if not self._quirks.frozen_position:
+                self._read_m = self._microscope.stage_m
             return Measurement(
-                x_m=request.x_m,
-                y_m=request.y_m,
+                x_m=self._read_m[0],
+                y_m=self._read_m[1],
                 measured_at=self.clock.now(),
                 arrays={"bias_V": loop.bias_V, "response": loop.response_pm},
                 parameters=loop_parameters(loop),

@@ -1,5 +1,7 @@
 """The physics of the bench: a sample under a tip that drifts, on one clock. Everything in here is sealed truth."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,9 +11,10 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
+from simulators.faults_at_work import Faults
 from simulators.growth import grow_surface
 from simulators.motion import Drift
-from simulators.probe import LineStates, Probe
+from simulators.probe import Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
 
@@ -27,6 +30,15 @@ class Microscope:
         Advanced by everything that takes time.
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+    faults
+        What goes wrong; by default nothing. Nobody else may use them.
+
+    Attributes
+    ----------
+    probe
+        As it is after what it has met so far.
+    stage_m
+        Where the stage stands by its own sensors: the position (x, y) that it was last sent to, as far as it went.
 
     Raises
     ------
@@ -34,7 +46,9 @@ class Microscope:
         If the given surface was grown from another configuration.
     """
 
-    def __init__(self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None) -> None:
+    def __init__(
+        self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None, faults: Faults | None = None
+    ) -> None:
         if surface is not None and surface.config != config.surface:
             raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
         grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4))
@@ -43,6 +57,10 @@ class Microscope:
         self.probe = Probe()
         self._drift = Drift.drawn(config.motion, moved)
         self._scan_rng, self._loop_rng = scanned, looped
+        self._faults = faults or Faults()
+        self._faults.begin(clock, config.frame)
+        self._frames = 0
+        self.stage_m = (config.frame.x_offset_m, config.frame.y_offset_m)
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
         """A frame, after rows / rate of simulated time.
@@ -52,7 +70,16 @@ class Microscope:
         InstrumentFaultError
             If the clock was stopped meanwhile; what was recorded is lost.
         """
-        lines = LineStates.steady(self.probe, frame.rows)
+        self._frames += 1
+        self.surface, lines = self._faults.before_frame(
+            self.surface,
+            self.probe,
+            frame,
+            number=self.config.first_scan + self._frames - 1,
+            since_start=self._frames,
+            scan_down=scan_down,
+            line_s=1 / scan_rate_Hz,
+        )
         recording = record_frame(
             self.surface,
             frame,
@@ -71,13 +98,25 @@ class Microscope:
 
     def loop_at(self, x_m: float, y_m: float) -> Loop:
         """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
-        true_xy = self.true_position(np.array([[x_m, y_m]]))
+        self.surface = self._faults.before_point(self.surface)
+        self.stage_m = self._faults.reached(x_m, y_m)
+        true_xy = self.true_position(np.array([self.stage_m]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
-        there_x_m, there_y_m = (float(value) for value in true_xy[0])
-        self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
+        settings = self.config.spectroscopy
+        if self.probe.contact:
+            there_x_m, there_y_m = (float(value) for value in true_xy[0])
+            loop = record_loop(self.surface.truth_at(true_xy), settings, self._loop_rng)
+            self.surface = self.surface.with_spot(there_x_m, there_y_m, settings.spot_m, SPOT_STATE)
+        else:
+            out_of_touch = settings.model_copy(update={"failure_rate": 1.0})
+            loop = record_loop(self.surface.truth_at(true_xy), out_of_touch, self._loop_rng)
         self.clock.advance(self.config.timing.loop_s)
-        return loop
+        return replace(loop, response_pm=self.probe.gain * loop.response_pm)
+
+    def change_probe(self) -> None:
+        """Put a fresh probe in the place of the one that is there."""
+        self.probe = Probe()
+        self._faults.probe_changed()
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Where the tip really is, now, when it is sent to the positions (x, y)."""

@@ -167,13 +167,14 @@ class Surface:
 
     def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
         """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was."""
-        row, col = self.grid(np.array([[x_m, y_m]]))[0]
-        inside = self._disc(row, col, radius_m / self.config.pitch_m)
-        sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
-        written, response = self.state.copy(), self.response.copy()
-        written[inside] = state
-        response[inside] = sign * float(np.median(np.abs(self.response)))
-        return replace(self, state=written, response=response)
+        rows, cols = self._grid_around(x_m, y_m)
+        return self._written(rows**2 + cols**2 < (radius_m / self.config.pitch_m) ** 2, state)
+
+    def with_box(self, x_m: float, y_m: float, side_m: float, state: DomainState) -> "Surface":
+        """The surface after a scan under bias wrote a square c domain of `state` around (x, y); this one is left as it was."""
+        half_px = side_m / 2 / self.config.pitch_m
+        rows, cols = self._grid_around(x_m, y_m)
+        return self._written((np.abs(rows) <= half_px) & (np.abs(cols) <= half_px), state)
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
@@ -188,6 +189,15 @@ class Surface:
     def _wall_tree(self) -> cKDTree:
         return cKDTree(self._wall_pixels.reshape(-1, 2))
 
-    def _disc(self, row: float, col: float, radius_px: float) -> Bool[np.ndarray, "rows cols"]:
+    def _written(self, inside: Bool[np.ndarray, "rows cols"], state: DomainState) -> "Surface":
+        sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
+        written, response = self.state.copy(), self.response.copy()
+        written[inside] = state
+        response[inside] = sign * float(np.median(np.abs(self.response)))
+        return replace(self, state=written, response=response)
+
+    def _grid_around(self, x_m: float, y_m: float) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of all grid points from (x, y) along rows and columns, as (pixels, 1) and (1, pixels)."""
+        row, col = self.grid(np.array([[x_m, y_m]]))[0]
         axis = np.arange(self.config.pixels)
-        return (axis[:, None] - row) ** 2 + (axis[None, :] - col) ** 2 < radius_px**2
+        return (axis - row)[:, None], (axis - col)[None, :]

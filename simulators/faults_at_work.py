@@ -1,0 +1,217 @@
+"""The faults of one instrument while it works: what befalls the frame and the point that come next, and the record of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from instrument_adapters.geometry import Frame
+from instrument_adapters.scan import Scan
+from simulators.clock import SimulatedClock
+from simulators.domains import DomainState
+from simulators.errors import UnknownFaultError
+from simulators.faults import FAULTS, Group, Value
+from simulators.faults_data import alteration
+from simulators.faults_log import SealedEntry, SealedLog
+from simulators.faults_probe import line_states, touched
+from simulators.faults_schedule import FaultSchedule, Injection
+from simulators.probe import LineStates, Probe
+from simulators.quirks import Quirks
+from simulators.surface import Surface
+from simulators.tampering import Action, Trick
+
+_TRICKS: Mapping[str, Action] = {"disconnect_mid_scan": "cut", "lost_ack": "drop_answer", "replayed_message": "repeat"}
+
+
+class Faults:
+    """A schedule at work; by default nothing goes wrong. One instrument only may use it.
+
+    Parameters
+    ----------
+    schedule
+        What goes wrong when.
+    log
+        What is told of it; a new one in memory by default.
+    arm
+        Hands a trick to the connection to the agent. Without a connection, random faults of messages do not happen.
+
+    Attributes
+    ----------
+    quirks
+        What is wrong with controller and files at the moment.
+    log
+        As given.
+
+    Raises
+    ------
+    UnknownFaultError
+        If a message's fault was asked for and there is no connection.
+    """
+
+    def __init__(
+        self,
+        schedule: FaultSchedule | None = None,
+        *,
+        log: SealedLog | None = None,
+        arm: Callable[[Trick], None] | None = None,
+    ) -> None:
+        self._schedule = schedule or FaultSchedule()
+        if arm is None and (wanted := sorted({one.name for one in self._schedule.injections} & set(_TRICKS))):
+            raise UnknownFaultError(f"{wanted[0]} was asked for without a connection to befall; give `arm` of a FaultyLink")
+        self.quirks = Quirks()
+        self.log = log or SealedLog()
+        self._arm = arm
+        self._clock = SimulatedClock()
+        self._scan: int | None = None
+        self._point = 0
+        self._frozen = self._clamped = 0
+        self._reach = 1.0
+
+    def begin(self, clock: SimulatedClock, frame: Frame) -> None:
+        """Go by an instrument's clock, with the stage over a frame."""
+        self._clock, self._frame = clock, frame
+
+    def before_frame(
+        self, surface: Surface, probe: Probe, frame: Frame, *, number: int, since_start: int, scan_down: bool, line_s: float
+    ) -> tuple[Surface, LineStates]:
+        """(sample, condition of the probe on each line) of the frame that is to be recorded now.
+
+        Parameters
+        ----------
+        surface, probe
+            As they are without what befalls them now.
+        frame, scan_down, line_s
+            What will be recorded, and how long a line takes.
+        number, since_start
+            Of the frame, as its scan_id has it and since the instrument was started.
+        """
+        self._scan, self._frame = number, frame
+        self._clear_files()
+        cases = self._schedule.at_scan(number, lines=frame.rows, since_start=since_start)
+        for case in cases:
+            surface = self._happen(case, surface, scan_down=scan_down, line_s=line_s)
+        return surface, line_states(probe, frame, scan_down=scan_down, cases=cases)
+
+    def before_point(self, surface: Surface) -> Surface:
+        """The sample under the point that is to be measured now."""
+        self._point += 1
+        for case in self._schedule.at_point(self._point):
+            surface = self._happen(case, surface)
+        self._frozen, self.quirks.frozen_position = max(0, self._frozen - 1), self._frozen > 0
+        self._clamped, self.quirks.silent_clamp = max(0, self._clamped - 1), self._clamped > 0
+        return surface
+
+    def reached(self, x_m: float, y_m: float) -> tuple[float, float]:
+        """Where the stage stops when it is sent to (x, y), drift and errors apart."""
+        if not self.quirks.silent_clamp:
+            return x_m, y_m
+        last = np.array([self._frame.rows - 1, self._frame.cols - 1])
+        edge = last / 2 * (1 - self._reach)
+        stopped = np.clip(self._frame.to_pixels(np.array([[x_m, y_m]])), edge, last - edge)
+        x, y = self._frame.to_metres(stopped)[0]
+        return float(x), float(y)
+
+    def probe_changed(self) -> None:
+        """Record that what lasts has ended."""
+        self.log.add(SealedEntry(fault="probe_change", group=Group.PROBE, simulated_s=self._clock.elapsed_s, scan=self._scan))
+
+    def _happen(self, case: Injection, surface: Surface, *, scan_down: bool = True, line_s: float = 0.0) -> Surface:
+        name, parameters = case.name, case.parameters
+        if name in _TRICKS:
+            self._arm_trick(case)
+            return surface
+        lines = None if case.line is None else touched(case, self._frame.rows)
+        rows = None if lines is None else _rows(lines, self._frame.rows, scan_down=scan_down)
+        started_s = self._clock.elapsed_s + (case.line or 0) * line_s
+        self.log.add(self._entry(case, started_s, lines, rows))
+        self._set_file(name, parameters)
+        self._alter(alteration(name, parameters, rows or slice(None)))
+        if name == "frozen_position":
+            self._frozen = int(parameters["points"])
+        elif name == "silent_clamp":
+            self._clamped, self._reach = int(parameters["points"]), float(parameters["reach"])
+        return _written(case, surface, self._frame)
+
+    def _entry(self, case: Injection, simulated_s: float, lines: slice | None = None, rows: slice | None = None) -> SealedEntry:
+        return SealedEntry(
+            fault=case.name,
+            group=FAULTS[case.name].group,
+            simulated_s=simulated_s,
+            scan=self._scan,
+            point=case.point,
+            lines=None if lines is None else (lines.start, lines.stop - 1),
+            rows=None if rows is None else (rows.start, rows.stop - 1),
+            parameters=case.parameters,
+        )
+
+    def _arm_trick(self, case: Injection) -> None:
+        if self._arm is None:
+            return
+        entry = self._entry(case, 0.0)
+
+        def done(facts: Mapping[str, Value]) -> None:
+            now = {"simulated_s": self._clock.elapsed_s, "parameters": {**entry.parameters, **facts}}
+            self.log.add(entry.model_copy(update=now))
+
+        self._arm(_trick(case, done))
+
+    def _clear_files(self) -> None:
+        quirks = self.quirks
+        quirks.altered = quirks.spoiled = None
+        quirks.saving_s, quirks.stale, quirks.repeated_id = 0.0, False, False
+
+    def _set_file(self, name: str, parameters: Mapping[str, Value]) -> None:
+        match name:
+            case "truncated_file":
+                self.quirks.spoiled = partial(_cut_short, share=float(parameters["share"]))
+            case "file_still_being_written":
+                self.quirks.saving_s = float(parameters["saving_s"])
+            case "stale_newest_file":
+                self.quirks.stale = True
+            case "duplicate_scan_id":
+                self.quirks.repeated_id = True
+
+    def _alter(self, alter: Callable[[Scan], Scan] | None) -> None:
+        if alter is not None:
+            before = self.quirks.altered
+            self.quirks.altered = alter if before is None else partial(_in_turn, [before, alter])
+
+
+def _trick(case: Injection, done: Callable[[Mapping[str, Value]], None]) -> Trick:
+    parameters = case.parameters
+    return Trick(
+        _TRICKS[case.name],
+        message=str(parameters.get("message", "scan")),
+        share=float(parameters.get("share", 1.0)),
+        down_s=float(parameters.get("down_s", 0.0)),
+        later=int(parameters.get("later", 0)),
+        done=done,
+    )
+
+
+def _rows(lines: slice, rows: int, *, scan_down: bool) -> slice:
+    """Rows of the image that were recorded as `lines`."""
+    return slice(rows - lines.stop, rows - lines.start) if scan_down else lines
+
+
+def _written(case: Injection, surface: Surface, frame: Frame) -> Surface:
+    """The sample with what a case writes on it."""
+    if FAULTS[case.name].group is not Group.SAMPLE:
+        return surface
+    parameters = case.parameters
+    shares = np.array([[float(parameters["row_share"]), float(parameters["col_share"])]])
+    x_m, y_m = (float(value) for value in frame.to_metres(shares * (frame.rows - 1, frame.cols - 1))[0])
+    state = DomainState[str(parameters["state"])]
+    if case.name == "written_box":
+        return surface.with_box(x_m, y_m, float(parameters["side_m"]), state)
+    return surface.with_spot(x_m, y_m, float(parameters["radius_m"]), state)
+
+
+def _cut_short(raw: bytes, share: float) -> bytes:
+    return raw[: int(share * len(raw))]
+
+
+def _in_turn(steps: Sequence[Callable[[Scan], Scan]], scan: Scan) -> Scan:
+    for step in steps:
+        scan = step(scan)
+    return scan
