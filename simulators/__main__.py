@@ -1,6 +1,7 @@
 """`python -m simulators --connect tcp://127.0.0.1:5555`: a simulated MFP-3D that works for an agent."""
 
 import argparse
+import contextlib
 import logging
 import math
 import re
@@ -16,6 +17,11 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
+from simulators.errors import UnknownFaultError
+from simulators.faults_at_work import Faults
+from simulators.faults_log import SealedLog
+from simulators.faults_options import add_fault_options, fault_schedule
+from simulators.faulty_link import FaultyLink
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.surface import SurfaceConfig
 from simulators.tiers import TIERS, tier
@@ -30,23 +36,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        config = instrument_config(arguments)
+        config, schedule = instrument_config(arguments), fault_schedule(arguments)
+        log = SealedLog(arguments.sealed_log)
     except ValidationError as error:
         parser.error("; ".join(problem["msg"] for problem in error.errors()))
+    except (UnknownFaultError, OSError) as error:
+        parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    return _run(config, arguments)
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(FaultyLink(arguments.connect)) if schedule.possible else None
+        faults = Faults(schedule, log=log, arm=None if link is None else link.arm)
+        return _run(config, arguments, arguments.connect if link is None else link.address, faults)
 
 
-def _run(config: MFP3DConfig, arguments: argparse.Namespace) -> int:
+def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
     stop = threading.Event()
     stop_on_signals(stop)
     _LOG.info("growing the simulated surface of %s", config.instrument_id)
-    instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop))
+    instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop), faults=faults)
     try:
-        report = run_client(instrument, arguments.connect, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool)
+        report = run_client(instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool)
     except AdapterError as error:
         _LOG.error("%s", error)
         return 1
@@ -118,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--first-scan", type=_count(1), default=1, metavar="N", help="number of the first scan, for going on later (%(default)s)")
     add("--no-latency", action="store_true", help="do not count the agent's thinking as simulated time")
     add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
+    add_fault_options(parser)
     return parser
 
 

@@ -1,7 +1,7 @@
 """All that can be made to go wrong with a simulated instrument, by name; what each does stands in the other faults_* files."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ import numpy as np
 from simulators.errors import UnknownFaultError
 
 Value = int | float | str
+EVERY = "all"
 
 
 class Group(StrEnum):
@@ -216,7 +217,7 @@ _ALL = (
     Fault(
         "silent_clamp",
         Group.MOTION,
-        "The stage reaches a share of the frame only, and stops at its edge without a word, for some points.",
+        "The stage reaches a share of the frame only and stops there without a word, for some points.",
         _POINT,
         {"points": Parameter(5, (1, 10)), "reach": Parameter(0.6, (0.2, 0.9))},
     ),
@@ -247,21 +248,29 @@ def find_fault(name: str) -> Fault:
     UnknownFaultError
         If there is none; the message names the nearest, or all.
     """
-    if name in FAULTS:
-        return FAULTS[name]
-    near = difflib.get_close_matches(name, FAULTS, n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(FAULTS)}"
-    raise UnknownFaultError(f"there is no fault {name!r}; {advice}")
+    if name not in FAULTS:
+        raise _unknown(name, "fault", tuple(FAULTS))
+    return FAULTS[name]
 
 
 def faults_of(name: str) -> tuple[Fault, ...]:
-    """The faults of a group, or the one fault of this name.
+    """The faults of a group, the one fault of this name, or all of them.
 
     Raises
     ------
     UnknownFaultError
-        If it is neither.
+        If it is none of these.
     """
+    if name == EVERY:
+        return _ALL
     if name in tuple(Group):
         return tuple(fault for fault in _ALL if fault.group == name)
-    return (find_fault(name),)
+    if name not in FAULTS:
+        raise _unknown(name, "fault or group", (EVERY, *Group, *FAULTS))
+    return (FAULTS[name],)
+
+
+def _unknown(name: str, what: str, known: Sequence[str]) -> UnknownFaultError:
+    near = difflib.get_close_matches(name, known, n=3)
+    advice = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(known)}"
+    return UnknownFaultError(f"there is no {what} {name!r}; {advice}")

@@ -63,9 +63,8 @@ class Faults:
         self._arm = arm
         self._clock = SimulatedClock()
         self._scan: int | None = None
-        self._point = 0
+        self._point = self._readied = 0
         self._frozen = self._clamped = 0
-        self._reach = 1.0
 
     def begin(self, clock: SimulatedClock, frame: Frame) -> None:
         """Go by an instrument's clock, with the stage over a frame."""
@@ -89,48 +88,50 @@ class Faults:
         self._clear_files()
         cases = self._schedule.at_scan(number, lines=frame.rows, since_start=since_start)
         for case in cases:
-            surface = self._happen(case, surface, scan_down=scan_down, line_s=line_s)
+            self._happen(case, scan_down=scan_down, line_s=line_s)
+            surface = _written(case, surface, frame)
+        self._ready_for_a_point()
         return surface, line_states(probe, frame, scan_down=scan_down, cases=cases)
 
     def before_point(self, surface: Surface) -> Surface:
-        """The sample under the point that is to be measured now."""
+        """The sample under the point that is to be measured now; the stage has gone there."""
         self._point += 1
         for case in self._schedule.at_point(self._point):
-            surface = self._happen(case, surface)
-        self._frozen, self.quirks.frozen_position = max(0, self._frozen - 1), self._frozen > 0
-        self._clamped, self.quirks.silent_clamp = max(0, self._clamped - 1), self._clamped > 0
+            if case.fault.group is not Group.MOTION:
+                self._happen(case)
+                surface = _written(case, surface, self._frame)
         return surface
 
-    def reached(self, x_m: float, y_m: float) -> tuple[float, float]:
-        """Where the stage stops when it is sent to (x, y), drift and errors apart."""
-        if not self.quirks.silent_clamp:
-            return x_m, y_m
-        last = np.array([self._frame.rows - 1, self._frame.cols - 1])
-        edge = last / 2 * (1 - self._reach)
-        stopped = np.clip(self._frame.to_pixels(np.array([[x_m, y_m]])), edge, last - edge)
-        x, y = self._frame.to_metres(stopped)[0]
-        return float(x), float(y)
+    def after_point(self) -> None:
+        """Let the stage do what it will do at the next point."""
+        self._frozen, self._clamped = max(0, self._frozen - 1), max(0, self._clamped - 1)
+        self._ready_for_a_point()
 
     def probe_changed(self) -> None:
         """Record that what lasts has ended."""
         self.log.add(SealedEntry(fault="probe_change", group=Group.PROBE, simulated_s=self._clock.elapsed_s, scan=self._scan))
 
-    def _happen(self, case: Injection, surface: Surface, *, scan_down: bool = True, line_s: float = 0.0) -> Surface:
-        name, parameters = case.name, case.parameters
-        if name in _TRICKS:
+    def _ready_for_a_point(self) -> None:
+        """What befalls the stage at the next point begins before anybody sends it there."""
+        if self._readied <= self._point:
+            self._readied = self._point + 1
+            for case in self._schedule.at_point(self._readied):
+                if case.fault.group is Group.MOTION:
+                    self._happen(case)
+        self.quirks.frozen_position, self.quirks.silent_clamp = self._frozen > 0, self._clamped > 0
+        if not self._clamped:
+            self.quirks.half_range_m = Quirks().half_range_m
+
+    def _happen(self, case: Injection, *, scan_down: bool = True, line_s: float = 0.0) -> None:
+        """Record a case, and set what is wrong with controller, files or connection because of it."""
+        if case.name in _TRICKS:
             self._arm_trick(case)
-            return surface
+            return
         lines = None if case.line is None else touched(case, self._frame.rows)
         rows = None if lines is None else _rows(lines, self._frame.rows, scan_down=scan_down)
-        started_s = self._clock.elapsed_s + (case.line or 0) * line_s
-        self.log.add(self._entry(case, started_s, lines, rows))
-        self._set_file(name, parameters)
-        self._alter(alteration(name, parameters, rows or slice(None)))
-        if name == "frozen_position":
-            self._frozen = int(parameters["points"])
-        elif name == "silent_clamp":
-            self._clamped, self._reach = int(parameters["points"]), float(parameters["reach"])
-        return _written(case, surface, self._frame)
+        self.log.add(self._entry(case, self._clock.elapsed_s + (case.line or 0) * line_s, lines, rows))
+        self._alter(alteration(case.name, case.parameters, rows or slice(None)))
+        self._set_quirk(case.name, case.parameters)
 
     def _entry(self, case: Injection, simulated_s: float, lines: slice | None = None, rows: slice | None = None) -> SealedEntry:
         return SealedEntry(
@@ -160,7 +161,7 @@ class Faults:
         quirks.altered = quirks.spoiled = None
         quirks.saving_s, quirks.stale, quirks.repeated_id = 0.0, False, False
 
-    def _set_file(self, name: str, parameters: Mapping[str, Value]) -> None:
+    def _set_quirk(self, name: str, parameters: Mapping[str, Value]) -> None:
         match name:
             case "truncated_file":
                 self.quirks.spoiled = partial(_cut_short, share=float(parameters["share"]))
@@ -170,6 +171,11 @@ class Faults:
                 self.quirks.stale = True
             case "duplicate_scan_id":
                 self.quirks.repeated_id = True
+            case "frozen_position":
+                self._frozen = int(parameters["points"])
+            case "silent_clamp":
+                self._clamped = int(parameters["points"])
+                self.quirks.half_range_m = _half_range_m(self._frame, float(parameters["reach"]))
 
     def _alter(self, alter: Callable[[Scan], Scan] | None) -> None:
         if alter is not None:
@@ -192,6 +198,15 @@ def _trick(case: Injection, done: Callable[[Mapping[str, Value]], None]) -> Tric
 def _rows(lines: slice, rows: int, *, scan_down: bool) -> slice:
     """Rows of the image that were recorded as `lines`."""
     return slice(rows - lines.stop, rows - lines.start) if scan_down else lines
+
+
+def _half_range_m(frame: Frame, reach: float) -> float:
+    """Range of a stage that covers the frame as far as the share `reach` from the edge that lies nearest to its centre."""
+    corners = frame.to_metres(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]) * (frame.rows - 1, frame.cols - 1))
+    axis = int(np.abs(corners).max(axis=0).argmax())
+    low, high = float(corners[:, axis].min()), float(corners[:, axis].max())
+    far, near = max(abs(low), abs(high)), 0.0 if low < 0 < high else min(abs(low), abs(high))
+    return near + reach * (far - near)
 
 
 def _written(case: Injection, surface: Surface, frame: Frame) -> Surface:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from simulators.errors import UnknownFaultError
-from simulators.faults import FAULTS, Fault, Group, Place, Value, faults_of, find_fault
+from simulators.faults import EVERY, FAULTS, Fault, Place, Value, faults_of, find_fault
 
 _TEXT = re.compile(r"(?P<name>\w+)(?:@(?:(?P<scan>\d{1,9})(?::(?P<line>\d{1,9}))?|point:(?P<point>\d{1,9})))?")
 _RATE_MAX = 100.0
@@ -123,8 +123,7 @@ class FaultSchedule:
         Parameters
         ----------
         rate
-            Mean number of faults in a scan: of all, each as frequent as the other, or by name or group (that of a group is
-            divided evenly among its faults).
+            Mean number of faults in a scan: of all, or by name or group; several faults share a rate evenly.
         rng
             One number is drawn from it.
         injections
@@ -136,18 +135,15 @@ class FaultSchedule:
             If a name is none, or a rate is not a number from 0 to 100.
         """
         by_name = dict.fromkeys(FAULTS, 0.0)
-        asked = (
-            {str(group): float(rate) * len(faults_of(group)) / len(FAULTS) for group in Group}
-            if isinstance(rate, (int, float))
-            else rate
-        )
+        asked = {EVERY: rate} if isinstance(rate, int | float) else rate
         for name, mean in asked.items():
             if not 0 <= mean <= _RATE_MAX:
                 raise UnknownFaultError(f"a rate of {mean} {name} faults a scan was asked for; 0 to {_RATE_MAX:g} are allowed")
             faults = faults_of(name)
             for fault in faults:
                 by_name[fault.name] += mean / len(faults)
-        return cls(tuple(injections), by_name, int(rng.integers(1 << 62)))
+        happening = {name: mean for name, mean in by_name.items() if mean > 0}
+        return cls(tuple(injections), happening, int(rng.integers(1 << 62)))
 
     def at_scan(self, number: int, *, lines: int, since_start: int) -> tuple[Injection, ...]:
         """What befalls one frame, each case with its line; what was asked for comes first.
@@ -174,7 +170,7 @@ class FaultSchedule:
     @property
     def possible(self) -> frozenset[str]:
         """Names of the faults that may happen."""
-        return frozenset(one.name for one in self.injections) | {name for name, rate in self.rates.items() if rate > 0}
+        return frozenset(one.name for one in self.injections) | frozenset(self.rates)
 
     @staticmethod
     def _meets(one: Injection, number: int, since_start: int) -> bool:

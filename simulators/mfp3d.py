@@ -1,6 +1,7 @@
 """A simulated Asylum MFP-3D: it scans in DART mode, measures hysteresis loops, and keeps its sample's truth to itself."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -59,7 +60,7 @@ class SimulatedMFP3D:
         self._microscope = Microscope(self.config, self.clock, surface, faults)
         self._quirks = faults.quirks
         self._saving = Saving(faults.quirks, self.clock.advance)
-        self._read_m = self._microscope.stage_m
+        self._read_m = (self.config.frame.x_offset_m, self.config.frame.y_offset_m)
         self._scans = 0
         self._measured_m: list[tuple[float, float]] = []
         self._points_since_scan = 0
@@ -144,12 +145,14 @@ class SimulatedMFP3D:
             self._approach()
             self._measured_m.append((request.x_m, request.y_m))
             self._points_since_scan += 1
-            loop = self._microscope.loop_at(request.x_m, request.y_m)
+            stage_m = self._stage_goes_to(request)
             if not self._quirks.frozen_position:
-                self._read_m = self._microscope.stage_m
+                self._read_m = stage_m
+            read_m = self._read_m
+            loop = self._microscope.loop_at(*stage_m)
             return Measurement(
-                x_m=self._read_m[0],
-                y_m=self._read_m[1],
+                x_m=read_m[0],
+                y_m=read_m[1],
                 measured_at=self.clock.now(),
                 arrays={"bias_V": loop.bias_V, "response": loop.response_pm},
                 parameters=loop_parameters(loop),
@@ -183,6 +186,11 @@ class SimulatedMFP3D:
             yield
         finally:
             self._returned_at = self.clock.wall()
+
+    def _stage_goes_to(self, request: MeasurementRequest) -> tuple[float, float]:
+        """Where the stage stops by its own sensors."""
+        half = self._quirks.half_range_m if self._quirks.silent_clamp else math.inf
+        return max(-half, min(request.x_m, half)), max(-half, min(request.y_m, half))
 
     def _approach(self) -> None:
         timing = self.config.timing

@@ -37,8 +37,6 @@ class Microscope:
     ----------
     probe
         As it is after what it has met so far.
-    stage_m
-        Where the stage stands by its own sensors: the position (x, y) that it was last sent to, as far as it went.
 
     Raises
     ------
@@ -60,7 +58,6 @@ class Microscope:
         self._faults = faults or Faults()
         self._faults.begin(clock, config.frame)
         self._frames = 0
-        self.stage_m = (config.frame.x_offset_m, config.frame.y_offset_m)
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
         """A frame, after rows / rate of simulated time.
@@ -99,19 +96,15 @@ class Microscope:
     def loop_at(self, x_m: float, y_m: float) -> Loop:
         """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
         self.surface = self._faults.before_point(self.surface)
-        self.stage_m = self._faults.reached(x_m, y_m)
-        true_xy = self.true_position(np.array([self.stage_m]))
+        true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        settings = self.config.spectroscopy
+        loop = self._as_heard(record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng))
+        there_x_m, there_y_m = (float(value) for value in true_xy[0])
         if self.probe.contact:
-            there_x_m, there_y_m = (float(value) for value in true_xy[0])
-            loop = record_loop(self.surface.truth_at(true_xy), settings, self._loop_rng)
-            self.surface = self.surface.with_spot(there_x_m, there_y_m, settings.spot_m, SPOT_STATE)
-        else:
-            out_of_touch = settings.model_copy(update={"failure_rate": 1.0})
-            loop = record_loop(self.surface.truth_at(true_xy), out_of_touch, self._loop_rng)
+            self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
         self.clock.advance(self.config.timing.loop_s)
-        return replace(loop, response_pm=self.probe.gain * loop.response_pm)
+        self._faults.after_point()
+        return loop
 
     def change_probe(self) -> None:
         """Put a fresh probe in the place of the one that is there."""
@@ -121,6 +114,13 @@ class Microscope:
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Where the tip really is, now, when it is sent to the positions (x, y)."""
         return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+
+    def _as_heard(self, loop: Loop) -> Loop:
+        """The loop as this probe hears it; out of contact there is nothing but noise."""
+        heard = self.probe.gain * loop.response_pm
+        if not self.probe.contact:
+            heard = self.config.spectroscopy.noise_floor_pm * self._loop_rng.standard_normal(heard.shape)
+        return replace(loop, response_pm=heard)
 
     def _wait_for_lines(self, lines: int, line_s: float) -> None:
         for line in range(lines):
