@@ -11,9 +11,9 @@ from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
 from simulators.growth import grow_surface
 from simulators.motion import Drift
-from simulators.probe import LineStates, Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
+from simulators.wear import befall, used
 
 
 class Microscope:
@@ -37,12 +37,12 @@ class Microscope:
     def __init__(self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None) -> None:
         if surface is not None and surface.config != config.surface:
             raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
-        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4))
+        grown, moved, scanned, looped, worn = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5))
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, grown)
-        self.probe = Probe()
+        self.probe = used(config.dart.wear, worn)
         self._drift = Drift.drawn(config.motion, moved)
-        self._scan_rng, self._loop_rng = scanned, looped
+        self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
         """A frame, after rows / rate of simulated time.
@@ -52,7 +52,7 @@ class Microscope:
         InstrumentFaultError
             If the clock was stopped meanwhile; what was recorded is lost.
         """
-        lines = LineStates.steady(self.probe, frame.rows)
+        lines = befall(self.probe, frame.rows, self.config.dart.wear, self._wear_rng)
         recording = record_frame(
             self.surface,
             frame,
