@@ -13,9 +13,9 @@ from simulators.errors import UnknownFaultError
 from simulators.faults import FAULTS, Group, Value
 from simulators.faults_data import alteration
 from simulators.faults_log import SealedEntry, SealedLog
-from simulators.faults_probe import line_states, touched
+from simulators.faults_probe import befall_lines, touched
 from simulators.faults_schedule import FaultSchedule, Injection
-from simulators.probe import LineStates, Probe
+from simulators.probe import LineStates
 from simulators.quirks import Quirks
 from simulators.surface import Surface
 from simulators.tampering import Action, Trick
@@ -71,13 +71,13 @@ class Faults:
         self._clock, self._frame = clock, frame
 
     def before_frame(
-        self, surface: Surface, probe: Probe, frame: Frame, *, number: int, since_start: int, scan_down: bool, line_s: float
-    ) -> tuple[Surface, LineStates]:
-        """(sample, condition of the probe on each line) of the frame that is to be recorded now.
+        self, surface: Surface, lines: LineStates, frame: Frame, *, number: int, since_start: int, scan_down: bool, line_s: float
+    ) -> Surface:
+        """The sample under the frame that is to be recorded now; the condition of its lines is changed in place.
 
         Parameters
         ----------
-        surface, probe
+        surface, lines
             As they are without what befalls them now.
         frame, scan_down, line_s
             What will be recorded, and how long a line takes.
@@ -91,7 +91,8 @@ class Faults:
             self._happen(case, scan_down=scan_down, line_s=line_s)
             surface = _written(case, surface, frame)
         self._ready_for_a_point()
-        return surface, line_states(probe, frame, scan_down=scan_down, cases=cases)
+        befall_lines(lines, frame, scan_down=scan_down, cases=cases)
+        return surface
 
     def before_point(self, surface: Surface) -> Surface:
         """The sample under the point that is to be measured now; the stage has gone there."""

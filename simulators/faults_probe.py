@@ -8,29 +8,27 @@ from jaxtyping import Float
 from instrument_adapters.geometry import Frame
 from simulators.faults import Value
 from simulators.faults_schedule import Injection
-from simulators.probe import LineStates, Probe
+from simulators.probe import LineStates
 
 _Act = Callable[[LineStates, slice, Mapping[str, Value], Float[np.ndarray, "2 2"]], None]
 
 
-def line_states(probe: Probe, frame: Frame, *, scan_down: bool, cases: Iterable[Injection]) -> LineStates:
-    """The condition of each line of a frame that begins with `probe`; cases of other faults are passed over.
+def befall_lines(states: LineStates, frame: Frame, *, scan_down: bool, cases: Iterable[Injection]) -> None:
+    """Change, in place, the condition of the lines of a frame; cases of other faults are passed over.
 
     Parameters
     ----------
-    probe
-        At the first line.
+    states
+        Of the lines as they would be without faults.
     frame, scan_down
         What is recorded.
     cases
         What befalls it, each with its line.
     """
-    states = LineStates.steady(probe, frame.rows)
     steps_m = _steps_m(frame, scan_down=scan_down)
     for case in cases:
         if case.name in _ACTS:
             _ACTS[case.name](states, touched(case, frame.rows), case.parameters, steps_m)
-    return states
 
 
 def touched(case: Injection, lines: int) -> slice:

@@ -17,6 +17,7 @@ from simulators.motion import Drift
 from simulators.probe import Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
+from simulators.wear import befall, used
 
 
 class Microscope:
@@ -49,12 +50,12 @@ class Microscope:
     ) -> None:
         if surface is not None and surface.config != config.surface:
             raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
-        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4))
+        grown, moved, scanned, looped, worn = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5))
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, grown)
-        self.probe = Probe()
+        self.probe = used(config.dart.wear, worn)
         self._drift = Drift.drawn(config.motion, moved)
-        self._scan_rng, self._loop_rng = scanned, looped
+        self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
         self._faults = faults or Faults()
         self._faults.begin(clock, config.frame)
         self._frames = 0
@@ -68,9 +69,10 @@ class Microscope:
             If the clock was stopped meanwhile; what was recorded is lost.
         """
         self._frames += 1
-        self.surface, lines = self._faults.before_frame(
+        lines = befall(self.probe, frame.rows, self.config.dart.wear, self._wear_rng)
+        self.surface = self._faults.before_frame(
             self.surface,
-            self.probe,
+            lines,
             frame,
             number=self.config.first_scan + self._frames - 1,
             since_start=self._frames,

@@ -43,6 +43,18 @@ class SurfaceConfig(Settings):
         Standard deviations of the gain between superdomains, over long distances (log, spectrum k^-slope) and at 28 nm (log).
     boundary_width_m, boundary_response
         Width and relative response of superdomain boundaries.
+    wall_shading, wall_shading_m
+        Standard deviation of the log gain by which inclined walls of a domains respond more on one side of a lamella than on
+        the other, and how far that reaches.
+    fine_texture
+        As `texture`, at 11 nm.
+    bright_spots
+        Strength of rare, bright spots of 22 nm.
+    nested_depth, nested_period_m
+        Relative depth and period of lamellae nested within the domains, across the crystal's tilt and in patches; too fine
+        for the truth to count them as walls.
+    written_boxes, written_box_m
+        Mean number of rectangles in which an earlier experiment turned the out-of-plane polarisation, and their typical side.
     """
 
     size_m: Positive = 3e-6
@@ -71,6 +83,14 @@ class SurfaceConfig(Settings):
     texture: NonNegative = 0.05
     boundary_width_m: NonNegative = 12e-9
     boundary_response: NonNegative = 0.45
+    wall_shading: NonNegative = 0.0
+    wall_shading_m: Positive = 25e-9
+    fine_texture: NonNegative = 0.0
+    bright_spots: NonNegative = 0.0
+    nested_depth: Share = 0.0
+    nested_period_m: Positive = 60e-9
+    written_boxes: NonNegative = 0.0
+    written_box_m: Positive = 0.8e-6
 
     @model_validator(mode="after")
     def _can_be_grown(self) -> "SurfaceConfig":
