@@ -44,8 +44,8 @@ class Microscope:
         self._drift = Drift.drawn(config.motion, moved)
         self._scan_rng, self._loop_rng = scanned, looped
 
-    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
-        """A frame, after rows / rate of simulated time.
+    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
+        """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
 
         Raises
         ------
@@ -65,18 +65,23 @@ class Microscope:
             rng=self._scan_rng,
             states=lines,
         )
-        self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
+        if wait:
+            self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
         self.probe = lines.last()
         return recording
 
-    def loop_at(self, x_m: float, y_m: float) -> Loop:
-        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
+    def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
+        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
+
+        Without `wait` the caller lets the time pass that a loop takes.
+        """
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
         loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
         self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
-        self.clock.advance(self.config.timing.loop_s)
+        if wait:
+            self.clock.advance(self.config.timing.loop_s)
         return loop
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
