@@ -210,16 +210,15 @@ _ALL = (
     Fault(
         "frozen_position",
         Group.MOTION,
-        "The position that is read back stays what it was, for some points.",
+        "The position that is read back stays what it was, until the next frame.",
         _POINT,
-        {"points": Parameter(3, (1, 8))},
     ),
     Fault(
         "silent_clamp",
         Group.MOTION,
-        "The stage reaches a share of the frame only and stops there without a word, for some points.",
+        "The stage reaches a share of the frame only: points beyond end there, and the next frame lies off its place.",
         _POINT,
-        {"points": Parameter(5, (1, 10)), "reach": Parameter(0.6, (0.2, 0.9))},
+        {"reach": Parameter(0.6, (0.2, 0.9))},
     ),
     Fault(
         "written_spot",

@@ -21,6 +21,8 @@ from simulators.surface import Surface
 from simulators.tampering import Action, Trick
 
 _TRICKS: Mapping[str, Action] = {"disconnect_mid_scan": "cut", "lost_ack": "drop_answer", "replayed_message": "repeat"}
+_OF_A_FRAME = ("altered", "spoiled", "saving_s", "stale", "repeated_id")
+_OF_THE_STAGE = ("frozen_position", "silent_clamp", "half_range_m")
 
 
 class Faults:
@@ -32,14 +34,14 @@ class Faults:
         What goes wrong when.
     log
         What is told of it; a new one in memory by default.
+    quirks
+        What is wrong with controller and files at the moment: what the schedule says, beside what is wrong with them anyway.
     arm
         Hands a trick to the connection to the agent. Without a connection, random faults of messages do not happen.
 
     Attributes
     ----------
-    quirks
-        What is wrong with controller and files at the moment.
-    log
+    quirks, log
         As given.
 
     Raises
@@ -53,18 +55,19 @@ class Faults:
         schedule: FaultSchedule | None = None,
         *,
         log: SealedLog | None = None,
+        quirks: Quirks | None = None,
         arm: Callable[[Trick], None] | None = None,
     ) -> None:
         self._schedule = schedule or FaultSchedule()
         if arm is None and (wanted := sorted({one.name for one in self._schedule.injections} & set(_TRICKS))):
             raise UnknownFaultError(f"{wanted[0]} was asked for without a connection to befall; give `arm` of a FaultyLink")
-        self.quirks = Quirks()
+        self.quirks = quirks or Quirks()
         self.log = log or SealedLog()
         self._arm = arm
         self._clock = SimulatedClock()
         self._scan: int | None = None
         self._point = self._readied = 0
-        self._frozen = self._clamped = 0
+        self._before: dict[str, object] = {}
 
     def begin(self, clock: SimulatedClock, frame: Frame) -> None:
         """Go by an instrument's clock, with the stage over a frame."""
@@ -82,10 +85,10 @@ class Faults:
         frame, scan_down, line_s
             What will be recorded, and how long a line takes.
         number, since_start
-            Of the frame, as its scan_id has it and since the instrument was started.
+            Of the frame, from `first_scan` on and since the start of the instrument.
         """
         self._scan, self._frame = number, frame
-        self._clear_files()
+        self._undo(*_OF_A_FRAME, *_OF_THE_STAGE)
         cases = self._schedule.at_scan(number, lines=frame.rows, since_start=since_start)
         for case in cases:
             self._happen(case, scan_down=scan_down, line_s=line_s)
@@ -97,6 +100,7 @@ class Faults:
     def before_point(self, surface: Surface) -> Surface:
         """The sample under the point that is to be measured now; the stage has gone there."""
         self._point += 1
+        self._undo(*_OF_A_FRAME)
         for case in self._schedule.at_point(self._point):
             if case.fault.group is not Group.MOTION:
                 self._happen(case)
@@ -105,7 +109,6 @@ class Faults:
 
     def after_point(self) -> None:
         """Let the stage do what it will do at the next point."""
-        self._frozen, self._clamped = max(0, self._frozen - 1), max(0, self._clamped - 1)
         self._ready_for_a_point()
 
     def probe_changed(self) -> None:
@@ -119,9 +122,6 @@ class Faults:
             for case in self._schedule.at_point(self._readied):
                 if case.fault.group is Group.MOTION:
                     self._happen(case)
-        self.quirks.frozen_position, self.quirks.silent_clamp = self._frozen > 0, self._clamped > 0
-        if not self._clamped:
-            self.quirks.half_range_m = Quirks().half_range_m
 
     def _happen(self, case: Injection, *, scan_down: bool = True, line_s: float = 0.0) -> None:
         """Record a case, and set what is wrong with controller, files or connection because of it."""
@@ -157,31 +157,37 @@ class Faults:
 
         self._arm(_trick(case, done))
 
-    def _clear_files(self) -> None:
-        quirks = self.quirks
-        quirks.altered = quirks.spoiled = None
-        quirks.saving_s, quirks.stale, quirks.repeated_id = 0.0, False, False
-
     def _set_quirk(self, name: str, parameters: Mapping[str, Value]) -> None:
         match name:
             case "truncated_file":
-                self.quirks.spoiled = partial(_cut_short, share=float(parameters["share"]))
+                self._put("spoiled", partial(_cut_short, share=float(parameters["share"])))
             case "file_still_being_written":
-                self.quirks.saving_s = float(parameters["saving_s"])
+                self._put("saving_s", float(parameters["saving_s"]))
             case "stale_newest_file":
-                self.quirks.stale = True
+                self._put("stale", True)
             case "duplicate_scan_id":
-                self.quirks.repeated_id = True
+                self._put("repeated_id", True)
             case "frozen_position":
-                self._frozen = int(parameters["points"])
+                self._put("frozen_position", True)
             case "silent_clamp":
-                self._clamped = int(parameters["points"])
-                self.quirks.half_range_m = _half_range_m(self._frame, float(parameters["reach"]))
+                self._put("silent_clamp", True)
+                self._put("half_range_m", _half_range_m(self._frame, float(parameters["reach"])))
 
     def _alter(self, alter: Callable[[Scan], Scan] | None) -> None:
         if alter is not None:
             before = self.quirks.altered
-            self.quirks.altered = alter if before is None else partial(_in_turn, [before, alter])
+            self._put("altered", alter if before is None else partial(_in_turn, [before, alter]))
+
+    def _put(self, quirk: str, value: object) -> None:
+        """Set a quirk, and remember what it was."""
+        self._before.setdefault(quirk, getattr(self.quirks, quirk))
+        setattr(self.quirks, quirk, value)
+
+    def _undo(self, *quirks: str) -> None:
+        """Let quirks that were set here be what they were."""
+        for quirk in quirks:
+            if quirk in self._before:
+                setattr(self.quirks, quirk, self._before.pop(quirk))
 
 
 def _trick(case: Injection, done: Callable[[Mapping[str, Value]], None]) -> Trick:

@@ -35,14 +35,10 @@ def swapped_labels(scan: Scan) -> Scan:
 
 
 def transposed_axes(scan: Scan) -> Scan:
-    """Rows for columns.
-
-    Raises
-    ------
-    ScanDataError
-        If there are not as many rows as columns.
-    """
-    return _with(scan, {name: np.ascontiguousarray(image.T) for name, image in scan.channels.items()})
+    """Rows for columns, under a geometry that says nothing of it."""
+    frame = scan.frame.model_copy(update={"rows": scan.frame.cols, "cols": scan.frame.rows})
+    turned = {name: np.ascontiguousarray(image.T) for name, image in scan.channels.items()}
+    return replace(scan, channels=turned, frame=frame)
 
 
 def saturation(scan: Scan, share: float) -> Scan:

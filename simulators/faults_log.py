@@ -19,9 +19,9 @@ class SealedEntry(Settings):
     simulated_s
         When, in simulated seconds since the start of the instrument.
     scan
-        Number of the frame that it befell, or that had been recorded last before the point.
+        Number of the frame that it befell, or that had been recorded last before the point (see `Injection`).
     point
-        Number of the measured point, where it is tied to one.
+        Number of the loop, where it was tied to one.
     lines
         First and last line in the order of recording that are touched; None where the whole frame is, or none.
     rows

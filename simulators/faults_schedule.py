@@ -22,11 +22,11 @@ class Injection:
     name
         Of the fault.
     scan
-        Number of the frame, as its scan_id has it.
+        Number of the frame. Frames are counted as they are recorded: as their scan_id has it, until one is not saved.
     line
         Line of that frame, in the order of recording, from 0; by default the middle for what begins at a line.
     point
-        Number of the measured point, from 1 at the start of the instrument.
+        Number of the loop, from 1 at the start of the instrument; points where no loop is begun do not count.
     given
         Parameters; the others are the fault's defaults.
 
@@ -151,7 +151,7 @@ class FaultSchedule:
         Parameters
         ----------
         number
-            Of the frame, as its scan_id has it.
+            Of the frame.
         lines
             Of the frame. What was asked for at a line that it does not have, does not happen.
         since_start

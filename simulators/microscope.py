@@ -60,8 +60,8 @@ class Microscope:
         self._faults.begin(clock, config.frame)
         self._frames = 0
 
-    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
-        """A frame, after rows / rate of simulated time.
+    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
+        """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
 
         Raises
         ------
@@ -91,12 +91,16 @@ class Microscope:
             rng=self._scan_rng,
             states=lines,
         )
-        self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
+        if wait:
+            self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
         self.probe = lines.last()
         return recording
 
-    def loop_at(self, x_m: float, y_m: float) -> Loop:
-        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
+    def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
+        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
+
+        Without `wait` the caller lets the time pass that a loop takes.
+        """
         self.surface = self._faults.before_point(self.surface)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
@@ -104,7 +108,8 @@ class Microscope:
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
         if self.probe.contact:
             self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
-        self.clock.advance(self.config.timing.loop_s)
+        if wait:
+            self.clock.advance(self.config.timing.loop_s)
         self._faults.after_point()
         return loop
 
