@@ -66,11 +66,7 @@ class Tampering:
                 return Trick("drop")
             fresh = name not in self._seen
             self._seen.add(name)
-            trick = next((t for t in self._armed if fresh and t.message == kind), None)
-            if trick is None:
-                return None
-            self._armed.remove(trick)
-            return self._begun(trick, name, raw, direction)
+            return self._begun([t for t in self._armed if t.message == kind], name, raw, direction) if fresh else None
 
     def copies(self, direction: str) -> list[bytes]:
         """What is to be delivered once more in a direction, after a message that has just been delivered there."""
@@ -80,15 +76,22 @@ class Tampering:
             self._copies = others + [(way, left - 1, raw) for way, left, raw in mine if left > 0]
             return [raw for _, left, raw in mine if left == 0]
 
-    def _begun(self, trick: Trick, name: str, raw: bytes, direction: str) -> Trick | None:
-        if trick.action == "drop_answer":
-            self._unanswerable[name] = trick
-            return None
-        trick.done({"of": name})
-        if trick.action == "repeat":
-            self._copies.append((direction, trick.later, raw))
-            return None
-        return trick
+    def _begun(self, tricks: list[Trick], name: str, raw: bytes, direction: str) -> Trick | None:
+        """The first of the tricks that keeps the message from arriving as it is; others of that kind wait for the next one."""
+        now = None
+        for trick in tricks:
+            if trick.action not in ("repeat", "drop_answer") and now is not None:
+                continue
+            self._armed.remove(trick)
+            if trick.action == "drop_answer":
+                self._unanswerable[name] = trick
+                continue
+            trick.done({"of": name})
+            if trick.action == "repeat":
+                self._copies.append((direction, trick.later, raw))
+            else:
+                now = trick
+        return now
 
 
 def _header(frames: tuple[bytes, ...]) -> Mapping[str, object]:
