@@ -1,6 +1,7 @@
 """`python -m simulators --connect tcp://127.0.0.1:5555`: a simulated MFP-3D that works for an agent."""
 
 import argparse
+import contextlib
 import logging
 import math
 import re
@@ -13,7 +14,11 @@ from typing import Any
 from instrument_adapters.errors import AdapterError
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.errors import InvalidSettingsError
+from simulators.errors import InvalidSettingsError, UnknownFaultError
+from simulators.faults_at_work import Faults
+from simulators.faults_log import SealedLog
+from simulators.faults_options import add_fault_options, fault_schedule
+from simulators.faulty_link import FaultyLink
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.settings_file import DEFAULT_TIER, TIER, as_toml, load_instrument
 from simulators.tiers import TIERS
@@ -28,27 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = instrument_config(arguments)
-    except InvalidSettingsError as error:
+        schedule = fault_schedule(arguments, config)
+        if arguments.print_config:
+            sys.stdout.write(as_toml(config))
+            return 0
+        if arguments.connect is None:
+            parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
+        log = SealedLog(arguments.sealed_log)
+    except (InvalidSettingsError, UnknownFaultError, OSError) as error:
         parser.error(str(error))
-    if arguments.print_config:
-        sys.stdout.write(as_toml(config))
-        return 0
-    if arguments.connect is None:
-        parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    return _run(config, arguments)
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(FaultyLink(arguments.connect)) if schedule.possible else None
+        faults = Faults(schedule, log=log, arm=None if link is None else link.arm)
+        return _run(config, arguments, arguments.connect if link is None else link.address, faults)
 
 
-def _run(config: MFP3DConfig, arguments: argparse.Namespace) -> int:
+def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
     stop = threading.Event()
     stop_on_signals(stop)
     _LOG.info("growing the simulated surface of %s", config.instrument_id)
-    instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop))
+    instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop), faults=faults)
     try:
-        report = run_client(instrument, arguments.connect, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool)
+        report = run_client(instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool)
     except AdapterError as error:
         _LOG.error("%s", error)
         return 1
@@ -112,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="do not count the agent's thinking as simulated time",
     )
     add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
+    add_fault_options(parser)
     return parser
 
 

@@ -22,8 +22,11 @@ class TimingConfig(Settings):
     ----------
     scan_rate_Hz
         Lines a second; 0.40064 is a real instrument's, at which a frame of 256 lines takes 639 s.
-    move_s, loop_s
-        For going to a point (two commands of 0.35 s) and for one loop.
+    command_s
+        For any command to the controller, and for reading any value.
+    loop_s
+        For one loop. With the commands that go to a point, the wait for the file and the look whether it is complete, a point
+        takes 10 s.
     retune_every, retune_s
         After so many loops the probe is tuned anew, which takes so long.
     speed_max_m_per_s
@@ -31,10 +34,10 @@ class TimingConfig(Settings):
     """
 
     scan_rate_Hz: Positive = 0.40064
-    move_s: NonNegative = 0.7
-    loop_s: NonNegative = 9.3
+    command_s: NonNegative = 0.35
+    loop_s: Positive = 8.1
     retune_every: int = Field(default=10, ge=1)
-    retune_s: NonNegative = 5.0
+    retune_s: Positive = 5.0
     speed_max_m_per_s: Positive = 20e-6
 
 
@@ -54,6 +57,8 @@ class MFP3DConfig(Settings):
         What is scanned. Its offsets are not zero, so that errors of orientation show.
     scan_down
         Whether frames are recorded from the last row to the first.
+    file_traps
+        Whether files have the oddities of real ones: see `file_traps.py`.
     charge_latency
         Whether the wall time between two calls, the agent's thinking, counts as simulated time. Without it an event-driven
         run depends on the seed alone.
@@ -69,6 +74,7 @@ class MFP3DConfig(Settings):
     first_scan: int = Field(default=1, ge=1)
     frame: Frame = _FRAME
     scan_down: bool = True
+    file_traps: bool = False
     charge_latency: bool = True
     surface: SurfaceConfig = SurfaceConfig()
     dart: DartConfig = DartConfig()

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Complex, Float, Float32
+from jaxtyping import Bool, Complex, Float, Float32
 from pydantic import Field
 from scipy import ndimage
 
 from instrument_adapters.geometry import Finite, Frame, Positive
-from simulators.line_noise import line_offsets, smooth_noise, wander
+from simulators.line_noise import line_offsets, low_passed, smooth_noise, streaks, wander
 from simulators.probe import LineStates, Probe
 from simulators.settings import NonNegative, Settings
 from simulators.sho import respond
 from simulators.surface import Surface
+from simulators.wear import WearConfig
 
 CHANNELS = {
     "HeightRetrace": "m",
@@ -46,10 +47,14 @@ class DartConfig(Settings):
         Added to both phases.
     background, background_deg
         Electrostatic background relative to the response of a c domain, and its phase.
-    amplitude_noise_m
-        Standard deviation of the additive noise of each quadrature of each tone.
+    amplitude_noise_m, amplitude_noise_px
+        Standard deviation of the additive noise of each quadrature of each tone, and over how many pixels of a line the
+        lock-in's filter spreads it; 0 leaves it white.
     gain_noise, line_gain_noise, frame_gain_drift
         Relative standard deviations of the response: along a line, from line to line, and from the frame's begin to its end.
+    streaks
+        Relative standard deviation of the log response along short stretches of single lines, as loose dirt under the tip
+        gives; bright streaks stand out more than dark ones.
     line_frequency_noise_Hz, pixel_frequency_noise_Hz
         Standard deviation of the resonance from line to line and from pixel to pixel.
     height_noise_m, line_height_noise_m
@@ -57,6 +62,8 @@ class DartConfig(Settings):
     tracker_gain_Hz, tracker_range_Hz
         By how much the tracker moves the centre of the tones for each nanometre between their amplitudes, twice a pixel, and
         how far it may go from the nominal resonance.
+    wear
+        What befalls the probe of its own accord.
     """
 
     tip_m: Positive = 14e-9
@@ -70,15 +77,18 @@ class DartConfig(Settings):
     background: NonNegative = 0.25
     background_deg: Finite = 20.0
     amplitude_noise_m: NonNegative = 12e-12
+    amplitude_noise_px: NonNegative = 0.0
     gain_noise: NonNegative = 0.03
     line_gain_noise: NonNegative = 0.015
     frame_gain_drift: NonNegative = 0.05
+    streaks: NonNegative = 0.0
     line_frequency_noise_Hz: NonNegative = 1.4e3
     pixel_frequency_noise_Hz: NonNegative = 200.0
     height_noise_m: NonNegative = 0.08e-9
     line_height_noise_m: NonNegative = 0.15e-9
     tracker_gain_Hz: NonNegative = 1000.0
     tracker_range_Hz: Positive = 3e4
+    wear: WearConfig = WearConfig()
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +167,11 @@ def record_frame(
     xy = _true_positions(frame, displacement_m, started_s, line_s, scan_down) + states.shift_m
     xy += jitter_m * rng.standard_normal(xy.shape)
     steps, lines = xy.shape[:2]
-    rc = surface.grid(xy.reshape(-1, 2)).T
-    sigma = config.tip_m / surface.config.pitch_m
-    signals = _signals(surface, rc, sigma, (steps, lines), config, states, rng)
-    centre, tones = track(signals, config)
-    height = _sample(surface.height_m, _HEIGHT_BLUR * sigma, rc).reshape(steps, lines)
+    rc = surface.grid(xy.reshape(-1, 2)).T.reshape(2, steps, lines)
+    sigma = config.tip_m / surface.config.pitch_m * states.blunting
+    signals = _signals(surface, rc, sigma, config, states, rng)
+    centre, tones = track(signals, config, states.locked)
+    height = _sample(surface.height_m, _HEIGHT_BLUR * sigma, rc)
     height += config.height_noise_m * rng.standard_normal(height.shape)
     height += config.line_height_noise_m * line_offsets(lines, rng)
     raw = [height, *np.abs(tones), *(_phase(tone, config) for tone in tones), centre]
@@ -174,12 +184,13 @@ def record_frame(
 
 
 def track(
-    signals: LineSignals, config: DartConfig
+    signals: LineSignals, config: DartConfig, locked: Bool[np.ndarray, " lines"] | None = None
 ) -> tuple[Float[np.ndarray, "steps lines"], Complex[np.ndarray, "2 steps lines"]]:
     """(centre frequency in Hz, response of the two tones in metres) at each step.
 
     fc <- fc - g (A1 - A2), twice a step. It looks back only, but all lines go in step: each begins in the overscan, where
-    the trace before it has left the tracker near the resonance.
+    the trace before it has left the tracker near the resonance. On lines that are not `locked` the tones stay where the last
+    locked line left them, at the nominal resonance if there is none.
     """
     steps, lines = signals.f0_Hz.shape
     half, low, high = config.tone_separation_Hz / 2, -config.tracker_range_Hz, config.tracker_range_Hz
@@ -194,7 +205,21 @@ def track(
             centres[step], tones[:, step] = centre, seen
             centre = centre - config.tracker_gain_Hz / 1e-9 * (amplitude[0] - amplitude[1])
             centre = np.clip(centre, config.resonance_Hz + low, config.resonance_Hz + high)
+    if locked is not None and not locked.all():
+        _hold(centres, tones, signals, config, locked)
     return centres, tones
+
+
+def _hold(centres: np.ndarray, tones: np.ndarray, signals: LineSignals, config: DartConfig, locked: np.ndarray) -> None:
+    """Lines without lock, in place: the tones stand still."""
+    lost = ~locked
+    latest = np.maximum.accumulate(np.where(locked, np.arange(len(locked)), -1))[lost]
+    held = np.where(latest < 0, config.resonance_Hz, centres[-1, latest])
+    half = config.tone_separation_Hz / 2
+    f0, q, force = signals.f0_Hz[:, lost], signals.Q[:, lost], signals.force_m[:, lost]
+    centres[:, lost] = held
+    for tone, at in enumerate((held - half, held + half)):
+        tones[tone, :, lost] = (force * respond(at, f0, q) + signals.noise_m[tone][:, lost]).T
 
 
 def _true_positions(
@@ -214,29 +239,38 @@ def _true_positions(
 def _signals(
     surface: Surface,
     rc: np.ndarray,
-    sigma: float,
-    shape: tuple[int, int],
+    sigma_px: np.ndarray,
     config: DartConfig,
     states: LineStates,
     rng: np.random.Generator,
 ) -> LineSignals:
+    shape = rc.shape[1:]
     lines = shape[1]
     background = config.background * np.exp(1j * np.deg2rad(config.background_deg))
-    response = _sample(surface.response, sigma, rc).reshape(shape) + background + states.contamination
+    response = _sample(surface.response, sigma_px, rc) + background + states.contamination
     gain = 1 + config.gain_noise * smooth_noise(shape, rng)
     gain *= np.exp(config.line_gain_noise * line_offsets(lines, rng) + config.frame_gain_drift * wander(lines, rng))
     gain *= states.gain * states.contact
-    f0 = config.resonance_Hz + _sample(surface.resonance_shift_Hz, sigma, rc).reshape(shape)
+    f0 = config.resonance_Hz + _sample(surface.resonance_shift_Hz, sigma_px, rc)
     f0 += config.line_frequency_noise_Hz * line_offsets(lines, rng)
     f0 += config.pixel_frequency_noise_Hz * rng.standard_normal(shape) + states.resonance_shift_Hz
     quality = config.Q * np.exp(config.Q_noise * rng.standard_normal(shape))
     noise = config.amplitude_noise_m * (rng.standard_normal((2, *shape)) + 1j * rng.standard_normal((2, *shape)))
+    if config.amplitude_noise_px:
+        noise = low_passed(noise, config.amplitude_noise_px)
+    if config.streaks:
+        gain *= np.exp(config.streaks * streaks(shape, rng))
     return LineSignals(config.drive_V * config.sensitivity_m_per_V * gain * response, f0, quality, noise)
 
 
-def _sample(field: np.ndarray, sigma_px: float, rc: np.ndarray) -> Float[np.ndarray, " n"]:
-    blurred = ndimage.gaussian_filter(field, sigma_px, mode="mirror")
-    return np.asarray(ndimage.map_coordinates(blurred, rc, order=1, mode="mirror", output=np.float64))
+def _sample(field: np.ndarray, sigma_px: np.ndarray, rc: np.ndarray) -> Float[np.ndarray, "steps lines"]:
+    """The field under a spot whose width differs from line to line; it is blurred once for each width."""
+    out = np.empty(rc.shape[1:])
+    for sigma in np.unique(sigma_px):
+        own = sigma_px == sigma
+        blurred = ndimage.gaussian_filter(field, sigma, mode="mirror")
+        out[:, own] = ndimage.map_coordinates(blurred, rc[:, :, own], order=1, mode="mirror", output=np.float64)
+    return out
 
 
 def _phase(tone: np.ndarray, config: DartConfig) -> np.ndarray:

@@ -21,3 +21,7 @@ class UnknownTierError(SimulatorError, ValueError):
 
 class InvalidSettingsError(SimulatorError, ValueError):
     """A configuration has a key or a value that is not allowed; the message names it."""
+
+
+class UnknownFaultError(SimulatorError, ValueError):
+    """No fault has this name, or it cannot happen at the place or with the parameters that were given."""

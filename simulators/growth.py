@@ -40,7 +40,7 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
     partition = divide(rng, config.pixels, config.pitch_m, count, _WARP_M)
     kind = _lay_kinds(config, partition, rng)
     pattern = _lay_lamellae(config, partition, kind, tilt, rng)
-    c_minus = _c_minus(config, kind, tilt, rng)
+    c_minus = _c_minus(config, kind, tilt, rng) ^ _written(config, rng)
     out_of_plane = np.where(c_minus, np.int8(DomainState.C_MINUS), np.int8(DomainState.C_PLUS))
     state = np.where(pattern.in_plane, np.int8(DomainState.A_FIRST) + pattern.family, out_of_plane).astype(np.int8)
     grown = Surface(
@@ -116,3 +116,14 @@ def _c_minus(config: SurfaceConfig, kind: np.ndarray, tilt: float, rng: np.rando
     down = (field <= np.quantile(field[allowed], config.c_minus_share)) & allowed
     opened = ndimage.binary_opening(down, iterations=max(1, round(_C_SMALLEST_M / pitch)))
     return np.asarray(opened, bool)
+
+
+def _written(config: SurfaceConfig, rng: np.random.Generator) -> np.ndarray:
+    """Where an earlier experiment turned the out-of-plane polarisation: rectangles along the stage's axes."""
+    inside = np.zeros((config.pixels, config.pixels), bool)
+    if config.written_boxes:
+        for _ in range(rng.poisson(config.written_boxes)):
+            height, width = (rng.uniform(0.5, 1.5, 2) * config.written_box_m / config.pitch_m).astype(int)
+            row, col = (int(rng.integers(-size // 2, config.pixels - size // 2)) for size in (height, width))
+            inside[max(row, 0) : row + height, max(col, 0) : col + width] = True
+    return inside

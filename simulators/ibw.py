@@ -6,6 +6,7 @@ igor2 reads the result and the checksum follows the note.
 
 import math
 import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from instrument_adapters.channels import channel_quantity, channel_unit
 from instrument_adapters.errors import ScanDataError
 from instrument_adapters.scan import Scan
+from simulators.file_traps import trapped_label, trapped_note
 
 _BIN_HEADER = struct.Struct("<hhiiii4i4iiii")
 _WAVE_HEADER = struct.Struct("<IIIihh6sh32siI4i4d4d4s16shhddI4I4II16ihhhccIihhII")
@@ -27,11 +29,12 @@ def write_ibw(path: Path | str, scan: Scan) -> None:
     Path(path).write_bytes(encode_ibw(scan, Path(path).stem))
 
 
-def encode_ibw(scan: Scan, wave_name: str = "scan") -> bytes:
+def encode_ibw(scan: Scan, wave_name: str = "scan", *, traps: bool = False) -> bytes:
     """The bytes of an Igor binary wave that holds `scan`: float32 `wData[fast, slow, layer]`, labels, note and scaling.
 
     The note is `scan.metadata`, overruled by the scan's own geometry, units and times; times are written in UTC, where an
-    instrument writes its local time. `sample_id` and `scan_id` have no place in such a file.
+    instrument writes its local time. `sample_id` and `scan_id` have no place in such a file. With `traps` it has the oddities
+    of a real one (`file_traps`).
 
     Raises
     ------
@@ -39,45 +42,79 @@ def encode_ibw(scan: Scan, wave_name: str = "scan") -> bytes:
         If a channel's name does not fit into a label of 31 bytes, or a key or a value would break the note apart.
     """
     stack = np.stack(list(scan.channels.values())).astype("<f4", copy=False)
-    data = stack.tobytes()  # (layer, row, col) in C order is [fast, slow, layer] in Igor's column-major order
-    note = _note(scan)
-    labels = b"".join(_label(name) for name in ["", *scan.channels])
-    wave = _wave_header(scan, wave_name)
-    header = _bin_header(len(wave) + len(data), len(note), len(labels), checksum=0)
-    words = np.frombuffer(header + wave, "<i2").sum(dtype=np.int64)
-    header = _bin_header(len(wave) + len(data), len(note), len(labels), checksum=int(np.int64(-words).astype(np.int16)))
-    return header + wave + data + note + labels
-
-
-def _bin_header(wave_bytes: int, note_bytes: int, label_bytes: int, checksum: int) -> bytes:
-    return _BIN_HEADER.pack(5, checksum, wave_bytes, 0, note_bytes, 0, *[0] * 4, 0, 0, label_bytes, 0, 0, 0, 0)
-
-
-def _wave_header(scan: Scan, name: str) -> bytes:
-    frame, layers = scan.frame, len(scan.channels)
-    slow, fast = frame.pitch_m
-    saved = 0 if scan.finished_at is None else int(_igor_seconds(scan.finished_at)) & 0xFFFFFFFF
-    return _WAVE_HEADER.pack(
-        *(0, saved, saved, frame.rows * frame.cols * layers, _FLOAT32, 0, b"", 1),
-        *(name.encode("ascii", "replace")[:31], 0, 0),
-        *(frame.cols, frame.rows, layers, 0),
-        *(fast, slow, 1.0, 1.0),
-        *(0.0, 0.0, 0.0, 0.0),
-        *(b"m", b"m\0\0\0m"),  # the instrument gives "m" for the data of every layer
-        *(0, 0, 0.0, 0.0, 0, *[0] * 8, 0, *[0] * 16),
-        *(0, 0, 0, b"\0", b"\0", 0, 0, 0, 0, 0, 0),
+    entries = {**scan.metadata, **_geometry(scan), **_units(scan), **_times(scan)}
+    slow, fast = scan.frame.pitch_m
+    return _encode(
+        stack.tobytes(),  # (layer, row, col) in C order is [fast, slow, layer] in Igor's column-major order
+        shape=(scan.frame.cols, scan.frame.rows, len(scan.channels)),
+        pitch=(fast, slow),
+        note=trapped_note(entries) if traps else _note(entries),
+        labels=[trapped_label(name) if traps else name.encode() for name in scan.channels],
+        saved_at=scan.finished_at,
+        name=wave_name,
     )
 
 
-def _label(name: str) -> bytes:
-    raw = name.encode()
-    if len(raw) >= _LABEL_BYTES or b"\0" in raw:
-        raise ScanDataError(f"channel {name!r} has {len(raw)} bytes, an Igor label holds 31 without a zero; rename the channel")
+def encode_curves(
+    columns: Mapping[str, np.ndarray], note: Mapping[str, str | float], saved_at: datetime, wave_name: str = "curves"
+) -> bytes:
+    """The bytes of an Igor binary wave that holds curves: float32 `wData[step, column]`, a label for each column.
+
+    Raises
+    ------
+    ScanDataError
+        As `encode_ibw`.
+    """
+    stack = np.stack(list(columns.values())).astype("<f4")
+    labels = [name.encode() for name in columns]
+    shape = (stack.shape[1], stack.shape[0])
+    return _encode(
+        stack.tobytes(), shape=shape, pitch=(1.0, 1.0), note=_note(note), labels=labels, saved_at=saved_at, name=wave_name
+    )
+
+
+def _encode(
+    data: bytes,
+    *,
+    shape: tuple[int, ...],
+    pitch: tuple[float, float],
+    note: bytes,
+    labels: list[bytes],
+    saved_at: datetime | None,
+    name: str,
+) -> bytes:
+    """The wave's last axis is the labelled one."""
+    block = b"".join(_label(label) for label in [b"", *labels])
+    saved = 0 if saved_at is None else int(_igor_seconds(saved_at)) & 0xFFFFFFFF
+    wave = _WAVE_HEADER.pack(
+        *(0, saved, saved, math.prod(shape), _FLOAT32, 0, b"", 1),
+        *(name.encode("ascii", "replace")[:31], 0, 0),
+        *(*shape, 0, 0)[:4],
+        *(*pitch, 1.0, 1.0),
+        *(0.0, 0.0, 0.0, 0.0),
+        *(b"m", b"m\0\0\0m" if len(shape) == 3 else b""),  # the instrument gives "m" for the data of every layer
+        *(0, 0, 0.0, 0.0, 0, *[0] * 8, 0, *[0] * 16),
+        *(0, 0, 0, b"\0", b"\0", 0, 0, 0, 0, 0, 0),
+    )
+    labelled = [len(block) if axis == len(shape) - 1 else 0 for axis in range(4)]
+    header = _bin_header(len(wave) + len(data), len(note), labelled, checksum=0)
+    words = np.frombuffer(header + wave, "<i2").sum(dtype=np.int64)
+    header = _bin_header(len(wave) + len(data), len(note), labelled, checksum=int(np.int64(-words).astype(np.int16)))
+    return header + wave + data + note + block
+
+
+def _bin_header(wave_bytes: int, note_bytes: int, label_bytes: list[int], checksum: int) -> bytes:
+    return _BIN_HEADER.pack(5, checksum, wave_bytes, 0, note_bytes, 0, *[0] * 4, *label_bytes, 0, 0, 0)
+
+
+def _label(raw: bytes) -> bytes:
+    name = raw.partition(b"\0")[0].decode(errors="replace")
+    if len(raw) >= _LABEL_BYTES:
+        raise ScanDataError(f"channel {name!r} has {len(raw)} bytes, an Igor label holds 31; rename the channel")
     return raw.ljust(_LABEL_BYTES, b"\0")
 
 
-def _note(scan: Scan) -> bytes:
-    entries = {**scan.metadata, **_geometry(scan), **_units(scan), **_times(scan)}
+def _note(entries: Mapping[str, str | float]) -> bytes:
     for key, value in entries.items():
         if not key.strip() or set(key) & {":", "\r", "\n", "\0"} or set(str(value)) & {"\r", "\n", "\0"}:
             raise ScanDataError(f"the note entry {key!r} cannot be written as one 'key: value' line; rename it or leave it out")

@@ -1,12 +1,13 @@
 """Noise with the memory that a scan's noise has: along its lines and from one line to the next."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from scipy import ndimage, signal
 
 _LINE_MEMORY = 0.88  # correlation of the slow part from one line to the next
 _SLOW_SHARE = 2 / 3
 _PIXELS = 1.2  # correlation along a line
+_STREAK_PX = 12.0
 
 
 def smooth_noise(shape: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "steps lines"]:
@@ -26,3 +27,16 @@ def line_offsets(lines: int, rng: np.random.Generator) -> Float[np.ndarray, " li
 def wander(lines: int, rng: np.random.Generator) -> Float[np.ndarray, " lines"]:
     """A random walk over the lines that ends with unit variance."""
     return np.asarray(np.cumsum(rng.standard_normal(lines)) / np.sqrt(lines))
+
+
+def low_passed(noise: Complex[np.ndarray, "2 steps lines"], pixels: float) -> Complex[np.ndarray, "2 steps lines"]:
+    """White noise after a filter that spreads it over `pixels` of a line, its variance restored."""
+    spread = ndimage.gaussian_filter1d(noise, pixels, axis=1)
+    return np.asarray(spread * (noise.std() / spread.std()))
+
+
+def streaks(shape: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "steps lines"]:
+    """Unit-variance noise in stretches of a dozen pixels, louder on some lines than on others, independent between lines."""
+    noise = ndimage.gaussian_filter1d(rng.standard_normal(shape), _STREAK_PX, axis=0)
+    noise *= np.exp(0.7 * rng.standard_normal(shape[1]))
+    return np.asarray(noise / noise.std())

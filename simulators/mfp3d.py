@@ -1,30 +1,39 @@
-"""A simulated Asylum MFP-3D: it scans in DART mode, measures hysteresis loops, and keeps its sample's truth to itself."""
+"""A simulated Asylum MFP-3D: the real one's driver on a simulated controller, whose sample keeps its truth to itself."""
 
 import contextlib
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
-from typing import NoReturn
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from instrument_adapters.errors import LimitError
-from instrument_adapters.instrument import Measurement, check_request
+from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import Limits, MeasurementRequest
+from instrument_adapters.mfp3d import MFP3D
+from instrument_adapters.mfp3d_settings import LoopSettings, MFP3DSettings
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.dart import CHANNELS, Recording
+from simulators.controller import Controller
+from simulators.controller_transport import SimulatedTransport
+from simulators.dart import Recording
+from simulators.faults_at_work import Faults
 from simulators.microscope import Microscope
-from simulators.scan_note import scan_note, tracker_stands_at
-from simulators.spectroscopy import loop_parameters
+from simulators.quirks import Quirks
+from simulators.spectroscopy import Loop, loop_parameters
 from simulators.surface import Surface
 
 
 class SimulatedMFP3D:
     """An `Instrument` whose every frame, loop and fault follows from a configuration and its seed.
 
-    The constructor grows the sample, which takes a second or two. `surface` and `true_position` are the sealed truth:
-    benchmarks and tests may look, an agent meets scans and measurements only.
+    The constructor grows the sample, which takes a second or two, and sets the controller up, which is over when the clock
+    starts. `surface`, `true_position`, `last_recording` and `controller` are sealed truth: benchmarks and tests may look, an
+    agent meets scans and measurements only.
 
     Parameters
     ----------
@@ -34,24 +43,49 @@ class SimulatedMFP3D:
         Its own clock; event-driven by default. Stopping the clock ends whatever the instrument is doing.
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+    folder
+        Where the controller saves its files; by default in a folder of its own, which holds the latest frame at most and is
+        removed with the instrument.
+    quirks
+        What is wrong with controller and files; nothing by default. It may be changed at any time.
+    faults
+        What goes wrong and when; nothing by default. They bring their own quirks: give either.
 
     Raises
     ------
     ValueError
-        If the given surface was grown from another configuration.
+        If the given surface was grown from another configuration, or both quirks and faults are given.
     """
 
     def __init__(
-        self, config: MFP3DConfig | None = None, *, clock: SimulatedClock | None = None, surface: Surface | None = None
+        self,
+        config: MFP3DConfig | None = None,
+        *,
+        clock: SimulatedClock | None = None,
+        surface: Surface | None = None,
+        folder: Path | None = None,
+        quirks: Quirks | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.config = config or MFP3DConfig()
         self.clock = clock or SimulatedClock()
-        self._microscope = Microscope(self.config, self.clock, surface)
-        self._scans = 0
-        self._measured_m: list[tuple[float, float]] = []
-        self._points_since_scan = 0
+        if quirks is not None and faults is not None:
+            raise ValueError("faults bring quirks of their own; give Faults(..., quirks=quirks) or one of the two")
+        faults = faults or Faults(quirks=quirks)
+        self.quirks = faults.quirks
+        self._microscope = Microscope(self.config, self.clock, surface, faults)
+        self._tidy = folder is None
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="vaestar-mfp3d-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.controller = Controller(self._microscope, folder, self.quirks)
+        # On a clock of its own: the experiment's begins when everything is set up.
+        self.controller.clock = SimulatedClock()
+        transport = SimulatedTransport(self.controller, self.config.timing.command_s)
+        self._driver = MFP3D(driver_settings(self.config), transport, analyse=_analyse)
+        self.controller.clock = self.clock
+        self._folder = folder
         self._returned_at: float | None = None
-        self._last_recording: Recording | None = None
 
     @property
     def instrument_id(self) -> str:
@@ -61,7 +95,7 @@ class SimulatedMFP3D:
     @property
     def model(self) -> str:
         """Make and model; it says that it is simulated."""
-        return "Asylum Research MFP-3D (simulated)"
+        return f"{self._driver.model} (simulated)"
 
     @property
     def limits(self) -> Limits:
@@ -69,43 +103,18 @@ class SimulatedMFP3D:
         return self.config.limits
 
     def scan(self) -> Scan:
-        """The next frame, after rows / scan rate of simulated time.
+        """The next frame, read from the file that the controller has saved after rows / scan rate of simulated time.
 
         Raises
         ------
         InstrumentFaultError
-            If the instrument was closed meanwhile or before.
+            If the instrument was closed meanwhile or before, or the frame is not what was asked for (see `MFP3D.scan`).
         """
         with self._busy():
-            number = self.config.first_scan + self._scans
-            self._scans += 1
-            started_at = self.clock.now()
-            timing = self.config.timing
-            recording = self._microscope.record(
-                self.config.frame, scan_rate_Hz=timing.scan_rate_Hz, scan_down=self.config.scan_down
-            )
-            self._points_since_scan = 0
-            self._last_recording = recording
-            finished_at = self.clock.now()
-            note = scan_note(
-                self.config.frame,
-                self.config.dart,
-                scan_rate_Hz=timing.scan_rate_Hz,
-                scan_down=self.config.scan_down,
-                number=number,
-                centre_Hz=tracker_stands_at(recording.channels["FrequencyRetrace"]),
-                finished_at=finished_at,
-            )
-            return Scan(
-                channels=recording.channels,
-                units=CHANNELS,
-                frame=self.config.frame,
-                scan_id=f"{self.instrument_id}-scan-{number:04d}",
-                sample_id=self.config.sample_id,
-                started_at=started_at,
-                finished_at=finished_at,
-                metadata=note,
-            )
+            scan = self._driver.scan()
+            number = int(float(scan.metadata["BaseSuffix"]))
+            self._tidy_up(keep=number)
+            return replace(scan, scan_id=f"{self.instrument_id}-scan-{number:04d}")
 
     def measure(self, request: MeasurementRequest) -> Measurement:
         """One hysteresis loop where `request` says, as well as the stage can go there.
@@ -120,26 +129,15 @@ class SimulatedMFP3D:
             be measured after this scan; nothing was moved.
         FailedLoopError
             If the loop is of no use.
-        InterruptedWaitError
-            If the instrument was closed meanwhile or before.
+        InstrumentFaultError
+            If the tip did not arrive, or the instrument was closed meanwhile or before.
         """
         with self._busy():
-            self._admit(request)
-            self._approach()
-            self._measured_m.append((request.x_m, request.y_m))
-            self._points_since_scan += 1
-            loop = self._microscope.loop_at(request.x_m, request.y_m)
-            return Measurement(
-                x_m=request.x_m,
-                y_m=request.y_m,
-                measured_at=self.clock.now(),
-                arrays={"bias_V": loop.bias_V, "response": loop.response_pm},
-                parameters=loop_parameters(loop),
-            )
+            return self._driver.measure(request)
 
     def close(self) -> None:
         """Stop whatever the instrument is doing, from any thread; it stays closed."""
-        self.clock.stop()
+        self._driver.close()
 
     @property
     def surface(self) -> Surface:
@@ -153,7 +151,7 @@ class SimulatedMFP3D:
     @property
     def last_recording(self) -> Recording | None:
         """Sealed: the latest frame with the true position of each pixel; None before the first."""
-        return self._last_recording
+        return self.controller.last_recording
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -166,31 +164,31 @@ class SimulatedMFP3D:
         finally:
             self._returned_at = self.clock.wall()
 
-    def _approach(self) -> None:
-        timing = self.config.timing
-        if len(self._measured_m) % timing.retune_every == 0:
-            self.clock.advance(timing.retune_s)
-        self.clock.advance(timing.move_s)
-
-    def _admit(self, request: MeasurementRequest) -> None:
-        check_request(request, self.limits)
-        point = np.array([[request.x_m, request.y_m]])
-        where = f"({request.x_m * 1e6:.3f}, {request.y_m * 1e6:.3f}) um"
-        if not self.config.frame.contains(point)[0]:
-            _refuse(f"{where} is outside the scanned frame; only points inside it can be measured")
-        if self._points_since_scan >= self.limits.points_max:
-            _refuse(
-                f"{self._points_since_scan} points were measured since the last scan, {self.limits.points_max} are allowed; scan"
-            )
-        if not self._measured_m:
-            return
-        nearest = float(np.hypot(*(np.array(self._measured_m) - point).T).min())
-        if nearest < self.limits.spacing_min_m:
-            _refuse(
-                f"{where} is {nearest * 1e9:.0f} nm from a measured point, {self.limits.spacing_min_m * 1e9:.0f} nm are needed; "
-                "choose another point"
-            )
+    def _tidy_up(self, keep: int) -> None:
+        if self._tidy:
+            for path in self._folder.glob("*.ibw"):
+                if not path.stem.endswith(f"{keep:04d}"):
+                    path.unlink()
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise LimitError(f"{reason}; the point was not measured")
+def driver_settings(config: MFP3DConfig) -> MFP3DSettings:
+    """What the driver is told so that it does what the configuration says."""
+    return MFP3DSettings(
+        instrument_id=config.instrument_id,
+        sample_id=config.sample_id,
+        frame=config.frame,
+        scan_rate_Hz=config.timing.scan_rate_Hz,
+        scan_down=config.scan_down,
+        drive_V=config.dart.drive_V,
+        centre_Hz=config.dart.resonance_Hz,
+        tone_separation_Hz=config.dart.tone_separation_Hz,
+        loop=LoopSettings(bias_max_V=config.spectroscopy.bias_max_V, frequency_Hz=1 / config.timing.loop_s),
+        retune_every=config.timing.retune_every,
+        retune_s=config.timing.retune_s,
+        limits=config.limits,
+        speed_max_m_per_s=config.timing.speed_max_m_per_s,
+    )
+
+
+def _analyse(bias_V: np.ndarray, response_pm: np.ndarray) -> dict[str, float]:
+    return loop_parameters(Loop(bias_V, response_pm))

@@ -1,5 +1,7 @@
 """The physics of the bench: a sample under a tip that drifts, on one clock. Everything in here is sealed truth."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,11 +11,13 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
+from simulators.faults_at_work import Faults
 from simulators.growth import grow_surface
 from simulators.motion import Drift
-from simulators.probe import LineStates, Probe
+from simulators.probe import Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
+from simulators.wear import befall, used
 
 
 class Microscope:
@@ -27,6 +31,13 @@ class Microscope:
         Advanced by everything that takes time.
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+    faults
+        What goes wrong; by default nothing. Nobody else may use them.
+
+    Attributes
+    ----------
+    probe
+        As it is after what it has met so far.
 
     Raises
     ------
@@ -34,25 +45,40 @@ class Microscope:
         If the given surface was grown from another configuration.
     """
 
-    def __init__(self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None) -> None:
+    def __init__(
+        self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None, faults: Faults | None = None
+    ) -> None:
         if surface is not None and surface.config != config.surface:
             raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
-        grown, moved, scanned, looped = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4))
+        grown, moved, scanned, looped, worn = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5))
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, grown)
-        self.probe = Probe()
+        self.probe = used(config.dart.wear, worn)
         self._drift = Drift.drawn(config.motion, moved)
-        self._scan_rng, self._loop_rng = scanned, looped
+        self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
+        self._faults = faults or Faults()
+        self._faults.begin(clock, config.frame)
+        self._frames = 0
 
-    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool) -> Recording:
-        """A frame, after rows / rate of simulated time.
+    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
+        """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
 
         Raises
         ------
         InstrumentFaultError
             If the clock was stopped meanwhile; what was recorded is lost.
         """
-        lines = LineStates.steady(self.probe, frame.rows)
+        self._frames += 1
+        lines = befall(self.probe, frame.rows, self.config.dart.wear, self._wear_rng)
+        self.surface = self._faults.before_frame(
+            self.surface,
+            lines,
+            frame,
+            number=self.config.first_scan + self._frames - 1,
+            since_start=self._frames,
+            scan_down=scan_down,
+            line_s=1 / scan_rate_Hz,
+        )
         recording = record_frame(
             self.surface,
             frame,
@@ -65,23 +91,43 @@ class Microscope:
             rng=self._scan_rng,
             states=lines,
         )
-        self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
+        if wait:
+            self._wait_for_lines(frame.rows, 1 / scan_rate_Hz)
         self.probe = lines.last()
         return recording
 
-    def loop_at(self, x_m: float, y_m: float) -> Loop:
-        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind."""
+    def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
+        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
+
+        Without `wait` the caller lets the time pass that a loop takes.
+        """
+        self.surface = self._faults.before_point(self.surface)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
+        loop = self._as_heard(record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng))
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
-        self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
-        self.clock.advance(self.config.timing.loop_s)
+        if self.probe.contact:
+            self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
+        if wait:
+            self.clock.advance(self.config.timing.loop_s)
+        self._faults.after_point()
         return loop
+
+    def change_probe(self) -> None:
+        """Put a fresh probe in the place of the one that is there."""
+        self.probe = Probe()
+        self._faults.probe_changed()
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Where the tip really is, now, when it is sent to the positions (x, y)."""
         return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+
+    def _as_heard(self, loop: Loop) -> Loop:
+        """The loop as this probe hears it; out of contact there is nothing but noise."""
+        heard = self.probe.gain * loop.response_pm
+        if not self.probe.contact:
+            heard = self.config.spectroscopy.noise_floor_pm * self._loop_rng.standard_normal(heard.shape)
+        return replace(loop, response_pm=heard)
 
     def _wait_for_lines(self, lines: int, line_s: float) -> None:
         for line in range(lines):

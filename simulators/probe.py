@@ -18,11 +18,14 @@ class Probe:
         Factor of the tip's spot size.
     resonance_shift_Hz
         Added to the contact resonance.
+    contact
+        Whether it can touch the sample at all; a broken tip cannot.
     """
 
     gain: float = 1.0
     blunting: float = 1.0
     resonance_shift_Hz: float = 0.0
+    contact: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +62,16 @@ class LineStates:
             blunting=np.full(lines, probe.blunting),
             resonance_shift_Hz=np.full(lines, probe.resonance_shift_Hz),
             locked=np.ones(lines, bool),
-            contact=np.ones(lines, bool),
+            contact=np.full(lines, probe.contact),
             contamination=np.zeros(lines, complex),
             shift_m=np.zeros((lines, 2)),
         )
 
     def last(self) -> Probe:
         """The probe after the frame."""
-        return Probe(float(self.gain[-1]), float(self.blunting[-1]), float(self.resonance_shift_Hz[-1]))
+        return Probe(
+            gain=float(self.gain[-1]),
+            blunting=float(self.blunting[-1]),
+            resonance_shift_Hz=float(self.resonance_shift_Hz[-1]),
+            contact=bool(self.contact[-1]),
+        )

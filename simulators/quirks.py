@@ -15,7 +15,9 @@ class Quirks:
     frozen_position
         Whether the position that is read back stays what it was.
     silent_clamp
-        Whether a target beyond the range of the stage is moved to its edge without a word.
+        Whether a target beyond the range of the stage is moved to its edge without a word; otherwise it is rejected.
+    half_range_m
+        The stage reaches from minus this to this along x and y; a worn or obstructed one reaches less far.
     altered
         What a frame looks like once it is saved (wrong units, swapped labels, NaN lines).
     spoiled
@@ -30,6 +32,7 @@ class Quirks:
 
     frozen_position: bool = False
     silent_clamp: bool = False
+    half_range_m: float = 45e-6
     altered: Callable[[Scan], Scan] | None = None
     spoiled: Callable[[bytes], bytes] | None = None
     saving_s: float = 0.0

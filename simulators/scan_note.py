@@ -12,7 +12,7 @@ from simulators.dart import CHANNELS, DartConfig
 _IGOR_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
 
 # What does not change from frame to frame, as read on that file; nothing here is used by the simulation.
-_FIXED: Note = {
+FIXED: Note = {
     "ImagingMode": "PFM Mode",
     "ScanMode": "Closed Loop",
     "NapMode": "Off",
@@ -80,7 +80,7 @@ def scan_note(
         "Seconds": (finished_at - _IGOR_EPOCH).total_seconds(),
     }
     recorded = {f"Channel{n}DataType": name.removesuffix("Retrace") for n, name in enumerate(CHANNELS, start=1)}
-    return {**_FIXED, **changing, **recorded}
+    return {**FIXED, **changing, **recorded}
 
 
 def tracker_stands_at(frequency_Hz: np.ndarray) -> float:

@@ -61,6 +61,18 @@ class SurfaceConfig(Settings):
         Width and relative response of superdomain boundaries.
     shuffled
         Whether all patterns are destroyed, so that only the distribution and the spectrum of the response remain.
+    wall_shading, wall_shading_m
+        Standard deviation of the log gain by which inclined walls of a domains respond more on one side of a lamella than on
+        the other, and how far that reaches.
+    fine_texture
+        As `texture`, at 11 nm.
+    bright_spots
+        Strength of rare, bright spots of 22 nm.
+    nested_depth, nested_period_m
+        Relative depth and period of lamellae nested within the domains, across the crystal's tilt and in patches; too fine
+        for the truth to count them as walls.
+    written_boxes, written_box_m
+        Mean number of rectangles in which an earlier experiment turned the out-of-plane polarisation, and their typical side.
     """
 
     size_m: Positive = 3e-6
@@ -91,6 +103,14 @@ class SurfaceConfig(Settings):
     boundary_width_m: NonNegative = 12e-9
     boundary_response: NonNegative = 0.45
     shuffled: bool = False
+    wall_shading: NonNegative = 0.0
+    wall_shading_m: Positive = 25e-9
+    fine_texture: NonNegative = 0.0
+    bright_spots: NonNegative = 0.0
+    nested_depth: Share = 0.0
+    nested_period_m: Positive = 60e-9
+    written_boxes: NonNegative = 0.0
+    written_box_m: Positive = 0.8e-6
 
     @model_validator(mode="after")
     def _can_be_grown(self) -> "SurfaceConfig":
@@ -203,14 +223,14 @@ class Surface:
 
         What lay there has left no wall; the domain's rim is a 180° c-c wall, but for where the surroundings have its state.
         """
-        row, col = self.grid(np.array([[x_m, y_m]]))[0]
-        inside = self._disc(row, col, radius_m / self.config.pitch_m)
-        sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
-        written, response = self.state.copy(), self.response.copy()
-        written[inside] = state
-        response[inside] = sign * float(np.median(np.abs(self.response)))
-        earlier = np.zeros_like(inside) if self.written is None else self.written
-        return replace(self, state=written, response=response, written=earlier | inside)
+        rows, cols = self._grid_around(x_m, y_m)
+        return self._written(rows**2 + cols**2 < (radius_m / self.config.pitch_m) ** 2, state)
+
+    def with_box(self, x_m: float, y_m: float, side_m: float, state: DomainState) -> "Surface":
+        """The surface after a scan under bias wrote a square c domain of `state` around (x, y); this one is left as it was."""
+        half_px = side_m / 2 / self.config.pitch_m
+        rows, cols = self._grid_around(x_m, y_m)
+        return self._written((np.abs(rows) <= half_px) & (np.abs(cols) <= half_px), state)
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
@@ -225,6 +245,16 @@ class Surface:
     def _wall_tree(self) -> cKDTree:
         return cKDTree(self._wall_pixels.reshape(-1, 2))
 
-    def _disc(self, row: float, col: float, radius_px: float) -> Bool[np.ndarray, "rows cols"]:
+    def _written(self, inside: Bool[np.ndarray, "rows cols"], state: DomainState) -> "Surface":
+        sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
+        after, response = self.state.copy(), self.response.copy()
+        after[inside] = state
+        response[inside] = sign * float(np.median(np.abs(self.response)))
+        earlier = np.zeros_like(inside) if self.written is None else self.written
+        return replace(self, state=after, response=response, written=earlier | inside)
+
+    def _grid_around(self, x_m: float, y_m: float) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of all grid points from (x, y) along rows and columns, as (pixels, 1) and (1, pixels)."""
+        row, col = self.grid(np.array([[x_m, y_m]]))[0]
         axis = np.arange(self.config.pixels)
-        return (axis[:, None] - row) ** 2 + (axis[None, :] - col) ** 2 < radius_px**2
+        return (axis - row)[:, None], (axis - col)[None, :]

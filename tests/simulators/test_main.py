@@ -6,6 +6,9 @@ import sys
 import pytest
 
 from simulators.__main__ import _parser, instrument_config, main
+from simulators.faults import FAULTS
+from simulators.faults_options import fault_schedule
+from simulators.faults_schedule import FaultSchedule, Injection
 
 CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
 
@@ -15,6 +18,12 @@ CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
     [
         ([], "--connect"),
         (["--connect", "localhost"], "no address"),
+        ([*CONNECT, "--fault", "blunt"], "there is no fault 'blunt'; did you mean blunting?"),
+        ([*CONNECT, "--fault", "crash@1:300"], "a frame has lines 0 to 255"),
+        ([*CONNECT, "--fault", "crash@3", "--first-scan", "7"], "the first scan is 7"),
+        ([*CONNECT, "--fault-rate", "often"], "'often' is no rate; give one such as 0.5 or probe=0.5"),
+        ([*CONNECT, "--fault-rate", "probe=-1"], "0 to 100 are allowed"),
+        ([*CONNECT, "--sealed-log", "/nowhere/at/all.jsonl"], "No such file or directory"),
         ([*CONNECT, "--speed", "-3"], "a factor above 0"),
         ([*CONNECT, "--speed", "fast"], "not a finite number"),
         ([*CONNECT, "--pixels", "1"], "from 2 to 2048"),
@@ -50,6 +59,29 @@ def test_a_tier_sets_sample_and_probe_in_any_frame() -> None:
     assert config.surface.c_minus_share == config.surface.needle_share == 0
     assert config.surface.size_m == pytest.approx(1.2 * 4e-6)
     assert instrument_config(_parser().parse_args([*CONNECT, "--tier", "clean"])).dart.tip_m < config.dart.tip_m
+
+
+def test_faults_are_listed_with_group_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--list-faults"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(FAULTS)
+    assert "crash                     probe      The tip is broken" in "\n".join(lines)
+
+
+def scheduled(words: list[str]) -> FaultSchedule:
+    arguments = _parser().parse_args([*CONNECT, *words])
+    return fault_schedule(arguments, instrument_config(arguments))
+
+
+def test_faults_and_rates_reach_the_schedule_which_follows_the_seed() -> None:
+    words = "--fault crash@2:9 --fault lost_ack@point:4 --fault-rate probe=1 --fault-rate 0.5 --seed"
+    schedules = [scheduled([*words.split(), seed]) for seed in ("3", "3", "4")]
+    assert schedules[0] == schedules[1] != schedules[2]
+    assert schedules[0].injections == (Injection("crash", 2, 9), Injection("lost_ack", point=4))
+    assert schedules[0].rates["crash"] == pytest.approx(1 / 6 + 0.5 / len(FAULTS))
+    assert scheduled([]).possible == frozenset()
 
 
 @pytest.mark.parametrize(("word", "speed"), [("event", None), ("real", 1.0), ("60", 60.0)])
