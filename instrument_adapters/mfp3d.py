@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from instrument_adapters.errors import InstrumentFaultError, ScanFileError
+from instrument_adapters.errors import InstrumentFaultError, ScanDataError, ScanFileError
 from instrument_adapters.igor import read_ibw
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import Limits, MeasurementRequest
@@ -98,7 +98,7 @@ class MFP3D:
         self._stage.scanned()
         try:
             scan = read_ibw(path, self._zone)
-        except ScanFileError as error:
+        except (ScanFileError, ScanDataError) as error:
             raise InstrumentFaultError(f"the frame was saved and cannot be used: {error}") from error
         check_frame(scan.frame, settings.frame, f"the frame in {path.name}")
         return replace(scan, sample_id=settings.sample_id)

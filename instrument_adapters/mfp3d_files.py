@@ -24,7 +24,9 @@ def listing(folder: Path) -> Listing:
         return {path.name: (status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]}
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InstrumentFaultError(f"the folder {folder} cannot be read ({reason}); give the one that the instrument saves to") from error
+        raise InstrumentFaultError(
+            f"the folder {folder} cannot be read ({reason}); give the one that the instrument saves to"
+        ) from error
 
 
 def wait_for_file(

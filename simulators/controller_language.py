@@ -94,7 +94,7 @@ def asked_for(expression: str) -> tuple[str, str]:
     """
     name, arguments = _call(expression)
     match name, arguments:
-        case ("GV" | "td_ReadValue"), [str(key)]:
+        case (("GV" | "td_ReadValue"), [str(key)]):
             return name, key
     raise RejectedError(f"{expression} has no value")
 

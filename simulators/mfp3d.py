@@ -105,7 +105,7 @@ class SimulatedMFP3D:
         """
         with self._busy():
             scan = self._driver.scan()
-            number = int(float(scan.metadata["BaseSuffix"]))
+            number = _file_number(scan.scan_id)
             self._tidy_up(keep=number)
             return replace(scan, scan_id=f"{self.instrument_id}-scan-{number:04d}")
 
@@ -181,6 +181,12 @@ def driver_settings(config: MFP3DConfig) -> MFP3DSettings:
         limits=config.limits,
         speed_max_m_per_s=config.timing.speed_max_m_per_s,
     )
+
+
+def _file_number(scan_id: str) -> int:
+    """Number of the file: "simulated0012-<digest>" gives 12; what is in the file may be wrong."""
+    name = scan_id.rpartition("-")[0]
+    return int(name[len(name.rstrip("0123456789")) :])
 
 
 def _analyse(bias_V: np.ndarray, response_pm: np.ndarray) -> dict[str, float]:
