@@ -90,6 +90,7 @@ class MFP3D:
             instrument was closed meanwhile. The scan is stopped.
         """
         settings = self.settings
+        self._heed_close()
         path = self._record(
             press("DownScan" if settings.scan_down else "UpScan"), settings.frame_s, settings.frame_deadline_s, "complete frame"
         )
@@ -119,6 +120,7 @@ class MFP3D:
         """
         settings = self.settings
         self._points.admit(request)
+        self._heed_close()
         if len(self._points) % settings.retune_every == 0:
             self._panel.retune()
         self._stage.go_to(request.x_m, request.y_m)
@@ -139,6 +141,9 @@ class MFP3D:
     def close(self) -> None:
         """End whatever waits, from any thread; a scan under way is stopped, and the instrument stays closed."""
         self._transport.close()
+
+    def _heed_close(self) -> None:
+        self._transport.sleep(0.0)
 
     def _record(self, command: str, expected_s: float, deadline_s: float, what: str) -> Path:
         """The file that `command` gives; whatever goes wrong, the controller is told to stop."""

@@ -43,8 +43,8 @@ class SimulatedMFP3D:
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
     folder
-        Where the controller saves its files; by default in a folder of its own, which holds the latest frame at most and is
-        removed with the instrument.
+        Where the controller saves its files; by default in a folder of its own, which is emptied of all older files at each frame
+        and removed with the instrument.
     quirks
         What is wrong with controller and files; nothing by default. It may be changed at any time.
 

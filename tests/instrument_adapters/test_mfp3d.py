@@ -189,10 +189,21 @@ def test_a_frame_that_never_comes_fails_at_the_deadline_and_the_scan_is_stopped(
 
 def test_closing_ends_the_wait_and_stops_the_scan(bench: Bench) -> None:
     driver = MFP3D(SETTINGS, bench)
-    driver.close()
+    bench.closes_at_s = bench.seconds + 5
     with pytest.raises(InstrumentFaultError, match="closed"):
         driver.scan()
+    assert "DownScan_0" in bench.said[-2]
     assert "StopScan_0" in bench.said[-1]
+
+
+def test_a_closed_instrument_begins_nothing(bench: Bench) -> None:
+    driver = MFP3D(SETTINGS, bench)
+    begun = len(bench.said)
+    driver.close()
+    for work in (driver.scan, lambda: driver.measure(at(-2e-6, -6e-6))):
+        with pytest.raises(InstrumentFaultError, match="closed"):
+            work()
+    assert len(bench.said) == begun
 
 
 def test_a_folder_that_is_not_there_is_told_before_the_scan_begins(bench: Bench) -> None:
