@@ -39,6 +39,7 @@ class Bench:
         self.saved = 0
         self.saves = True
         self.closes_at_s = np.inf
+        self.late: bytes | None = None
 
     def execute(self, text: str) -> None:
         self.said.append(text)
@@ -59,6 +60,9 @@ class Bench:
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
+        if seconds > 0 and self.late is not None:
+            (self.folder / "late.ibw").write_bytes(self.late)
+            self.late = None
         if self.seconds > self.closes_at_s:
             raise InstrumentFaultError("closed")
 
@@ -185,6 +189,18 @@ def test_a_frame_that_never_comes_fails_at_the_deadline_and_the_scan_is_stopped(
         driver.scan()
     assert bench.seconds - begun == pytest.approx(2 * 16 + 60, abs=1.0)
     assert "StopScan_0" in bench.said[-1]
+
+
+def test_a_loop_that_is_saved_late_is_not_taken_for_a_frame(bench: Bench) -> None:
+    driver = MFP3D(SETTINGS, bench)
+    bench.saves = False
+    with pytest.raises(InstrumentFaultError, match="no complete loop 80 s after the command"):
+        driver.measure(at(-2e-6, -6e-6))
+    bench.late = encode_curves({"Amp": BIAS_V, "Phase": BIAS_V, "Bias": BIAS_V}, {}, NOW)
+    with pytest.raises(InstrumentFaultError, match=r"no complete frame .* late\.ibw holds something else, of shape \(4, 3\)"):
+        driver.scan()
+    bench.saves = True
+    assert driver.scan().scan_id.startswith("file0001-")
 
 
 def test_closing_ends_the_wait_and_stops_the_scan(bench: Bench) -> None:
