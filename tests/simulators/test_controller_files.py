@@ -40,7 +40,7 @@ def quirks() -> Quirks:
 
 @pytest.fixture
 def saving(tmp_path: Path, quirks: Quirks) -> Saving:
-    return Saving(tmp_path / "made when needed", quirks, traps=False)
+    return Saving(tmp_path / "made if needed", quirks, traps=False)
 
 
 def test_a_file_full_of_traps_reads_as_the_scan_that_it_holds(tmp_path: Path) -> None:

@@ -98,11 +98,14 @@ def test_what_is_scanned_is_what_was_recorded_bit_for_bit(microscope: SimulatedM
 
 
 def test_frames_stay_in_a_given_folder_and_only_the_latest_in_one_of_its_own(small_surface: Surface, tmp_path: Path) -> None:
-    kept, own = SimulatedMFP3D(FAST, surface=small_surface, folder=tmp_path), SimulatedMFP3D(FAST, surface=small_surface)
+    kept, own = (
+        SimulatedMFP3D(FAST, surface=small_surface, folder=tmp_path / "frames"),
+        SimulatedMFP3D(FAST, surface=small_surface),
+    )
     for _ in range(2):
         kept.scan()
         own.scan()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["simulated0001.ibw", "simulated0002.ibw"]
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["simulated0001.ibw", "simulated0002.ibw"]
     folder = own.controller.saving.folder
     assert [path.name for path in folder.iterdir()] == ["simulated0002.ibw"]
     del own
