@@ -13,7 +13,6 @@ from instrument_adapters.mfp3d_commands import (
     put,
     quantised_rate_Hz,
     sensor_of,
-    tip_speed_m_per_s,
     value_of,
     write_setpoint,
 )
@@ -80,7 +79,7 @@ class Panel:
 
 
 class Stage:
-    """The tip's position in metres, moved by set-points in volts: V = x / \\|XLVDTSens\\| + XLVDTOffset, y alike.
+    """The tip's position in metres, moved by set-points in volts: V = x / abs(XLVDTSens) + XLVDTOffset, y alike.
 
     Parameters
     ----------
@@ -130,10 +129,10 @@ class Stage:
         for step in range(1, steps):
             self._write(was_m[0] + step / steps * (x_m - was_m[0]), was_m[1] + step / steps * (y_m - was_m[1]))
         self._write(x_m, y_m)
-        is_m = self._last_m = self.position_m()
-        missed_m = math.dist(is_m, (x_m, y_m))
-        if not missed_m <= self._pixel_m:
+        is_m, self._last_m = self.position_m(), None
+        if not math.dist(is_m, (x_m, y_m)) <= self._pixel_m:
             raise _lost((x_m, y_m), is_m, stood_still=math.dist(is_m, was_m) <= self._pixel_m)
+        self._last_m = is_m
 
     def _write(self, x_m: float, y_m: float) -> None:
         for axis, value in zip(_AXES, (x_m, y_m), strict=True):
@@ -143,7 +142,9 @@ class Stage:
     def _calibration(self, key: str) -> float:
         value = self._transport.read(value_of(key))
         if not math.isfinite(value) or (value == 0 and key.endswith("Sens")):
-            raise InstrumentFaultError(f"the controller gives {key} as {value}, a number is needed to move the tip; start its software")
+            raise InstrumentFaultError(
+                f"the controller gives {key} as {value}, a number is needed to move the tip; start its software"
+            )
         return value
 
 
@@ -199,8 +200,10 @@ def _wanted(settings: MFP3DSettings) -> list[tuple[str, float, float]]:
 
 def _lost(target_m: tuple[float, float], is_m: tuple[float, float], *, stood_still: bool) -> InstrumentFaultError:
     (x_m, y_m), (is_x_m, is_y_m) = target_m, is_m
-    why = "it did not change, so the read-back is frozen or the command was rejected" if stood_still else (
-        "the target was clamped, or the stage has lost its closed loop"
+    why = (
+        "it did not change, so the read-back is frozen or the command was rejected"
+        if stood_still
+        else ("the target was clamped, or the stage has lost its closed loop")
     )
     return InstrumentFaultError(
         f"the tip was sent to ({x_m * 1e6:.3f}, {y_m * 1e6:.3f}) um and the position that is read back is "
