@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from instrument_adapters.errors import InstrumentFaultError, ScanFileError
+from instrument_adapters.errors import InstrumentFaultError, ScanDataError, ScanFileError
 from instrument_adapters.igor import read_ibw
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import Limits, MeasurementRequest
-from instrument_adapters.mfp3d_commands import press
+from instrument_adapters.mfp3d_commands import Button, press
 from instrument_adapters.mfp3d_curves import read_loop
-from instrument_adapters.mfp3d_files import listing, wait_for_file
+from instrument_adapters.mfp3d_files import FRAME_AXES, LOOP_AXES, listing, wait_for_file
 from instrument_adapters.mfp3d_panel import Panel, Stage, check_frame
 from instrument_adapters.mfp3d_points import MeasuredPoints
 from instrument_adapters.mfp3d_settings import MFP3DSettings, check_settings
@@ -90,15 +90,15 @@ class MFP3D:
             instrument was closed meanwhile. The scan is stopped.
         """
         settings = self.settings
-        path = self._record(
-            press("DownScan" if settings.scan_down else "UpScan"), settings.frame_s, settings.frame_deadline_s, "complete frame"
-        )
+        self._heed_close()
+        button: Button = "DownScan" if settings.scan_down else "UpScan"
+        path = self._record(button, FRAME_AXES, settings.frame_s, settings.frame_deadline_s)
         self._transport.execute(press("StopScan"))
         self._points.scanned()
         self._stage.scanned()
         try:
             scan = read_ibw(path, self._zone)
-        except ScanFileError as error:
+        except (ScanFileError, ScanDataError) as error:
             raise InstrumentFaultError(f"the frame was saved and cannot be used: {error}") from error
         check_frame(scan.frame, settings.frame, f"the frame in {path.name}")
         return replace(scan, sample_id=settings.sample_id)
@@ -119,11 +119,12 @@ class MFP3D:
         """
         settings = self.settings
         self._points.admit(request)
+        self._heed_close()
         if len(self._points) % settings.retune_every == 0:
             self._panel.retune()
         self._stage.go_to(request.x_m, request.y_m)
         self._points.add(request)
-        path = self._record(press("SingleForce"), settings.loop.duration_s, settings.loop_deadline_s, "complete loop")
+        path = self._record("SingleForce", LOOP_AXES, settings.loop.duration_s, settings.loop_deadline_s)
         try:
             bias_V, response_pm = read_loop(path, settings.loop.phase_zero_deg)
         except ScanFileError as error:
@@ -140,19 +141,23 @@ class MFP3D:
         """End whatever waits, from any thread; a scan under way is stopped, and the instrument stays closed."""
         self._transport.close()
 
-    def _record(self, command: str, expected_s: float, deadline_s: float, what: str) -> Path:
-        """The file that `command` gives; whatever goes wrong, the controller is told to stop."""
+    def _heed_close(self) -> None:
+        self._transport.sleep(0.0)
+
+    def _record(self, button: Button, axes: int, expected_s: float, deadline_s: float) -> Path:
+        """The file that a button gives; whatever goes wrong, the controller is told to stop."""
         before, begun_s = listing(self._transport.folder), self._transport.elapsed_s()
         try:
-            self._transport.execute(command)
+            self._transport.execute(press(button))
             spent_s = self._transport.elapsed_s() - begun_s
             return wait_for_file(
                 self._transport,
                 before,
+                axes=axes,
                 expected_s=max(0.0, expected_s - spent_s),
                 deadline_s=deadline_s - spent_s,
                 poll_s=self.settings.poll_s,
-                what=what,
+                what="complete frame" if axes == FRAME_AXES else "complete loop",
             )
         except InstrumentFaultError:
             with contextlib.suppress(InstrumentFaultError):

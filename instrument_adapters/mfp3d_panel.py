@@ -79,7 +79,7 @@ class Panel:
 
 
 class Stage:
-    """The tip's position in metres, moved by set-points in volts: V = x / \\|XLVDTSens\\| + XLVDTOffset, y alike.
+    """The tip's position in metres, moved by set-points in volts: V = x / abs(XLVDTSens) + XLVDTOffset, y alike.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ class Stage:
         for step in range(1, steps):
             self._write(was_m[0] + step / steps * (x_m - was_m[0]), was_m[1] + step / steps * (y_m - was_m[1]))
         self._write(x_m, y_m)
-        is_m = self._last_m = self.position_m()
-        missed_m = math.dist(is_m, (x_m, y_m))
-        if not missed_m <= self._pixel_m:
+        is_m, self._last_m = self.position_m(), None
+        if not math.dist(is_m, (x_m, y_m)) <= self._pixel_m:
             raise _lost((x_m, y_m), is_m, stood_still=math.dist(is_m, was_m) <= self._pixel_m)
+        self._last_m = is_m
 
     def _write(self, x_m: float, y_m: float) -> None:
         for axis, value in zip(_AXES, (x_m, y_m), strict=True):

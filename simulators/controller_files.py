@@ -21,7 +21,7 @@ class Saving:
     Parameters
     ----------
     folder
-        It is made when the first file is saved.
+        It is made if it is not there.
     quirks
         What is wrong with the files at the moment.
     traps
@@ -30,6 +30,7 @@ class Saving:
 
     def __init__(self, folder: Path, quirks: Quirks, *, traps: bool) -> None:
         self.folder, self._quirks, self._traps = folder, quirks, traps
+        folder.mkdir(parents=True, exist_ok=True)
         self._unfinished: list[tuple[float, Path, bytes]] = []
         self._loops = 0
 
@@ -64,7 +65,6 @@ class Saving:
             self._unfinished.remove((due, path, raw))
 
     def _save(self, name: str, raw: bytes, at_s: float) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         if self._quirks.saving_s > 0:
             _write(path, raw[: len(raw) // 2], at_s)

@@ -47,9 +47,10 @@ def fault_schedule(arguments: argparse.Namespace, config: MFP3DConfig) -> FaultS
     UnknownFaultError
         If a fault is tied to a line that the frame does not have, or to a scan before the first.
     """
+    last = config.frame.rows - 1
     for one in arguments.fault:
-        if one.line is not None and one.line >= config.frame.rows:
-            raise UnknownFaultError(f"{one.name} was asked for at line {one.line}; a frame has lines 0 to {config.frame.rows - 1}")
+        if one.line is not None and one.line > last:
+            raise UnknownFaultError(f"{one.name} was asked for at line {one.line}; a frame has lines 0 to {last}")
         if one.scan is not None and one.scan < config.first_scan:
             raise UnknownFaultError(f"{one.name} was asked for at scan {one.scan}; the first scan is {config.first_scan}")
     rates: Counter[str] = Counter()

@@ -44,8 +44,8 @@ class SimulatedMFP3D:
     surface
         A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
     folder
-        Where the controller saves its files; by default in a folder of its own, which holds the latest frame at most and is
-        removed with the instrument.
+        Where the controller saves its files; by default in a folder of its own, which is emptied of all older files at each frame
+        and removed with the instrument.
     quirks
         What is wrong with controller and files; nothing by default. It may be changed at any time.
     faults
@@ -112,7 +112,7 @@ class SimulatedMFP3D:
         """
         with self._busy():
             scan = self._driver.scan()
-            number = int(float(scan.metadata["BaseSuffix"]))
+            number = _file_number(scan.scan_id)
             self._tidy_up(keep=number)
             return replace(scan, scan_id=f"{self.instrument_id}-scan-{number:04d}")
 
@@ -188,6 +188,12 @@ def driver_settings(config: MFP3DConfig) -> MFP3DSettings:
         limits=config.limits,
         speed_max_m_per_s=config.timing.speed_max_m_per_s,
     )
+
+
+def _file_number(scan_id: str) -> int:
+    """Number of the file: "simulated0012-<digest>" gives 12; what is in the file may be wrong."""
+    name = scan_id.rpartition("-")[0]
+    return int(name[len(name.rstrip("0123456789")) :])
 
 
 def _analyse(bias_V: np.ndarray, response_pm: np.ndarray) -> dict[str, float]:

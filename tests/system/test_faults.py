@@ -51,9 +51,9 @@ def test_with_faults_on_the_way_every_scan_and_every_result_arrives_once(tmp_pat
     groups = Counter(entry.group for entry in happened)
     assert min(groups[group] for group in ("transport", "data", "probe", "sample")) >= 1
     assert {"disconnect_mid_scan", "lost_ack", "replayed_message"} <= {entry.fault for entry in happened}
-    scans = [e.body["scan_id"] for e in events(run, kinds.SCAN_RECEIVED)]
+    scans = [e.subject for e in events(run, kinds.SCAN_RECEIVED)]
     assert len(scans) == len(set(scans)) == 3
-    results = [e.body["request_id"] for e in events(run, kinds.RESULT_RECEIVED)]
+    results = [e.subject for e in events(run, kinds.RESULT_RECEIVED)]
     assert sorted(results) == sorted(f"d-{scan}-{n:03d}" for scan in scans for n in range(3))
     for word in ("disconnect_mid_scan", "lock_loss", "sealed"):
         assert word not in said, "the log of the simulator is no place for the truth"
