@@ -83,6 +83,7 @@ def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:
         surface=_large_enough(world.surface, _MARGIN * turned * size_m),
         dart=world.dart,
         motion=world.motion,
+        spectroscopy=world.spectroscopy,
         limits=Limits(points_max=arguments.points_max),
     )
 

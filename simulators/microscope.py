@@ -10,7 +10,7 @@ from simulators.config import MFP3DConfig
 from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
 from simulators.growth import grow_surface
-from simulators.motion import Drift
+from simulators.motion import Drift, Stage
 from simulators.probe import LineStates, Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
@@ -41,7 +41,7 @@ class Microscope:
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, grown)
         self.probe = Probe()
-        self._drift = Drift.drawn(config.motion, moved)
+        self._stage = Stage(Drift.drawn(config.motion, moved))
         self._scan_rng, self._loop_rng = scanned, looped
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
@@ -53,11 +53,12 @@ class Microscope:
             If the clock was stopped meanwhile; what was recorded is lost.
         """
         lines = LineStates.steady(self.probe, frame.rows)
+        self._stage.go_to(frame.x_offset_m, frame.y_offset_m, self.clock.elapsed_s)
         recording = record_frame(
             self.surface,
             frame,
             self.config.dart,
-            displacement_m=self._drift.displacement_m,
+            displacement_m=self._stage.displacement_m,
             jitter_m=self.config.motion.jitter_m,
             started_s=self.clock.elapsed_s,
             line_s=1 / scan_rate_Hz,
@@ -70,14 +71,22 @@ class Microscope:
         self.probe = lines.last()
         return recording
 
-    def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
+    def loop_at(self, x_m: float, y_m: float, bias_max_V: float | None = None, *, wait: bool = True) -> Loop:
         """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
 
-        Without `wait` the caller lets the time pass that a loop takes.
+        Parameters
+        ----------
+        x_m, y_m
+            Where to.
+        bias_max_V
+            Amplitude that the controller was set to; by default the configured one.
+        wait
+            Whether the time passes that a loop takes; if not, the caller lets it pass.
         """
+        self._stage.go_to(x_m, y_m, self.clock.elapsed_s)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
+        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng, bias_max_V)
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
         self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
         if wait:
@@ -86,7 +95,7 @@ class Microscope:
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Where the tip really is, now, when it is sent to the positions (x, y)."""
-        return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+        return np.asarray(xy_m + self._stage.displacement_m(np.array(self.clock.elapsed_s)))
 
     def _wait_for_lines(self, lines: int, line_s: float) -> None:
         for line in range(lines):

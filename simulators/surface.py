@@ -14,6 +14,9 @@ from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, Truth, 
 from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
 from simulators.settings import NonNegative, Settings, Share
 
+_SPARSE = 4  # every fourth grid point tells the usual response as well as all do
+_NEARBY_PX = 64
+
 
 class SurfaceConfig(Settings):
     """What a surface looks like; the defaults give well separated types, the "easy" tier.
@@ -146,10 +149,7 @@ class Surface:
         """What really lies at the stage positions (x, y); give true positions, after drift, not commanded ones."""
         rc = self.grid(xy_m)
         row, col = np.rint(rc).astype(int).T
-        distance_px, nearest = self._wall_tree.query(rc)
-        found = np.isfinite(distance_px)
-        wall = np.full(len(rc), WallType.NONE, np.int8)
-        wall[found] = self.walls[tuple(self._wall_pixels[nearest[found]].T)]
+        distance_px, wall = self._nearest_walls(rc)
         return Truth(self.state[row, col], wall, distance_px * self.config.pitch_m, self.kind[row, col])
 
     def composition_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n types"]:
@@ -172,13 +172,40 @@ class Surface:
         sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
         written, response = self.state.copy(), self.response.copy()
         written[inside] = state
-        response[inside] = sign * float(np.median(np.abs(self.response)))
-        return replace(self, state=written, response=response)
+        response[inside] = sign * float(np.median(np.abs(self.response[::_SPARSE, ::_SPARSE])))
+        after = replace(self, state=written, response=response)
+        vars(after)["walls"] = self._walls_changed_near(inside, written)
+        return after
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
         """`WallType` of each grid point; walls are one grid point wide."""
         return mark_walls(self.state, self.kind, self.superdomain)
+
+    def _walls_changed_near(self, inside: Bool[np.ndarray, "rows cols"], state: Int8[np.ndarray, "rows cols"]) -> np.ndarray:
+        """`walls` of the surface with other `state` in there: what is further away than a pixel stays what it was."""
+        walls = self.walls.copy()
+        touched = [np.flatnonzero(inside.any(axis)) for axis in (1, 0)]
+        if all(len(along) for along in touched):
+            near = tuple(slice(max(0, int(along[0]) - 2), int(along[-1]) + 3) for along in touched)
+            walls[near][1:-1, 1:-1] = mark_walls(state[near], self.kind[near], self.superdomain[near])[1:-1, 1:-1]
+        return walls
+
+    def _nearest_walls(self, rc: Float[np.ndarray, "n 2"]) -> tuple[Float[np.ndarray, " n"], Int8[np.ndarray, " n"]]:
+        """(distance in grid points, `WallType`) of the wall nearest to each place."""
+        if len(rc) == 1:  # after each loop the walls are others, and a tree of all of them is slower than a look around
+            low = np.maximum(np.rint(rc[0]).astype(int) - _NEARBY_PX, 0)
+            around = self.walls[low[0] : low[0] + 2 * _NEARBY_PX + 1, low[1] : low[1] + 2 * _NEARBY_PX + 1]
+            pixels = np.argwhere(around != WallType.NONE)
+            distance_px = np.hypot(*(pixels + low - rc[0]).T)
+            if distance_px.min(initial=np.inf) < _NEARBY_PX - 1:
+                nearest = int(distance_px.argmin())
+                return distance_px[[nearest]], around[tuple(pixels[[nearest]].T)]
+        distance_px, nearest = self._wall_tree.query(rc)
+        found = np.isfinite(distance_px)
+        wall = np.full(len(rc), WallType.NONE, np.int8)
+        wall[found] = self.walls[tuple(self._wall_pixels[nearest[found]].T)]
+        return distance_px, wall
 
     @cached_property
     def _wall_pixels(self) -> np.ndarray:
