@@ -118,14 +118,19 @@ class LoopShape:
 
 
 def latent_parameters(truth: Truth, config: LoopConfig, rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
-    """Standardised (log height, V+, V-, log width) at n places: √η² times the place's shift plus √(1 - η²) times noise.
+    """Standardised (log height, V+, V-, log width) at n places: what is expected there plus √(1 - η²) times noise."""
+    expected = expected_latents(truth, config)
+    return np.asarray(expected + np.sqrt(1 - config.eta2) * rng.standard_normal(expected.shape))
+
+
+def expected_latents(truth: Truth, config: LoopConfig) -> Float[np.ndarray, "n 4"]:
+    """√η² times the shift of each of n places, which is what the microstructure says of (log height, V+, V-, log width).
 
     The shift is the wall type's at a wall and goes over into the domain state's with the distance d as exp(-d/decay).
     """
     walls, states = _standardised_shifts()
     near = np.exp(-truth.distance_m / config.wall_decay_m)[:, None]
-    shift = near * walls[truth.wall] + (1 - near) * states[truth.state]
-    return np.asarray(np.sqrt(config.eta2) * shift + np.sqrt(1 - config.eta2) * rng.standard_normal(shift.shape))
+    return np.asarray(np.sqrt(config.eta2) * (near * walls[truth.wall] + (1 - near) * states[truth.state]))
 
 
 def draw_shape(truth: Truth, config: LoopConfig, rng: np.random.Generator) -> LoopShape:

@@ -43,6 +43,7 @@ class Microscope:
         self.probe = Probe()
         self._stage = Stage(Drift.drawn(config.motion, moved))
         self._scan_rng, self._loop_rng = scanned, looped
+        self.last_loop_m: tuple[float, float] | None = None
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
         """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
@@ -88,6 +89,7 @@ class Microscope:
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
         loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng, bias_max_V)
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
+        self.last_loop_m = (there_x_m, there_y_m)
         self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
         if wait:
             self.clock.advance(self.config.timing.loop_s)

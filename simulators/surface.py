@@ -167,29 +167,20 @@ class Surface:
 
     def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
         """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was."""
-        row, col = self.grid(np.array([[x_m, y_m]]))[0]
-        inside = self._disc(row, col, radius_m / self.config.pitch_m)
+        near, inside = self._disc(x_m, y_m, radius_m)
         sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
-        written, response = self.state.copy(), self.response.copy()
-        written[inside] = state
-        response[inside] = sign * float(np.median(np.abs(self.response[::_SPARSE, ::_SPARSE])))
+        written, response, walls = self.state.copy(), self.response.copy(), self.walls.copy()
+        written[near][inside] = state
+        response[near][inside] = sign * float(np.median(np.abs(self.response[::_SPARSE, ::_SPARSE])))
+        walls[near][1:-1, 1:-1] = mark_walls(written[near], self.kind[near], self.superdomain[near])[1:-1, 1:-1]
         after = replace(self, state=written, response=response)
-        vars(after)["walls"] = self._walls_changed_near(inside, written)
+        vars(after)["walls"] = walls  # those further away stay what they were
         return after
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
         """`WallType` of each grid point; walls are one grid point wide."""
         return mark_walls(self.state, self.kind, self.superdomain)
-
-    def _walls_changed_near(self, inside: Bool[np.ndarray, "rows cols"], state: Int8[np.ndarray, "rows cols"]) -> np.ndarray:
-        """`walls` of the surface with other `state` in there: what is further away than a pixel stays what it was."""
-        walls = self.walls.copy()
-        touched = [np.flatnonzero(inside.any(axis)) for axis in (1, 0)]
-        if all(len(along) for along in touched):
-            near = tuple(slice(max(0, int(along[0]) - 2), int(along[-1]) + 3) for along in touched)
-            walls[near][1:-1, 1:-1] = mark_walls(state[near], self.kind[near], self.superdomain[near])[1:-1, 1:-1]
-        return walls
 
     def _nearest_walls(self, rc: Float[np.ndarray, "n 2"]) -> tuple[Float[np.ndarray, " n"], Int8[np.ndarray, " n"]]:
         """(distance in grid points, `WallType`) of the wall nearest to each place."""
@@ -215,6 +206,10 @@ class Surface:
     def _wall_tree(self) -> cKDTree:
         return cKDTree(self._wall_pixels.reshape(-1, 2))
 
-    def _disc(self, row: float, col: float, radius_px: float) -> Bool[np.ndarray, "rows cols"]:
-        axis = np.arange(self.config.pixels)
-        return (axis[:, None] - row) ** 2 + (axis[None, :] - col) ** 2 < radius_px**2
+    def _disc(self, x_m: float, y_m: float, radius_m: float) -> tuple[tuple[slice, slice], Bool[np.ndarray, "rows cols"]]:
+        """A part of the grid that holds the disc and a border of two points, and where in this part the disc is."""
+        centre, radius_px = self.grid(np.array([[x_m, y_m]]))[0], radius_m / self.config.pitch_m
+        low = np.maximum(np.floor(centre - radius_px).astype(int) - 2, 0)
+        high = np.minimum(np.ceil(centre + radius_px).astype(int) + 3, self.config.pixels)
+        row, col = (np.arange(low[axis], high[axis]) - centre[axis] for axis in (0, 1))
+        return (slice(low[0], high[0]), slice(low[1], high[1])), row[:, None] ** 2 + col[None, :] ** 2 < radius_px**2
