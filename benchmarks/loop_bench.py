@@ -23,7 +23,7 @@ from simulators.tiers import tier
 
 NEAR_M = 15e-9
 HITS = 5
-_TIMING = TimingConfig(loop_s=10.8)  # with the move and a tenth of a tuning: 12 s a loop
+_TIMING = TimingConfig(loop_s=9.5)  # with the commands and a tenth of a tuning: 12 s a loop
 
 
 class Visit(NamedTuple):

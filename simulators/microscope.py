@@ -72,22 +72,15 @@ class Microscope:
         self.probe = lines.last()
         return recording
 
-    def loop_at(self, x_m: float, y_m: float, bias_max_V: float | None = None, *, wait: bool = True) -> Loop:
+    def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
         """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
 
-        Parameters
-        ----------
-        x_m, y_m
-            Where to.
-        bias_max_V
-            Amplitude that the controller was set to; by default the configured one.
-        wait
-            Whether the time passes that a loop takes; if not, the caller lets it pass.
+        Without `wait` the caller lets the time pass that a loop takes.
         """
         self._stage.go_to(x_m, y_m, self.clock.elapsed_s)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng, bias_max_V)
+        loop = record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng)
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
         self.last_loop_m = (there_x_m, there_y_m)
         self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)

@@ -71,26 +71,16 @@ class Loop:
     response_pm: Float[np.ndarray, " steps"]
 
 
-def triangle(
-    config: SpectroscopyConfig, bias_max_V: float | None = None
-) -> tuple[Float[np.ndarray, " steps"], Bool[np.ndarray, " steps"]]:
-    """(bias in volts, whether it is on the rising branch) of each step of one bipolar cycle that starts at 0.
-
-    Parameters
-    ----------
-    config
-        The number of steps, and the amplitude where none is given.
-    bias_max_V
-        The amplitude that the controller was set to.
-    """
+def triangle(config: SpectroscopyConfig) -> tuple[Float[np.ndarray, " steps"], Bool[np.ndarray, " steps"]]:
+    """(bias in volts, whether it is on the rising branch) of each step of one bipolar cycle that starts at 0."""
     phase = np.arange(config.steps) / config.steps
-    wave = np.where(phase < 0.25, 4 * phase, np.where(phase < 0.75, 2 - 4 * phase, 4 * phase - 4))
-    return (config.bias_max_V if bias_max_V is None else bias_max_V) * wave, (phase <= 0.25) | (phase > 0.75)
+    bias = config.bias_max_V * np.where(phase < 0.25, 4 * phase, np.where(phase < 0.75, 2 - 4 * phase, 4 * phase - 4))
+    return bias, (phase <= 0.25) | (phase > 0.75)
 
 
-def record_loop(truth: Truth, config: SpectroscopyConfig, rng: np.random.Generator, bias_max_V: float | None = None) -> Loop:
-    """The loop that the instrument records at the one place that `truth` describes, with an amplitude as for `triangle`."""
-    bias, rising = triangle(config, bias_max_V)
+def record_loop(truth: Truth, config: SpectroscopyConfig, rng: np.random.Generator) -> Loop:
+    """The loop that the instrument records at the one place that `truth` describes; it may be one that has failed."""
+    bias, rising = triangle(config)
     shape = draw_shape(truth, config.loop, rng)
     louder, heard = 1.0, 1.0
     if rng.random() < config.failure_rate:

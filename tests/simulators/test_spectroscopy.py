@@ -134,11 +134,6 @@ def test_the_set_share_of_branches_switches_in_two_steps() -> None:
     assert sum(V > 0 for V in steps) == pytest.approx(280, abs=80)
 
 
-def test_the_amplitude_that_the_controller_sets_is_the_amplitude_of_the_loop() -> None:
-    loop = record_loop(truths(np.array([1])), SpectroscopyConfig(), np.random.default_rng(0), bias_max_V=5.0)
-    assert (loop.bias_V.min(), loop.bias_V.max()) == (-5.0, 5.0)
-
-
 def test_the_noise_of_a_loop_is_mostly_proportional_to_its_height() -> None:
     """Of 420 loops over a decade of heights; the exponent's standard error is below 0.02."""
     rng = np.random.default_rng(0)
