@@ -79,6 +79,7 @@ _MEDIUM = Tier(
     ),
     dart=DartConfig(background=0.2, background_deg=30.0, amplitude_noise_m=18e-12, gain_noise=0.04, line_gain_noise=0.03),
     motion=MotionConfig(creep_m=4e-9),
+    spectroscopy=SpectroscopyConfig(failure_rate=0.33),
 )
 _HARD = Tier(
     surface=SurfaceConfig(
