@@ -255,7 +255,8 @@ class Service:
             return
         seconds = time.monotonic() - started
         self._dispatch.decided(entry, decision, seconds)
-        self._last[entry.sample_id] = decision
+        if decision.record.outcome != "bad_scan":
+            self._last[entry.sample_id] = decision
         self._work.clear()
         record = decision.record
         _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
