@@ -56,5 +56,5 @@ def analyze_file(
             OUT.print(cluster_table(record))
         OUT.print(record.explanation, highlight=False, markup=False)
         OUT.print(f"{len(files)} files in {out}", highlight=False, markup=False)
-    if record.outcome == "not_resolvable":
+    if record.outcome in ("not_resolvable", "bad_scan"):
         ERR.print("vaestar: no place is recommended on this scan", highlight=False)

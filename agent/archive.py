@@ -40,11 +40,11 @@ def scan_behind(history: History, event: Event) -> Scan:
 
 
 def last_decision(history: History, sample_id: str) -> Decision | None:
-    """The newest decision on a sample, or None."""
+    """The newest decision on a sample that came of a scan fit for one, or None."""
     newest = None
     for event in history.events(kind=kinds.DECISION_MADE):
         with kinds.trusted(event):
             body = event.body["decision"]
-            if body["sample_id"] == sample_id:
+            if body["sample_id"] == sample_id and body["outcome"] != "bad_scan":
                 newest = event
     return None if newest is None else decision_in(history, newest)

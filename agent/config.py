@@ -23,6 +23,7 @@ from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
+from agent.workflow.quality import QualitySettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
@@ -269,6 +270,7 @@ class Config(Section):
     keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
     keypoints_options: dict[str, Any] = {}
     scan: ScanSection = ScanSection()
+    quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()
     warm: WarmSection = WarmSection()
     train: TrainSettings = TrainSettings()

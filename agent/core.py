@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
 from agent.config import Config
-from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, versions
+from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, ProblemRecord, QualityRecord, versions
 from agent.executor import Workers
-from agent.explain import explain
+from agent.explain import SOUND, explain
 from agent.ordering.cores import core_order, purity, without_mixed
 from agent.ordering.features import patch_features
 from agent.ordering.lattice import frame_lattice
@@ -32,6 +32,7 @@ from agent.scene import look
 from agent.search import SearchResult, search
 from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
 from agent.work import Store
+from agent.workflow.quality import Quality, inspect
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
@@ -100,7 +101,8 @@ class Agent:
         Returns
         -------
         Decision
-            "not_resolvable", with the reason and no request, when no trained model can be trusted.
+            "not_resolvable", with the reason and no request, when no trained model can be trusted; "bad_scan" when the scan is
+            not fit for a decision.
 
         Raises
         ------
@@ -111,7 +113,10 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config))
+        quality = self._inspected(scan, previous)
+        if quality is not None and quality.fatal is not None:
+            return self._unfit(scan, quality)
+        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config), quality)
         found = search(
             question.scene,
             self.config,
@@ -131,6 +136,20 @@ class Agent:
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
         return _decide(name, scan, channel, self.config, unusable=reason)
 
+    def _inspected(self, scan: Scan, previous: Decision | None) -> Quality | None:
+        settings = self.config.quality
+        if not settings.enabled:
+            return None
+        before = previous.record.quality if previous is not None and previous.record.frame == scan.frame else QualityRecord()
+        channel = scan.find_channel(self.config.channel)
+        return inspect(scan, channel, settings, sharpness_before=before.sharpness, content_before=before.content or None)
+
+    def _unfit(self, scan: Scan, quality: Quality) -> Decision:
+        """The decision not to measure on a scan that went wrong."""
+        channel = scan.find_channel(self.config.channel)
+        name = f"d-{hashlib.sha256(f'{scan.scan_id}:{quality.content}:unfit'.encode()).hexdigest()[:16]}"
+        return _decide(name, scan, channel, self.config, quality=_quality_record(quality))
+
 
 class _Question:
     """One scan with all that the decision on it depends on."""
@@ -143,9 +162,11 @@ class _Question:
         measured_xy: np.ndarray,
         results: MeasuredOnSample,
         start: WarmStart | str,
+        quality: Quality | None,
     ) -> None:
+        self.quality = quality
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
-        scene = look(scan, config)
+        scene = look(scan, config, None if quality is None else quality.bad_lines)
         sets = [found.points_rc for found in scene.keypoints.values()]
         bearing, self.results_left_out = results.bearing_on(scan.frame, sets, config.evidence.near_px)
         self.scene = replace(scene, results=bearing)
@@ -178,6 +199,7 @@ class _Question:
             keypoints_used=len(points),
             keypoints_dropped=keypoints.dropped,
             masked=dict(self.scene.masked),
+            quality=_quality_record(self.quality),
             phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
             results_used=len(self.scene.results.values) if self.scene.results else 0,
@@ -262,10 +284,11 @@ def _decide(
     clusters: _Clusters | None = None,
     places: Recommended | None = None,
     unusable: str | None = None,
+    quality: QualityRecord = SOUND,
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
-    outcome, explanation = explain(found, places, unusable, config.rule)
+    outcome, explanation = explain(found, places, unusable, config.rule, quality)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -291,6 +314,7 @@ def _decide(
         candidates=[_candidate_record(c) for c in found.candidates],
         clusters=clusters.records if clusters else [],
         requests=list(places.requests) if places else [],
+        quality=quality,
         **(_NO_POINTS | facts),
     )
     return Decision(record, arrays or {})
@@ -302,6 +326,13 @@ _NO_POINTS: dict[str, Any] = {
     "keypoints_dropped": {},
     "points_measured_before": 0,
 }
+
+
+def _quality_record(quality: Quality | None) -> QualityRecord:
+    if quality is None:
+        return QualityRecord()
+    problems = [ProblemRecord(name=p.name, action=p.action, sentence=p.sentence) for p in quality.problems]
+    return QualityRecord(problems=problems, sharpness=quality.sharpness, content=quality.content)
 
 
 def _candidate_record(candidate: Candidate) -> CandidateRecord:

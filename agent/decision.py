@@ -15,7 +15,7 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import MeasurementRequest
 
 Number = Annotated[float | None, BeforeValidator(lambda x: x if x is None or math.isfinite(x) else None)]
-Outcome = Literal["types_found", "one_type_only", "not_resolvable"]
+Outcome = Literal["types_found", "one_type_only", "not_resolvable", "bad_scan"]
 
 
 class Record(BaseModel):
@@ -111,6 +111,22 @@ class ClusterRecord(Record):
     core_points: int
 
 
+class ProblemRecord(Record):
+    """One thing that was wrong with the scan, and what was done about it: "mask", "rescan", "skip" or "warn"."""
+
+    name: str
+    action: str
+    sentence: str
+
+
+class QualityRecord(Record):
+    """What the inspection of the scan found; `sharpness` and `content` are what the next scan of the sample is held against."""
+
+    problems: list[ProblemRecord] = []
+    sharpness: Number = None
+    content: str = ""
+
+
 class DecisionRecord(Record):
     """A decision, complete: with the scan's arrays it can be recomputed.
 
@@ -118,11 +134,13 @@ class DecisionRecord(Record):
     began with, or `cold_because` why it began from nothing. Schema 1 had none of these. `faults` says what did not work and how
     the decision was made all the same; it came with schema 3, as did what configurations say of their evidence for types.
 
+    `quality` came with schema 4: what was wrong with the scan. If it forbids a decision, the outcome is "bad_scan".
+
     `results_used` results lie near key points and can be held against the candidates, `results_left_out` counts the others by
     reason, and `evidence_weight` is what they weighed in the choice; null where no candidate was held against results.
     """
 
-    schema_version: Literal[1, 2, 3] = 3
+    schema_version: Literal[1, 2, 3, 4] = 4
     decision_id: str
     scan_id: str
     sample_id: str
@@ -138,6 +156,7 @@ class DecisionRecord(Record):
     keypoints_used: int
     keypoints_dropped: dict[str, int]
     masked: dict[str, int] = {}
+    quality: QualityRecord = QualityRecord()
     phase_offset_rad: Number = None
     common_points: int
     rungs: list[str] = []

@@ -1,6 +1,6 @@
 """A decision in words that a microscopist can check."""
 
-from agent.decision import ConfigurationRecord, Outcome
+from agent.decision import ConfigurationRecord, Outcome, QualityRecord
 from agent.recommend import Recommended
 from agent.rule import DEFAULT_RULE, RuleSettings
 from agent.search import SearchResult
@@ -12,10 +12,29 @@ _NOTHING_IN_TIME = (
 )
 
 
+SOUND = QualityRecord()
+_FORBIDDING = ("skip", "rescan")
+_LEFT_OUT = "; they were left out"
+
+
 def explain(
-    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSettings = DEFAULT_RULE
+    found: SearchResult | None,
+    places: Recommended | None,
+    unusable: str | None,
+    rule: RuleSettings = DEFAULT_RULE,
+    quality: QualityRecord = SOUND,
 ) -> tuple[Outcome, str]:
     """The outcome and its explanation."""
+    if any(p.action in _FORBIDDING for p in quality.problems):
+        return "bad_scan", _bad_scan(quality)
+    outcome, said = _explain(found, places, unusable, rule)
+    warnings = " ".join(f"Mind: {p.sentence}{_LEFT_OUT if p.action == 'mask' else ''}." for p in quality.problems)
+    return outcome, f"{said} {warnings}".strip()
+
+
+def _explain(
+    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSettings
+) -> tuple[Outcome, str]:
     if unusable is not None:
         return "not_resolvable", f"Nothing to recommend: {unusable}."
     if found is None or found.chosen is None or places is None:
@@ -42,6 +61,14 @@ def explain(
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
     outcome: Outcome = "one_type_only" if types == 1 or found.finding == "one_type" else "types_found"
     return outcome, " ".join(s for s in sentences if s)
+
+
+def _bad_scan(quality: QualityRecord) -> str:
+    """Why nothing is recommended, and what is to be done."""
+    said = "; ".join(p.sentence for p in quality.problems if p.action in _FORBIDDING)
+    look = any(p.action == "skip" for p in quality.problems)
+    todo = "Look at the instrument before the next scan." if look else "Scan again."
+    return f"Nothing to recommend, the scan is not fit for a decision: {said}. {todo}"
 
 
 def _name(configuration: ConfigurationRecord) -> str:

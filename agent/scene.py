@@ -50,8 +50,8 @@ class Scene:
     results: MeasuredResults | None = None
 
 
-def look(scan: Scan, config: Config) -> Scene:
-    """The scene that `scan` is to a search with `config`.
+def look(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"] | None = None) -> Scene:
+    """The scene that `scan` is to a search with `config`; no patch holds any of `bad_lines`.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def look(scan: Scan, config: Config) -> Scene:
     channel = scan.find_channel(config.channel)
     stacks = _stacks(scan, channel, config)
     first = next(iter(stacks.values())).image
-    image = replace(first, valid=np.logical_and.reduce([stack.image.valid for stack in stacks.values()]))
+    valid = np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
+    image = replace(first, valid=valid if bad_lines is None else valid & ~bad_lines[:, None])
     found = {
         name: find_keypoints(
             image,

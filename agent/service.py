@@ -255,12 +255,17 @@ class Service:
             return
         seconds = time.monotonic() - started
         self._dispatch.decided(entry, decision, seconds)
-        self._last[entry.sample_id] = decision
+        self._remember(decision)
         self._work.clear()
         record = decision.record
         _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
         await self._publish("decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation)
         await self._recommend(entry.instrument_id)
+
+    def _remember(self, decision: Decision) -> None:
+        """Let the search on the sample's next scan go on from here, unless the scan was not fit for a decision."""
+        if decision.record.outcome != "bad_scan":
+            self._last[decision.record.sample_id] = decision
 
     def _previous(self, sample_id: str) -> Decision | None:
         """The last decision on a sample, from this process or, after a restart, from the history."""

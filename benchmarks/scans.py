@@ -66,7 +66,7 @@ def as_scan(image: np.ndarray, scan_id: str) -> Scan:
     rows, cols = image.shape
     frame = Frame(size_fast_m=PITCH_M * (cols - 1), size_slow_m=PITCH_M * (rows - 1), rows=rows, cols=cols)
     name = "Amplitude1Retrace"
-    return Scan({name: image.astype(np.float32)}, {name: "m"}, frame, scan_id, sample_id=scan_id)
+    return Scan({name: image.astype(np.float32)}, {name: ""}, frame, scan_id, sample_id=scan_id)
 
 
 def structureless(scan: Scan) -> Mapping[str, Callable[[int], Scan]]:

@@ -78,7 +78,7 @@ def stack_channels(
         If a channel is constant, or too few pixels are valid in all.
     """
     image = normalise(scan.channels[channel], low_percentile, high_percentile)
-    if mode == "amplitude" or (mode == "auto" and _partner(scan, channel) is None):
+    if mode == "amplitude" or (mode == "auto" and phase_of(scan, channel) is None):
         return ChannelStack(image, image.values[None], (channel,))
     if mode == "height":
         height_name = _height_of(scan)
@@ -95,7 +95,7 @@ def phase_partner(scan: Scan, channel: str) -> str:
     UnknownChannelError
         If the channel is no amplitude, or the scan does not hold its phase.
     """
-    found = _partner(scan, channel)
+    found = phase_of(scan, channel)
     if found is not None:
         return found
     wanted = _AMPLITUDE.sub("Phase", channel)
@@ -106,7 +106,8 @@ def phase_partner(scan: Scan, channel: str) -> str:
     )
 
 
-def _partner(scan: Scan, channel: str) -> str | None:
+def phase_of(scan: Scan, channel: str) -> str | None:
+    """The same, or None where there is none."""
     wanted = _AMPLITUDE.sub("Phase", channel)
     return None if wanted == channel else next((name for name in scan.channels if name.lower() == wanted.lower()), None)
 

@@ -43,7 +43,7 @@ def scan_of(image: np.ndarray, angle_rad: float = 0.0) -> Scan:
     frame = Frame(
         size_fast_m=2e-6, size_slow_m=2e-6, x_offset_m=5e-6, y_offset_m=-3e-6, angle_rad=angle_rad, rows=rows, cols=cols
     )
-    return Scan({"Amplitude1Retrace": image, "HeightRetrace": np.zeros_like(image)}, {"Amplitude1Retrace": "m"}, frame, "scan-1")
+    return Scan({"Amplitude1Retrace": image, "HeightRetrace": np.zeros_like(image)}, {"Amplitude1Retrace": ""}, frame, "scan-1")
 
 
 def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_that_figures_can_show() -> None:
@@ -271,7 +271,7 @@ def test_the_next_scan_goes_on_from_the_last_decisions_models() -> None:
         agent = Agent(config, workers)
         first = agent.on_scan(scan_of(two_textures(96)))
         second = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=first)
-        third = agent.on_scan(scan_of(two_textures(96, seed=5)), previous=second)
+        third = agent.on_scan(scan_of(two_textures(96, seed=6)), previous=second)
         cold = agent.on_scan(scan_of(two_textures(96, seed=5)))
     assert first.record.cold_because == "no earlier decision on this sample"
     assert second.record.warm_from == first.record.decision_id
@@ -393,3 +393,41 @@ def test_the_process_that_hands_out_the_work_never_loads_pytorch() -> None:
     code = "import sys, agent.core, agent.service, agent.analyze; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_scan_that_went_wrong_leads_to_no_place_and_the_record_says_why() -> None:
+    saturated = scan_of(np.minimum(two_textures(96), 0.9).astype(np.float32))
+    with workers_for(0) as workers:
+        record = Agent(QUICK, workers).on_scan(saturated).record
+        warned = changed("quality", actions={"saturated": "warn"}).with_search(families=("polar",))
+        told = Agent(warned, workers).on_scan(saturated).record
+    assert (record.outcome, record.requests, record.candidates) == ("bad_scan", [], [])
+    assert [(p.name, p.action) for p in record.quality.problems] == [("saturated", "rescan")]
+    assert record.explanation.endswith("Scan again.")
+    assert told.outcome != "bad_scan"
+    assert "Mind: " in told.explanation
+
+
+def test_the_same_scan_under_another_name_is_not_decided_on_a_second_time() -> None:
+    scan = scan_of(two_textures(96))
+    with workers_for(0) as workers:
+        agent = Agent(QUICK.with_search(families=("polar",)), workers)
+        first = agent.on_scan(scan)
+        again = agent.on_scan(replace(scan, scan_id="scan-2"), previous=first)
+    assert again.record.outcome == "bad_scan"
+    assert [p.name for p in again.record.quality.problems] == ["repeated"]
+
+
+def test_no_patch_holds_a_line_on_which_the_resonance_was_lost() -> None:
+    scan = scan_of(two_textures(112))
+    frequency = np.random.default_rng(0).normal(3.7e5, 1e3, (112, 112)).astype(np.float32)
+    frequency[40:50] = 3.7e5
+    scan = replace(scan, channels={**scan.channels, "FrequencyRetrace": frequency})
+    with workers_for(0) as workers:
+        decision = Agent(QUICK.with_search(families=("polar",)), workers).on_scan(scan)
+    rows = decision.arrays["points_rc"][:, 0]
+    half = max(QUICK.search.windows_px) // 2
+    assert len(rows) > 50
+    assert not ((rows >= 40 - half) & (rows < 50 + half)).any()
+    assert "lock_lost" in [p.name for p in decision.record.quality.problems]
+    assert "they were left out" in decision.record.explanation
