@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        config, schedule = instrument_config(arguments), fault_schedule(arguments)
+        config = instrument_config(arguments)
+        schedule = fault_schedule(arguments, config)
         log = SealedLog(arguments.sealed_log)
     except ValidationError as error:
         parser.error("; ".join(problem["msg"] for problem in error.errors()))
@@ -95,6 +96,7 @@ def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:
         surface=_large_enough(world.surface, _MARGIN * turned * size_m),
         dart=world.dart,
         motion=world.motion,
+        spectroscopy=world.spectroscopy,
         limits=Limits(points_max=arguments.points_max),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simulators.config import MFP3DConfig
 from simulators.errors import UnknownFaultError
 from simulators.faults import EVERY, FAULTS
 from simulators.faults_schedule import FaultSchedule, Injection
@@ -38,8 +39,8 @@ def add_fault_options(parser: argparse.ArgumentParser) -> None:
     add("--list-faults", action=_ListFaults, nargs=0, help="what can go wrong")
 
 
-def fault_schedule(arguments: argparse.Namespace) -> FaultSchedule:
-    """What the command line asks for.
+def fault_schedule(arguments: argparse.Namespace, config: MFP3DConfig) -> FaultSchedule:
+    """What the command line asks for, of the instrument that it asks for.
 
     Raises
     ------
@@ -47,14 +48,16 @@ def fault_schedule(arguments: argparse.Namespace) -> FaultSchedule:
         If a fault is tied to a line that the frame does not have, or to a scan before the first.
     """
     for one in arguments.fault:
-        if one.line is not None and one.line >= arguments.pixels:
-            raise UnknownFaultError(f"{one.name} was asked for at line {one.line}; a frame has lines 0 to {arguments.pixels - 1}")
-        if one.scan is not None and one.scan < arguments.first_scan:
-            raise UnknownFaultError(f"{one.name} was asked for at scan {one.scan}; the first scan is {arguments.first_scan}")
+        if one.line is not None and one.line >= config.frame.rows:
+            raise UnknownFaultError(
+                f"{one.name} was asked for at line {one.line}; a frame has lines 0 to {config.frame.rows - 1}"
+            )
+        if one.scan is not None and one.scan < config.first_scan:
+            raise UnknownFaultError(f"{one.name} was asked for at scan {one.scan}; the first scan is {config.first_scan}")
     rates: Counter[str] = Counter()
     for name, rate in arguments.fault_rate:
         rates[name] += rate
-    rng = np.random.default_rng(np.random.SeedSequence(arguments.seed, spawn_key=_SEED_KEY))
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=_SEED_KEY))
     return FaultSchedule.drawn(rates, rng, arguments.fault)
 
 

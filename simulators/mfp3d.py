@@ -153,6 +153,11 @@ class SimulatedMFP3D:
         """Sealed: the latest frame with the true position of each pixel; None before the first."""
         return self.controller.last_recording
 
+    @property
+    def last_loop_m(self) -> tuple[float, float] | None:
+        """Sealed: where the tip truly was, (x, y), in the latest loop; None before the first."""
+        return self._microscope.last_loop_m
+
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
         """While the instrument works; what passed since it last handed back is charged to the agent."""

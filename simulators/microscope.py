@@ -13,7 +13,7 @@ from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
 from simulators.faults_at_work import Faults
 from simulators.growth import grow_surface
-from simulators.motion import Drift
+from simulators.motion import Drift, Stage
 from simulators.probe import Probe
 from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.surface import Surface
@@ -54,11 +54,12 @@ class Microscope:
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, grown)
         self.probe = used(config.dart.wear, worn)
-        self._drift = Drift.drawn(config.motion, moved)
+        self._stage = Stage(Drift.drawn(config.motion, moved))
         self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
         self._faults = faults or Faults()
         self._faults.begin(clock, config.frame)
         self._frames = 0
+        self.last_loop_m: tuple[float, float] | None = None
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
         """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
@@ -79,11 +80,12 @@ class Microscope:
             scan_down=scan_down,
             line_s=1 / scan_rate_Hz,
         )
+        self._stage.go_to(frame.x_offset_m, frame.y_offset_m, self.clock.elapsed_s)
         recording = record_frame(
             self.surface,
             frame,
             self.config.dart,
-            displacement_m=self._drift.displacement_m,
+            displacement_m=self._stage.displacement_m,
             jitter_m=self.config.motion.jitter_m,
             started_s=self.clock.elapsed_s,
             line_s=1 / scan_rate_Hz,
@@ -102,10 +104,12 @@ class Microscope:
         Without `wait` the caller lets the time pass that a loop takes.
         """
         self.surface = self._faults.before_point(self.surface)
+        self._stage.go_to(x_m, y_m, self.clock.elapsed_s)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
         loop = self._as_heard(record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng))
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
+        self.last_loop_m = (there_x_m, there_y_m)
         if self.probe.contact:
             self.surface = self.surface.with_spot(there_x_m, there_y_m, self.config.spectroscopy.spot_m, SPOT_STATE)
         if wait:
@@ -120,7 +124,7 @@ class Microscope:
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Where the tip really is, now, when it is sent to the positions (x, y)."""
-        return np.asarray(xy_m + self._drift.displacement_m(np.array(self.clock.elapsed_s)))
+        return np.asarray(xy_m + self._stage.displacement_m(np.array(self.clock.elapsed_s)))
 
     def _as_heard(self, loop: Loop) -> Loop:
         """The loop as this probe hears it; out of contact there is nothing but noise."""

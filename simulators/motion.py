@@ -1,4 +1,9 @@
-"""Where the tip really is: drift, creep and positioning errors, all unknown to the instrument."""
+"""Where the tip really is: drift, creep and positioning errors, all unknown to the instrument.
+
+Creep comes from every move, in proportion to its length, and dies away exponentially. A piezo's own creep is logarithmic, without
+a last value; a closed-loop stage removes most of it, and what is left between ten seconds (a loop) and ten minutes (a frame) is
+one number and one time constant as far as any rescan at hand can tell.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from instrument_adapters.geometry import Positive
-from simulators.settings import NonNegative, Settings
+from simulators.settings import NonNegative, Settings, Share
 
 
 class MotionConfig(Settings):
@@ -18,7 +23,9 @@ class MotionConfig(Settings):
     drift_m_per_min
         Speed of the thermal drift; 1 to 10 nm/min on real instruments.
     creep_m, creep_time_s
-        How far the stage creeps in all after the approach, and the time constant.
+        How far the stage creeps in all after the approach, and the time constant of all creep.
+    step_creep
+        Share of a move that is missing on arrival and crept afterwards: a frame or a loop after a long move lies off by it.
     jitter_m
         Standard deviation of the position from one pixel to the next, along x and y.
     repeatability_m
@@ -28,6 +35,7 @@ class MotionConfig(Settings):
     drift_m_per_min: NonNegative = 2e-9
     creep_m: NonNegative = 2e-9
     creep_time_s: Positive = 300.0
+    step_creep: Share = 0.002
     jitter_m: NonNegative = 0.4e-9
     repeatability_m: NonNegative = 2.5e-9
 
@@ -54,6 +62,37 @@ class Drift:
         along = self.config.drift_m_per_min / 60 * elapsed_s
         crept = self.config.creep_m * -np.expm1(-elapsed_s / self.config.creep_time_s)
         return np.asarray(along[..., None] * _direction(self.drift_rad) + crept[..., None] * _direction(self.creep_rad))
+
+
+class Stage:
+    """The stage as it is moved about: drift and creep since the approach, and the creep that its own moves leave behind.
+
+    Parameters
+    ----------
+    drift
+        Displacement that does not depend on the moves.
+    """
+
+    def __init__(self, drift: Drift) -> None:
+        self._drift = drift
+        self._at_m: Float[np.ndarray, " 2"] | None = None
+        self._missing_m, self._since_s = np.zeros(2), 0.0
+
+    def go_to(self, x_m: float, y_m: float, at_s: float) -> None:
+        """Move to (x, y) at the simulated time; the first move is the approach, whose creep is the drift's."""
+        there = np.array([x_m, y_m])
+        if self._at_m is not None:
+            step = self._drift.config.step_creep * (there - self._at_m)
+            self._missing_m, self._since_s = self._missing(np.array(at_s)) + step, at_s
+        self._at_m = there
+
+    def displacement_m(self, elapsed_s: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
+        """True minus commanded position (x, y) in metres at simulated times after the last move."""
+        return np.asarray(self._drift.displacement_m(elapsed_s) - self._missing(elapsed_s))
+
+    def _missing(self, elapsed_s: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
+        left = np.exp(-(elapsed_s - self._since_s) / self._drift.config.creep_time_s)
+        return np.asarray(left[..., None] * self._missing_m)
 
 
 def _direction(angle_rad: float) -> Float[np.ndarray, " 2"]:

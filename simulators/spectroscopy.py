@@ -10,12 +10,15 @@ from scipy import ndimage
 from instrument_adapters.geometry import Positive
 from simulators.domains import DomainState, Truth
 from simulators.errors import FailedLoopError
+from simulators.failures import FailureConfig, draw_failure
 from simulators.loops import LoopConfig, draw_shape
 from simulators.settings import NonNegative, Settings, Share
 
 # After 0 -> +V -> -V -> 0 the last switch went down.
 SPOT_STATE = DomainState.C_MINUS
 
+_NOISE_OVERLAP = 0.25  # of a step's noise into its neighbours': real noise is smoother from step to step than white noise
+_SPIKE, _SPIKE_SPREAD = 0.2, 0.6  # median height of a spike relative to the loop's, and the log standard deviation
 _MEDIAN_STEPS = 3
 _END_SHARE = 0.15  # of each branch: from there the levels of the saturated states are taken
 _CONTRAST_MIN = 6.0  # heights below so many times the noise are no loop
@@ -34,10 +37,11 @@ class SpectroscopyConfig(Settings):
         Standard deviation of the noise relative to the loop's height, and its additive part.
     spike_rate
         Share of loops that carry one to four spikes.
-    failure_rate
-        Share of loops during which the tip loses contact.
+    failure_rate, failures
+        Share of loops that fail, and in which ways; a few more come to nothing by chance, where the coercive biases are out
+        of the bias' reach. Of the real loops a third fails; the default is milder, so that a short session shows loops.
     spot_m
-        Radius of the domain that a loop leaves behind.
+        Radius of the domain that a loop leaves behind, also when it fails.
     """
 
     loop: LoopConfig = LoopConfig()
@@ -47,6 +51,7 @@ class SpectroscopyConfig(Settings):
     noise_floor_pm: NonNegative = 0.3
     spike_rate: Share = 0.2
     failure_rate: Share = 0.1
+    failures: FailureConfig = FailureConfig()
     spot_m: Positive = 45e-9
 
 
@@ -74,15 +79,15 @@ def triangle(config: SpectroscopyConfig) -> tuple[Float[np.ndarray, " steps"], B
 
 
 def record_loop(truth: Truth, config: SpectroscopyConfig, rng: np.random.Generator) -> Loop:
-    """The loop that the instrument records at the one place that `truth` describes; without contact it holds noise only."""
+    """The loop that the instrument records at the one place that `truth` describes; it may be one that has failed."""
     bias, rising = triangle(config)
     shape = draw_shape(truth, config.loop, rng)
-    noise = shape.height_pm * config.noise * rng.standard_normal(config.steps)
-    noise += config.noise_floor_pm * rng.standard_normal(config.steps)
+    louder, heard = 1.0, 1.0
+    if rng.random() < config.failure_rate:
+        shape, louder, heard = draw_failure(shape, config.failures, rng)
+    noise = shape.height_pm * config.noise * _noise(config.steps, rng) + config.noise_floor_pm * _noise(config.steps, rng)
     spikes = _spikes(config, rng) * shape.height_pm
-    lost = bool(rng.random() < config.failure_rate)
-    response = 3 * noise if lost else shape.respond(bias, rising) + noise + spikes
-    return Loop(bias, response)
+    return Loop(bias, heard * (shape.respond(bias, rising) + spikes) + louder * noise)
 
 
 def loop_parameters(loop: Loop) -> dict[str, float]:
@@ -96,19 +101,22 @@ def loop_parameters(loop: Loop) -> dict[str, float]:
     Raises
     ------
     FailedLoopError
-        If the loop does not stand out from its noise, if a branch does not cross the middle, or if the branches cross in
-        the wrong order; the message says which and by how much.
+        If the loop does not stand out from its noise, if a branch does not cross the middle, or if the branches cross within
+        one step of the bias or in the wrong order; the message says which and by how much.
     """
-    rising_v, rising = _branch(loop, rising=True)
-    falling_v, falling = _branch(loop, rising=False)
+    rising_v, rising = branch_of(loop, rising=True)
+    falling_v, falling = branch_of(loop, rising=False)
     count = max(2, round(_END_SHARE * len(rising)))
     low = float(np.median([*rising[:count], *falling[:count]]))
     high = float(np.median([*rising[-count:], *falling[-count:]]))
     _refuse_noise(loop, high - low)
     plus = _crossing(rising_v, rising, (low + high) / 2, "rising")
     minus = _crossing(falling_v, falling, (low + high) / 2, "falling")
-    if plus <= minus:
-        raise FailedLoopError(f"the loop is closed: it rises at {plus:.2f} V and falls at {minus:.2f} V; measure another point")
+    if plus - minus < np.abs(np.diff(loop.bias_V)).max():
+        raise FailedLoopError(
+            f"the loop is closed: it rises at {plus:.2f} V and falls at {minus:.2f} V, which is less than a step of the bias "
+            "apart; measure another point"
+        )
     grid = np.linspace(max(rising_v[0], falling_v[0]), min(rising_v[-1], falling_v[-1]), len(loop.bias_V))
     gap = np.interp(grid, falling_v, falling) - np.interp(grid, rising_v, rising)
     return {
@@ -122,16 +130,7 @@ def loop_parameters(loop: Loop) -> dict[str, float]:
     }
 
 
-def _spikes(config: SpectroscopyConfig, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
-    """Spikes relative to the loop's height: in most loops none."""
-    spikes = np.zeros(config.steps)
-    count = int(rng.integers(1, 5)) if rng.random() < config.spike_rate else 0
-    where = rng.integers(0, config.steps, count)
-    spikes[where] = rng.choice([-1.0, 1.0], count) * np.exp(0.5 * rng.standard_normal(count))
-    return spikes
-
-
-def _branch(loop: Loop, *, rising: bool) -> tuple[np.ndarray, np.ndarray]:
+def branch_of(loop: Loop, *, rising: bool) -> tuple[np.ndarray, np.ndarray]:
     """(bias, smoothed response) of one branch in ascending bias; the rising one is put together from its two pieces."""
     top, bottom = int(np.argmax(loop.bias_V)), int(np.argmin(loop.bias_V))
     if rising:
@@ -139,6 +138,21 @@ def _branch(loop: Loop, *, rising: bool) -> tuple[np.ndarray, np.ndarray]:
     else:
         steps = np.arange(bottom, top - 1, -1)
     return loop.bias_V[steps], ndimage.median_filter(loop.response_pm[steps], _MEDIAN_STEPS, mode="nearest")
+
+
+def _spikes(config: SpectroscopyConfig, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
+    """Spikes relative to the loop's height: in most loops none."""
+    spikes = np.zeros(config.steps)
+    count = int(rng.integers(1, 5)) if rng.random() < config.spike_rate else 0
+    where = rng.integers(0, config.steps, count)
+    spikes[where] = rng.choice([-1.0, 1.0], count) * _SPIKE * np.exp(_SPIKE_SPREAD * rng.standard_normal(count))
+    return spikes
+
+
+def _noise(steps: int, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
+    """Of unit variance; neighbouring steps share some of it."""
+    own = rng.standard_normal(steps)
+    return np.asarray((own + _NOISE_OVERLAP * (np.roll(own, 1) + np.roll(own, -1))) / np.sqrt(1 + 2 * _NOISE_OVERLAP**2))
 
 
 def _refuse_noise(loop: Loop, height_pm: float) -> None:

@@ -14,6 +14,9 @@ from simulators.domains import WALL_TYPES, DomainState, SuperdomainKind, Truth, 
 from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
 from simulators.settings import NonNegative, Settings, Share
 
+_SPARSE = 4  # every fourth grid point tells the usual response as well as all do
+_NEARBY_PX = 64
+
 
 class SurfaceConfig(Settings):
     """What a surface looks like; the defaults give well separated types, the "easy" tier.
@@ -166,10 +169,7 @@ class Surface:
         """What really lies at the stage positions (x, y); give true positions, after drift, not commanded ones."""
         rc = self.grid(xy_m)
         row, col = np.rint(rc).astype(int).T
-        distance_px, nearest = self._wall_tree.query(rc)
-        found = np.isfinite(distance_px)
-        wall = np.full(len(rc), WallType.NONE, np.int8)
-        wall[found] = self.walls[tuple(self._wall_pixels[nearest[found]].T)]
+        distance_px, wall = self._nearest_walls(rc)
         return Truth(self.state[row, col], wall, distance_px * self.config.pitch_m, self.kind[row, col])
 
     def composition_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n types"]:
@@ -187,19 +187,35 @@ class Surface:
 
     def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
         """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was."""
-        rows, cols = self._grid_around(x_m, y_m)
-        return self._written(rows**2 + cols**2 < (radius_m / self.config.pitch_m) ** 2, state)
+        near, row, col = self._around(x_m, y_m, radius_m)
+        return self._written(near, row**2 + col**2 < (radius_m / self.config.pitch_m) ** 2, state)
 
     def with_box(self, x_m: float, y_m: float, side_m: float, state: DomainState) -> "Surface":
         """The surface after a scan under bias wrote a square c domain of `state` around (x, y); this one is left as it was."""
         half_px = side_m / 2 / self.config.pitch_m
-        rows, cols = self._grid_around(x_m, y_m)
-        return self._written((np.abs(rows) <= half_px) & (np.abs(cols) <= half_px), state)
+        near, row, col = self._around(x_m, y_m, side_m / 2)
+        return self._written(near, (np.abs(row) <= half_px) & (np.abs(col) <= half_px), state)
 
     @cached_property
     def walls(self) -> Int8[np.ndarray, "rows cols"]:
         """`WallType` of each grid point; walls are one grid point wide."""
         return mark_walls(self.state, self.kind, self.superdomain)
+
+    def _nearest_walls(self, rc: Float[np.ndarray, "n 2"]) -> tuple[Float[np.ndarray, " n"], Int8[np.ndarray, " n"]]:
+        """(distance in grid points, `WallType`) of the wall nearest to each place."""
+        if len(rc) == 1:  # after each loop the walls are others, and a tree of all of them is slower than a look around
+            low = np.maximum(np.rint(rc[0]).astype(int) - _NEARBY_PX, 0)
+            around = self.walls[low[0] : low[0] + 2 * _NEARBY_PX + 1, low[1] : low[1] + 2 * _NEARBY_PX + 1]
+            pixels = np.argwhere(around != WallType.NONE)
+            distance_px = np.hypot(*(pixels + low - rc[0]).T)
+            if distance_px.min(initial=np.inf) < _NEARBY_PX - 1:
+                nearest = int(distance_px.argmin())
+                return distance_px[[nearest]], around[tuple(pixels[[nearest]].T)]
+        distance_px, nearest = self._wall_tree.query(rc)
+        found = np.isfinite(distance_px)
+        wall = np.full(len(rc), WallType.NONE, np.int8)
+        wall[found] = self.walls[tuple(self._wall_pixels[nearest[found]].T)]
+        return distance_px, wall
 
     @cached_property
     def _wall_pixels(self) -> np.ndarray:
@@ -209,15 +225,24 @@ class Surface:
     def _wall_tree(self) -> cKDTree:
         return cKDTree(self._wall_pixels.reshape(-1, 2))
 
-    def _written(self, inside: Bool[np.ndarray, "rows cols"], state: DomainState) -> "Surface":
+    def _written(self, near: tuple[slice, slice], inside: Bool[np.ndarray, "rows cols"], state: DomainState) -> "Surface":
+        """The surface with a c domain where, in a part of the grid, `inside` says; a border of two points of it is outside."""
         sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
-        written, response = self.state.copy(), self.response.copy()
-        written[inside] = state
-        response[inside] = sign * float(np.median(np.abs(self.response)))
-        return replace(self, state=written, response=response)
+        written, response, walls = self.state.copy(), self.response.copy(), self.walls.copy()
+        written[near][inside] = state
+        response[near][inside] = sign * float(np.median(np.abs(self.response[::_SPARSE, ::_SPARSE])))
+        walls[near][1:-1, 1:-1] = mark_walls(written[near], self.kind[near], self.superdomain[near])[1:-1, 1:-1]
+        after = replace(self, state=written, response=response)
+        vars(after)["walls"] = walls  # those further away stay what they were
+        return after
 
-    def _grid_around(self, x_m: float, y_m: float) -> tuple[np.ndarray, np.ndarray]:
-        """Distances of all grid points from (x, y) along rows and columns, as (pixels, 1) and (1, pixels)."""
-        row, col = self.grid(np.array([[x_m, y_m]]))[0]
-        axis = np.arange(self.config.pixels)
-        return (axis - row)[:, None], (axis - col)[None, :]
+    def _around(self, x_m: float, y_m: float, reach_m: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+        """A part of the grid that reaches two points further than `reach_m` from (x, y).
+
+        Returned are its slices and the distances of its rows (rows, 1) and columns (1, cols) in grid points.
+        """
+        centre, reach_px = self.grid(np.array([[x_m, y_m]]))[0], reach_m / self.config.pitch_m
+        low = np.maximum(np.floor(centre - reach_px).astype(int) - 2, 0)
+        high = np.minimum(np.ceil(centre + reach_px).astype(int) + 3, self.config.pixels)
+        row, col = (np.arange(low[axis], high[axis]) - centre[axis] for axis in (0, 1))
+        return (slice(low[0], high[0]), slice(low[1], high[1])), row[:, None], col[None, :]

@@ -18,6 +18,7 @@ from simulators.errors import UnknownTierError
 from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
 from simulators.motion import MotionConfig
 from simulators.settings import Settings
+from simulators.spectroscopy import SpectroscopyConfig
 from simulators.surface import SurfaceConfig
 
 GRADED = ("clean", "easy", "medium")
@@ -33,6 +34,7 @@ class Tier(Settings):
     surface: SurfaceConfig = SurfaceConfig()
     dart: DartConfig = DartConfig()
     motion: MotionConfig = MotionConfig()
+    spectroscopy: SpectroscopyConfig = SpectroscopyConfig()
 
 
 _CLEAN = Tier(
@@ -67,6 +69,7 @@ _MEDIUM = Tier(
     ),
     dart=DartConfig(background=0.2, background_deg=30.0, amplitude_noise_m=18e-12, gain_noise=0.04, line_gain_noise=0.03),
     motion=MotionConfig(creep_m=4e-9),
+    spectroscopy=SpectroscopyConfig(failure_rate=0.33),
 )
 
 
@@ -106,4 +109,6 @@ def tier(name: str, seed: int) -> MFP3DConfig:
     if name not in TIERS:
         raise UnknownTierError(f"there is no tier {name!r}; use one of {', '.join(TIERS)}")
     chosen = TIERS[name]
-    return MFP3DConfig(seed=seed, surface=chosen.surface, dart=chosen.dart, motion=chosen.motion)
+    return MFP3DConfig(
+        seed=seed, surface=chosen.surface, dart=chosen.dart, motion=chosen.motion, spectroscopy=chosen.spectroscopy
+    )

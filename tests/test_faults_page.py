@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from simulators.__main__ import _parser
+from simulators.__main__ import _parser, instrument_config
 from simulators.faults import FAULTS, Fault
 from simulators.faults_log import SealedEntry
 from simulators.faults_options import fault_schedule
@@ -26,7 +26,8 @@ def test_the_table_is_the_list_of_the_faults() -> None:
 def test_the_commands_can_be_given_as_written() -> None:
     commands = [line.split() for line in blocks("faults.md", "console")[0].splitlines()]
     for words in commands[1:]:
-        assert fault_schedule(_parser().parse_args(words[2:])).possible
+        arguments = _parser().parse_args(words[2:])
+        assert fault_schedule(arguments, instrument_config(arguments)).possible
     assert commands[0][2:] == ["--list-faults"]
 
 

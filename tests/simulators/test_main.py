@@ -8,7 +8,7 @@ import pytest
 from simulators.__main__ import _parser, instrument_config, main
 from simulators.faults import FAULTS
 from simulators.faults_options import fault_schedule
-from simulators.faults_schedule import Injection
+from simulators.faults_schedule import FaultSchedule, Injection
 
 CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
 
@@ -70,13 +70,18 @@ def test_faults_are_listed_with_group_and_meaning(capsys: pytest.CaptureFixture[
     assert "crash                     probe      The tip is broken" in "\n".join(lines)
 
 
+def schedule(words: list[str]) -> FaultSchedule:
+    arguments = _parser().parse_args([*CONNECT, *words])
+    return fault_schedule(arguments, instrument_config(arguments))
+
+
 def test_faults_and_rates_reach_the_schedule_which_follows_the_seed() -> None:
     words = "--fault crash@2:9 --fault lost_ack@point:4 --fault-rate probe=1 --fault-rate 0.5 --seed"
-    schedules = [fault_schedule(_parser().parse_args([*CONNECT, *words.split(), seed])) for seed in ("3", "3", "4")]
+    schedules = [schedule([*words.split(), seed]) for seed in ("3", "3", "4")]
     assert schedules[0] == schedules[1] != schedules[2]
     assert schedules[0].injections == (Injection("crash", 2, 9), Injection("lost_ack", point=4))
     assert schedules[0].rates["crash"] == pytest.approx(1 / 6 + 0.5 / len(FAULTS))
-    assert fault_schedule(_parser().parse_args(CONNECT)).possible == frozenset()
+    assert schedule([]).possible == frozenset()
 
 
 @pytest.mark.parametrize(("word", "speed"), [("event", None), ("real", 1.0), ("60", 60.0)])

@@ -204,7 +204,7 @@ def test_only_so_many_points_are_measured_after_a_scan(small_surface: Surface) -
 def test_a_failed_loop_is_a_fault_and_has_damaged_the_sample_all_the_same(small_surface: Surface) -> None:
     config = altered(CONFIG, spectroscopy=SpectroscopyConfig(failure_rate=1.0))
     microscope = SimulatedMFP3D(config, surface=small_surface)
-    with pytest.raises(InstrumentFaultError, match="no hysteresis"):
+    with pytest.raises(InstrumentFaultError, match="measure another point"):
         microscope.measure(request_at(24, 24))
     assert microscope.surface is not small_surface
     with pytest.raises(LimitError, match="0 nm from a measured point"):
@@ -220,6 +220,21 @@ def test_a_slow_agent_pays_in_drift(small_surface: Surface) -> None:
     wall["now"] += 120.0
     measure(microscope, 10, 10)
     assert clock.elapsed_s - before == pytest.approx(120.0 + 10.0 + 5.35 + 0.7)
+
+
+def test_the_loop_of_a_slow_agent_lies_off_its_place_by_what_drifted_meanwhile(small_surface: Surface) -> None:
+    spots = []
+    for thought_s in (0.0, 600.0):
+        wall = {"now": 0.0}
+        clock = SimulatedClock(None, wall=lambda: wall["now"])  # noqa: B023 - called within the round
+        config = altered(CONFIG, charge_latency=True, motion=MotionConfig(drift_m_per_min=10e-9, creep_m=0.0))
+        microscope = SimulatedMFP3D(config, clock=clock, surface=small_surface)
+        microscope.scan()
+        wall["now"] += thought_s
+        measure(microscope, 20, 20)
+        written = np.argwhere(microscope.surface.response != small_surface.response)
+        spots.append(SMALL.square.to_metres(written.mean(axis=0)[None, :])[0])
+    assert np.hypot(*(spots[1] - spots[0])) == pytest.approx(100e-9, abs=5e-9)
 
 
 def test_closing_stops_a_scan_in_real_time_and_nothing_works_afterwards(small_surface: Surface) -> None:
