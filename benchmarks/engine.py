@@ -183,6 +183,11 @@ def first_recommendation(scan: Scan, config: Config) -> float:
     return seen[0]
 
 
+def uninspected(config: Config) -> Config:
+    """The same, without the inspection of the scan: what is asked is whether the rule itself rejects it."""
+    return config.model_copy(update={"quality": config.quality.model_copy(update={"enabled": False})})
+
+
 def summary(scan: Scan, config: Config) -> dict[str, Any]:
     """A decision as plain values: outcome, choice, configurations and candidates; a scan of no use is "not_resolvable"."""
     try:

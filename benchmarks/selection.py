@@ -90,7 +90,7 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
         journal.once(
             f"without structure: {kind}, seed {seed}",
             lambda make=make, seed=seed: engine.summary(
-                make(seed), engine.default_config(seed=seed, **plan.structureless_candidates)
+                make(seed), engine.uninspected(engine.default_config(seed=seed, **plan.structureless_candidates))
             ),
         )
         | {"kind": kind, "seed": seed}

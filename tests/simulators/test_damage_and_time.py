@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,15 +71,7 @@ def test_walls_after_many_spots_are_those_of_the_written_sample(small_surface: S
     rng = np.random.default_rng(0)
     for x_m, y_m in FRAME.to_metres(rng.uniform(-8, 56, (30, 2))):  # some reach over the border of the surface
         written = written.with_spot(float(x_m), float(y_m), 45e-9, DomainState.C_MINUS)
-    afresh = Surface(
-        config=written.config,
-        state=written.state,
-        kind=written.kind,
-        superdomain=written.superdomain,
-        response=written.response,
-        height_m=written.height_m,
-        resonance_shift_Hz=written.resonance_shift_Hz,
-    )
+    afresh = replace(written)
     np.testing.assert_array_equal(written.walls, afresh.walls)
     assert (written.walls != small_surface.walls).any()
 
