@@ -107,15 +107,20 @@ def find_glitches(
     if min(image.shape) < least_line_px or not np.isfinite(image).any():
         return Glitches(mask, 0, 0)
     measured = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
-    low, high = np.percentile(measured, [5, 95], axis=1)
-    spread = high - low
-    flat = (spread < flat_below * np.median(spread)) & np.isfinite(image).any(axis=1)
+    flat = flat_lines(measured, flat_below) & np.isfinite(image).any(axis=1)
     gain = _beside_gain_steps(measured, flat, gain_step_above)
     mask[flat | gain] = True
     excess = _beyond_neighbours(measured)
     noise = _MAD_TO_SIGMA * np.median(abs(np.diff(measured[~flat], axis=1))) / np.sqrt(2)
     spikes = (excess > spike_above * noise) & ~mask & np.isfinite(image)
     return Glitches(mask | spikes, int(flat.sum()), int(spikes.sum()), int(gain.sum()))
+
+
+def flat_lines(image: Float32[np.ndarray, "rows cols"], below: float = 0.1) -> Bool[np.ndarray, " rows"]:
+    """True for lines whose spread (95th less 5th percentile) is less than this share of the median line's; NaN is never less."""
+    low, high = np.percentile(image, [5, 95], axis=1)
+    spread = high - low
+    return np.asarray(spread < below * np.nanmedian(spread))
 
 
 def _beside_gain_steps(image: np.ndarray, flat: np.ndarray, least_ratio: float) -> np.ndarray:

@@ -17,11 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft
 
 from agent.workflow.channels import phase_of
+from agent.workflow.lines import flat_lines
 from instrument_adapters.scan import Scan
 
 Action = Literal["warn", "mask", "rescan", "skip"]
 ProblemName = Literal[
-    "wrong_unit", "mislabelled", "transposed", "repeated", "saturated", "not_recorded", "lock_lost", "no_signal", "blunt_tip"
+    "wrong_unit",
+    "mislabelled",
+    "transposed",
+    "repeated",
+    "saturated",
+    "not_recorded",
+    "lock_lost",
+    "contact_lost",
+    "no_signal",
+    "blunt_tip",
 ]
 
 DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
@@ -32,6 +42,7 @@ DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
     "saturated": "rescan",
     "not_recorded": "mask",
     "lock_lost": "mask",
+    "contact_lost": "mask",
     "no_signal": "rescan",
     "blunt_tip": "warn",
 }
@@ -41,6 +52,7 @@ _PLAUSIBLE = {("amplitude", "m"): (1e-14, 1e-6), ("height", "m"): (1e-12, 1e-4),
 _NEGATIVE = 0.25  # how far an amplitude may reach below zero, over how far above: noise and offsets do
 _STEADY = 1e-3  # spread of the frequency along a line, over that of the usual line, while the tracker stands still
 _LEAST_SPREAD_HZ = 1.0
+_LEAST_LINE_PX = 16  # the spread of shorter lines says little
 _ALONG, _ACROSS = 1.0, 3.0  # steps between lines over steps between columns: sound frames have 1.2 and more, in frequency 9
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
 _FINEST = 0.4  # from here on noise only
@@ -55,7 +67,7 @@ class QualitySettings(BaseModel):
         Whether frames are inspected.
     actions
         Problem -> "mask", "rescan", "skip" or "warn", where it shall not be the default; only problems of single lines
-        ("not_recorded", "lock_lost") can be masked.
+        ("not_recorded", "lock_lost", "contact_lost") can be masked.
     most_bad_lines
         Share of the lines above which a new frame is asked for instead of masking them.
     saturated_share
@@ -284,13 +296,25 @@ def _lock_lost(seen: _Inspection) -> str | None:
     name = next((n for n in seen.scan.channels if "frequency" in n.lower()), None)
     if name is None:
         return None
-    spread = np.ptp(np.where(np.isfinite(seen.scan.channels[name]), seen.scan.channels[name], 0), axis=1)
-    usual = float(np.median(spread))
+    spread = np.ptp(seen.scan.channels[name], axis=1)  # NaN where any is, and NaN is not less
+    if not np.isfinite(spread).any():
+        return None
+    usual = float(np.nanmedian(spread))
     lost = spread < _STEADY * usual
     if usual < _LEAST_SPREAD_HZ or not lost.any():
         return None
     seen.bad_lines |= lost
     return f"on {_lines(lost)} the frequency stands still, so the resonance was lost; tune again"
+
+
+def _contact_lost(seen: _Inspection) -> str | None:
+    if min(seen.image.shape) < _LEAST_LINE_PX or not np.isfinite(seen.image).all(axis=1).any():
+        return None
+    lost = flat_lines(seen.image)
+    if not lost.any():
+        return None
+    seen.bad_lines |= lost
+    return f"{_lines(lost)} show next to nothing in {seen.channel}, so the tip had no contact"
 
 
 def _no_signal(seen: _Inspection) -> str | None:
@@ -319,6 +343,7 @@ _CHECKS: Mapping[ProblemName, Check] = {
     "saturated": _saturated,
     "not_recorded": _not_recorded,
     "lock_lost": _lock_lost,
+    "contact_lost": _contact_lost,
     "no_signal": _no_signal,
     "blunt_tip": _blunt_tip,
 }
@@ -332,7 +357,9 @@ def _typical(image: np.ndarray) -> float:
 
 def _common_step(image: np.ndarray, axis: int) -> float:
     """Median over neighbouring lines (axis 0) or columns (axis 1) of the step that is common to most of their pixels."""
-    return float(np.nanmedian(np.abs(np.nanmedian(np.diff(image.astype(np.float64), axis=axis), axis=1 - axis))))
+    steps = np.diff(image.astype(np.float64), axis=axis)
+    known = steps[np.isfinite(steps).any(axis=1)][:, np.isfinite(steps).any(axis=0)]
+    return float(np.median(np.abs(np.nanmedian(known, axis=1 - axis)))) if known.size else 0.0
 
 
 def _lines(mask: np.ndarray) -> str:

@@ -1,8 +1,7 @@
 """What a loop does to the sample, and what time does to a point: both through the microscope, as an agent would meet them."""
 
-from typing import Any
-
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest

@@ -84,6 +84,15 @@ def test_lines_without_numbers_and_lines_without_lock_are_left_out(sound: Scan) 
     assert "4 lines (10 to 13) of 256" in quality.problems[0].sentence
 
 
+def test_a_tip_that_broke_on_the_way_costs_its_lines_and_early_on_the_frame(sound: Scan) -> None:
+    for lines, action in ((40, "mask"), (110, "rescan")):
+        amplitude = sound.channels[AMPLITUDE].copy()
+        amplitude[:lines] = 1e-12 * np.abs(np.random.default_rng(0).normal(size=(lines, 256)))
+        quality = inspected(changed(sound, **{AMPLITUDE: amplitude}))
+        assert [(p.name, p.action) for p in quality.problems] == [("contact_lost", action)]
+        assert quality.bad_lines.sum() == (lines if action == "mask" else 0)
+
+
 def test_too_many_bad_lines_ask_for_a_new_frame(sound: Scan) -> None:
     amplitude = sound.channels[AMPLITUDE].copy()
     amplitude[:100] = np.nan
