@@ -52,9 +52,14 @@ class DartConfig(Settings):
         lock-in's filter spreads it; 0 leaves it white.
     gain_noise, line_gain_noise, frame_gain_drift
         Relative standard deviations of the response: along a line, from line to line, and from the frame's begin to its end.
+    pixel_gain_noise
+        The same from pixel to pixel, without memory: the contact's own noise, which both tones share.
     streaks
         Relative standard deviation of the log response along short stretches of single lines, as loose dirt under the tip
         gives; bright streaks stand out more than dark ones.
+    noise_spread
+        Standard deviation of the log level of the amplitude's noise (gain_noise, pixel_gain_noise, amplitude_noise_m) from
+        frame to frame; half as much from line to line.
     line_frequency_noise_Hz, pixel_frequency_noise_Hz
         Standard deviation of the resonance from line to line and from pixel to pixel.
     height_noise_m, line_height_noise_m
@@ -81,7 +86,9 @@ class DartConfig(Settings):
     gain_noise: NonNegative = 0.03
     line_gain_noise: NonNegative = 0.015
     frame_gain_drift: NonNegative = 0.05
+    pixel_gain_noise: NonNegative = 0.0
     streaks: NonNegative = 0.0
+    noise_spread: NonNegative = 0.0
     line_frequency_noise_Hz: NonNegative = 1.4e3
     pixel_frequency_noise_Hz: NonNegative = 200.0
     height_noise_m: NonNegative = 0.08e-9
@@ -248,7 +255,8 @@ def _signals(
     lines = shape[1]
     background = config.background * np.exp(1j * np.deg2rad(config.background_deg))
     response = _sample(surface.response, sigma_px, rc) + background + states.contamination
-    gain = 1 + config.gain_noise * smooth_noise(shape, rng)
+    level = np.exp(config.noise_spread * (rng.standard_normal() + 0.5 * line_offsets(lines, rng))) if config.noise_spread else 1.0
+    gain = 1 + config.gain_noise * level * smooth_noise(shape, rng)
     gain *= np.exp(config.line_gain_noise * line_offsets(lines, rng) + config.frame_gain_drift * wander(lines, rng))
     gain *= states.gain * states.contact
     f0 = config.resonance_Hz + _sample(surface.resonance_shift_Hz, sigma_px, rc)
@@ -258,8 +266,11 @@ def _signals(
     noise = config.amplitude_noise_m * (rng.standard_normal((2, *shape)) + 1j * rng.standard_normal((2, *shape)))
     if config.amplitude_noise_px:
         noise = low_passed(noise, config.amplitude_noise_px)
+    if config.pixel_gain_noise:
+        gain *= np.exp(config.pixel_gain_noise * level * rng.standard_normal(shape))
     if config.streaks:
         gain *= np.exp(config.streaks * streaks(shape, rng))
+    noise = noise * level
     return LineSignals(config.drive_V * config.sensitivity_m_per_V * gain * response, f0, quality, noise)
 
 

@@ -25,6 +25,7 @@ from simulators.motion import MotionConfig
 from simulators.settings import Settings
 from simulators.spectroscopy import SpectroscopyConfig
 from simulators.surface import SurfaceConfig
+from simulators.wear import WearConfig
 
 GRADED = ("clean", "easy", "medium")
 HARD = "hard"
@@ -65,19 +66,42 @@ _CLEAN = Tier(
 )
 _MEDIUM = Tier(
     surface=SurfaceConfig(
-        stripes=StripeConfig(period_m=200e-9, period_spread=0.2),
+        stripes=StripeConfig(period_m=230e-9, period_spread=0.15),
         needles=NeedleConfig(spacing_m=140e-9),
-        herringbone=HerringboneConfig(period_spread=0.15, fill=0.46),
-        disorder=0.45,
+        herringbone=HerringboneConfig(period_m=95e-9, fill=0.46),
+        sparse_share=0.13,
+        disorder=0.5,
         c_minus_share=0.35,
         c_minus_bubbles=0.2,
+        c_minus_response=0.5,
         a_response=0.2,
-        a_buckling=0.2,
-        contrast_spread=0.15,
-        gain_spread=0.25,
-        texture=0.08,
+        a_buckling=0.1,
+        contrast_spread=0.2,
+        gain_spread=0.35,
+        texture=0.15,
+        wall_shading=0.2,
+        fine_texture=0.18,
+        bright_spots=0.3,
+        nested_depth=0.1,
+        written_boxes=0.3,
     ),
-    dart=DartConfig(background=0.2, background_deg=30.0, amplitude_noise_m=18e-12, gain_noise=0.04, line_gain_noise=0.03),
+    dart=DartConfig(
+        tip_m=14e-9,
+        background=0.17,
+        background_deg=30.0,
+        sensitivity_m_per_V=9e-12,
+        amplitude_noise_m=17e-12,
+        gain_noise=0.05,
+        line_gain_noise=0.03,
+        pixel_gain_noise=0.04,
+        streaks=0.06,
+        noise_spread=0.5,
+        tracker_gain_Hz=2000.0,
+        pixel_frequency_noise_Hz=100.0,
+        wear=WearConfig(
+            gain_steps=1.2, bands=0.5, tip_changes=0.5, blunting_min=0.8, blunting_max=1.25, worn=True, lock_losses=0.1
+        ),
+    ),
     motion=MotionConfig(creep_m=4e-9),
     spectroscopy=SpectroscopyConfig(failure_rate=0.33),
 )

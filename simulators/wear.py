@@ -1,4 +1,4 @@
-"""What befalls a probe of its own accord while it scans: gain steps, contamination, a tip that changes, a tracker that loses lock.
+"""What befalls a probe of its own accord while it scans: gain steps, dirt on the tip, a tip that changes, a lock that is lost.
 
 These are the natural occurrences of a frame, drawn from rates. They must not be confused with a schedule of faults, which says
 what happens when.
