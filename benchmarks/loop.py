@@ -22,13 +22,14 @@ from benchmarks.loop_bench import HITS, NEAR_M, Bench, Sample, loops_needed
 from benchmarks.loop_orders import AGENT, BATCH, GRID, KMEANS, ORACLE, POLICIES, RANDOM, Policy, decide, policies
 from benchmarks.loop_value import Judge
 from benchmarks.writing import Outcome, write
-from simulators.domains import WallType
+from simulators.domains import WALL_TYPES, WallType
 
 TIERS = ("easy", "medium")
 COUNTS = (20, 50, 100, 200)
 CAP = 300
 REFUSALS = 20_000  # in a row: the frame is full
 QUICK_WORLDS, QUICK_SEARCH = 2, {"windows_px": [15], "families": ["polar"]}
+_FIRST = 100
 _PROCESSES = 2
 _RESAMPLES = 10_000
 _KEYS = {"": AGENT, "random_": RANDOM, "oracle_": ORACLE, "grid_": GRID, "kmeans_": KMEANS}
@@ -98,7 +99,7 @@ def follow(order: Policy, sample: Sample, cap: int, least: int) -> Bench:
     bench, refused = Bench(sample), 0
     for x_m, y_m in order(bench):
         refused = 0 if bench.measure(float(x_m), float(y_m)) else refused + 1
-        done = len(bench.visits) >= least and bool((bench.hits >= HITS).all())
+        done = len(bench.visits) >= least and bool((bench.hits() >= HITS).all())
         if done or len(bench.visits) >= cap or refused >= REFUSALS:
             break
     return bench
@@ -106,8 +107,8 @@ def follow(order: Policy, sample: Sample, cap: int, least: int) -> Bench:
 
 def judged(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
     """`n5`, None if it was not reached; `hours` of simulated time until then, scans and thinking included; `loops` in all;
-    `on_wall`, share of the first 100 loops within 15 nm of any wall; `failed`; `missing`, types not hit five times; `r2` at each
-    count, None beyond the last loop.
+    `hits` on each type and `on_wall`, share within 15 nm of any wall, of the first 100 loops; `failed`; `missing`, types not hit
+    five times; `r2` at each count, None beyond the last loop.
     """
     visits = bench.visits
     n5 = loops_needed([one.hit for one in visits], bench.sample.types)
@@ -115,9 +116,10 @@ def judged(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
         "n5": n5,
         "hours": visits[n5 - 1].at_s / 3600 if n5 else None,
         "loops": len(visits),
-        "on_wall": float(np.mean([one.hit != WallType.NONE for one in visits[:100]])) if visits else None,
+        "hits": dict(zip((WallType(wall).name for wall in bench.sample.types), bench.hits(_FIRST).tolist(), strict=True)),
+        "on_wall": float(np.mean([one.hit != WallType.NONE for one in visits[:_FIRST]])) if visits else None,
         "failed": float(np.mean([not one.values for one in visits])) if visits else None,
-        "missing": [WallType(wall).name for wall, n in zip(bench.sample.types, bench.hits, strict=True) if n < HITS],
+        "missing": [WallType(wall).name for wall, n in zip(bench.sample.types, bench.hits(), strict=True) if n < HITS],
         "r2": [judge.r2(visits[:count]) if len(visits) >= count else None for count in counts],
     }
 
@@ -137,6 +139,7 @@ def report(worlds: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool) ->
         }
         missing |= {key: "no run had so many loops" for key, value in found.items() if value is None and key not in missing}
         tables[f"{tier}: loops needed"] = [needed(name, own) for name in POLICIES]
+        tables[f"{tier}: hits of the first {_FIRST} loops, mean"] = [hit(name, own) for name in POLICIES]
         tables[f"{tier}: R² of coercive biases"] = [predicted(name, own) for name in POLICIES]
         tables[f"{tier}: world by world, loops needed"] = [each(one) for one in own]
     return Outcome(
@@ -170,14 +173,14 @@ def tier_figures(tier: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, fl
 
 def median(n5: np.ndarray) -> float | None:
     """Median; None where it is censored."""
-    value = float(np.quantile(n5, 0.5, method="higher"))
+    value = float(np.median(n5))
     return value if np.isfinite(value) else None
 
 
 def median_interval(n5: np.ndarray) -> str:
     """Bootstrapped 95 % interval of the median, worlds resampled."""
     drawn = n5[np.random.default_rng(0).integers(len(n5), size=(_RESAMPLES, len(n5)))]
-    ends = np.quantile(np.quantile(drawn, 0.5, axis=1, method="higher"), [0.025, 0.975], method="nearest")
+    ends = np.quantile(np.median(drawn, axis=1), [0.025, 0.975], method="nearest")
     return " - ".join(f"{end:.0f}" if np.isfinite(end) else f"> {CAP}" for end in ends)
 
 
@@ -199,6 +202,13 @@ def needed(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "within 15 nm of a wall": float(np.mean([run["on_wall"] or 0.0 for run in runs])),
         "what was missing": ", ".join(f"{wall} {short.count(wall)}" for wall in dict.fromkeys(short)),
     }
+
+
+def hit(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row for a policy; a type that a world lacks counts there as not hit."""
+    runs = [one["policies"][name]["hits"] for one in worlds]
+    walls = [WallType(wall).name for wall in WALL_TYPES]
+    return {"policy": name} | {wall: float(np.mean([run.get(wall, 0) for run in runs])) for wall in walls}
 
 
 def predicted(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

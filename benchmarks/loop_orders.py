@@ -32,6 +32,7 @@ RANDOM, GRID = "random", "grid, coarse to fine"
 KMEANS, AGENT, ORACLE = "k-means cores, K told", "the agent", "oracle"
 ONCE, KNOWN = "the agent, first decision only", "the agent, first decision only, drift known"
 POLICIES = (RANDOM, GRID, KMEANS, AGENT, ONCE, KNOWN, ORACLE)
+_ORACLE_PLACES = 1500  # of each type are enough to choose from
 _CLEAR_M = 12e-9  # the oracle prefers walls without another type's so near
 
 Places = Iterator[Float[np.ndarray, " 2"]]
@@ -129,7 +130,7 @@ def oracle(bench: Bench, rng: np.random.Generator) -> Places:
     It does not foresee the stage's scatter, and keeps the spacing in commanded places, as all must.
     """
     sample = bench.sample
-    shuffled = {wall: rng.permutation(sample.wall_xy[wall]) for wall in sample.types}
+    shuffled = {wall: rng.permutation(sample.wall_xy[wall])[:_ORACLE_PLACES] for wall in sample.types}
     clear = {wall: xy[_clear(xy, [other for w, other in shuffled.items() if w != wall])] for wall, xy in shuffled.items()}
     while True:
         options = {wall: _open(bench, clear[wall]) for wall in sample.types}
@@ -137,7 +138,7 @@ def oracle(bench: Bench, rng: np.random.Generator) -> Places:
         left = [wall for wall, xy in options.items() if len(xy)]
         if not left:
             return
-        hits = dict(zip(sample.types, bench.hits, strict=True))
+        hits = dict(zip(sample.types, bench.hits(), strict=True))
         yield options[min(left, key=lambda wall: (hits[wall], len(options[wall])))][0]
 
 

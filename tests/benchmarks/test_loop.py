@@ -108,7 +108,16 @@ def test_what_follows_from_patch_and_place_is_predicted_and_noise_is_not(sample:
 
 def run_of(n5: int | None, r2: float) -> dict[str, Any]:
     missing = [] if n5 else ["STRIPE"]
-    return {"n5": n5, "hours": 1.0, "loops": 300, "on_wall": 0.5, "failed": 0.1, "missing": missing, "r2": [r2] * 4}
+    return {
+        "n5": n5,
+        "hours": 1.0,
+        "loops": 300,
+        "on_wall": 0.5,
+        "failed": 0.1,
+        "missing": missing,
+        "hits": {"STRIPE": 7},
+        "r2": [r2] * 4,
+    }
 
 
 def world_of(seed: int, **n5: int | None) -> dict[str, Any]:
@@ -120,6 +129,7 @@ def world_of(seed: int, **n5: int | None) -> dict[str, Any]:
 def test_a_censored_run_counts_as_more_than_any_other_in_a_median() -> None:
     assert loop.median(np.array([10.0, math.inf, 30.0])) == 30
     assert loop.median(np.array([10.0, math.inf, math.inf])) is None
+    assert loop.median(np.array([10.0, 20.0])) == 15
     assert loop.median_interval(np.array([10.0, 10.0])) == "10 - 10"
     assert "> 300" in loop.median_interval(np.array([10.0, math.inf, math.inf]))
 
@@ -138,6 +148,7 @@ def test_figures_follow_from_the_worlds() -> None:
     assert figures["loops_saved_over_grid_easy"] == pytest.approx((10 - 30 + 10) / 3)
     assert figures["r2_50_easy"] == pytest.approx(0.3)
     assert figures["r2_50_random_easy"] == pytest.approx((0.3 + 0.3 + 0.1) / 3)
+    assert outcome.tables["easy: hits of the first 100 loops, mean"][0]["STRIPE"] == 7
     row = next(row for row in outcome.tables["easy: loops needed"] if row["policy"] == loop_orders.RANDOM)
     assert (row["not reached"], row["what was missing"]) == (1, "STRIPE 1")
 
