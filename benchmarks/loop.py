@@ -133,7 +133,7 @@ def report(worlds: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool) ->
         found = tier_figures(tier, own)
         figures |= found
         missing |= {
-            key: f"more than half of the runs did not get there within {CAP} loops"
+            key: f"half of the runs or more did not get there within {CAP} loops"
             for key, value in found.items()
             if value is None and key.startswith("n5_")
         }
