@@ -48,7 +48,7 @@ NOTES = (
     ),
     (
         "R² is that of expected coercive biases, without noise and less their mean, at 500 random pixels; mean of the two. "
-        "Failed loops teach nothing."
+        "Failed loops teach nothing; a run that ended before is judged by all it has."
     ),
     "Intervals are percentile bootstraps over worlds; differences are paired.",
 )
@@ -108,7 +108,7 @@ def follow(order: Policy, sample: Sample, cap: int, least: int) -> Bench:
 def judged(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
     """`n5`, None if it was not reached; `hours` of simulated time until then, scans and thinking included; `loops` in all;
     `hits` on each type and `on_wall`, share within 15 nm of any wall, of the first 100 loops; `failed`; `missing`, types not hit
-    five times; `r2` at each count, None beyond the last loop.
+    five times; `r2` at each count, from what there is where the run ended before.
     """
     visits = bench.visits
     n5 = loops_needed([one.hit for one in visits], bench.sample.types)
@@ -120,7 +120,7 @@ def judged(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
         "on_wall": float(np.mean([one.hit != WallType.NONE for one in visits[:_FIRST]])) if visits else None,
         "failed": float(np.mean([not one.values for one in visits])) if visits else None,
         "missing": [WallType(wall).name for wall, n in zip(bench.sample.types, bench.hits(), strict=True) if n < HITS],
-        "r2": [judge.r2(visits[:count]) if len(visits) >= count else None for count in counts],
+        "r2": [judge.r2(visits[:count]) for count in counts],
     }
 
 
@@ -133,11 +133,10 @@ def report(worlds: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool) ->
         found = tier_figures(tier, own)
         figures |= found
         missing |= {
-            key: f"more than half of the runs did not get there within {CAP} loops"
+            key: f"half of the runs or more did not get there within {CAP} loops"
             for key, value in found.items()
             if value is None and key.startswith("n5_")
         }
-        missing |= {key: "no run had so many loops" for key, value in found.items() if value is None and key not in missing}
         tables[f"{tier}: loops needed"] = [needed(name, own) for name in POLICIES]
         tables[f"{tier}: hits of the first {_FIRST} loops, mean"] = [hit(name, own) for name in POLICIES]
         tables[f"{tier}: R² of coercive biases"] = [predicted(name, own) for name in POLICIES]
@@ -165,9 +164,7 @@ def tier_figures(tier: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, fl
         figures |= {name: float(saved.mean()), f"{name}_low": low, f"{name}_high": high}
     for at, count in enumerate(COUNTS):
         for key in ("", "random_", "grid_"):
-            values = [one["policies"][_KEYS[key]]["r2"][at] for one in worlds]
-            known = [value for value in values if value is not None]
-            figures[f"r2_{count}_{key}{tier}"] = float(np.mean(known)) if known else None
+            figures[f"r2_{count}_{key}{tier}"] = float(np.mean([one["policies"][_KEYS[key]]["r2"][at] for one in worlds]))
     return figures
 
 
@@ -215,10 +212,7 @@ def predicted(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One row for a policy."""
     row: dict[str, Any] = {"policy": name}
     for at, count in enumerate(COUNTS):
-        values = [value for one in worlds if (value := one["policies"][name]["r2"][at]) is not None]
-        if not values:
-            row[f"{count} loops"] = None
-            continue
+        values = [one["policies"][name]["r2"][at] for one in worlds]
         low, high = bootstrap_interval(values)
         row[f"{count} loops"] = f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
     return row

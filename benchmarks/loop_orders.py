@@ -18,6 +18,7 @@ from agent.core import Agent
 from agent.decision import Decision
 from agent.executor import workers_for
 from agent.scene import look
+from agent.workflow.errors import UnusableScanError
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.patches import cut_patches
 from benchmarks.loop_bench import Bench
@@ -104,10 +105,9 @@ def agent(bench: Bench, first: Decision, config: Config) -> Places:
         bench.instrument.clock.advance(THINKING_S)
         if not (yield from _batch(bench, _places(decision.record.requests))):
             return
-        scan = bench.rescan()
-        decision = decide(
-            narrowed(config, first), bench, scan=scan, measured_xy=bench.measured_xy, results=bench.results, previous=decision
-        )
+        bench.rescan()
+        known = {"measured_xy": bench.measured_xy, "results": bench.results, "previous": decision}
+        decision = decide(narrowed(config, first), bench, **known)
 
 
 def decided_once(bench: Bench, first: Decision) -> Places:
@@ -143,10 +143,13 @@ def oracle(bench: Bench, rng: np.random.Generator) -> Places:
 
 
 def decide(config: Config, bench: Bench, **known: Any) -> Decision:
-    """The agent's decision on a scan, in this process and on one thread."""
-    limits = bench.sample.config.limits
+    """The agent's decision on the latest scan, in this process; one without requests where the scan cannot be used."""
     with workers_for(0) as workers:
-        return Agent(config, workers).on_scan(known.pop("scan", bench.scan), limits, **known)
+        asked = Agent(config, workers)
+        try:
+            return asked.on_scan(bench.scan, bench.sample.config.limits, **known)
+        except UnusableScanError as error:
+            return asked.unresolved(bench.scan, str(error))
 
 
 def narrowed(config: Config, first: Decision) -> Config:
