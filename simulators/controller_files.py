@@ -12,7 +12,7 @@ from simulators.ibw import encode_curves, encode_ibw
 from simulators.quirks import Quirks
 from simulators.spectroscopy import Loop
 
-_BASE, _LOOPS = "simulated", "SSPFM"
+_BASE, LOOP_NAME = "simulated", "SSPFM"
 
 
 class Saving:
@@ -49,7 +49,7 @@ class Saving:
 
     def save_loop(self, loop: Loop, note: Note, at_s: float) -> None:
         """Begin to save a loop; the file says nothing of where it was measured."""
-        name = f"{_LOOPS}{self._loops:04d}"
+        name = f"{LOOP_NAME}{self._loops:04d}"
         self._loops += 1
         columns = {
             "Amp": np.abs(loop.response_pm) * 1e-12,

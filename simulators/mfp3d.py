@@ -19,6 +19,7 @@ from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.controller import Controller
+from simulators.controller_files import LOOP_NAME
 from simulators.controller_transport import SimulatedTransport
 from simulators.dart import Recording
 from simulators.faults_at_work import Faults
@@ -133,7 +134,10 @@ class SimulatedMFP3D:
             If the tip did not arrive, or the instrument was closed meanwhile or before.
         """
         with self._busy():
-            return self._driver.measure(request)
+            try:
+                return self._driver.measure(request)
+            finally:
+                self._drop_loops()
 
     def close(self) -> None:
         """Stop whatever the instrument is doing, from any thread; it stays closed."""
@@ -168,6 +172,12 @@ class SimulatedMFP3D:
             yield
         finally:
             self._returned_at = self.clock.wall()
+
+    def _drop_loops(self) -> None:
+        """Each look into the folder would take longer than the one before."""
+        if self._tidy:
+            for path in self._folder.glob(f"{LOOP_NAME}*.ibw"):
+                path.unlink()
 
     def _tidy_up(self, keep: int) -> None:
         if self._tidy:
