@@ -1,6 +1,7 @@
 """How a surface comes about: superdomains, their lamellae, 180° domains."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -8,7 +9,7 @@ from scipy import ndimage
 from simulators.domains import DomainState, SuperdomainKind
 from simulators.fields import smooth_field
 from simulators.lamellae import Disorder, Lamellae, herringbone, needles, stripes
-from simulators.response import Pattern, height, resonance_shift, response
+from simulators.response import Pattern, height, relief, resonance_shift, response
 from simulators.superdomains import Partition, assign_kinds, divide
 from simulators.surface import Surface, SurfaceConfig
 
@@ -42,7 +43,7 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
     c_minus = _c_minus(config, kind, tilt, rng) ^ _written(config, rng)
     out_of_plane = np.where(c_minus, np.int8(DomainState.C_MINUS), np.int8(DomainState.C_PLUS))
     state = np.where(pattern.in_plane, np.int8(DomainState.A_FIRST) + pattern.family, out_of_plane).astype(np.int8)
-    return Surface(
+    surface = Surface(
         config=config,
         state=state,
         kind=kind,
@@ -51,6 +52,7 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
         height_m=height(config, partition, pattern, rng),
         resonance_shift_Hz=resonance_shift(config, partition, pattern, rng),
     )
+    return replace(surface, height_m=surface.height_m + relief(config, rng)) if config.relief_m else surface
 
 
 def _lay_lamellae(
