@@ -52,13 +52,14 @@ class DartConfig(Settings):
         lock-in's filter spreads it; 0 leaves it white.
     gain_noise, line_gain_noise, frame_gain_drift
         Relative standard deviations of the response: along a line, from line to line, and from the frame's begin to its end.
-    pixel_gain_noise
-        The same from pixel to pixel, without memory: the contact's own noise, which both tones share.
+    background_noise
+        Standard deviation, from pixel to pixel, of each quadrature of the background, relative to the response of a c domain:
+        a fluctuating contact potential, which both tones share and bright domains do not amplify.
     streaks
         Relative standard deviation of the log response along short stretches of single lines, as loose dirt under the tip
         gives; bright streaks stand out more than dark ones.
     noise_spread
-        Standard deviation of the log level of the amplitude's noise (gain_noise, pixel_gain_noise, amplitude_noise_m) from
+        Standard deviation of the log level of the amplitude's noise (gain_noise, background_noise, amplitude_noise_m) from
         frame to frame; half as much from line to line.
     line_frequency_noise_Hz, pixel_frequency_noise_Hz
         Standard deviation of the resonance from line to line and from pixel to pixel.
@@ -86,7 +87,7 @@ class DartConfig(Settings):
     gain_noise: NonNegative = 0.03
     line_gain_noise: NonNegative = 0.015
     frame_gain_drift: NonNegative = 0.05
-    pixel_gain_noise: NonNegative = 0.0
+    background_noise: NonNegative = 0.0
     streaks: NonNegative = 0.0
     noise_spread: NonNegative = 0.0
     line_frequency_noise_Hz: NonNegative = 1.4e3
@@ -266,8 +267,9 @@ def _signals(
     noise = config.amplitude_noise_m * (rng.standard_normal((2, *shape)) + 1j * rng.standard_normal((2, *shape)))
     if config.amplitude_noise_px:
         noise = low_passed(noise, config.amplitude_noise_px)
-    if config.pixel_gain_noise:
-        gain *= np.exp(config.pixel_gain_noise * level * rng.standard_normal(shape))
+    if config.background_noise:
+        fluctuation = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+        response = response + config.background_noise * level * fluctuation
     if config.streaks:
         gain *= np.exp(config.streaks * streaks(shape, rng))
     noise = noise * level

@@ -1,6 +1,7 @@
 """How a surface comes about: superdomains, their lamellae, 180° domains."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int8
@@ -9,7 +10,7 @@ from scipy import ndimage
 from simulators.domains import DomainState, SuperdomainKind
 from simulators.fields import smooth_field
 from simulators.lamellae import Disorder, Lamellae, herringbone, needles, stripes
-from simulators.response import Pattern, height, resonance_shift, response
+from simulators.response import Pattern, height, relief, resonance_shift, response
 from simulators.shuffling import shuffled
 from simulators.superdomains import Partition, assign_kinds, cells, divide
 from simulators.surface import Surface, SurfaceConfig
@@ -52,7 +53,9 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
         height_m=height(config, partition, pattern, rng),
         resonance_shift_Hz=resonance_shift(config, partition, pattern, rng),
     )
-    return shuffled(grown, rng) if config.shuffled else grown
+    if config.shuffled:
+        return shuffled(grown, rng)
+    return replace(grown, height_m=grown.height_m + relief(config, rng)) if config.relief_m else grown
 
 
 def _lay_kinds(config: SurfaceConfig, partition: Partition, rng: np.random.Generator) -> Int8[np.ndarray, "rows cols"]:

@@ -13,6 +13,7 @@ from simulators.surface import SurfaceConfig
 _TEXTURE_LENGTH_M = 28e-9
 _FINE_TEXTURE_LENGTH_M = 11e-9
 _SPOT_LENGTH_M = 22e-9
+_RELIEF_SLOPE = 3.2
 _SPOT_THRESHOLD = 1.6
 
 
@@ -55,6 +56,11 @@ def height(
     level = rng.normal(0, 2.0, partition.count)[partition.index]
     groove = 3.0 * np.exp(-((partition.border_m / 25e-9) ** 2))
     return np.asarray(1e-9 * (0.5 * fine + 2.5 * coarse - 0.7 * pattern.in_plane + level - groove), np.float32)
+
+
+def relief(config: SurfaceConfig, rng: np.random.Generator) -> Float32[np.ndarray, "rows cols"]:
+    """Hills and valleys of the film and its substrate in metres, with spectrum k^-3.2."""
+    return np.asarray(config.relief_m * power_law_field(rng, config.pixels, _RELIEF_SLOPE), np.float32)
 
 
 def resonance_shift(

@@ -80,7 +80,8 @@ def invert_closed(tones: DualTone) -> Oscillator:
 
     Ω = f1 A1/(f2 A2), Φ = tan(P2 - P1), s = sgn Φ √(1 + Φ²), X1 = -(1 - s/Ω)/Φ, X2 = (1 - s Ω)/Φ;
     f0² = f1 f2 (f2 X1 - f1 X2)/(f1 X1 - f2 X2), Q = √[f1 f2 (f2 X1 - f1 X2)(f1 X1 - f2 X2)]/(f2² - f1²).
-    It agrees with `invert_linear` but loses digits as P2 - P1 comes near 0 or 90 degrees, where Φ vanishes or diverges.
+    It agrees with `invert_linear` to 1e-14 wherever the tones lie on both sides of the resonance, also at P2 - P1 = 90 degrees,
+    where Φ diverges. Towards 0 degrees Φ vanishes, and f0 loses some fifty times as much (2e-11 at 0.0025 degrees).
     """
     f1, f2 = tones.f1_Hz, tones.f2_Hz
     omega = f1 * tones.amplitude_1_m / (f2 * tones.amplitude_2_m)

@@ -73,6 +73,8 @@ class SurfaceConfig(Settings):
     nested_depth, nested_period_m
         Relative depth and period of lamellae nested within the domains, across the crystal's tilt and in patches; too fine
         for the truth to count them as walls.
+    relief_m
+        Standard deviation of the hills and valleys of film and substrate, which leave the response alone.
     written_boxes, written_box_m
         Mean number of rectangles in which an earlier experiment turned the out-of-plane polarisation, and their typical side.
     """
@@ -111,6 +113,7 @@ class SurfaceConfig(Settings):
     bright_spots: NonNegative = 0.0
     nested_depth: Share = 0.0
     nested_period_m: Positive = 60e-9
+    relief_m: NonNegative = 0.0
     written_boxes: NonNegative = 0.0
     written_box_m: Positive = 0.8e-6
 

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from instrument_adapters.geometry import Frame
 from simulators.dart import CHANNELS, DartConfig, LineSignals, Recording, record_frame, track
 from simulators.domains import DomainState, SuperdomainKind
 from simulators.growth import grow_surface
-from simulators.sho import DualTone, invert_linear
+from simulators.probe import LineStates, Probe
+from simulators.sho import DualTone, Oscillator, invert_closed, invert_linear
 from simulators.surface import Surface
 
 from .conftest import SMALL
@@ -129,6 +131,113 @@ def test_line_noise_is_shared_by_the_pixels_of_a_line(small_surface: Surface) ->
     noisy = NOISELESS.model_copy(update={"line_frequency_noise_Hz": 2e3})
     shift = record(small_surface, config=noisy).channels["FrequencyRetrace"] - record(small_surface).channels["FrequencyRetrace"]
     assert np.median(shift, axis=1).std() > 5 * np.median(shift.std(axis=1))
+
+
+def both_inversions(recording: Recording) -> tuple[Oscillator, Oscillator, np.ndarray]:
+    """Linear, closed, and by how many degrees P2 - P1 misses 0 or 180."""
+    channels = {name: image.astype(float) for name, image in recording.channels.items()}
+    names = ("Amplitude1Retrace", "Amplitude2Retrace", "Phase1Retrace", "Phase2Retrace")
+    centre, half = channels["FrequencyRetrace"], NOISELESS.tone_separation_Hz / 2
+    tones = DualTone(*(channels[name] for name in names), centre - half, centre + half)
+    difference = np.mod(tones.phase_2_deg - tones.phase_1_deg, 180)
+    return invert_linear(tones), invert_closed(tones), np.minimum(difference, 180 - difference)
+
+
+def test_both_inversions_agree_on_a_frame_to_machine_precision(small_surface: Surface) -> None:
+    """Both start from the same float32 pixels, so what is left is the rounding of the arithmetic (test_sho: where it grows)."""
+    linear, closed, away_deg = both_inversions(record(small_surface))
+    for name in Oscillator.__annotations__:
+        one, other = getattr(linear, name), getattr(closed, name)
+        both = np.isfinite(one) & np.isfinite(other) & (away_deg > 1)
+        assert both.mean() > 0.8
+        np.testing.assert_allclose(one[both], other[both], rtol=1e-10, atol=1e-10)
+
+
+def changed(surface: Surface, rows: slice, **fields: object) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Channels of a steady probe and of one that is changed on some lines; lines count from the last row, scanned first."""
+    steady = LineStates.steady(Probe(), FRAME.rows)
+    states = {name: getattr(steady, name).copy() for name in fields}
+    for name, value in fields.items():
+        states[name][rows] = value
+    first, second = record(surface), record(surface, states=replace(steady, **states))
+    return tuple({name: image[::-1] for name, image in one.channels.items()} for one in (first, second))  # type: ignore[return-value]
+
+
+BAND = slice(20, 40)
+ELSEWHERE = np.r_[0:20, 40:64]
+
+
+def test_a_blunt_tip_blurs_its_own_lines_only(small_surface: Surface) -> None:
+    sharp, blunt = changed(small_surface, BAND, blunting=3.0)
+    for name in CHANNELS:
+        np.testing.assert_array_equal(sharp[name][ELSEWHERE], blunt[name][ELSEWHERE])
+    rough = [np.abs(np.diff(one["HeightRetrace"][BAND], 2, axis=1)).mean() for one in (sharp, blunt)]
+    assert rough[1] < 0.5 * rough[0]
+
+
+def test_without_lock_the_tones_stand_where_the_last_locked_line_left_them(small_surface: Surface) -> None:
+    locked, lost = changed(small_surface, BAND, locked=False)
+    frequency = lost["FrequencyRetrace"]
+    assert (frequency[BAND] == frequency[19, 0]).all(), "the retrace ends at column 0"
+    for name in CHANNELS:
+        np.testing.assert_array_equal(locked[name][ELSEWHERE], lost[name][ELSEWHERE])
+    unbalanced = [np.abs(one["Amplitude1Retrace"] - one["Amplitude2Retrace"])[BAND].mean() for one in (locked, lost)]
+    assert unbalanced[1] > 2 * unbalanced[0]
+
+
+def test_a_frame_that_begins_without_lock_stands_at_the_nominal_resonance(small_surface: Surface) -> None:
+    _, lost = changed(small_surface, slice(0, 10), locked=False)
+    assert (lost["FrequencyRetrace"][:10] == NOISELESS.resonance_Hz).all()
+
+
+def test_without_contact_there_is_no_response(small_surface: Surface) -> None:
+    _, lifted = changed(small_surface, BAND, contact=False)
+    assert (lifted["Amplitude1Retrace"][BAND] == 0).all()
+    assert (lifted["Amplitude1Retrace"][ELSEWHERE] > 0).any(axis=1).all()
+
+
+def test_dirt_on_the_tip_adds_its_own_response(uniform_surface: Surface) -> None:
+    clean, dirty = changed(uniform_surface, BAND, contamination=2.0)
+    ratio = dirty["Amplitude1Retrace"][BAND].mean() / clean["Amplitude1Retrace"][BAND].mean()
+    assert ratio == pytest.approx(1 + 2.0 / 1.2, rel=0.15), "c+ and background respond with about 1.2"
+
+
+def test_noise_of_the_contact_potential_is_common_to_both_tones(uniform_surface: Surface) -> None:
+    noisy = NOISELESS.model_copy(update={"background_noise": 0.1})
+    first, second = (
+        record(uniform_surface, config=noisy).channels[f"Amplitude{n}Retrace"]
+        - record(uniform_surface).channels[f"Amplitude{n}Retrace"]
+        for n in (1, 2)
+    )
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.8
+
+
+def test_filtered_noise_keeps_its_size_and_runs_along_the_lines(uniform_surface: Surface) -> None:
+    white, filtered = (
+        record(uniform_surface, config=NOISELESS.model_copy(update={"amplitude_noise_m": 2e-11, "amplitude_noise_px": px}))
+        .channels["Amplitude1Retrace"]
+        .astype(float)
+        - record(uniform_surface).channels["Amplitude1Retrace"]
+        for px in (0.0, 2.0)
+    )
+    assert filtered.std() == pytest.approx(white.std(), rel=0.3)
+    assert np.abs(np.diff(filtered, axis=1)).mean() < 0.6 * np.abs(np.diff(filtered, axis=0)).mean()
+
+
+def test_streaks_run_along_single_lines(uniform_surface: Surface) -> None:
+    streaky = record(uniform_surface, config=NOISELESS.model_copy(update={"streaks": 0.2})).channels["Amplitude1Retrace"]
+    relative = np.log(streaky / record(uniform_surface).channels["Amplitude1Retrace"])
+    assert np.abs(np.diff(relative, axis=1)).mean() < 0.3 * np.abs(np.diff(relative, axis=0)).mean()
+
+
+def test_the_noise_of_frames_differs_where_it_may_spread(uniform_surface: Surface) -> None:
+    config = NOISELESS.model_copy(update={"amplitude_noise_m": 2e-11, "noise_spread": 1.0})
+    plain = record(uniform_surface).channels["Amplitude1Retrace"]
+    levels = [
+        (record(uniform_surface, config=config, rng=np.random.default_rng(seed)).channels["Amplitude1Retrace"] - plain).std()
+        for seed in range(6)
+    ]
+    assert max(levels) > 2 * min(levels)
 
 
 def constant_signals(steps: int, lines: int, f0_Hz: float, q: float = 56.0, force_m: float = 20e-12) -> LineSignals:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from simulators.sho import DualTone, Oscillator, invert_closed, invert_linear, respond
 
@@ -45,7 +46,7 @@ def test_the_exact_inversion_returns_what_was_put_in(f0: float, q: float, drive:
 
 
 def test_both_inversions_agree_to_machine_precision() -> None:
-    """Away from phase differences of 0 and 90 degrees, where the closed form has its poles."""
+    """Tones on both sides of the resonance."""
     rng = np.random.default_rng(0)
     f0, q = rng.uniform(350e3, 390e3, 500), rng.uniform(50, 70, 500)
     f1, f2 = f0 - 5e3 + rng.normal(0, 300, 500), f0 + 5e3
@@ -54,6 +55,34 @@ def test_both_inversions_agree_to_machine_precision() -> None:
     linear, closed = invert_linear(tones), invert_closed(tones)
     for name in Oscillator.__annotations__:
         np.testing.assert_allclose(getattr(linear, name), getattr(closed, name), rtol=1e-11, atol=1e-11)
+
+
+def errors(tones: DualTone, f0: float, q: float) -> list[float]:
+    """Relative errors of f0 and Q, linear and closed."""
+    found = invert_linear(tones), invert_closed(tones)
+    return [abs(value[0] / truth - 1) for one in found for value, truth in ((one.f0_Hz, f0), (one.Q, q))]
+
+
+@pytest.mark.parametrize("off_deg", [0.0, 1e-10, 1e-6, 1e-3, 1.0])
+def test_at_a_right_angle_both_inversions_are_exact(off_deg: float) -> None:
+    f0, q = 371e3, 56.0
+
+    def miss_deg(width: float) -> float:
+        tones = measured(f0, q, 20e-12, 10.0, f0, width)
+        return float(tones.phase_2_deg[0] - tones.phase_1_deg[0]) - 90 - off_deg
+
+    width = brentq(miss_deg, 5e3, 9e3, xtol=1e-11)
+    assert max(errors(measured(f0, q, 20e-12, 10.0, f0, width), f0, q)) < 1e-13
+
+
+def test_far_beside_the_resonance_where_the_phases_agree_the_closed_form_loses_digits_first() -> None:
+    f0, q = 371e3, 56.0
+    tones = measured(f0, q, 20e-12, 10.0, f0 + 1e6)
+    assert float(tones.phase_2_deg[0] - tones.phase_1_deg[0]) == pytest.approx(0.0025, abs=1e-4)
+    linear_f0, _, closed_f0, _ = errors(tones, f0, q)
+    assert linear_f0 < 3e-12
+    assert closed_f0 < 1e-9
+    assert closed_f0 > 5 * linear_f0
 
 
 def test_a_common_phase_offset_moves_the_phase_of_the_drive_and_nothing_else() -> None:
