@@ -14,6 +14,7 @@ from instrument_adapters.instrument import Instrument, Streaming
 from instrument_adapters.lines import Lines
 from instrument_adapters.messages import MeasurementRequest, ResultMessage
 from instrument_adapters.replay import LOOP_S, Loops, Recording, Replay
+from instrument_adapters.replay_mexpsimu import data_folder
 from instrument_adapters.replay_pace import Pace
 from instrument_adapters.replay_sources import open_source
 from instrument_adapters.scan import Scan
@@ -299,6 +300,21 @@ def test_a_client_sends_what_a_replay_measured_and_what_it_refused(agent, client
     assert ok.reason.endswith("nm from the point")
     assert set(ok.parameters) == {"area_auV", "span_au", "mean_au", "switching_down_V", "switching_up_V"}
     assert "outside the stage's range" in skipped.reason
+
+
+def test_of_the_real_films_the_image_that_knows_the_loops_is_not_shown() -> None:
+    try:
+        folder = data_folder()
+    except ScanFileError as error:
+        pytest.skip(str(error))
+    (read,) = open_source("mexpsimu:1d3um")
+    scan, loops = read().scan, read().loops
+    assert loops is not None
+    assert loops.responses.shape == (65 * 65, 64)
+    with np.load(folder / "PTO_BEPS_1d3um.npz") as data:
+        leaking, mean = data["image"].ravel(), np.abs(data["spectra"]).mean(axis=2).ravel()
+    assert np.corrcoef(leaking, mean)[0, 1] > 0.99
+    assert np.corrcoef(scan.channels["Amplitude"].ravel(), mean)[0, 1] < 0.95
 
 
 def test_the_real_scans_are_replayed_as_they_are_read(shared_data: Path) -> None:
