@@ -241,7 +241,7 @@ class ResultMessage(Message):
 
     `ok` carries where it was measured, the arrays `bias_V` and `response` (one loop each, same length) when the measurement
     is a loop, and `parameters`, the numbers that the instrument draws from it (their names carry their units). `skipped` and
-    `failed` carry a reason.
+    `failed` carry a reason; in an `ok` result it may hold a remark for a person.
     """
 
     type: Literal["result"] = "result"

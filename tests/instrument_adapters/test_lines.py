@@ -11,6 +11,7 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.lines import LineBuffer, Lines
 from instrument_adapters.messages import LinesMessage, Refused, ScanMessage
 from instrument_adapters.scan import Scan
+from tests.instrument_adapters.conftest import FAST
 
 FRAME = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=6, cols=4)
 
@@ -75,8 +76,6 @@ def streaming(new_instrument: type) -> Callable[..., object]:
 
 def at_once(client: Callable[..., object]) -> Callable[..., object]:
     """The client with no pause between messages with lines."""
-    from tests.instrument_adapters.conftest import FAST
-
     return lambda *args, **kwargs: client(*args, timings=replace(FAST, lines_s=0.0), **kwargs)
 
 
