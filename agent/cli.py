@@ -124,6 +124,13 @@ def simulate(context: typer.Context) -> None:
     _become([sys.executable, "-m", "simulators", *context.args])
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@_command
+def replay(context: typer.Context) -> None:
+    """Work for an agent with recorded data (`vaestar replay --help` lists its options)."""
+    _become([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
+
+
 @app.command()
 @_command
 def demo(

@@ -1,7 +1,7 @@
 """What the agent does with each message: record first, then answer. No socket here; the service carries the replies.
 
 Every handler ends in one of three answers: `Ack` (it is on disk), `Ack(duplicate)` (it was on disk before and is not acted on
-again) or `Refused` with a sentence.
+again) or `Refused` with a sentence. Lines of a frame that is being recorded are shown only: not recorded, not answered.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from agent.archive import scan_in
 from agent.decision import Decision
 from agent.history import Event, History
 from agent.ledger import Ledger, ScanEntry
+from agent.partial import PartialFrames
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, scan_of
 from instrument_adapters.errors import ProtocolError, ScanDataError
@@ -40,6 +41,7 @@ class Dispatcher:
         self.history = history
         self.ledger = Ledger.of(history.events())
         self.limits: dict[str, wire.Limits] = {}
+        self.partial = PartialFrames()
         self._run_id = run_id
         self._now = now
 
@@ -62,17 +64,10 @@ class Dispatcher:
             return self._scan(instrument_id, packet, message)
         if isinstance(message, wire.ResultMessage):
             return self._result(instrument_id, packet, message)
-        if isinstance(message, wire.Ack):
-            self._acknowledged(instrument_id, message)
-            return None
         if isinstance(message, wire.Bye):
             return self._bye(instrument_id, message)
-        if isinstance(message, wire.Heartbeat):
-            return None
-        if isinstance(message, wire.Refused):
-            self._refused_by(instrument_id, message)
-            return None
-        raise ProtocolError("not_for_agent", f"the agent takes no '{message.type}' message; only instruments do")
+        self._unanswered(instrument_id, packet)
+        return None
 
     def refuse(self, instrument_id: str, of: str | None, error: ProtocolError) -> wire.Refused:
         """The answer to a message that cannot be accepted, recorded."""
@@ -147,6 +142,19 @@ class Dispatcher:
         scans = sum(1 for owner, _ in self.ledger.scans if owner == instrument_id)
         return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans)
 
+    def _unanswered(self, instrument_id: str, packet: Packet) -> None:
+        """Take in what needs no answer."""
+        message = packet.message
+        if isinstance(message, wire.Ack):
+            self._acknowledged(instrument_id, message)
+        elif isinstance(message, wire.Refused):
+            self._refused_by(instrument_id, message)
+        elif isinstance(message, wire.LinesMessage):
+            if (instrument_id, message.scan_id) not in self.ledger.scans:  # lines that come after their scan are late
+                self.partial.add(instrument_id, packet, message, self._now())
+        elif not isinstance(message, wire.Heartbeat):
+            raise ProtocolError("not_for_agent", f"the agent takes no '{message.type}' message; only instruments do")
+
     def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage) -> wire.Ack:
         digest = _content_digest(packet, message)
         known = self.ledger.scans.get((instrument_id, message.scan_id))
@@ -167,6 +175,7 @@ class Dispatcher:
             "digest": digest,
             "header": message.model_dump(mode="json"),
         }
+        self.partial.drop(instrument_id)
         older = self.ledger.undecided(instrument_id)
         once = f"scan:{instrument_id}:{message.scan_id}"
         self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, once=once)
@@ -208,6 +217,7 @@ class Dispatcher:
     def _bye(self, instrument_id: str, message: wire.Bye) -> wire.Ack:
         self._record(kinds.INSTRUMENT_LEFT, instrument_id, {"instrument_id": instrument_id, "reason": message.reason})
         self.limits.pop(instrument_id, None)
+        self.partial.drop(instrument_id)
         return self._ack(message)
 
     def _ack(self, message: wire.Message, *, duplicate: bool = False) -> wire.Ack:

@@ -32,6 +32,7 @@ from agent.dispatch import Dispatcher
 from agent.executor import workers_for
 from agent.history import History, HistoryError
 from agent.ledger import ScanEntry
+from agent.partial import PartialFrame
 from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
@@ -105,6 +106,10 @@ class Service:
         """Make `run` return; call it from the event loop's thread (a signal handler of the loop, say)."""
         _LOG.info("stopping")
         self._stop.set()
+
+    def partial_frame(self, instrument_id: str) -> PartialFrame | None:
+        """What an instrument has shown of the frame that it is recording; for watching only, nothing is decided on it."""
+        return self._dispatch.partial.newest(instrument_id)
 
     def stop_on_signals(self) -> None:
         """Stop at SIGINT and SIGTERM."""

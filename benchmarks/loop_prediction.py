@@ -66,9 +66,11 @@ class Predictor:
         error = ((truth - self._predict(measured, held_out, values[measured], patch_only)) ** 2).mean(axis=0)
         return error, truth.var(axis=0)
 
-    def _predict(self, measured: np.ndarray, held_out: np.ndarray, values: np.ndarray, patch_only: bool) -> np.ndarray:
-        mean = values.mean(axis=0)
-        centred = values - mean
+    def fit(
+        self, measured: Int[np.ndarray, " m"], values: Float[np.ndarray, "m p"], *, patch_only: bool = False
+    ) -> tuple[PlaceKernel, float, Float[np.ndarray, "m p"]]:
+        """Kernel and noise of the largest marginal likelihood of the measured loops, and their weights in a prediction."""
+        centred = values - values.mean(axis=0)
         best, chosen = -np.inf, None
         for share, patch_length, position_length in _grid(patch_only):
             kernel = PlaceKernel(self.features, self.pixels, share, patch_length, position_length)
@@ -80,10 +82,13 @@ class Predictor:
                 scale = (centred * weights).sum() / centred.size
                 likelihood = -0.5 * centred.size * np.log(scale) - centred.shape[1] * np.log(np.diag(root)).sum()
                 if likelihood > best:
-                    best, chosen = likelihood, (kernel, weights)
+                    best, chosen = likelihood, (kernel, noise, weights)
         assert chosen is not None
-        kernel, weights = chosen
-        return np.asarray(kernel(held_out, measured) @ weights + mean)
+        return chosen
+
+    def _predict(self, measured: np.ndarray, held_out: np.ndarray, values: np.ndarray, patch_only: bool) -> np.ndarray:
+        kernel, _, weights = self.fit(measured, values, patch_only=patch_only)
+        return np.asarray(kernel(held_out, measured) @ weights + values.mean(axis=0))
 
 
 def _grid(patch_only: bool) -> list[tuple[float, float, float]]:

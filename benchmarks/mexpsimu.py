@@ -1,14 +1,14 @@
 """Does the agent's order teach more about real loops than a grid does?
 
-`python -m benchmarks.mexpsimu [--quick] [--seeds 200-229] --out DIR` measures, on three PbTiO3 films with a hysteresis loop at
+`python -m benchmarks.mexpsimu [--quick] [--seeds 330-359] --out DIR` measures, on three PbTiO3 films with a hysteresis loop at
 every pixel (PyPI package mexpsimu; `make reference` fetches it), how well the loops at the first 10 to 200 places of each policy
-predict the loops at all others. The agent sees one image only, made of the first point of each loop, before any bias; its order
-is that of `Agent.on_scan`, search included. Every policy is judged by the same predictor, on the same held-out pixels.
+predict the loops at all others, and how soon loops of every class were seen. The agent sees one image only, made of the first
+point of each loop, before any bias; its order is that of `Agent.on_scan`, search included. Every policy is judged by the same
+predictor, on the same held-out pixels.
 
 Each finished repeat is kept in `DIR/mexpsimu.jsonl` until the run is complete; the same command goes on from there.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,42 @@ from agent.executor import workers_for
 from agent.recommend import Pool, recommend
 from benchmarks import loop_policies as policies
 from benchmarks.commandline import Journal, parser, run
+from benchmarks.loop_feedback import closed_loop_places, rows_of
+from benchmarks.loop_oracle import forest_r2, oracle_places
 from benchmarks.loop_prediction import Predictor, pixel_features
-from benchmarks.real_loops import NAMES, RealLoops, read_real_loops
-from benchmarks.writing import Outcome, write
+from benchmarks.mexpsimu_report import (
+    AGENT,
+    ANYWHERE,
+    AREA,
+    BLUE,
+    CLASSES,
+    COUNTS,
+    DENSE,
+    DENSE_POLICIES,
+    FEEDBACK,
+    GMM,
+    GRID,
+    JUDGED_AT,
+    KMEANS,
+    LONGEST,
+    ORACLE,
+    POLICIES,
+    QUICK_COUNTS,
+    QUICK_REPEATS,
+    RANDOM,
+    SEEN,
+    VAE,
+    report,
+)
+from benchmarks.real_loops import NAMES, RealLoops, loop_classes, read_real_loops
+from benchmarks.writing import write
 from instrument_adapters.messages import Limits
 from rewards.mixture import fit_grid
 
-COUNTS = (10, 20, 50, 100, 200)
-JUDGED_AT = 50
 HELD_OUT = 2500  # pixels, drawn once for each data set; those that a policy measures do not count for it
+CLASS_SEED = FOREST_SEED = 0
+DECIDED_AGAIN_AFTER = (20, 50)  # loops; 20 is the least that counts as evidence
 WORKERS = 2
-QUICK_REPEATS, QUICK_COUNTS = 4, (20, 50)
-BOOTSTRAPS = 5000
 CONFIG: Mapping[str, Any] = {
     "channel": "Amplitude",
     "keypoints": "grid",
@@ -43,41 +67,15 @@ CONFIG: Mapping[str, Any] = {
     "scan": {"spacing_px": 2, "channels": "amplitude"},
     "search": {"windows_px": [5, 7], "invariances": ["v", "r"], "seeds": 2, "workers": 0},
     "train": {"steps": 400},
-    "recommend": {"points": max(COUNTS), "spacing_m": 0, "damage_radius_m": 0},
+    # A thousandth of a nanometre: no place twice, and nothing else is kept away from.
+    "recommend": {"points": LONGEST, "spacing_m": 1e-12, "damage_radius_m": 0},
 }
-LIMITS = Limits(spacing_min_m=0, points_max=max(COUNTS))
-RANDOM, GRID, BLUE, KMEANS, GMM, VAE = "random", "grid", "blue noise", "k-means cores", "PCA + GMM cores", "VAE cores, equal"
-AREA, AGENT, ANYWHERE = "area-proportional", "the agent", "IVR anywhere"
-BASELINES = (RANDOM, GRID, BLUE, KMEANS, GMM, VAE, AREA)
-POLICIES = (*BASELINES, AGENT, ANYWHERE)
-NOTES = (
-    (
-        "R² is the share of the held-out loops' variance that a Gaussian process on patch and position predicts, mean of the "
-        "three data sets; beside it the mean R² of numbers drawn from the loops (principal components, area, span, biases of "
-        "switching), and the R² that the patch alone gives."
-    ),
-    (
-        "The images are 65 and 100 px wide, too small for the defaults: key points are every second pixel of a grid at least "
-        "3 px from the border, windows 5 and 7, VAEs without invariance and with rotation, two seeds, 400 steps; no spacing "
-        "between places, since every loop is already recorded. The agent, the area-proportional and the core policies choose "
-        "among the key points; random, grid and blue noise may go anywhere."
-    ),
-    (
-        f"k-means: {policies.KMEANS_TYPES} types of 9 px patches. PCA + GMM: {policies.GMM_DIMS} components, the mixture of the "
-        "lowest BIC. VAE cores, equal: the paper's order, on the best VAE of the agent's own search."
-    ),
-    (
-        "Intervals (95 %) are bootstrapped over repeats, paired within each; they say nothing about other samples than these "
-        "three. Where the search finds one type only, the agent's orders are much alike and the intervals hold little more than "
-        "the shift of the grid."
-    ),
-    "The order's parameters were set on these three films with other seeds (decision record 0015): no fresh samples.",
-)
+LIMITS = Limits(spacing_min_m=0, points_max=LONGEST)
 
 
 def main() -> None:
     """Run all repeats and write `mexpsimu.json` and `mexpsimu.md`."""
-    options = parser(__doc__, "200-229")
+    options = parser(__doc__, "330-359")
     options.add_argument("--data", type=Path, help="folder of the package's .npz files (default: where it is installed)")
     arguments = options.parse_args()
     seeds = arguments.seeds[:QUICK_REPEATS] if arguments.quick else arguments.seeds
@@ -85,9 +83,22 @@ def main() -> None:
     for name in NAMES:
         read_real_loops(name, arguments.data)  # what is missing is said before anything is started
     journal = Journal(arguments.out / "mexpsimu.jsonl", {"seeds": list(seeds), "counts": list(counts)})
-    tasks = {f"{name}, seed {seed}": (repeat, (name, seed, counts, arguments.data), {}) for seed in seeds for name in NAMES}
-    write(report(list(journal.all_once(tasks, WORKERS).values()), counts, quick=arguments.quick), arguments.out, seeds)
+    tasks = {f"{name}, ceiling": (ceiling, (name, arguments.data), {}) for name in NAMES}
+    tasks |= {f"{name}, seed {seed}": (repeat, (name, seed, counts, arguments.data), {}) for seed in seeds for name in NAMES}
+    done = list(journal.all_once(tasks, WORKERS).values())
+    outcome = report(done[len(NAMES) :], done[: len(NAMES)], counts, quick=arguments.quick, config=CONFIG)
+    write(outcome, arguments.out, seeds)
     journal.finish()
+
+
+def ceiling(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """R² of loops, and mean R² of loop parameters, that a forest reaches which was told all loops of other parts of the film."""
+    data = read_real_loops(name, folder)
+    parts = data.loops.shape[1]
+    with threadpool_limits(1):
+        error, variance = forest_r2(data.image, np.column_stack([data.loops, data.parameters]), FOREST_SEED)
+    loops = 1 - float(error[:parts].sum() / variance[:parts].sum())
+    return {"name": name, "r2": loops, "parameters": float((1 - error / variance)[parts:].mean())}
 
 
 def repeat(name: str, seed: int, counts: Sequence[int], folder: Path | None = None) -> dict[str, Any]:
@@ -97,16 +108,36 @@ def repeat(name: str, seed: int, counts: Sequence[int], folder: Path | None = No
     -------
     dict
         "r2" and "patch_only": policy -> R² at each count; "parameters": policy -> mean R² of loop parameters at `JUDGED_AT`;
-        "chosen" and "types" of the agent's search.
+        "dense": of the agent's two orders, R² at each of `DENSE`; "seen": policy -> loops until every class was seen `SEEN`
+        times, None where `LONGEST` were too few; "chosen" and "types" of the agent's first search, "chosen_later" of those with
+        results.
     """
     data = read_real_loops(name, folder)
     config = Config.model_validate(dict(CONFIG) | {"seed": seed})
     with workers_for(0, None) as workers:
-        decision = Agent(config, workers).on_scan(data.scan(), LIMITS)
+        agent = Agent(config, workers)
+        first = agent.on_scan(data.scan(), LIMITS)
+        closed, decisions = closed_loop_places(agent, data, first, DECIDED_AGAIN_AFTER, LIMITS)
     with threadpool_limits(1):
-        places = all_places(data, decision, config, max(counts), seed)
+        places = all_places(data, first, config, LONGEST, seed) | {FEEDBACK: partial(_first, closed)}
         scores = _scores(data, places, counts)
-    return {"name": name, "seed": seed, "chosen": decision.record.chosen, "types": len(decision.record.clusters)} | scores
+    classes = loop_classes(data.loops, CLASSES, CLASS_SEED)
+    facts = {"name": name, "seed": seed, "chosen": first.record.chosen, "types": len(first.record.clusters)}
+    facts["chosen_later"] = [decision.record.chosen for decision in decisions[1:]]
+    return facts | scores | {"seen": {policy: loops_until_seen(places[policy], classes) for policy in POLICIES}}
+
+
+def loops_until_seen(
+    first: Callable[[int], np.ndarray], classes: np.ndarray, times: int = SEEN, most: int = LONGEST
+) -> int | None:
+    """The smallest number of a policy's places with a loop of every class, so many times each; None if `most` are too few."""
+    for count in range(times * CLASSES, most + 1):
+        rows = first(count)
+        if len(rows) < count:
+            return None
+        if np.bincount(classes[rows], minlength=CLASSES).min() >= times:
+            return count
+    return None
 
 
 def all_places(
@@ -116,6 +147,7 @@ def all_places(
     shape, settings = data.image.shape, config.recommend
     features, pixels = pixel_features(data.image), data.pixels
     keypoints = _rows(decision.arrays["points_rc"], shape)
+    predictor = Predictor(features, pixels.astype(np.float64))
 
     def rng(name: str) -> np.random.Generator:
         return np.random.default_rng([seed, POLICIES.index(name)])
@@ -127,13 +159,12 @@ def all_places(
         GMM: keypoints[policies.gmm_places(features[keypoints, : policies.GMM_DIMS], count, settings, rng(GMM))],
         VAE: keypoints[vae_places(decision, config, count, rng(VAE))],
         AREA: _rows(by_area(data, decision, config), shape),
-        AGENT: _rows(np.array([[r.row, r.col] for r in decision.record.requests]), shape),
+        AGENT: rows_of(decision, shape[1]),
         ANYWHERE: policies.informative_places(features, pixels, count, settings, rng(ANYWHERE)),
+        ORACLE: oracle_places(predictor, data.loops, held_out(data), count, rng(ORACLE)),
     }
-    return {
-        name: (lambda n: policies.grid_places(shape, n, rng(GRID))) if name == GRID else partial(_first, ordered[name])
-        for name in POLICIES
-    }
+    laid = {GRID: lambda n: policies.grid_places(shape, n, rng(GRID))}
+    return laid | {name: partial(_first, rows) for name, rows in ordered.items()}
 
 
 def vae_places(decision: Decision, config: Config, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,6 +194,11 @@ def by_area(data: RealLoops, decision: Decision, config: Config) -> np.ndarray:
     return np.array([[r.row, r.col] for r in found.requests])
 
 
+def held_out(data: RealLoops) -> np.ndarray:
+    """Rows of the pixels that every policy is judged at."""
+    return np.random.default_rng(NAMES.index(data.name)).choice(data.image.size, min(HELD_OUT, data.image.size), replace=False)
+
+
 def _first(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[:count]
 
@@ -173,82 +209,23 @@ def _rows(rc: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _scores(data: RealLoops, places: Mapping[str, Callable[[int], np.ndarray]], counts: Sequence[int]) -> dict[str, Any]:
     predictor = Predictor(pixel_features(data.image), data.pixels.astype(np.float64))
-    held_out = np.random.default_rng(NAMES.index(data.name)).choice(data.image.size, HELD_OUT, replace=False)
-    scores: dict[str, Any] = {"r2": {}, "patch_only": {}, "parameters": {}}
+    judged = held_out(data)
+    scores: dict[str, Any] = {"r2": {}, "patch_only": {}, "parameters": {}, "dense": {}}
     for name, first in places.items():
         for count in counts:
             rows = first(count)
-            others = np.setdiff1d(held_out, rows)
+            others = np.setdiff1d(judged, rows)
             for kind, patch_only in (("r2", False), ("patch_only", True)):
                 error, variance = predictor.errors(rows, others, data.loops, patch_only=patch_only)
                 scores[kind].setdefault(name, []).append(1 - float(error.sum() / variance.sum()))
             if count == JUDGED_AT:
                 scores["parameters"][name] = float(predictor.r2(rows, others, data.parameters).mean())
+    for name in DENSE_POLICIES:
+        for count in DENSE:
+            rows = places[name](count)
+            error, variance = predictor.errors(rows, np.setdiff1d(judged, rows), data.loops)
+            scores["dense"].setdefault(name, []).append(1 - float(error.sum() / variance.sum()))
     return scores
-
-
-def report(repeats: Sequence[Mapping[str, Any]], counts: Sequence[int], *, quick: bool) -> Outcome:
-    """Figures, intervals and tables from the finished repeats."""
-    at = counts.index(JUDGED_AT)
-    mean = {policy: float(_pooled(repeats, policy, at).mean()) for policy in POLICIES}
-    best = max(BASELINES, key=lambda policy: mean[policy])
-    gain, low, high = difference(_pooled(repeats, AGENT, at), _pooled(repeats, GRID, at))
-    figures: dict[str, float | None] = {
-        "r2_50_agent": mean[AGENT],
-        "r2_50_random": mean[RANDOM],
-        "r2_50_grid": mean[GRID],
-        "r2_50_best_baseline": mean[best],
-        "r2_50_agent_minus_grid": gain,
-        "r2_50_agent_minus_grid_low": low,
-        "r2_50_agent_minus_grid_high": high,
-    }
-    tables = {
-        "R² of held-out loops, patch and position": _by_count(repeats, counts, "r2"),
-        f"After {JUDGED_AT} loops": [_after(repeats, policy, at) for policy in POLICIES],
-        "R² of held-out loops, patch alone": _by_count(repeats, counts, "patch_only"),
-    }
-    types = ", ".join(f"{k} in {n} of {len(repeats)}" for k, n in sorted(Counter(one["types"] for one in repeats).items()))
-    notes = [f"Best baseline after {JUDGED_AT} loops: {best}.", f"Types that the agent's search found: {types} repeats.", *NOTES]
-    if quick:
-        notes.append(f"Quick: {QUICK_REPEATS} repeats, {' and '.join(map(str, QUICK_COUNTS))} loops only.")
-    return Outcome(
-        name="mexpsimu",
-        title="Does the agent's order teach more about real loops than a grid does?",
-        figures=figures,
-        details={"quick": quick, "config": dict(CONFIG), "counts": list(counts), "repeats": list(repeats)},
-        tables=tables,
-        notes=notes,
-    )
-
-
-def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the paired differences and its bootstrapped 95 % interval; both of shape (data sets, repeats)."""
-    differences = ours - theirs
-    sets, repeats = differences.shape
-    drawn = np.random.default_rng(0).integers(repeats, size=(BOOTSTRAPS, sets, repeats))
-    means = np.take_along_axis(differences[None], drawn, axis=2).mean(axis=(1, 2))
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(differences.mean()), float(low), float(high)
-
-
-def _pooled(repeats: Sequence[Mapping[str, Any]], policy: str, at: int, kind: str = "r2") -> np.ndarray:
-    """Shape (data sets, repeats)."""
-    return np.array([[one[kind][policy][at] for one in repeats if one["name"] == name] for name in NAMES])
-
-
-def _by_count(repeats: Sequence[Mapping[str, Any]], counts: Sequence[int], kind: str) -> list[dict[str, Any]]:
-    return [
-        {"policy": policy} | {f"{n} loops": float(_pooled(repeats, policy, i, kind).mean()) for i, n in enumerate(counts)}
-        for policy in POLICIES
-    ]
-
-
-def _after(repeats: Sequence[Mapping[str, Any]], policy: str, at: int) -> dict[str, Any]:
-    values = _pooled(repeats, policy, at)
-    gain, low, high = difference(values, _pooled(repeats, GRID, at))
-    row: dict[str, Any] = {"policy": policy} | dict(zip(NAMES, map(float, values.mean(axis=1)), strict=True))
-    parameters = np.mean([one["parameters"][policy] for one in repeats])
-    return row | {"above the grid": f"{gain:+.3f} ({low:+.3f} to {high:+.3f})", "loop parameters": float(parameters)}
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """Three PbTiO3 films with a hysteresis loop at every pixel: real ground truth for where to measure.
 
-They come with the PyPI package mexpsimu (Oak Ridge, MIT). Its images are means of the loops, so a choice made from them would
-know the answer. The image used here is causal: the magnitude of the first point of each loop, at 0 V, before any bias was
-applied. What is to be predicted is the loop of the second and later cycles.
+What may be seen of them before a loop is measured, and what a loop is, says `instrument_adapters.replay_mexpsimu`.
 """
 
-import importlib.util
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from benchmarks.commandline import CannotRunError
+from instrument_adapters.errors import ScanFileError
 from instrument_adapters.geometry import Frame
+from instrument_adapters.replay_mexpsimu import FILMS, loop_numbers, read_film
 from instrument_adapters.scan import Scan
 
-NAMES = ("1d3um", "1d7um", "3um")
-SIDE_M = {"1d3um": 1.3e-6, "1d7um": 1.7e-6, "3um": 3e-6}
+NAMES = FILMS
 LOOP_COMPONENTS, PARAMETER_COMPONENTS = 8, 4
-REFERENCE = Path(sys.prefix) / "reference"  # where `make reference` puts it, beside the packages
+_JUDGED = ("area_auV", "span_au", "switching_down_V", "switching_up_V")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +39,24 @@ class RealLoops:
     parameters
         Shape (rows * cols, p): numbers that one draws from a loop, each of mean 0 and variance 1: its first principal
         components, area, span, and the mean biases of switching down and up.
+    numbers
+        Shape (rows * cols, q): those of the parameters that an instrument draws from a loop by itself, in its own units.
+    number_names
+        The q names.
     kept
         Share of the loops' variance that the components hold.
+    side_m
+        Side of the frame in metres.
     """
 
     name: str
     image: Float[np.ndarray, "rows cols"]
     loops: Float[np.ndarray, "n c"]
     parameters: Float[np.ndarray, "n p"]
+    numbers: Float[np.ndarray, "n q"]
+    number_names: tuple[str, ...]
     kept: float
+    side_m: float
 
     @property
     def pixels(self) -> Float[np.ndarray, "n 2"]:
@@ -57,10 +66,9 @@ class RealLoops:
     def scan(self) -> Scan:
         """The image as the scan that the agent is given."""
         rows, cols = self.image.shape
-        side = SIDE_M[self.name]
-        frame = Frame(size_fast_m=side, size_slow_m=side, rows=rows, cols=cols)
+        frame = Frame(size_fast_m=self.side_m, size_slow_m=self.side_m, rows=rows, cols=cols)
         channel = "Amplitude"
-        return Scan({channel: self.image.astype(np.float32)}, {channel: "m"}, frame, f"PTO-{self.name}", sample_id="PTO")
+        return Scan({channel: self.image.astype(np.float32)}, {channel: ""}, frame, f"PTO-{self.name}", sample_id="PTO")
 
 
 def read_real_loops(name: str, folder: Path | None = None) -> RealLoops:
@@ -71,61 +79,40 @@ def read_real_loops(name: str, folder: Path | None = None) -> RealLoops:
     CannotRunError
         If it is not there.
     """
-    folder = _folder() if folder is None else folder
-    path = folder / f"PTO_BEPS_{name}.npz"
-    if not path.is_file():
-        raise CannotRunError(f"{path} is missing; fetch mexpsimu with: make reference")
-    with np.load(path, allow_pickle=False) as data:
-        spectra, bias_V = data["spectra"], data["vstep"]
-    loops, bias_V = mean_loops(spectra.reshape(-1, spectra.shape[2]), bias_V)
+    try:
+        film = read_film(name, folder)
+    except ScanFileError as error:
+        raise CannotRunError(str(error)) from error
+    loops = film.loops
     components = _components(loops)
     kept = float((components[:, :LOOP_COMPONENTS] ** 2).sum() / (components**2).sum())
+    numbers = loop_numbers(loops, film.cycle_V)
     return RealLoops(
-        name, np.abs(spectra[:, :, 0]), components[:, :LOOP_COMPONENTS], loop_parameters(loops, components, bias_V), kept
+        name,
+        film.amplitude,
+        components[:, :LOOP_COMPONENTS],
+        loop_parameters(numbers, components),
+        np.column_stack(list(numbers.values())),
+        tuple(numbers),
+        kept,
+        film.side_m,
     )
 
 
-def _folder() -> Path:
-    if REFERENCE.is_dir() and str(REFERENCE) not in sys.path:
-        sys.path.append(str(REFERENCE))
-    spec = importlib.util.find_spec("mexpsimu")
-    if spec is None or spec.origin is None:
-        raise CannotRunError("this benchmark needs the loops of mexpsimu, which is not installed; fetch it with: make reference")
-    return Path(spec.origin).parent / "data"
-
-
-def mean_loops(
-    spectra: Float[np.ndarray, "n steps"], bias_V: Float[np.ndarray, " steps"]
-) -> tuple[Float[np.ndarray, "n period"], Float[np.ndarray, " period"]]:
-    """The mean over all cycles but the first, and the bias of one cycle."""
-    period = _period(bias_V)
-    return spectra.reshape(len(spectra), -1, period)[:, 1:].mean(axis=1), bias_V[:period]
-
-
 def loop_parameters(
-    loops: Float[np.ndarray, "n period"], components: Float[np.ndarray, "n c"], bias_V: Float[np.ndarray, " period"]
+    numbers: Mapping[str, Float[np.ndarray, " n"]], components: Float[np.ndarray, "n c"]
 ) -> Float[np.ndarray, "n p"]:
     """Standardised numbers drawn from loops; see `RealLoops.parameters`."""
-    area = 0.5 * (loops * (np.roll(bias_V, -1) - np.roll(bias_V, 1))).sum(axis=1)
-    top, bottom = int(bias_V.argmax()), int(bias_V.argmin())
-    falling = np.arange(top, bottom + 1)
-    rising = np.arange(bottom, top + len(bias_V) + 1) % len(bias_V)
-    switching = [_switching(loops[:, branch], bias_V[branch]) for branch in (falling, rising)]
-    parameters = np.column_stack([components[:, :PARAMETER_COMPONENTS], area, np.ptp(loops, axis=1), *switching])
+    parameters = np.column_stack([components[:, :PARAMETER_COMPONENTS], *(numbers[name] for name in _JUDGED)])
     return np.asarray((parameters - parameters.mean(axis=0)) / parameters.std(axis=0))
+
+
+def loop_classes(loops: Float[np.ndarray, "n c"], classes: int, seed: int) -> Int[np.ndarray, " n"]:
+    """The class of each loop: k-means of all loops themselves, fixed by the seed; whoever measures does not know it."""
+    with threadpool_limits(1):
+        return np.asarray(KMeans(classes, n_init=10, random_state=seed).fit(loops).labels_, dtype=np.int64)
 
 
 def _components(loops: np.ndarray) -> np.ndarray:
     left, scale, _ = np.linalg.svd(loops - loops.mean(axis=0), full_matrices=False)
     return np.asarray(left * scale)
-
-
-def _period(bias_V: np.ndarray) -> int:
-    peaks = np.flatnonzero(np.isclose(bias_V, bias_V.max()))
-    return int(peaks[1] - peaks[0])
-
-
-def _switching(branch: np.ndarray, bias_V: np.ndarray) -> np.ndarray:
-    """Mean bias of the steps weighted by how much the response changes there: where it switches, without a root to find."""
-    change = np.abs(np.diff(branch, axis=1))
-    return np.asarray((change * (bias_V[1:] + bias_V[:-1]) / 2).sum(axis=1) / change.sum(axis=1))

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from instrument_adapters import codec
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError, ScanDataError
-from instrument_adapters.instrument import Instrument, Measurement, check_request
+from instrument_adapters.instrument import Instrument, Measurement, Streaming, check_request
+from instrument_adapters.lines import Lines
 from instrument_adapters.link import message_id
 from instrument_adapters.messages import MeasurementRequest, Message, ResultMessage, ScanMessage
 from instrument_adapters.spool import Outgoing, Spool
@@ -37,8 +38,10 @@ class Bench:
     def __init__(self, instrument: Instrument, spool: Spool, stop: threading.Event, clock: Callable[[], datetime]) -> None:
         self._instrument, self._spool, self._stop, self._clock = instrument, spool, stop, clock
 
-    def scan(self) -> Outgoing | None:
+    def scan(self, on_lines: Callable[[Lines], None]) -> Outgoing | None:
         """The next scan, recorded; None if the instrument returned one that was sent before.
+
+        An instrument that can tell of lines while it records them tells `on_lines`.
 
         Raises
         ------
@@ -48,7 +51,8 @@ class Bench:
             If the client was told to stop.
         """
         self._heed_stop()
-        scan = self._instrument.scan()
+        instrument = self._instrument
+        scan = instrument.scan_in_lines(on_lines) if isinstance(instrument, Streaming) else instrument.scan()
         if scan.scan_id in self._spool.scan_ids:
             return None
         try:
@@ -129,6 +133,7 @@ class Bench:
                 arrays=codec.specs(measurement.arrays),
                 request_id=request.request_id,
                 status="ok",
+                reason=measurement.remark[:2000],
                 x_m=measurement.x_m,
                 y_m=measurement.y_m,
                 measured_at=measurement.measured_at,

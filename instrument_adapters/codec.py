@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from instrument_adapters.errors import ProtocolError
+from instrument_adapters.lines import Lines
 from instrument_adapters.messages import (
     ANY_MESSAGE,
     PROTOCOL_VERSION,
@@ -18,6 +19,7 @@ from instrument_adapters.messages import (
     ArraySpec,
     ChannelSpec,
     Id,
+    LinesMessage,
     Message,
     ScanMessage,
 )
@@ -130,6 +132,23 @@ def scan_packet(scan: Scan, message: Message) -> Packet:
             started_at=scan.started_at,
             finished_at=scan.finished_at,
             metadata=dict(scan.metadata),
+        ),
+        arrays,
+    )
+
+
+def lines_packet(lines: Lines, message: Message) -> Packet:
+    """A `LinesMessage` of `lines`, with the id and time of `message`."""
+    arrays = {"lines": np.stack(list(lines.channels.values()))}
+    return Packet(
+        LinesMessage(
+            id=message.id,
+            sent_at=message.sent_at,
+            arrays=specs(arrays),
+            scan_id=lines.scan_id,
+            frame=lines.frame,
+            channels=tuple(ChannelSpec(name=n, unit=lines.units.get(n, "")) for n in lines.channels),
+            first_row=lines.first_row,
         ),
         arrays,
     )

@@ -1,13 +1,14 @@
 """What an instrument must be able to do, and the limits that are checked before it is asked to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from instrument_adapters.errors import LimitError
+from instrument_adapters.lines import Lines
 from instrument_adapters.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
 
@@ -26,6 +27,8 @@ class Measurement:
         Raw curves of one shape, by name with unit (a loop: `bias_V` and `response`).
     parameters
         Numbers drawn from the curves, names with units (`coercive_plus_V`).
+    remark
+        One sentence on how it was measured, for a person; it becomes the result's `reason`.
     """
 
     x_m: float
@@ -33,6 +36,7 @@ class Measurement:
     measured_at: datetime
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
+    remark: str = ""
 
 
 class Instrument(Protocol):
@@ -76,6 +80,18 @@ class Instrument(Protocol):
 
     def close(self) -> None:
         """Leave the instrument in a safe state; called once, also after an error."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What an `Instrument` may offer besides, to be seen at work: a scan told of while it is recorded.
+
+    The client then calls `scan_in_lines` in place of `scan`. What is told is for watching only: it may be lost, and the scan that
+    is returned holds everything.
+    """
+
+    def scan_in_lines(self, on_lines: Callable[[Lines], None]) -> Scan:
+        """As `scan`; `on_lines` is called with each line or few, in the order of recording, and returns at once."""
 
 
 def check_request(request: MeasurementRequest, limits: Limits) -> None:

@@ -17,6 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from instrument_adapters import codec
 from instrument_adapters.errors import ProtocolError
+from instrument_adapters.lines import Lines
 from instrument_adapters.listener import Listener
 from instrument_adapters.messages import Ack, AnyMessage, Bye, Heartbeat, Hello, RecommendationMessage, Refused, Welcome
 from instrument_adapters.timings import ClientTimings
@@ -24,6 +25,7 @@ from instrument_adapters.timings import ClientTimings
 HELLO_FIRST = "hello_first"  # `Refused.code` of an agent that does not know this instrument (yet)
 _SLOWEST_BYTES_PER_S = 2e6  # a large scan is not repeated while its first copy may still be under way
 _FULL_PAUSE_S = 0.1  # when zmq cannot take a message just now
+_LINES = "lines"  # what ids of messages with lines begin with
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
@@ -88,6 +90,8 @@ class Link:
         self._heard_at = self._now()
         self._silence_told_s = timings.silence_s
         self._beat_due = 0.0
+        self._lines: Sequence[bytes] | None = None
+        self._lines_unwanted = False
         self._new_hello()
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -118,6 +122,18 @@ class Link:
     def withdraw(self, message_id: str) -> None:
         """Send a message no more: its answer came in another form."""
         self._outbox.pop(message_id, None)
+
+    def show(self, lines: Lines) -> None:
+        """Let the agent see lines of a frame that is being recorded, if it is there and has not said that it does not want to."""
+        if not (self._connected and self._welcome) or self._lines_unwanted:
+            return
+        try:
+            packet = codec.lines_packet(lines, Heartbeat(id=_fresh(_LINES), sent_at=self._clock()))
+            self._lines = codec.encode(packet)
+        except ValueError as error:
+            self._lines_unwanted = True
+            self._listener.tell("lines_left_out", f"lines cannot be sent: {codec.explain(error)}", logging.WARNING)
+        self._wake.set()
 
     async def bye(self, reason: str) -> None:
         """Tell the agent that nothing more will come."""
@@ -182,6 +198,7 @@ class Link:
 
     def _new_hello(self) -> None:
         self._welcome = False
+        self._lines_unwanted = False
         self._hello_id = _fresh("hello")
         self._hello = _Pending(codec.encode(codec.Packet(self._make_hello(self._hello_id))), self._timings.repeat_s)
         self._wake.set()
@@ -220,6 +237,10 @@ class Link:
             if answer.code == HELLO_FIRST:
                 self._new_hello()
                 return
+            if (answer.of or "").startswith(f"{_LINES}-"):
+                self._lines_unwanted = True  # an agent of an earlier version does not know them; the scan is what counts
+                self._listener.tell("lines_unwanted", f"the agent does not take lines: {answer.reason}", logging.DEBUG)
+                return
         pending = self._outbox.pop(answer.of or "", None)
         if pending is not None:
             self._listener.answered(answer.of or "", answer, pending.attempts)
@@ -256,6 +277,9 @@ class Link:
                 pending.sent(now, self._timings.repeat_max_s)
             else:
                 pending.due = now + _FULL_PAUSE_S
+        lines, self._lines = self._lines, None
+        if self._welcome and lines is not None:
+            await self._send(lines)
         if self._welcome and self._beat_due <= now:
             self._beat_due = now + self._timings.heartbeat_s
             await self._say(Heartbeat(id=_fresh("heartbeat"), sent_at=self._clock()))

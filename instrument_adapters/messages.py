@@ -3,7 +3,8 @@
 A message is one JSON header, validated by the models below, followed by the raw arrays that `arrays` announces
 (see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `Heartbeat` and `Bye`; the agent sends
 `Welcome`, `RecommendationMessage` and `Heartbeat`; both answer with `Ack` or `Refused`. A sender repeats a message until
-it is answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm.
+it is answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` is the
+exception: it shows a frame at work, and is neither acknowledged nor repeated.
 """
 
 from typing import Annotated, Literal
@@ -170,6 +171,34 @@ class ScanMessage(Message):
         return self
 
 
+class LinesMessage(Message):
+    """Lines of a frame that is still being recorded, for whoever watches; the scan that follows holds them all.
+
+    Its one array, `lines`, has shape (channels, lines, cols): the lines from row `first_row` of `frame` on, in the orientation of
+    `geometry`. Optional and best effort: not acknowledged, not repeated, not recorded, and never decided on.
+    """
+
+    type: Literal["lines"] = "lines"
+    scan_id: Id
+    frame: Frame
+    channels: tuple[ChannelSpec, ...] = Field(min_length=1, max_length=32)
+    first_row: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _lies_in_its_frame(self) -> "LinesMessage":
+        array = self.arrays[0] if len(self.arrays) == 1 else None
+        if array is None or array.name != "lines" or array.dtype != "<f4" or len(array.shape) != 3:
+            raise ValueError("lines come as one array 'lines' of shape (channels, lines, cols), '<f4'")
+        channels, lines, cols = array.shape
+        if channels != len(self.channels) or cols != self.frame.cols:
+            raise ValueError(
+                f"lines of {len(self.channels)} channels and {self.frame.cols} columns cannot have shape {array.shape}"
+            )
+        if not 1 <= lines <= self.frame.rows - self.first_row:
+            raise ValueError(f"{lines} lines from row {self.first_row} on do not lie in a frame of {self.frame.rows} rows")
+        return self
+
+
 class MeasurementRequest(Wire):
     """One place to measure.
 
@@ -212,7 +241,7 @@ class ResultMessage(Message):
 
     `ok` carries where it was measured, the arrays `bias_V` and `response` (one loop each, same length) when the measurement
     is a loop, and `parameters`, the numbers that the instrument draws from it (their names carry their units). `skipped` and
-    `failed` carry a reason.
+    `failed` carry a reason; in an `ok` result it may hold a remark for a person.
     """
 
     type: Literal["result"] = "result"
@@ -236,7 +265,7 @@ class ResultMessage(Message):
 
 
 AnyMessage = Annotated[
-    Hello | Welcome | Ack | Refused | Heartbeat | Bye | ScanMessage | RecommendationMessage | ResultMessage,
+    Hello | Welcome | Ack | Refused | Heartbeat | Bye | ScanMessage | LinesMessage | RecommendationMessage | ResultMessage,
     Field(discriminator="type"),
 ]
 ANY_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

@@ -84,11 +84,22 @@ def times_from_note(note: Note, rows: int, zone: tzinfo) -> tuple[datetime | Non
     if seconds is None or not 0 < seconds < _SECONDS_MAX:
         return None, None
     finished = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone)
-    rate = _number(note, "ScanRate")
-    napping = str(note.get("NapMode", 0)).lower() not in {"off", "0", "0.0"}
-    if napping or rate is None or not 1e-6 < rate < 1e6:
+    line_s = line_time(note)
+    if line_s is None or _napping(note):
         return None, finished
-    return (finished.astimezone(UTC) - timedelta(seconds=rows / rate)).astimezone(zone), finished
+    return (finished.astimezone(UTC) - timedelta(seconds=rows * line_s)).astimezone(zone), finished
+
+
+def line_time(note: Note) -> float | None:
+    """Seconds that a line of the frame took, as well as the note tells: 1 / ScanRate, twice that in nap mode; None without."""
+    rate = _number(note, "ScanRate")
+    if rate is None or not 1e-6 < rate < 1e6:
+        return None
+    return (2 if _napping(note) else 1) / rate
+
+
+def _napping(note: Note) -> bool:
+    return str(note.get("NapMode", 0)).lower() not in {"off", "0", "0.0"}
 
 
 def _sizes(note: Note, path: Path) -> tuple[float | None, float | None]:

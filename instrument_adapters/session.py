@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import TypeVar
 from instrument_adapters.bench import Bench, StoppedError
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.instrument import Instrument
+from instrument_adapters.lines import LineBuffer, Lines
 from instrument_adapters.link import Link, message_id
 from instrument_adapters.listener import Tell
 from instrument_adapters.messages import Ack, Hello, RecommendationMessage, Refused, ResultMessage, Welcome
@@ -188,7 +190,7 @@ class Session:
         while True:
             self.tell("scan_started", "the instrument records a scan")
             try:
-                outgoing = await self._in_worker(self._bench.scan)
+                outgoing = await self._in_worker(partial(self._bench.scan, self._shown()))
             except AdapterError as error:
                 if self._stop.is_set():
                     raise StoppedError from error
@@ -204,6 +206,16 @@ class Session:
                 self.tell("scan_recorded", f"{outgoing.message.id} was recorded and goes to the agent", of=outgoing.message.id)
                 return outgoing
             self.tell("scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING)
+
+    def _shown(self) -> Callable[[Lines], None]:
+        """What the instrument's thread calls with the lines of one scan; it must not fail, whatever becomes of the session."""
+        loop = asyncio.get_running_loop()
+
+        def show(lines: Lines) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
+                loop.call_soon_threadsafe(self._link.show, lines)
+
+        return LineBuffer(show, self._timings.lines_s, time.monotonic).add
 
     async def _settle(self) -> None:
         """End a cycle: the scan has been recommended on and measured, or refused, and every result has been answered."""

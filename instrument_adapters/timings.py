@@ -17,6 +17,8 @@ class ClientTimings:
         The agent counts as gone after so long without a word.
     resume_s
         A client that was down for longer measures no recommendation from before; it begins with a new scan.
+    lines_s
+        Lines of a frame that is being recorded are sent no more often than once in so long.
     stop_s
         At the end, how long answers to the last messages are waited for.
     """
@@ -26,4 +28,5 @@ class ClientTimings:
     heartbeat_s: float = 3.0
     silence_s: float = 30.0
     resume_s: float = 900.0
+    lines_s: float = 1.0
     stop_s: float = 0.3

@@ -15,6 +15,7 @@ from agent.config import Config, load_config
 from agent.plugins import load_keypoints, load_reward
 from agent.workflow.keypoints import find_keypoints
 from agent.workflow.normalise import normalise
+from instrument_adapters.replay_command import _parser
 from rewards.contract import CHECKS
 from simulators.settings_file import load_instrument
 from tests.agent.workflow.images import two_textures
@@ -34,6 +35,14 @@ def test_the_configuration_page_shows_the_defaults() -> None:
     sections = {name: value for name, value in Config().model_dump().items() if isinstance(value, dict)}
     known = {key for section in sections.values() for key in section} | (set(Config.model_fields) - set(sections))
     assert keys == known
+
+
+def test_the_configuration_of_the_replay_page_is_one_and_its_options_are_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(blocks("replay.md", "toml")[0])
+    assert load_config(tmp_path / "small.toml").recommend.points == 20
+    known = set(re.findall(r"--[a-z][a-z-]*", _parser().format_help()))
+    page = (DOCS / "replay.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--run", "--config", "--out"} <= known
 
 
 def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:

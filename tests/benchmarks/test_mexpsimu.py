@@ -7,9 +7,15 @@ import pytest
 
 from agent.ordering.settings import RecommendSettings
 from benchmarks import loop_policies, mexpsimu
+from benchmarks import mexpsimu_report as reporting
 from benchmarks.commandline import CannotRunError
+from benchmarks.loop_feedback import closed_loop_places
+from benchmarks.loop_oracle import BLOCKS_PER_SIDE, FOLDS, blocked_folds, forest_r2, oracle_places
 from benchmarks.loop_prediction import Predictor, pixel_features
-from benchmarks.real_loops import NAMES, loop_parameters, mean_loops, read_real_loops
+from benchmarks.real_loops import NAMES, loop_classes, loop_parameters, read_real_loops
+from instrument_adapters.messages import Limits
+from instrument_adapters.replay_mexpsimu import loop_numbers, mean_loops
+from tests.agent.samples import decision
 
 STEPS = np.arange(32)
 BIAS_V = 12 * np.interp(STEPS % 16, [0, 4, 12, 16], [0, 1, -1, 0])  # two cycles of 16 steps, from 0 up
@@ -53,7 +59,7 @@ def test_area_and_span_of_a_loop_follow_its_height_and_the_biases_of_switching_i
     square[:2] = -1  # ... and up between 3 V and 6 V
     loops = heights[:, None] * square
     noise = np.random.default_rng(0).normal(scale=1e-6, size=(3, 16))
-    found = loop_parameters(loops + noise, np.random.default_rng(1).normal(size=(3, 4)), bias_V)
+    found = loop_parameters(loop_numbers(loops + noise, bias_V), np.random.default_rng(1).normal(size=(3, 4)))
     area, span = found[:, 4], found[:, 5]
     assert np.corrcoef(np.abs(area), heights)[0, 1] == pytest.approx(1) or np.corrcoef(area, heights)[0, 1] == pytest.approx(-1)
     assert np.corrcoef(span, heights)[0, 1] == pytest.approx(1)
@@ -106,28 +112,139 @@ def test_clusters_take_turns_in_the_core_policies() -> None:
         assert np.bincount(rows // 20, minlength=6).tolist() == [2] * 6
 
 
+def test_classes_are_groups_of_loops_and_the_same_for_everyone() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.permutation(np.repeat(np.arange(6), 30))
+    loops = 10 * np.eye(6)[true] + rng.normal(scale=0.1, size=(180, 6))
+    found = loop_classes(loops, 6, 0)
+    assert len(set(zip(true, found, strict=True))) == 6
+    assert np.array_equal(found, loop_classes(loops, 6, 0))
+
+
+def test_loops_are_counted_until_every_class_was_seen_three_times() -> None:
+    classes = np.repeat(np.arange(6), 20)
+    in_turn = np.arange(120).reshape(6, 20).T.ravel()
+    assert mexpsimu.loops_until_seen(lambda n: in_turn[:n], classes) == 18
+    late = np.concatenate([np.arange(100), in_turn[in_turn >= 100]])  # the last class comes after 100 others
+    assert mexpsimu.loops_until_seen(lambda n: late[:n], classes) == 103
+    assert mexpsimu.loops_until_seen(lambda n: late[:n], classes, most=102) is None
+    assert mexpsimu.loops_until_seen(lambda n: late[: min(n, 50)], classes) is None
+
+
+def test_the_oracle_lowers_the_error_faster_than_chance_in_each_of_five_draws() -> None:
+    predictor, values = smooth()
+    held_out = np.arange(0, 576, 2)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        rows = oracle_places(predictor, values, held_out, 12, rng)
+        assert len(np.unique(rows)) == 12
+        ours, chance = (
+            predictor.errors(measured, held_out, values)[0].sum() for measured in (rows, rng.choice(576, 12, replace=False))
+        )
+        assert ours < chance
+
+
+def test_the_ceiling_predicts_what_follows_the_patch_and_not_what_follows_the_place() -> None:
+    row = np.arange(900) // 30
+    image = np.sin(row / 2).reshape(30, 30)
+    values = np.stack([np.sin(row / 2), np.random.default_rng(0).normal(size=900)], axis=1)
+    error, variance = forest_r2(image, values, 0)
+    assert error[0] < 0.1 * variance[0]
+    assert error[1] > 0.9 * variance[1]
+
+
+def test_folds_are_square_blocks_equally_many_each() -> None:
+    folds = blocked_folds((50, 100), 0).reshape(50, 100)
+    blocks = folds.reshape(BLOCKS_PER_SIDE, 10, BLOCKS_PER_SIDE, 20)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    assert np.bincount(folds.ravel()).tolist() == [1000] * FOLDS
+
+
+def test_with_results_the_agent_is_told_where_was_measured_and_what_came_out_and_never_the_rest(folder: Path) -> None:
+    data = read_real_loops("3um", folder)
+    asked = []
+
+    class Agent:
+        def on_scan(self, scan, limits, measured_xy, *, results, previous):
+            asked.append((scan.scan_id, measured_xy, results, previous))
+            return places(100 * len(asked))
+
+    def places(first: int):
+        made = decision("any")
+        requests = [made.record.requests[0].model_copy(update={"row": i // 24, "col": i % 24}) for i in range(first, first + 30)]
+        return type(made)(made.record.model_copy(update={"requests": requests}), {})
+
+    rows, decisions = closed_loop_places(Agent(), data, places(0), (20, 50), Limits())
+    assert rows.tolist() == [*range(20), *range(100, 130), *range(200, 230)]
+    assert len(decisions) == 3
+    assert [len(told[1]) for told in asked] == [20, 50]
+    assert asked[0][0] != asked[1][0]
+    _, xy, results, previous = asked[1]
+    assert previous is decisions[1]
+    assert np.allclose(results.xy_m, xy)
+    assert np.allclose(xy, data.scan().frame.to_metres(data.pixels[rows[:50]].astype(float)))
+    order = [data.number_names.index(name) for name in results.names]
+    assert np.allclose(results.values, data.numbers[rows[:50]][:, order])
+
+
 def test_the_interval_of_a_difference_is_paired() -> None:
     theirs = np.random.default_rng(0).normal(size=(3, 30))
-    assert mexpsimu.difference(theirs + 0.5, theirs) == pytest.approx((0.5, 0.5, 0.5))
-    gain, low, high = mexpsimu.difference(theirs, np.zeros((3, 30)))
+    assert reporting.difference(theirs + 0.5, theirs) == pytest.approx((0.5, 0.5, 0.5))
+    gain, low, high = reporting.difference(theirs, np.zeros((3, 30)))
     assert low < gain < high
 
 
-def test_the_report_has_its_figures_and_names_the_best_baseline() -> None:
-    def one(name: str, seed: int) -> dict:
-        r2 = {policy: [0.1, 0.2 + 0.1 * (policy == "grid") + 0.2 * (policy == mexpsimu.AGENT)] for policy in mexpsimu.POLICIES}
-        parameters = dict.fromkeys(mexpsimu.POLICIES, 0.1)
-        return {"name": name, "seed": seed, "r2": r2, "patch_only": r2, "parameters": parameters, "types": seed}
+def test_the_interval_of_a_ratio_is_paired() -> None:
+    theirs = np.random.default_rng(0).uniform(50, 100, size=(3, 30))
+    assert reporting.ratio_of_means(0.9 * theirs, theirs) == pytest.approx((0.9, 0.9, 0.9))
 
-    outcome = mexpsimu.report([one(name, seed) for seed in (1, 2) for name in NAMES], (20, 50), quick=True)
-    assert {key: round(value, 6) for key, value in outcome.figures.items() if key.startswith("r2_50") and value} == {
+
+def test_a_curve_reaches_a_level_between_its_points_or_not_at_all() -> None:
+    curve = np.linspace(0.3, 1.0, len(reporting.DENSE))  # 0.3 at 30 loops, 1.0 at 100
+    assert reporting.crossing(curve, 0.62) == pytest.approx(62)
+    assert reporting.crossing(curve, 0.1) == 30
+    assert reporting.crossing(curve, 1.1) == np.inf
+
+
+def one_repeat(name: str, seed: int) -> dict:
+    gain = {"grid": 0.1, reporting.AGENT: 0.2, reporting.FEEDBACK: 0.25, reporting.ORACLE: 0.4}
+    r2 = {policy: [0.1, 0.2 + gain.get(policy, 0.0), 0.5] for policy in reporting.POLICIES}
+    dense = {
+        reporting.AGENT: np.linspace(0.3, 1.0, len(reporting.DENSE)).tolist(),
+        reporting.FEEDBACK: [0.4] * len(reporting.DENSE),
+    }
+    seen = dict.fromkeys(reporting.POLICIES, 40) | {reporting.AGENT: 30, reporting.FEEDBACK: None}
+    parameters = dict.fromkeys(reporting.POLICIES, 0.1)
+    facts = {"name": name, "seed": seed, "types": seed}
+    return facts | {"r2": r2, "patch_only": r2, "parameters": parameters, "dense": dense, "seen": seen}
+
+
+def test_the_report_has_its_figures_and_names_the_best_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "BOOTSTRAPS", 100)
+    repeats = [one_repeat(name, seed) for seed in (1, 2) for name in NAMES]
+    ceilings = [{"name": name, "r2": 0.6, "parameters": 0.3} for name in NAMES]
+    outcome = reporting.report(repeats, ceilings, (20, 50, 100), quick=True, config={})
+    figures = outcome.figures
+    assert {
+        key: round(figures[key], 6) for key in figures if figures[key] is not None and not key.endswith(("_low", "_high"))
+    } == {
         "r2_50_agent": 0.4,
+        "r2_50_agent_feedback": 0.45,
         "r2_50_random": 0.2,
         "r2_50_grid": 0.3,
         "r2_50_best_baseline": 0.3,
+        "r2_50_oracle": 0.6,
+        "r2_ceiling_patch": 0.6,
         "r2_50_agent_minus_grid": 0.1,
-        "r2_50_agent_minus_grid_low": 0.1,
-        "r2_50_agent_minus_grid_high": 0.1,
+        "r2_50_agent_feedback_minus_grid": 0.15,
+        "classes_agent_over_random": 0.75,
+        "classes_agent_feedback_over_random": 5.0,
+        "agent_loops_to_random_100": 50.0,
     }
+    assert set(outcome.missing) == {f"agent_feedback_loops_to_random_100{end}" for end in ("", "_low", "_high")}
     assert outcome.notes[0] == "Best baseline after 50 loops: grid."
     assert outcome.notes[1] == "Types that the agent's search found: 1 in 3 of 6, 2 in 3 of 6 repeats."
+    rows = outcome.tables["R² of held-out loops, patch and position"]
+    assert [row["policy"] for row in rows] == [*reporting.POLICIES, reporting.CEILING]
+    (feedback,) = (row for row in outcome.tables["Loops until every class was seen"] if row["policy"] == reporting.FEEDBACK)
+    assert feedback["not within 200"] == "6 of 6"

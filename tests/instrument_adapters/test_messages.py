@@ -17,6 +17,7 @@ from instrument_adapters.messages import (
     Heartbeat,
     Hello,
     Limits,
+    LinesMessage,
     MeasurementRequest,
     RecommendationMessage,
     Refused,
@@ -54,6 +55,18 @@ EXAMPLES = {
             metadata={"ImagingMode": "PFM Mode", "ScanRate": 0.5},
         ),
         {"channels": CHANNELS},
+    ),
+    "lines": codec.Packet(
+        LinesMessage(
+            id="lines-1",
+            sent_at=NOW,
+            arrays=codec.specs({"lines": CHANNELS[:, 1:]}),
+            scan_id="s1",
+            frame=FRAME,
+            channels=(ChannelSpec(name="AmplitudeRetrace", unit="m"), ChannelSpec(name="PhaseRetrace", unit="deg")),
+            first_row=1,
+        ),
+        {"lines": CHANNELS[:, 1:]},
     ),
     "recommendation": codec.Packet(
         RecommendationMessage(
@@ -100,6 +113,7 @@ def test_every_type_of_message_has_a_golden_file():
 
 
 SCAN = EXAMPLES["scan"].message
+LINES = EXAMPLES["lines"].message
 RESULT = EXAMPLES["result"].message
 TWO_CHANNELS = (ChannelSpec(name="a"), ChannelSpec(name="b"))
 
@@ -114,6 +128,13 @@ BROKEN = {
     "two channels of one name": (SCAN, {"channels": (ChannelSpec(name="a"), ChannelSpec(name="a"))}, "the same name"),
     "more channels than the array has": (SCAN, {"channels": (*TWO_CHANNELS, ChannelSpec(name="c"))}, r"\(3, 2, 3\)"),
     "a scan without channels": (SCAN, {"channels": ()}, "at least 1 item"),
+    "lines beyond their frame": (LINES, {"first_row": 2}, "1 lines from row 2 on do not lie in a frame of 2 rows"),
+    "lines before their frame": (LINES, {"first_row": -1}, "greater than or equal to 0"),
+    "no line at all": (LINES, {"arrays": (ArraySpec(name="lines", dtype="<f4", shape=(2, 0, 3)),)}, "0 lines from row 1"),
+    "lines of another width": (LINES, {"arrays": (ArraySpec(name="lines", dtype="<f4", shape=(2, 1, 4)),)}, "3 columns"),
+    "lines of fewer channels": (LINES, {"channels": (ChannelSpec(name="a"),)}, "1 channels"),
+    "lines of float64": (LINES, {"arrays": (ArraySpec(name="lines", dtype="<f8", shape=(2, 1, 3)),)}, "'<f4'"),
+    "lines without their array": (LINES, {"arrays": ()}, "one array 'lines'"),
     "a time without its zone": (SCAN, {"started_at": datetime(2026, 1, 2)}, "timezone"),  # noqa: DTZ001
     "a measured result without its place": (RESULT, {"x_m": None}, "needs x_m, y_m and measured_at"),
     "a failure without a reason": (RESULT, {"status": "failed"}, "needs a reason"),
