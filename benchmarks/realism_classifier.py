@@ -75,9 +75,11 @@ def describe(tile: Float[np.ndarray, "64 64"]) -> dict[str, float]:
 def folds(tiles: Tiles, rng: np.random.Generator) -> list[tuple[Int[np.ndarray, " test"], Int[np.ndarray, " train"]]]:
     """(indices judged, indices learnt from), as many as the smaller class has groups.
 
-    Each fold leaves out one group of the smaller class and as large a share of the other one's groups.
+    Each fold leaves out one group of the smaller class and as large a share of the other one's groups. Only negative groups are
+    dealt out at random, so that with fewer positive ones fold n always leaves out the n-th of them.
     """
-    own = [rng.permutation(np.unique(tiles.groups[tiles.positive == side])) for side in (True, False)]
+    positive, negative = (np.unique(tiles.groups[tiles.positive == side]) for side in (True, False))
+    own = (positive, rng.permutation(negative))
     count = min(len(groups) for groups in own)
     held_out = [np.concatenate([groups[n::count] for groups in own]) for n in range(count)]
     return [(np.flatnonzero(out), np.flatnonzero(~out)) for out in (np.isin(tiles.groups, groups) for groups in held_out)]

@@ -36,7 +36,7 @@ _SHOWN: Mapping[
     "Phase2": ("°", 1.0, False),
     "Frequency": ("kHz", 1e3, True),
 }
-_PANEL_IN, _DPI, _COLOURS = 1.75, 110, 96
+_PANEL_IN, _DPI, _COLOURS = 1.75, 110, 64
 _PERCENTILES = (1, 99)
 
 
