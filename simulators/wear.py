@@ -91,7 +91,8 @@ def befall(probe: Probe, lines: int, config: WearConfig, rng: np.random.Generato
     for start in _starts(config.tip_changes, lines, rng):
         states.blunting[start:] = _between(config.blunting_min, config.blunting_max, rng)
     for start in _starts(config.bands, lines, rng):
-        band = slice(start, start + int(rng.integers(3, config.band_lines_max + 1)))
+        # The last line's condition is what lasts, and dirt does not.
+        band = slice(start, min(start + int(rng.integers(3, config.band_lines_max + 1)), lines - 1))
         dirt = config.band_response * rng.exponential() * np.exp(2j * np.pi * rng.random())
         states.contamination[band] = dirt * (1 + 0.3 * rng.standard_normal(len(states.contamination[band])))
         states.blunting[band] *= _BAND_SOFTENING

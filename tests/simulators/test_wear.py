@@ -50,6 +50,13 @@ def test_bands_and_lost_locks_end_within_the_lines_that_they_may_last() -> None:
         assert len(lost) == 0 or len(lost) >= min(10, LINES - lost[0])
 
 
+def test_what_sticks_to_the_tip_is_gone_with_the_frame() -> None:
+    worn = Probe(gain=0.8, blunting=1.2)
+    for seed in range(20):
+        states = befall(worn, 12, WearConfig(bands=5.0), np.random.default_rng(seed))
+        assert states.last() == worn
+
+
 def test_a_used_probe_has_a_gain_and_a_spot_of_its_own() -> None:
     config = WearConfig(worn=True)
     probes = {used(config, rng(seed)) for seed in range(5)}
