@@ -92,3 +92,8 @@ def test_the_instrument_of_the_simulators_page_can_be_built_as_written(tmp_path:
     (tmp_path / "instrument.toml").write_text(shown)
     config = load_instrument(tmp_path / "instrument.toml")
     assert (config.frame.rows, config.surface.stripes.period_m, config.spectroscopy.loop.eta2) == (128, 240e-9, 0.2)
+
+
+def test_the_code_of_the_simulator_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("simulator.md", "python")[0], {})
+    assert capsys.readouterr().out.startswith("Amplitude1Retrace")
