@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from instrument_adapters.instrument import Instrument
+from instrument_adapters.keys import ClientKeys
 from instrument_adapters.session import Session
 from instrument_adapters.spool import Spool
 from instrument_adapters.timings import ClientTimings
@@ -62,6 +63,7 @@ def run_client(
     timings: ClientTimings = _DEFAULT_TIMINGS,
     on_event: Callable[[str, Mapping[str, object]], None] | None = None,
     clock: Callable[[], datetime] | None = None,
+    keys: ClientKeys | None = None,
 ) -> ClientReport:
     """What was done for the agent at `address` until `cycles` were finished or `stop` was set.
 
@@ -83,6 +85,8 @@ def run_client(
         Called in this thread with a name and facts, among them a `sentence`, whenever something happens.
     clock
         Wall time with its zone; default the computer's, in UTC.
+    keys
+        Of this instrument and of the agent; None for an agent on this computer that wants none.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def run_client(
         stack.callback(close)  # before the worker is waited for: a call under way may end only because of it
         # zmq needs a selector loop, which is not Windows' default
         runner = stack.enter_context(asyncio.Runner(loop_factory=asyncio.SelectorEventLoop))
-        session = Session(instrument, spool, worker, stop, close, timings, tell, clock or _utc_now)
+        session = Session(instrument, spool, worker, stop, close, timings, tell, clock or _utc_now, keys)
         return ClientReport(**runner.run(session.run(address, cycles)))
 
 

@@ -17,6 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from instrument_adapters import codec
 from instrument_adapters.errors import ProtocolError
+from instrument_adapters.keys import ClientKeys
 from instrument_adapters.lines import Lines
 from instrument_adapters.listener import Listener
 from instrument_adapters.messages import Ack, AnyMessage, Bye, Heartbeat, Hello, RecommendationMessage, Refused, Welcome
@@ -26,7 +27,8 @@ HELLO_FIRST = "hello_first"  # `Refused.code` of an agent that does not know thi
 _SLOWEST_BYTES_PER_S = 2e6  # a large scan is not repeated while its first copy may still be under way
 _FULL_PAUSE_S = 0.1  # when zmq cannot take a message just now
 _LINES = "lines"  # what ids of messages with lines begin with
-_WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | _FAILED
 
 
 @dataclass(eq=False)
@@ -59,6 +61,8 @@ class Link:
         How long to wait for what.
     clock
         Wall time, for `sent_at`.
+    keys
+        Of this instrument and of the agent; None for a connection without encryption.
 
     Raises
     ------
@@ -75,7 +79,9 @@ class Link:
         listener: Listener,
         timings: ClientTimings,
         clock: Callable[[], datetime],
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys, self._refusals_told = keys, False
         self._address, self._make_hello, self._listener, self._timings, self._clock = (
             address,
             make_hello,
@@ -176,6 +182,9 @@ class Link:
                     logging.ERROR,
                 )
                 continue
+            if event & _FAILED:
+                self._tell_of_keys()
+                continue
             self._connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._listener.tell(
                 "connected" if self._connected else "disconnected",
@@ -183,7 +192,20 @@ class Link:
             )
             self._new_hello()
 
+    def _tell_of_keys(self) -> None:
+        """Say once what is wrong; zmq goes on trying, and everything that it tries fails in the same way."""
+        if self._refusals_told:
+            return
+        self._refusals_told = True
+        why = "its key is not the one that was given, or it wants none" if self._keys else "it wants keys, and none were given"
+        self._listener.tell(
+            "not_understood", f"the agent at {self._address} cannot be talked to: {why}; see --key and --agent-key", logging.ERROR
+        )
+
     def _connect(self) -> None:
+        if self._keys is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = self._keys.own.public, self._keys.own.secret
+            self._socket.curve_serverkey = self._keys.agent
         self._socket.setsockopt(zmq.ROUTING_ID, self._make_hello(self._hello_id).instrument_id.encode())
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing piles up for an agent that is not there
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)

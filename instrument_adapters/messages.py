@@ -7,6 +7,7 @@ it is answered and a receiver acts once on each id, so that a lost frame or a lo
 exception: it shows a frame at work, and is neither acknowledged nor repeated.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -15,7 +16,8 @@ from instrument_adapters.geometry import Finite, Frame, Positive
 
 PROTOCOL_VERSION = 1
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")]
+ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
+Id = Annotated[str, Field(pattern=ID_PATTERN.pattern)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Unit = Annotated[str, Field(max_length=16)]
 Sentence = Annotated[str, Field(max_length=2000)]

@@ -33,20 +33,23 @@ def main(argv: Sequence[str]) -> int:
             farthest_m=None if arguments.farthest_nm is None else arguments.farthest_nm * 1e-9,
             points_max=arguments.points_max,
         )
+        keys = client_keys(arguments)
     except AdapterError as error:
         parser.error(str(error))
     cycles = len(recorded) if arguments.cycles is None else arguments.cycles
     _LOG.info("%s replays %s: %d recordings", arguments.instrument_id, arguments.source, len(recorded))
-    return _run(replay, arguments.connect, cycles or None, stop, arguments.spool)
+    return _run(replay, arguments.connect, cycles or None, stop, arguments.spool, keys)
 
 
-def _run(replay: Replay, address: str, cycles: int | None, stop: threading.Event, spool: Path | None) -> int:
+def _run(
+    replay: Replay, address: str, cycles: int | None, stop: threading.Event, spool: Path | None, keys: ClientKeys | None
+) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
     stop_on_signals(stop)
     try:
-        report = run_client(replay, address, cycles=cycles, stop=stop, spool_dir=spool)
+        report = run_client(replay, address, cycles=cycles, stop=stop, spool_dir=spool, keys=keys)
     except AdapterError as error:
         _LOG.error("%s", error)
         return 1
@@ -104,4 +107,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--points-max", type=values.count(0), default=200, metavar="N", help="loops a scan (%(default)s)")
     add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
+    add_key_options(parser)
     return parser

@@ -16,6 +16,7 @@ from typing import TypeVar
 from instrument_adapters.bench import Bench, StoppedError
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.instrument import Instrument
+from instrument_adapters.keys import ClientKeys
 from instrument_adapters.lines import LineBuffer, Lines
 from instrument_adapters.link import Link, message_id
 from instrument_adapters.listener import Tell
@@ -45,6 +46,8 @@ class Session:
         Closes the instrument; called as soon as `stop` is set, so that a call under way may end.
     timings, tell, clock
         How long to wait for what, whom to tell what happens, and the wall time.
+    keys
+        For an encrypted connection.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Session:
         timings: ClientTimings,
         tell: Tell,
         clock: Callable[[], datetime],
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
         self._timings, self.tell, self._clock = timings, tell, clock
         self._bench = Bench(instrument, spool, stop, clock)
@@ -77,7 +82,7 @@ class Session:
             See `run_client`.
         """
         try:
-            with Link(address, self._hello, self, self._timings, self._clock) as self._link:
+            with Link(address, self._hello, self, self._timings, self._clock, self._keys) as self._link:
                 async with asyncio.TaskGroup() as group:
                     link = self._link
                     tasks = [group.create_task(c) for c in (link.send(), link.receive(), link.watch(), self._heed_stop())]

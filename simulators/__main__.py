@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.keys import ClientKeys
+from instrument_adapters.keys_options import add_key_options, client_keys
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
@@ -39,17 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if arguments.connect is None:
             parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
+        keys = client_keys(arguments)
+        if keys is not None and schedule.possible & MESSAGE_FAULTS:
+            raise UnknownFaultError("faults of messages need a connection without encryption; leave out the keys, or those faults")
         log = SealedLog(arguments.sealed_log)
     except (InvalidSettingsError, UnknownFaultError, OSError) as error:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     with contextlib.ExitStack() as stack:
-        link = stack.enter_context(FaultyLink(arguments.connect)) if schedule.possible else None
+        link = stack.enter_context(FaultyLink(arguments.connect)) if schedule.possible and keys is None else None
         faults = Faults(schedule, log=log, arm=None if link is None else link.arm)
-        return _run(config, arguments, arguments.connect if link is None else link.address, faults)
+        return _run(config, arguments, arguments.connect if link is None else link.address, faults, keys)
 
 
-def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults) -> int:
+def _run(
+    config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults, keys: ClientKeys | None
+) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
@@ -58,7 +65,9 @@ def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, fault
     _LOG.info("growing the simulated surface of %s", config.instrument_id)
     instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop), faults=faults)
     try:
-        report = run_client(instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool)
+        report = run_client(
+            instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool, keys=keys
+        )
     except AdapterError as error:
         _LOG.error("%s", error)
         return 1
@@ -122,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="do not count the agent's thinking as simulated time",
     )
     add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
+    add_key_options(parser)
     add_fault_options(parser)
     return parser
 
