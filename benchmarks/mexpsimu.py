@@ -61,6 +61,7 @@ CLASS_SEED = FOREST_SEED = 0
 DECIDED_AGAIN_AFTER = (20, 50)  # loops; 20 is the least that counts as evidence
 WORKERS = 2
 CONFIG: Mapping[str, Any] = {
+    "quality": {"actions": {"repeated": "warn"}},  # the film is scanned again, and it is the same film
     "channel": "Amplitude",
     "keypoints": "grid",
     "keypoints_options": {"step_px": 2},
