@@ -104,6 +104,8 @@ def serve(
     run: Annotated[Path | None, typer.Option(help="Run directory, new or to be taken up (default: runs/<time>).")] = None,
     bind: Annotated[str | None, typer.Option(help="Address for instruments, such as tcp://127.0.0.1:5555.")] = None,
     telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The agent's secret key (of vaestar keygen).")] = None,
+    allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of those who may connect.")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
     deadline: DeadlineOption = None,
@@ -112,7 +114,9 @@ def serve(
     """Run the agent until Ctrl-C or SIGTERM."""
     from agent.serving import serve_forever
 
-    serve_forever(run, bind=bind, telemetry=telemetry, seed=seed, config_path=config, deadline_s=deadline, dask=dask)
+    paths = {name: None if path is None else str(path.resolve()) for name, path in (("key", key), ("allowed", allowed))}
+    given = {"bind": bind, "telemetry": telemetry, **paths}
+    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -144,6 +148,20 @@ def demo(
     from agent.demo import run_demo
 
     run_demo(run, cycles=cycles, seed=seed, config_path=config, dask=dask)
+
+
+@app.command()
+@_command
+def keygen(
+    name: Annotated[str, typer.Argument(help="Of the agent, or of an instrument: its instrument_id.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--dir", help="Where the two files go.")] = Path("keys"),
+) -> None:
+    """Make a pair of keys: NAME.key to be given away, NAME.key_secret to be kept."""
+    from instrument_adapters.keys import make_keys
+
+    public, secret = make_keys(name, folder)
+    typer.echo(f"{public}  give this to the other side")
+    typer.echo(f"{secret}  keep this; nobody else may read it")
 
 
 @app.command("check-reward")

@@ -220,7 +220,12 @@ class ServiceSection(Section):
     Parameters
     ----------
     bind
-        Where instruments connect; loopback only, until keys are supported.
+        Where instruments connect; without keys, on loopback only.
+    key, allowed
+        The agent's secret key (a file of `vaestar keygen`), and the folder with the public keys of those who may connect; both or
+        none. Paths count from the configuration file's folder.
+    messages_per_s
+        Of one instrument, on average; what comes faster for a while is left unanswered, so that it is sent again.
     telemetry
         Where progress is published (lossy, for display only); empty: nowhere.
     heartbeat_s
@@ -230,6 +235,15 @@ class ServiceSection(Section):
     bind: str = "tcp://127.0.0.1:5555"
     telemetry: str = "tcp://127.0.0.1:5556"
     heartbeat_s: float = Field(default=5.0, gt=0)
+    key: str = ""
+    allowed: str = ""
+    messages_per_s: float = Field(default=50.0, gt=0)
+
+    @model_validator(mode="after")
+    def _key_with_list(self) -> "ServiceSection":
+        if bool(self.key) != bool(self.allowed):
+            raise ValueError("'key' and 'allowed' belong together: a key without a list would let everybody in; give both")
+        return self
 
 
 #: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
@@ -318,13 +332,21 @@ class Config(Section):
         ConfigError
             If a value is not allowed.
         """
+        return self._with("search", given)
+
+    def with_service(self, **given: Any) -> "Config":
+        """The same for the [service] values."""
+        return self._with("service", given)
+
+    def _with(self, name: str, given: Mapping[str, Any]) -> "Config":
+        section: Section = getattr(self, name)
         given = {key: value for key, value in given.items() if value is not None}
         try:
-            search = SearchSection.model_validate(self.search.model_dump() | given)
+            new = type(section).model_validate(section.model_dump() | given)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            raise ConfigError(_sentence(first | {"loc": ("search", *first["loc"])}, None)) from error
-        changed = self.model_copy(update={"search": search})
+            raise ConfigError(_sentence(first | {"loc": (name, *first["loc"])}, None)) from error
+        changed = self.model_copy(update={name: new})
         changed._directory = self._directory
         return changed
 

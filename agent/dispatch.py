@@ -122,6 +122,10 @@ class Dispatcher:
         """Record that the agent stops in order."""
         self._record(kinds.RUN_STOPPED, self._run_id, {"reason": reason})
 
+    def denied(self, address: str, key: str, reason: str) -> None:
+        """Record that somebody was not let in."""
+        self._record(kinds.CLIENT_DENIED, address, {"key": key, "reason": reason})
+
     def heartbeat(self) -> wire.Heartbeat:
         """A sign of life."""
         return wire.Heartbeat(**self._head())

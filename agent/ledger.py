@@ -27,6 +27,7 @@ RECOMMENDATION_SENT = "recommendation_sent"
 RECOMMENDATION_ACKNOWLEDGED = "recommendation_acknowledged"
 RESULT_RECEIVED = "result_received"
 MESSAGE_REFUSED = "message_refused"
+CLIENT_DENIED = "client_denied"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
 

@@ -30,23 +30,22 @@ from agent.core import Agent
 from agent.decision import Decision, versions
 from agent.dispatch import Dispatcher
 from agent.executor import workers_for
+from agent.flow import Flow
+from agent.gate import Gate
 from agent.history import History, HistoryError
 from agent.ledger import ScanEntry
 from agent.partial import PartialFrame
+from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
-from instrument_adapters.codec import MAX_ARRAY_BYTES, Packet, decode, encode, message_id
+from instrument_adapters.codec import Packet, decode, encode, message_id
 from instrument_adapters.errors import AdapterError, ProtocolError
+from instrument_adapters.keys import load_pair
 
 STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
 _RESEND_S = 10.0
-_LOOPBACK = ("tcp://127.", "tcp://[::1]", "tcp://localhost", "ipc://")
-
-
-class ServiceError(AgentError, OSError):
-    """The service cannot start: the address is in use, not allowed, or not an address."""
 
 
 class Service:
@@ -84,6 +83,8 @@ class Service:
             If the run directory cannot be used, or can no longer be written.
         PluginError
             If the configuration names a reward or key-point method that cannot be used.
+        KeyFileError
+            If the configured keys cannot be used.
         WorkersError
             If the configured Dask cluster cannot be used.
         """
@@ -94,9 +95,10 @@ class Service:
             history = stack.enter_context(History(self._directory))
             self._dispatch = Dispatcher(history, _run_id(history), self._now)
             context = stack.enter_context(zmq.asyncio.Context())
-            self._router = stack.enter_context(_bound(context, zmq.ROUTER, self._config.service.bind))
+            self._gate = self._guarded(stack, context)
+            self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
             telemetry = self._config.service.telemetry
-            self._telemetry = stack.enter_context(_bound(context, zmq.PUB, telemetry)) if telemetry else None
+            self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
             stack.enter_context(self._announced())
             self._dispatch.started(self._config.model_dump(mode="json"), versions())
             await self._serve()
@@ -143,15 +145,31 @@ class Service:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
 
-    async def _receive(self) -> None:
-        while True:
-            identity, *frames = await self._router.recv_multipart()
-            await self._handle(identity, frames)
+    def _guarded(self, stack: contextlib.ExitStack, context: zmq.asyncio.Context) -> Gate | None:
+        """Who may connect, where keys are configured."""
+        service, folder = self._config.service, self._config.directory or Path()
+        if not service.key:
+            return None
+        gate = Gate(load_pair(folder / service.key), folder / service.allowed, self._dispatch.denied)
+        stack.enter_context(contextlib.closing(gate.open(context)))
+        return gate
 
-    async def _handle(self, identity: bytes, frames: list[bytes]) -> None:
+    async def _receive(self) -> None:
+        flow = Flow(self._config.service.messages_per_s, time.monotonic)
+        while True:
+            parts = await self._router.recv_multipart(copy=False)
+            identity, *frames = [part.bytes for part in parts]
+            if flow.takes(identity):
+                await self._handle(identity, frames, key_of(parts) if self._gate is not None else "")
+            else:
+                _LOG.debug("a message came too fast", instrument=identity)
+
+    async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
+            if self._gate is not None:
+                self._gate.check_name(key, instrument_id)
             packet = decode(frames)
             answer = self._dispatch.on_packet(instrument_id, packet)
         except ProtocolError as error:
@@ -322,8 +340,8 @@ class Service:
         path = self._directory / STATE_FILE
         state: Mapping[str, Any] = {
             "pid": os.getpid(),
-            "bind": _endpoint(self._router),
-            "telemetry": _endpoint(self._telemetry) if self._telemetry is not None else "",
+            "bind": endpoint(self._router),
+            "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -342,29 +360,3 @@ class Service:
 def _run_id(history: History) -> str:
     first = next(history.events(kind=kinds.RUN_STARTED), None)
     return first.subject if first else f"run-{uuid.uuid4().hex[:12]}"
-
-
-def _endpoint(socket: zmq.asyncio.Socket) -> str:
-    value = socket.getsockopt(zmq.LAST_ENDPOINT)
-    return value.decode().rstrip("\0") if isinstance(value, bytes) else str(value)
-
-
-def _bound(context: zmq.asyncio.Context, kind: int, address: str) -> zmq.asyncio.Socket:
-    if not address.startswith(_LOOPBACK):
-        raise ServiceError(
-            f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed"
-        )
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.LINGER, 500)
-    if kind == zmq.ROUTER:
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an instrument that restarts takes its old connection's place
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        socket.close(linger=0)
-        in_use = error.errno == zmq.EADDRINUSE
-        advice = "is another agent running there?" if in_use else "an address looks like tcp://127.0.0.1:5555"
-        raise ServiceError(f"cannot listen on {address}: {zmq.strerror(error.errno or 0)}; {advice}") from error
-    return socket

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,15 +21,14 @@ def new_run_directory(prefix: str = "") -> Path:
 
 def serve_forever(
     run: Path | None,
+    given: Mapping[str, str | None],
     *,
-    bind: str | None,
-    telemetry: str | None,
     seed: int | None,
     config_path: Path | None,
     deadline_s: float | None = None,
     dask: str | None = None,
 ) -> None:
-    """Serve until a signal ends it in order.
+    """Serve until a signal ends it in order; what of [service] is given on the command line goes before the configuration.
 
     Raises
     ------
@@ -37,9 +37,7 @@ def serve_forever(
     """
     _log_to_stderr()
     config = load_config(config_path, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
-    given = {"bind": bind, "telemetry": telemetry}
-    service = config.service.model_copy(update={key: value for key, value in given.items() if value is not None})
-    full = config.model_copy(update={"service": service})
+    full = config.with_service(**given)
     # zmq needs a selector loop, which is not Windows' default
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(_serve(full, run or new_run_directory()))

@@ -1,8 +1,8 @@
 """Keys: who may talk to the agent, and who the agent is.
 
-Each side has a pair, a public key that the other side is given and a secret one that it keeps (CurveZMQ, Curve25519). Files are those
-of zmq's own certificates, so that `zmq.auth.load_certificate` reads them: `NAME.key` holds the public key alone and may be mailed,
-`NAME.key_secret` holds both and is readable by its owner only.
+Each side has a pair, a public key that the other side is given and a secret one that it keeps (CurveZMQ, Curve25519). Files are
+those of zmq's own certificates, so that `zmq.auth.load_certificate` reads them: `NAME.key` holds the public key alone and may be
+mailed, `NAME.key_secret` holds both and is readable by its owner only.
 """
 
 import os
@@ -14,7 +14,7 @@ from instrument_adapters.messages import ID_PATTERN
 
 PUBLIC, SECRET = ".key", ".key_secret"
 _TEXT = 'metadata\ncurve\n    public-key = "{public}"\n'
-_SECRET_TEXT = '    secret-key = "{secret}"\n'
+_SECRET_LINE = '    secret-key = "{}"\n'  # noqa: S105 - a format
 
 
 class KeyFileError(AdapterError, OSError):
@@ -64,7 +64,7 @@ def make_keys(name: str, folder: Path) -> tuple[Path, Path]:
     text = _TEXT.format(public=public)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_new(secret_file, text + _SECRET_TEXT.format(secret=secret), 0o600)
+        _write_new(secret_file, text + _SECRET_LINE.format(secret), 0o600)
         _write_new(public_file, text, 0o644)
     except OSError as error:
         raise KeyFileError(f"keys cannot be written to {folder}: {error.strerror}; choose another folder") from error
@@ -79,11 +79,11 @@ def load_pair(path: Path) -> Pair:
     KeyFileError
         If the file is missing, holds no secret key, or may be read by others.
     """
-    if os.name == "posix" and path.exists() and path.stat().st_mode & 0o077:
-        raise KeyFileError(f"{path} may be read by others than its owner, so it is no secret; make new keys, or chmod 600 {path}")
     public, secret = _load(path)
     if secret is None:
         raise KeyFileError(f"{path} holds a public key only; give the file that ends in {SECRET}")
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise KeyFileError(f"{path} may be read by others than its owner, so it is no secret; make new keys, or chmod 600 {path}")
     return Pair(public, secret)
 
 
@@ -107,12 +107,16 @@ def load_allowed(folder: Path) -> dict[bytes, str]:
         If there is no such folder, a file holds no key, or one key has two names.
     """
     if not folder.is_dir():
-        raise KeyFileError(f"there is no folder {folder} of allowed keys; make it, and put the .key file of each instrument there")
+        raise KeyFileError(
+            f"there is no folder {folder} of allowed keys; make it, and put the .key file of each instrument there"
+        )
     names: dict[bytes, str] = {}
     for path in sorted(folder.glob(f"*{PUBLIC}")):
         key = load_public(path)
         if key in names:
-            raise KeyFileError(f"{path} and {names[key]}{PUBLIC} beside it hold the same key; give each instrument keys of its own")
+            raise KeyFileError(
+                f"{path} and {names[key]}{PUBLIC} beside it hold the same key; give each instrument keys of its own"
+            )
         names[key] = path.name.removesuffix(PUBLIC)
     return names
 

@@ -8,7 +8,9 @@ from instrument_adapters.keys import ClientKeys, KeyFileError, load_pair, load_p
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
     """Let the command line name the keys."""
-    parser.add_argument("--key", type=Path, metavar="FILE", help="secret key of this instrument (NAME.key_secret of vaestar keygen)")
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE", help="secret key of this instrument (NAME.key_secret of vaestar keygen)"
+    )
     parser.add_argument("--agent-key", type=Path, metavar="FILE", help="public key of the agent (NAME.key)")
 
 
@@ -23,5 +25,7 @@ def client_keys(arguments: argparse.Namespace) -> ClientKeys | None:
     if arguments.key is None and arguments.agent_key is None:
         return None
     if arguments.key is None or arguments.agent_key is None:
-        raise KeyFileError("an encrypted connection needs both keys; give --key (this instrument's) and --agent-key (the agent's)")
+        raise KeyFileError(
+            "an encrypted connection needs both keys; give --key (this instrument's) and --agent-key (the agent's)"
+        )
     return ClientKeys(load_pair(arguments.key), load_public(arguments.agent_key))

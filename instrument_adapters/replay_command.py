@@ -9,6 +9,8 @@ from pathlib import Path
 
 from instrument_adapters import arguments as values
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.keys import ClientKeys
+from instrument_adapters.keys_options import add_key_options, client_keys
 from instrument_adapters.replay import Replay
 from instrument_adapters.replay_pace import Pace
 from instrument_adapters.replay_sources import open_source

@@ -17,7 +17,7 @@ from instrument_adapters.keys_options import add_key_options, client_keys
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
-from simulators.faults_at_work import Faults
+from simulators.faults_at_work import MESSAGE_FAULTS, Faults
 from simulators.faults_log import SealedLog
 from simulators.faults_options import add_fault_options, fault_schedule
 from simulators.faulty_link import FaultyLink
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
         keys = client_keys(arguments)
         if keys is not None and schedule.possible & MESSAGE_FAULTS:
-            raise UnknownFaultError("faults of messages need a connection without encryption; leave out the keys, or those faults")
+            parser.error("faults of messages need a connection without encryption; leave out the keys, or those faults")
         log = SealedLog(arguments.sealed_log)
     except (InvalidSettingsError, UnknownFaultError, OSError) as error:
         parser.error(str(error))
@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(config, arguments, arguments.connect if link is None else link.address, faults, keys)
 
 
-def _run(
-    config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults, keys: ClientKeys | None
-) -> int:
+def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults, keys: ClientKeys | None) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
@@ -65,9 +63,7 @@ def _run(
     _LOG.info("growing the simulated surface of %s", config.instrument_id)
     instrument = SimulatedMFP3D(config, clock=SimulatedClock(arguments.speed, stop=stop), faults=faults)
     try:
-        report = run_client(
-            instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool, keys=keys
-        )
+        report = run_client(instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool, keys=keys)
     except AdapterError as error:
         _LOG.error("%s", error)
         return 1

@@ -21,6 +21,7 @@ from simulators.surface import Surface
 from simulators.tampering import Action, Trick
 
 _TRICKS: Mapping[str, Action] = {"disconnect_mid_scan": "cut", "lost_ack": "drop_answer", "replayed_message": "repeat"}
+MESSAGE_FAULTS = frozenset(_TRICKS)
 _OF_A_FRAME = ("altered", "spoiled", "saving_s", "stale", "repeated_id")
 _OF_THE_STAGE = ("frozen_position", "silent_clamp", "half_range_m")
 

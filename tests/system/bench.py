@@ -18,6 +18,7 @@ from agent.history import Event, History
 from agent.service import STATE_FILE, Service
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode
+from instrument_adapters.keys import ClientKeys
 from tests.agent.samples import decision, hello
 
 LONGEST_S = 10.0
@@ -55,13 +56,15 @@ class Bench:
 
 
 @contextmanager
-def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000):
+def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000, keys: ClientKeys | None = None):
     """A connected instrument that has said nothing yet."""
     with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, reads_ahead)
         if name is not None:
             socket.setsockopt(zmq.ROUTING_ID, name.encode())
+        if keys is not None:
+            socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = keys.own.public, keys.own.secret, keys.agent
         socket.connect(address)
         yield Bench(socket)
 
