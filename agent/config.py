@@ -19,11 +19,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
-from agent.workflow.quality import QualitySettings
+from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
@@ -293,6 +294,7 @@ class Config(Section):
     rule: RuleSettings = RuleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSettings = RecommendSettings()
+    drift: DriftSettings = DriftSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)

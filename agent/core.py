@@ -18,9 +18,19 @@ from threadpoolctl import threadpool_limits
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
 from agent.config import Config
-from agent.decision import CandidateRecord, ClusterRecord, Decision, DecisionRecord, ProblemRecord, QualityRecord, versions
+from agent.decision import (
+    CandidateRecord,
+    ClusterRecord,
+    Decision,
+    DecisionRecord,
+    DriftRecord,
+    ProblemRecord,
+    QualityRecord,
+    versions,
+)
+from agent.drift import Track, ahead, follow, seen_at, stretch_m
 from agent.executor import Workers
-from agent.explain import SOUND, explain
+from agent.explain import SOUND, UNKNOWN, explain
 from agent.ordering.cores import core_order, purity, without_mixed
 from agent.ordering.features import patch_features
 from agent.ordering.lattice import frame_lattice
@@ -68,8 +78,10 @@ class Agent:
         limits: Limits = Limits(),
         measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
         *,
+        measured_s: Float[np.ndarray, " k"] | None = None,
         results: MeasuredOnSample = NO_RESULTS,
         previous: Decision | None = None,
+        earlier: Scan | None = None,
         store: Store | None = None,
         progress: Progress = silent,
         cancelled: Callable[[], bool] = never,
@@ -86,11 +98,15 @@ class Agent:
             Of the instrument that recorded it.
         measured_xy
             Shape (k, 2): where this sample has been measured before, in metres.
+        measured_s
+            Shape (k,): when, as POSIX seconds; by default not known.
         results
             What came of the measurements: candidates are held against them too. They may have been asked for by decisions that
             chose other clusters; only where they are and what was measured matters.
         previous
             The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
+        earlier
+            The scan that it was on: how the picture has moved since says how the tip drifts.
         store
             Keeps finished work, so that the same call after a kill does not train it again.
         progress, cancelled, out_of_time
@@ -116,7 +132,13 @@ class Agent:
         quality = self._inspected(scan, previous)
         if quality is not None and quality.fatal is not None:
             return self._unfit(scan, quality)
-        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config), quality)
+        before = previous.record.drift if previous is not None else None
+        track = follow(before, earlier, scan, scan.find_channel(self.config.channel), self.config.drift)
+        if track.known:
+            times = np.full(len(measured_xy), np.nan) if measured_s is None else measured_s
+            measured_xy = seen_at(track, scan, measured_xy, times)
+            results = replace(results, xy_m=seen_at(track, scan, results.xy_m, results.at_s))
+        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config), quality, track)
         found = search(
             question.scene,
             self.config,
@@ -163,8 +185,9 @@ class _Question:
         results: MeasuredOnSample,
         start: WarmStart | str,
         quality: Quality | None,
+        track: Track,
     ) -> None:
-        self.quality = quality
+        self.quality, self.track = quality, track
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
         scene = look(scan, config, None if quality is None else quality.bad_lines)
         sets = [found.points_rc for found in scene.keypoints.values()]
@@ -200,6 +223,7 @@ class _Question:
             keypoints_dropped=keypoints.dropped,
             masked=dict(self.scene.masked),
             quality=_quality_record(self.quality),
+            drift=self.track.record(),
             phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
             results_used=len(self.scene.results.values) if self.scene.results else 0,
@@ -210,6 +234,8 @@ class _Question:
     def _places(self, chosen: Candidate, clusters: "_Clusters", points: np.ndarray, decision_id: str) -> Recommended:
         settings, window_px = self.config.recommend, chosen.representation.window_px
         rng = np.random.default_rng([self.config.seed, 6])
+        apart_m = stretch_m(self.track, self._most(settings), self.config.drift)
+        settings = settings.model_copy(update={"spacing_m": max(settings.spacing_m, self.limits.spacing_min_m) + apart_m})
         with threadpool_limits(1):  # the number of threads changes the last bits
             nodes, features = points[:0], clusters.z
             if settings.policy == "ivr":
@@ -219,7 +245,13 @@ class _Question:
             pool = Pool(
                 points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
             )
-            return recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
+            places = recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
+        requests, lost = ahead(self.track, self.scan, places.requests, self.limits, self.config.drift)
+        return replace(places, requests=requests, passed_over=places.passed_over | {"carried out of the frame by drift": lost})
+
+    def _most(self, settings: RecommendSettings) -> int:
+        """So many points may be measured after this scan."""
+        return min(self.limits.points_max, settings.points or self.limits.points_max)
 
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
@@ -236,6 +268,8 @@ class _Question:
         for stack in self.scene.stacks.values():
             digest.update(stack[1:].tobytes())
         digest.update(np.ascontiguousarray(self.measured_xy, dtype=np.float64).tobytes())
+        if self.track.known:
+            digest.update(np.array(self.track.knots).tobytes())
         if (results := self.scene.results) is not None:
             digest.update("\0".join([self.config.evidence.model_dump_json(), *results.names]).encode())
             digest.update(np.column_stack([results.points_rc, results.values]).tobytes())
@@ -285,10 +319,11 @@ def _decide(
     places: Recommended | None = None,
     unusable: str | None = None,
     quality: QualityRecord = SOUND,
+    drift: DriftRecord = UNKNOWN,
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
-    outcome, explanation = explain(found, places, unusable, config.rule, quality)
+    outcome, explanation = explain(found, places, unusable, config.rule, quality, drift)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -315,6 +350,7 @@ def _decide(
         clusters=clusters.records if clusters else [],
         requests=list(places.requests) if places else [],
         quality=quality,
+        drift=drift,
         **(_NO_POINTS | facts),
     )
     return Decision(record, arrays or {})

@@ -127,6 +127,19 @@ class QualityRecord(Record):
     content: str = ""
 
 
+class DriftRecord(Record):
+    """How the tip drifts over the sample: (POSIX seconds, metres along x, along y) in the middle of each scan so far.
+
+    `nm_per_min` is the speed of late, null where nothing is known, and `why_none` says why; `agreement` is the correlation of
+    this scan and the last one, the movement taken back.
+    """
+
+    knots: list[list[float]] = []
+    agreement: Number = None
+    nm_per_min: Number = None
+    why_none: str = ""
+
+
 class DecisionRecord(Record):
     """A decision, complete: with the scan's arrays it can be recomputed.
 
@@ -134,7 +147,8 @@ class DecisionRecord(Record):
     began with, or `cold_because` why it began from nothing. Schema 1 had none of these. `faults` says what did not work and how
     the decision was made all the same; it came with schema 3, as did what configurations say of their evidence for types.
 
-    `quality` came with schema 4: what was wrong with the scan. If it forbids a decision, the outcome is "bad_scan".
+    `quality` and `drift` came with schema 4: what was wrong with the scan, and how far it had drifted. If quality forbids a
+    decision, the outcome is "bad_scan".
 
     `results_used` results lie near key points and can be held against the candidates, `results_left_out` counts the others by
     reason, and `evidence_weight` is what they weighed in the choice; null where no candidate was held against results.
@@ -157,6 +171,7 @@ class DecisionRecord(Record):
     keypoints_dropped: dict[str, int]
     masked: dict[str, int] = {}
     quality: QualityRecord = QualityRecord()
+    drift: DriftRecord = DriftRecord()
     phase_offset_rad: Number = None
     common_points: int
     rungs: list[str] = []

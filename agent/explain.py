@@ -1,6 +1,6 @@
 """A decision in words that a microscopist can check."""
 
-from agent.decision import ConfigurationRecord, Outcome, QualityRecord
+from agent.decision import ConfigurationRecord, DriftRecord, Outcome, QualityRecord
 from agent.recommend import Recommended
 from agent.rule import DEFAULT_RULE, RuleSettings
 from agent.search import SearchResult
@@ -13,6 +13,7 @@ _NOTHING_IN_TIME = (
 
 
 SOUND = QualityRecord()
+UNKNOWN = DriftRecord()
 _FORBIDDING = ("skip", "rescan")
 _LEFT_OUT = "; they were left out"
 
@@ -23,13 +24,14 @@ def explain(
     unusable: str | None,
     rule: RuleSettings = DEFAULT_RULE,
     quality: QualityRecord = SOUND,
+    drift: DriftRecord = UNKNOWN,
 ) -> tuple[Outcome, str]:
     """The outcome and its explanation."""
     if any(p.action in _FORBIDDING for p in quality.problems):
         return "bad_scan", _bad_scan(quality)
     outcome, said = _explain(found, places, unusable, rule)
     warnings = " ".join(f"Mind: {p.sentence}{_LEFT_OUT if p.action == 'mask' else ''}." for p in quality.problems)
-    return outcome, f"{said} {warnings}".strip()
+    return outcome, " ".join(part for part in (said, _drift(drift), warnings) if part)
 
 
 def _explain(
@@ -61,6 +63,13 @@ def _explain(
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
     outcome: Outcome = "one_type_only" if types == 1 or found.finding == "one_type" else "types_found"
     return outcome, " ".join(s for s in sentences if s)
+
+
+def _drift(drift: DriftRecord) -> str:
+    """How fast, where it is known; places were moved accordingly."""
+    if drift.nm_per_min is None:
+        return ""
+    return f"The tip drifts by {drift.nm_per_min:.1f} nm/min; places are moved ahead accordingly."
 
 
 def _bad_scan(quality: QualityRecord) -> str:

@@ -4,9 +4,11 @@ The same code reads a history at start-up and follows it while the service runs,
 knew.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
@@ -127,6 +129,10 @@ class Ledger:
         touched = [r.xy_m for r in self._results.get(sample_id, []) if r.status != "skipped"]  # the tip never went there
         return np.array(touched, dtype=np.float64).reshape(-1, 2)
 
+    def measured_s(self, sample_id: str) -> np.ndarray:
+        """When, for each of `measured_xy`: POSIX seconds by the instrument's clock, NaN where that is not known; shape (k,)."""
+        return np.array([r.at_s for r in self._results.get(sample_id, []) if r.status != "skipped"], dtype=np.float64)
+
     def results(self, sample_id: str) -> MeasuredOnSample:
         """All results on a sample that can be used together, whichever scan and instrument asked for them."""
         return MeasuredOnSample.of(self._results.get(sample_id, []))
@@ -146,4 +152,6 @@ class Ledger:
         asked = (entry.request.x_m, entry.request.y_m)
         x, y = event.body.get("x_m"), event.body.get("y_m")
         place = asked if x is None or y is None else (x, y)
-        self._results.setdefault(sample_id, []).append(Result(entry.status, place, event.body.get("parameters", {})))
+        at = event.body.get("measured_at")
+        at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
+        self._results.setdefault(sample_id, []).append(Result(entry.status, place, event.body.get("parameters", {}), at_s))

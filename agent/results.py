@@ -30,11 +30,14 @@ class Result:
         Where, x and y in metres in the frame of the instrument.
     parameters
         Numbers by name; the names carry the units.
+    at_s
+        When, as POSIX seconds; NaN where that is not known.
     """
 
     status: str
     xy_m: tuple[float, float]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    at_s: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +55,15 @@ class MeasuredOnSample:
     left_out
         Reason -> how many results were left out for it: "failed", "skipped", "without_parameters", "lacking_a_parameter",
         "not_finite"; reasons that did not arise are not listed.
+    at_s
+        Shape (m,): when, as POSIX seconds; NaN where that is not known.
     """
 
     xy_m: Float[np.ndarray, "m 2"]
     values: Float[np.ndarray, "m p"]
     names: tuple[str, ...]
     left_out: Mapping[str, int]
+    at_s: Float[np.ndarray, " m"] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> "MeasuredOnSample":
@@ -72,6 +78,7 @@ class MeasuredOnSample:
             np.array([[r.parameters[name] for name in names] for r in used], dtype=np.float64).reshape(len(used), len(names)),
             names,
             dict(Counter(reason for reason in reasons if reason)),
+            np.array([r.at_s for r in used], dtype=np.float64),
         )
 
     def bearing_on(

@@ -42,6 +42,7 @@ from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode, message_id
 from instrument_adapters.errors import AdapterError, ProtocolError
 from instrument_adapters.keys import load_pair
+from instrument_adapters.scan import Scan
 
 STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
@@ -241,6 +242,8 @@ class Service:
         seconds_allowed = self._config.search.deadline_s
         limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
         measured = self._dispatch.ledger.measured_xy(entry.sample_id)
+        measured_s = self._dispatch.ledger.measured_s(entry.sample_id)
+        previous = self._previous(entry.sample_id)
         results = self._dispatch.ledger.results(entry.sample_id)
         try:
             scan = self._dispatch.scan_of(entry)
@@ -254,8 +257,10 @@ class Service:
                 scan,
                 limits,
                 measured,
+                measured_s=measured_s,
                 results=results,
-                previous=self._previous(entry.sample_id),
+                previous=previous,
+                earlier=self._earlier(entry, previous),
                 store=self._work,
                 progress=progress,
                 cancelled=cancelled,
@@ -284,6 +289,17 @@ class Service:
         _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
         await self._publish("decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation)
         await self._recommend(entry.instrument_id)
+
+    def _earlier(self, entry: ScanEntry, previous: Decision | None) -> Scan | None:
+        """The scan that the last decision was on, if this instrument recorded it."""
+        if previous is None:
+            return None
+        found = self._dispatch.ledger.scans.get((entry.instrument_id, previous.record.scan_id))
+        try:
+            return None if found is None else self._dispatch.scan_of(found)
+        except HistoryError as error:  # it is of use only; drift is then not known
+            _LOG.warning("the last scan cannot be read back", scan=previous.record.scan_id, why=str(error))
+            return None
 
     def _remember(self, decision: Decision) -> None:
         """Let the search on the sample's next scan go on from here, unless the scan was not fit for a decision."""

@@ -12,7 +12,7 @@ from agent.results import MeasuredOnSample, Result
 from instrument_adapters.errors import InstrumentFaultError, LimitError
 from instrument_adapters.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
-from simulators.clock import SimulatedClock
+from simulators.clock import EPOCH, SimulatedClock
 from simulators.config import MFP3DConfig, TimingConfig
 from simulators.dart import Recording
 from simulators.domains import WALL_TYPES, WallType
@@ -123,7 +123,18 @@ class Bench:
     @property
     def results(self) -> MeasuredOnSample:
         """What came of them, as the agent is told."""
-        return MeasuredOnSample.of([Result("ok" if one.values else "failed", one.xy_m, one.values) for one in self.visits])
+        times = self.measured_s
+        return MeasuredOnSample.of(
+            [
+                Result("ok" if v.values else "failed", v.xy_m, v.values, float(at))
+                for v, at in zip(self.visits, times, strict=True)
+            ]
+        )
+
+    @property
+    def measured_s(self) -> Float[np.ndarray, " n"]:
+        """When each loop ended, by the instrument's clock, as POSIX seconds."""
+        return np.array([EPOCH.timestamp() + one.at_s for one in self.visits])
 
     def hits(self, first: int | None = None) -> Int[np.ndarray, " types"]:
         """How often each of the sample's types was hit, by the first so many loops."""

@@ -105,8 +105,10 @@ def agent(bench: Bench, first: Decision, config: Config) -> Places:
         bench.instrument.clock.advance(THINKING_S)
         if not (yield from _batch(bench, _places(decision.record.requests))):
             return
+        earlier = bench.scan
         bench.rescan()
-        known = {"measured_xy": bench.measured_xy, "results": bench.results, "previous": decision}
+        known = {"measured_xy": bench.measured_xy, "measured_s": bench.measured_s, "results": bench.results}
+        known |= {"previous": decision, "earlier": earlier}
         decision = decide(narrowed(config, first), bench, **known)
 
 

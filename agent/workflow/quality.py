@@ -9,43 +9,15 @@ or it is told and the decision goes on ("warn"). What a check cannot tell from a
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft
 
 from agent.workflow.channels import phase_of
 from agent.workflow.lines import flat_lines
+from agent.workflow.quality_settings import Action, ProblemName, QualitySettings
 from instrument_adapters.scan import Scan
-
-Action = Literal["warn", "mask", "rescan", "skip"]
-ProblemName = Literal[
-    "wrong_unit",
-    "mislabelled",
-    "transposed",
-    "repeated",
-    "saturated",
-    "not_recorded",
-    "lock_lost",
-    "contact_lost",
-    "no_signal",
-    "blunt_tip",
-]
-
-DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
-    "wrong_unit": "skip",
-    "mislabelled": "skip",
-    "transposed": "skip",
-    "repeated": "rescan",
-    "saturated": "rescan",
-    "not_recorded": "mask",
-    "lock_lost": "mask",
-    "contact_lost": "mask",
-    "no_signal": "rescan",
-    "blunt_tip": "warn",
-}
 
 # What an instrument can have measured at all, by what a channel's name begins with and the unit that it says it is in.
 _PLAUSIBLE = {("amplitude", "m"): (1e-14, 1e-6), ("height", "m"): (1e-12, 1e-4), ("frequency", "Hz"): (1e3, 1e8)}
@@ -56,40 +28,6 @@ _LEAST_LINE_PX = 16  # the spread of shorter lines says little
 _ALONG, _ACROSS = 1.0, 3.0  # steps between lines over steps between columns: sound frames have 1.2 and more, in frequency 9
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
 _FINEST = 0.4  # from here on noise only
-
-
-class QualitySettings(BaseModel):
-    """What is done about a frame that went wrong.
-
-    Parameters
-    ----------
-    enabled
-        Whether frames are inspected.
-    actions
-        Problem -> "mask", "rescan", "skip" or "warn", where it shall not be the default; only problems of single lines
-        ("not_recorded", "lock_lost", "contact_lost") can be masked.
-    most_bad_lines
-        Share of the lines above which a new frame is asked for instead of masking them.
-    saturated_share
-        Share of the pixels that hold the largest value exactly, from which on a channel counts as saturated.
-    least_correlation
-        Correlation of neighbouring pixels below which the channel holds noise only.
-    least_sharpness
-        Fine structure over coarse structure, relative to the last frame of the sample, below which the tip counts as blunted.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    enabled: bool = True
-    actions: dict[ProblemName, Action] = {}
-    most_bad_lines: Annotated[float, Field(gt=0, le=1)] = 0.3
-    saturated_share: Annotated[float, Field(gt=0, le=1)] = 0.005
-    least_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    least_sharpness: Annotated[float, Field(ge=0, lt=1)] = 0.4
-
-    def action(self, name: ProblemName) -> Action:
-        """What is done about a problem."""
-        return self.actions.get(name, DEFAULT_ACTIONS[name])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.workflow.quality import DEFAULT_ACTIONS, Quality, QualitySettings, inspect, sharpness
+from agent.workflow.quality import Quality, inspect, sharpness
+from agent.workflow.quality_settings import DEFAULT_ACTIONS, QualitySettings
 from instrument_adapters.files import read_scan
 from instrument_adapters.scan import Scan
 from simulators.config import MFP3DConfig
