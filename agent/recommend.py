@@ -17,6 +17,7 @@ from agent.ordering.surroundings import altered, border_distance, within
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
 
+_ALTERED = "in patches that show an earlier measurement"
 MOST_POINTS = 10_000  # that one recommendation message carries
 
 
@@ -101,7 +102,8 @@ def recommend(
     """Where to measure, in order.
 
     A place is passed over when it lies outside the instrument's range or in the margin of the frame, when its patch shows the
-    spot of an earlier measurement, or when it is too near to a place recommended or measured (a loop alters the sample).
+    spot of an earlier measurement (unless nothing else is left), or when it is too near to a place recommended or measured (a loop
+    alters the sample).
 
     Parameters
     ----------
@@ -143,9 +145,7 @@ class _Selection:
         self.forbidden = {
             "outside the limits": ~(within(self.xy, limits) & frame.contains(self.xy)),
             "in the margin of the frame": border_distance(pool.points_rc, frame) < settings.margin_m,
-            "in patches that show an earlier measurement": altered(
-                pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame
-            ),
+            _ALTERED: altered(pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame),
         }
         self.near = np.zeros(len(pool.points_rc), dtype=bool)
         for place in measured_xy:
@@ -165,6 +165,15 @@ class _Selection:
             return
         self._follow(Equal(pool.cores, settings.prototypes), pool.core)
         self._order()
+        if len(self.taken) < min(self.wanted, self.most):
+            self._take_in_altered()
+            self._order()
+
+    def _take_in_altered(self) -> None:
+        """Nothing else is left: a place beside an earlier measurement is worth more than none, as long as the spacing is kept."""
+        others = [which for reason, which in self.forbidden.items() if reason != _ALTERED]
+        self.fit = ~np.logical_or.reduce(others)
+        self.fit[self.taken] = False
 
     def requests(self, decision_id: str) -> tuple[MeasurementRequest, ...]:
         """The places taken, as the instrument is asked to measure them."""

@@ -24,6 +24,7 @@ _PLAUSIBLE = {("amplitude", "m"): (1e-14, 1e-6), ("height", "m"): (1e-12, 1e-4),
 _NEGATIVE = 0.25  # how far an amplitude may reach below zero, over how far above: noise and offsets do
 _STEADY = 1e-3  # spread of the frequency along a line, over that of the usual line, while the tracker stands still
 _LEAST_SPREAD_HZ = 1.0
+_DARK = 0.25
 _LEAST_LINE_PX = 16  # the spread of shorter lines says little
 _ALONG, _ACROSS = 1.0, 3.0  # steps between lines over steps between columns: sound frames have 1.2 and more, in frequency 9
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
@@ -246,9 +247,13 @@ def _lock_lost(seen: _Inspection) -> str | None:
 
 
 def _contact_lost(seen: _Inspection) -> str | None:
-    if min(seen.image.shape) < _LEAST_LINE_PX or not np.isfinite(seen.image).all(axis=1).any():
+    if "amplitude" not in seen.channel.lower() or min(seen.image.shape) < _LEAST_LINE_PX:
         return None
-    lost = flat_lines(seen.image)
+    whole = seen.image[np.isfinite(seen.image).all(axis=1)]
+    if not len(whole):
+        return None
+    # A featureless part of the surface is flat too, but not dark.
+    lost = flat_lines(seen.image) & (np.median(seen.image, axis=1) < _DARK * np.median(np.percentile(whole, 95, axis=1)))
     if not lost.any():
         return None
     seen.bad_lines |= lost

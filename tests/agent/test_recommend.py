@@ -131,6 +131,15 @@ def test_a_patch_that_shows_an_earlier_measurement_is_not_measured() -> None:
 
 
 @pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
+def test_when_all_others_are_taken_such_patches_are_measured_after_all(policy: str) -> None:
+    measured = FRAME.to_metres(np.array([[5.0, 4.0]]))
+    options = {"measured_xy": measured, "damage_radius_m": 0.6e-6, "window_px": 1, "policy": policy, "prototypes": 0}
+    others = len(ROW) - 1
+    assert (5, 5) not in rows_of(places([[*range(len(ROW))]], ROW, points=others, **options))
+    assert rows_of(places([[*range(len(ROW))]], ROW, points=others + 1, **options))[-1] == (5, 5)
+
+
+@pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
 def test_every_cluster_gets_its_prototypes_before_anything_else(policy: str) -> None:
     found = places([[0, 1, 2], [3], [5, 4]], ROW, policy=policy, prototypes=2, points=6)
     assert [(r.cluster, r.rank) for r in found.requests[:5]] == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)]
@@ -254,7 +263,7 @@ def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situati
 @settings(max_examples=60, deadline=None)
 @given(situation=situations())
 def test_round_after_round_no_place_is_measured_twice_and_prototypes_come_first(situation: dict) -> None:
-    situation = situation | {"points": 4, "prototypes": 1}
+    situation = situation | {"points": 4, "prototypes": 1, "damage_radius_m": 0.0}
     spacing = max(situation["spacing_m"], situation["limits"].spacing_min_m)
     measured = situation.pop("measured_xy")
     points = situation["points_rc"]

@@ -35,7 +35,8 @@ def started_in_vain(run: Path, settings: Config) -> str:
 def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, address: str) -> None:
     message = started_in_vain(tmp_path, config(**{key: address}))
     assert message == (
-        f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed"
+        f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed, "
+        "so make keys with `vaestar keygen` and set service.key and service.allowed"
     )
 
 

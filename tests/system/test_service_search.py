@@ -13,6 +13,7 @@ from agent.config import Config
 from agent.decision import DecisionRecord
 from agent.work import WorkDirectory
 from agent.workflow.pipeline import Made, RepresentTask
+from agent.workflow.quality_settings import QualitySettings
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, scan_packet
 from instrument_adapters.scan import Scan
@@ -108,7 +109,8 @@ def test_results_on_a_sample_reach_the_decision_on_its_next_scan(tmp_path: Path)
         return result(request.request_id, message_id=f"m-result-{i}", x_m=request.x_m, y_m=request.y_m, parameters=parameters)
 
     async def scenario() -> int:
-        async with connected(tmp_path, quick(families=["pca"], seeds=1)) as bench:
+        again = {"quality": QualitySettings(actions={"repeated": "warn"})}
+        async with connected(tmp_path, quick(families=["pca"], seeds=1).model_copy(update=again)) as bench:
             first = await decided(bench, named("scan-0"))
             for i, request in enumerate(first.requests):
                 await bench.ask(came_of(request, i), wire.Ack)

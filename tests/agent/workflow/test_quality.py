@@ -94,6 +94,12 @@ def test_a_tip_that_broke_on_the_way_costs_its_lines_and_early_on_the_frame(soun
         assert quality.bad_lines.sum() == (lines if action == "mask" else 0)
 
 
+def test_a_featureless_part_of_the_surface_is_not_lost_contact(sound: Scan) -> None:
+    amplitude = sound.channels[AMPLITUDE].copy()
+    amplitude[:110] = np.median(amplitude) * (1 + 0.005 * np.random.default_rng(0).normal(size=(110, 256)))
+    assert names(inspected(changed(sound, **{AMPLITUDE: amplitude}))) == []
+
+
 def test_too_many_bad_lines_ask_for_a_new_frame(sound: Scan) -> None:
     amplitude = sound.channels[AMPLITUDE].copy()
     amplitude[:100] = np.nan
