@@ -102,8 +102,8 @@ def recommend(
     """Where to measure, in order.
 
     A place is passed over when it lies outside the instrument's range or in the margin of the frame, when its patch shows the
-    spot of an earlier measurement (unless nothing else is left), or when it is too near to a place recommended or measured (a loop
-    alters the sample).
+    spot of an earlier measurement (unless nothing else is left), or when it is too near to a place recommended or measured (a
+    loop alters the sample).
 
     Parameters
     ----------
