@@ -1,6 +1,7 @@
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from agent.ordering import policies
 from agent.ordering.kernel import PlaceKernel
@@ -95,7 +96,8 @@ def test_two_hundred_of_2600_places_take_less_than_two_seconds() -> None:
     rng = np.random.default_rng(0)
     points = rng.integers(0, 256, size=(2600, 2))
     allowed = np.ones(2600, bool)
-    start = time.process_time()
-    found = order(informative(points, allowed, share=0.6, features=rng.normal(size=(2600, 8)) / np.sqrt(8)), allowed, 200)
-    assert time.process_time() - start < 2
+    with threadpool_limits(1):  # as in a decision; threads that wait for each other would count as time
+        start = time.process_time()
+        found = order(informative(points, allowed, share=0.6, features=rng.normal(size=(2600, 8)) / np.sqrt(8)), allowed, 200)
+        assert time.process_time() - start < 2
     assert len(set(found)) == 200
