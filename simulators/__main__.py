@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import logging
 import math
-import re
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from instrument_adapters import arguments as values
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.keys import ClientKeys
 from instrument_adapters.keys_options import add_key_options, client_keys
@@ -95,7 +95,7 @@ def _said(values: Mapping[str, Any]) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description="A simulated MFP-3D that works for an agent.")
     add = parser.add_argument
-    add("--connect", type=_address, metavar="ADDRESS", help="where the agent listens, as tcp://127.0.0.1:5555")
+    add("--connect", type=values.address, metavar="ADDRESS", help="where the agent listens, as tcp://127.0.0.1:5555")
     add(
         "--config",
         type=Path,
@@ -104,21 +104,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--print-config", action="store_true", help="write the configuration that results, as such a file, and end")
     add("--instrument-id", metavar="NAME", help=f"name of this instrument ({_DEFAULTS.instrument_id})")
-    add("--cycles", type=_count(0), default=0, metavar="N", help="scans to take and follow up; 0: until stopped (%(default)s)")
-    add("--seed", type=_count(0), metavar="N", help="fixes the sample and all noise (0)")
+    add(
+        "--cycles",
+        type=values.count(0),
+        default=0,
+        metavar="N",
+        help="scans to take and follow up; 0: until stopped (%(default)s)",
+    )
+    add("--seed", type=values.count(0), metavar="N", help="fixes the sample and all noise (0)")
     add("--tier", choices=tuple(TIERS), help=f"how hard the types are to tell apart, or the only type ({DEFAULT_TIER})")
     add(
         "--speed",
-        type=_speed,
+        type=values.speed,
         default=None,
         metavar="event|real|N",
         help="wait for nothing, in real time or N times faster (event)",
     )
-    add("--pixels", type=_count(2, 2048), metavar="N", help="points of a line and lines of a frame (256)")
+    add("--pixels", type=values.count(2, 2048), metavar="N", help="points of a line and lines of a frame (256)")
     add("--size-um", type=_size_um, metavar="UM", help="side of the frame in micrometres (2.5)")
-    add("--angle-deg", type=_number, metavar="DEG", help="scan angle in degrees (0)")
-    add("--points-max", type=_count(0), metavar="N", help=f"loops a scan ({_DEFAULTS.limits.points_max})")
-    add("--first-scan", type=_count(1), metavar="N", help="number of the first scan, for going on later (1)")
+    add("--angle-deg", type=values.number, metavar="DEG", help="scan angle in degrees (0)")
+    add("--points-max", type=values.count(0), metavar="N", help=f"loops a scan ({_DEFAULTS.limits.points_max})")
+    add("--first-scan", type=values.count(1), metavar="N", help="number of the first scan, for going on later (1)")
     add(
         "--no-latency",
         dest="charge_latency",
@@ -132,49 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _address(text: str) -> str:
-    if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; give one such as tcp://127.0.0.1:5555")
-    return text
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number; give one such as 2.5")
-    return value
-
-
 def _size_um(text: str) -> float:
-    value = _number(text)
+    value = values.number(text)
     if not 0.1 <= value <= 20:
         raise argparse.ArgumentTypeError(f"{text} um was given; 0.1 to 20 um are allowed")
     return value
-
-
-def _speed(text: str) -> float | None:
-    if text == "event":
-        return None
-    value = 1.0 if text == "real" else _number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"a speed of {text} was given; give 'event', 'real' or a factor above 0")
-    return value
-
-
-def _count(low: int, high: int | None = None) -> Callable[[str], int]:
-    """What turns text into a whole number from `low` to `high`."""
-    allowed = f"from {low} on" if high is None else f"from {low} to {high}"
-
-    def whole(text: str) -> int:
-        value = int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
-        if value is None or value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{text!r} was given; a whole number {allowed} is allowed")
-        return value
-
-    return whole
 
 
 if __name__ == "__main__":
