@@ -101,7 +101,7 @@ def follow(record: DriftRecord | None, earlier: Scan | None, scan: Scan, channel
     then_s = None if earlier is None else middle_s(earlier)
     if earlier is None or then_s is None or channel not in earlier.channels:
         return begun
-    if not _same_place(earlier.frame, scan.frame):
+    if earlier.frame != scan.frame:
         return _anew(begun, "the frame lies elsewhere than the last one")
     if not 0 < now_s - then_s <= settings.longest_gap_s:
         return _anew(begun, "the last scan is too old")
@@ -179,10 +179,6 @@ def line_s(scan: Scan, rows: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]
 
 def _anew(begun: Track, why: str) -> Track:
     return Track(begun.knots, None, why)
-
-
-def _same_place(one: Frame, other: Frame) -> bool:
-    return one == other
 
 
 def _in_metres(frame: Frame, moved_rc: tuple[float, float]) -> Float[np.ndarray, " 2"]:

@@ -4,8 +4,8 @@
 worlds in the order of each policy, 12 s a loop, the simulator event-driven. N5 is the number of loops after which every wall type
 was hit five times within 15 nm of a wall of it, at the true, drifted position; R² how well the loops so far predict what the
 microstructure says of the coercive biases anywhere in the frame. All policies begin on the same world with the same first scan.
-Seeds 0-99 are for development. `--plain` searches the families that need no training alone, in a third of the time: on the worlds
-of `benchmarks.recovery` the default search chose one of them each time.
+Seeds 0-99 are for development. `--plain` searches the families that need no training alone, in a third of the time: on the
+graded worlds of `benchmarks.recovery` the default search chose one of them each time.
 
 Each finished world is kept in `DIR/loop.jsonl` until the run is complete; the same command goes on from there.
 """

@@ -26,7 +26,7 @@ _STEADY = 1e-3  # spread of the frequency along a line, over that of the usual l
 _LEAST_SPREAD_HZ = 1.0
 _DARK = 0.25
 _LEAST_LINE_PX = 16  # the spread of shorter lines says little
-_ALONG, _ACROSS = 1.0, 3.0  # steps between lines over steps between columns: sound frames have 1.2 and more, in frequency 9
+_ACROSS = 3.0  # steps between columns over steps between lines; of the frequency, sound frames have a ninth and less
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
 _FINEST = 0.4  # from here on noise only
 
@@ -196,7 +196,7 @@ def _transposed(seen: _Inspection) -> str | None:
         return None
     image = seen.scan.channels[name]
     between_lines, between_columns = (_common_step(image, axis) for axis in (0, 1))
-    if between_columns <= _ACROSS * between_lines / _ALONG:
+    if between_columns <= _ACROSS * between_lines:
         return None
     return (
         f"in {name} neighbouring columns differ by {between_columns:.3g} Hz and neighbouring lines by {between_lines:.3g} Hz; "
