@@ -11,7 +11,7 @@ from instrument_adapters.scan import Scan
 def scan_in(history: History, event: Event) -> Scan:
     """The scan of a "scan_received" event."""
     with kinds.trusted(event):
-        header = ScanMessage.model_validate(event.body["header"])
+        header = ScanMessage.model_validate({k: v for k, v in event.body["header"].items() if k != "version"})
         return scan_of(Packet(header, {"channels": history.arrays.get(event.arrays["channels"])}))
 
 

@@ -102,6 +102,7 @@ class Dispatcher:
         return wire.RecommendationMessage(
             id=f"rec-{decision.decision_id}",
             sent_at=self._now(),
+            seq=entry.number,
             decision_id=decision.decision_id,
             scan_id=entry.scan_id,
             requests=tuple(decision.requests),

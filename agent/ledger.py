@@ -57,6 +57,7 @@ class ScanEntry:
     event: Event
     closed: bool = False
     decision: DecisionRecord | None = None
+    number: int = 0  # of the recommendation, among all that the instrument is told to do
     acknowledged: bool = False
 
 
@@ -76,6 +77,7 @@ class Ledger:
 
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
     requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)  # of the last that each instrument has been told
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
     _results: dict[str, list[Result]] = field(default_factory=dict)
 
@@ -140,7 +142,9 @@ class Ledger:
     def _decided(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
-        self.scans[instrument_id, record.scan_id].decision = record
+        self.numbers[instrument_id] = self.numbers.get(instrument_id, 0) + 1
+        entry = self.scans[instrument_id, record.scan_id]
+        entry.decision, entry.number = record, self.numbers[instrument_id]
         for request in record.requests:
             # Two instruments that sent one scan get requests of the same names.
             self.requests[instrument_id, request.request_id] = RequestEntry(request, instrument_id, record.scan_id)

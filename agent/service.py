@@ -1,8 +1,7 @@
 """The long-running agent: it owns the sockets, takes scans, has them decided on, and sends the recommendations.
 
-One thread (this event loop's) owns the sockets. Deciding runs in another thread, which only waits for the training processes,
-so that messages are answered and hearts beat while models train. The newest scan of an instrument wins: a search over an older
-one is cancelled.
+One thread (this event loop's) owns the sockets, so that messages are answered and hearts beat while models train
+(`agent.deciding`).
 """
 
 import asyncio
@@ -23,26 +22,22 @@ import zmq.asyncio
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
-from agent.archive import last_decision
-from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
-from agent.decision import Decision, versions
+from agent.deciding import Decider
+from agent.decision import versions
 from agent.dispatch import Dispatcher
 from agent.executor import workers_for
 from agent.flow import Flow
 from agent.gate import Gate
 from agent.history import History, HistoryError
-from agent.ledger import ScanEntry
 from agent.partial import PartialFrame
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.work import WorkDirectory
-from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode, message_id
-from instrument_adapters.errors import AdapterError, ProtocolError
+from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
-from instrument_adapters.scan import Scan
 
 STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
@@ -67,11 +62,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
-        self._wake = asyncio.Event()
         self._sent_at: dict[str, float] = {}
-        self._deciding: ScanEntry | None = None
-        self._last: dict[str, Decision] = {}
-        self._work = WorkDirectory(run_directory / "work")
 
     async def run(self) -> None:
         """Serve until `stop`; then end in order, with everything recorded.
@@ -95,6 +86,7 @@ class Service:
             self._agent = Agent(self._config, workers)
             history = stack.enter_context(History(self._directory))
             self._dispatch = Dispatcher(history, _run_id(history), self._now)
+            self._decider = Decider(self._agent, self._dispatch, self._config, WorkDirectory(self._directory / "work"), self)
             context = stack.enter_context(zmq.asyncio.Context())
             self._gate = self._guarded(stack, context)
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
@@ -129,14 +121,13 @@ class Service:
         )
         scheduler.add_job(self._tick, "interval", seconds=self._config.service.heartbeat_s)
         scheduler.start()
-        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decide, self._stop.wait)]
+        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decider.run, self._stop.wait)]
         try:
             # Any of the three ends the service: an error in one must not leave a half-dead agent that still looks alive.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop.set()
-            self._wake.set()
-            self._agent.workers.dismiss()
+            self._decider.end()
             scheduler.shutdown(wait=False)
             tasks[0].cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -196,130 +187,19 @@ class Service:
         fresh = isinstance(answer, wire.Ack) and not answer.duplicate
         if isinstance(message, wire.Hello):
             _LOG.info("instrument connected", instrument=instrument_id, model=message.model)
-            await self._publish("instrument", instrument_id=instrument_id, model=message.model)
-            await self._recommend(instrument_id)
-            self._wake.set()
+            await self.publish("instrument", instrument_id=instrument_id, model=message.model)
+            await self.recommend(instrument_id)
+            self._decider.news()
         elif isinstance(message, wire.ScanMessage) and fresh:
             _LOG.info("scan recorded", instrument=instrument_id, scan=message.scan_id)
-            await self._publish("scan", instrument_id=instrument_id, scan_id=message.scan_id)
-            if self._deciding is not None and self._deciding.closed:
-                self._agent.workers.cancel()
-            self._wake.set()
+            await self.publish("scan", instrument_id=instrument_id, scan_id=message.scan_id)
+            self._decider.news()
         elif isinstance(message, wire.ResultMessage) and fresh:
             facts = {"request_id": message.request_id, "status": message.status, "reason": message.reason}
             cluster = self._dispatch.ledger.requests[instrument_id, message.request_id].request.cluster
-            await self._publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
+            await self.publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
 
-    async def _decide(self) -> None:
-        """Decide on the newest scan of each instrument, the one that waits longest first, for as long as the service runs."""
-        while not self._stop.is_set():
-            self._wake.clear()
-            newest = (self._dispatch.ledger.undecided(i) for i in self._dispatch.limits)
-            waiting = [entry for entry in newest if entry is not None]
-            if waiting:
-                self._deciding = min(waiting, key=lambda entry: entry.event.seq)
-                await self._decide_on(self._deciding)
-                self._deciding = None
-            else:
-                await self._wake.wait()
-
-    async def _decide_on(self, entry: ScanEntry) -> None:
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
-        _LOG.info("deciding", scan=entry.scan_id)
-
-        def progress(stage: str, done: int, total: int) -> None:
-            facts = {"scan_id": entry.scan_id, "stage": stage, "done": done, "total": total}
-            asyncio.run_coroutine_threadsafe(self._publish("progress", **facts), loop)
-
-        def cancelled() -> bool:
-            return self._stop.is_set() or self._dispatch.ledger.latest(entry.instrument_id) is not entry
-
-        def provisional(decision: Decision) -> None:
-            facts = {"scan_id": entry.scan_id, "rungs": decision.record.rungs, "explanation": decision.record.explanation}
-            asyncio.run_coroutine_threadsafe(self._publish("provisional", places=len(decision.record.requests), **facts), loop)
-
-        seconds_allowed = self._config.search.deadline_s
-        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
-        measured = self._dispatch.ledger.measured_xy(entry.sample_id)
-        measured_s = self._dispatch.ledger.measured_s(entry.sample_id)
-        previous = self._previous(entry.sample_id)
-        results = self._dispatch.ledger.results(entry.sample_id)
-        try:
-            scan = self._dispatch.scan_of(entry)
-        except HistoryError as error:
-            self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
-            return
-        decision: Decision
-        try:
-            decision = await asyncio.to_thread(
-                self._agent.on_scan,
-                scan,
-                limits,
-                measured,
-                measured_s=measured_s,
-                results=results,
-                previous=previous,
-                earlier=self._earlier(entry, previous),
-                store=self._work,
-                progress=progress,
-                cancelled=cancelled,
-                out_of_time=None if seconds_allowed is None else deadline(seconds_allowed),
-                on_rung=None if self._telemetry is None else provisional,
-            )
-        except SearchCancelledError:
-            # The newer scan's arrival has been recorded as its end; a stopped search is taken up by the next agent of this run.
-            _LOG.info("search cancelled", scan=entry.scan_id)
-            if not self._stop.is_set():
-                self._work.clear()
-            return
-        except (AdapterError, AgentError) as error:
-            decision = self._agent.unresolved(scan, str(error))
-        except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
-            _LOG.exception("a decision failed", scan=entry.scan_id)
-            decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
-        if entry.closed:
-            self._work.clear()
-            return
-        seconds = time.monotonic() - started
-        self._dispatch.decided(entry, decision, seconds)
-        self._remember(decision)
-        self._work.clear()
-        record = decision.record
-        _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
-        await self._publish("decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation)
-        await self._recommend(entry.instrument_id)
-
-    def _earlier(self, entry: ScanEntry, previous: Decision | None) -> Scan | None:
-        """The scan that the last decision was on, if this instrument recorded it."""
-        if previous is None:
-            return None
-        found = self._dispatch.ledger.scans.get((entry.instrument_id, previous.record.scan_id))
-        try:
-            return None if found is None else self._dispatch.scan_of(found)
-        except HistoryError as error:  # it is of use only; drift is then not known
-            _LOG.warning("the last scan cannot be read back", scan=previous.record.scan_id, why=str(error))
-            return None
-
-    def _remember(self, decision: Decision) -> None:
-        """Let the search on the sample's next scan go on from here, unless the scan was not fit for a decision."""
-        if decision.record.outcome != "bad_scan":
-            self._last[decision.record.sample_id] = decision
-
-    def _previous(self, sample_id: str) -> Decision | None:
-        """The last decision on a sample, from this process or, after a restart, from the history."""
-        if sample_id not in self._last:
-            try:
-                last = last_decision(self._dispatch.history, sample_id)
-            except HistoryError as error:  # it is of use only; the search starts from nothing
-                _LOG.warning("the last decision cannot be read back", sample=sample_id, why=str(error))
-                last = None
-            if last is None:
-                return None
-            self._last[sample_id] = last
-        return self._last[sample_id]
-
-    async def _recommend(self, instrument_id: str) -> None:
+    async def recommend(self, instrument_id: str) -> None:
         """Send the newest decision of an instrument, unless it has been acknowledged."""
         entry = self._dispatch.ledger.unacknowledged(instrument_id)
         if entry is not None and instrument_id in self._dispatch.limits:
@@ -332,7 +212,7 @@ class Service:
         for instrument_id in list(self._dispatch.limits):
             await self._send(instrument_id.encode(), self._dispatch.heartbeat())
             if time.monotonic() - self._sent_at.get(instrument_id, 0.0) > _RESEND_S:
-                await self._recommend(instrument_id)
+                await self.recommend(instrument_id)
 
     async def _send(self, identity: bytes, message: wire.Message) -> bool:
         """True if the message went out; never waits for an instrument that does not read."""
@@ -345,7 +225,7 @@ class Service:
             return False
         return True
 
-    async def _publish(self, kind: str, **facts: Any) -> None:
+    async def publish(self, kind: str, **facts: Any) -> None:
         """Tell whoever watches; nobody may, and nothing depends on it."""
         if self._telemetry is not None:
             await self._telemetry.send_multipart([b"vaestar", json.dumps({"kind": kind, **facts}).encode()])

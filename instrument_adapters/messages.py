@@ -1,10 +1,15 @@
-"""The wire, version 1: every message that may pass between an instrument and the agent, and nothing else.
+"""The wire, version 2: every message that may pass between an instrument and the agent, and nothing else.
 
 A message is one JSON header, validated by the models below, followed by the raw arrays that `arrays` announces
-(see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `Heartbeat` and `Bye`; the agent sends
-`Welcome`, `RecommendationMessage` and `Heartbeat`; both answer with `Ack` or `Refused`. A sender repeats a message until
-it is answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` is the
-exception: it shows a frame at work, and is neither acknowledged nor repeated.
+(see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `StatusMessage`, `LinesMessage`, `Heartbeat` and
+`Bye`; the agent sends `Welcome`, `SnapshotMessage`, `RecommendationMessage`, `CommandMessage`, `Heartbeat` and `Bye`; both send
+`Resend` when they miss something, and answer with `Ack` or `Refused`. A sender repeats a message until it is answered and a
+receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` and `StatusMessage` are the
+exceptions: they show an instrument at work, and are neither acknowledged nor repeated.
+
+What the agent tells an instrument to do, recommendations and commands, is numbered for each instrument without gaps (`seq`).
+Heartbeats carry the last number, so a gap shows, also at the end; who notices one asks again (`Resend`) and is told where things
+stand now (`SnapshotMessage`): what a newer word has replaced is not said again.
 """
 
 import re
@@ -14,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, m
 
 from instrument_adapters.geometry import Finite, Frame, Positive
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
 Id = Annotated[str, Field(pattern=ID_PATTERN.pattern)]
@@ -62,7 +67,7 @@ class Message(Wire):
         The raw frames that follow the header, in order.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     id: Id
     sent_at: AwareDatetime
     arrays: tuple[ArraySpec, ...] = Field(default=(), max_length=16)
@@ -81,6 +86,11 @@ class Limits(Wire):
         Smallest distance between two measured points in metres.
     points_max
         Most points that may be measured after one scan.
+    dose_max, dose_radius_m
+        Most points that may ever be measured within so many metres of any place, over all scans.
+    scan_age_max_s
+        A point is not measured when the scan that it was chosen from ended longer ago: drift has carried it away, and a new scan
+        has to come first.
     """
 
     x_min_m: Finite = -45e-6
@@ -90,25 +100,75 @@ class Limits(Wire):
     bias_max_V: Positive = 10.0
     spacing_min_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100e-9
     points_max: int = Field(default=200, ge=0)
+    dose_max: int = Field(default=60, ge=0)
+    dose_radius_m: Positive = 500e-9
+    scan_age_max_s: Positive = 7200.0
+
+
+State = Literal["running", "paused", "stopped"]
+"""What an instrument may do: go on; begin nothing new; nothing at all, after an emergency stop, until a person resumes."""
+
+
+class Snapshot(Wire):
+    """Where things stand between the agent and one instrument.
+
+    Parameters
+    ----------
+    seq
+        Number of the last recommendation or command for this instrument; 0 if there was none.
+    state, state_reason
+        What the instrument may do, who said so and why.
+    newest_scan_id
+        The newest of its scans that the agent holds.
+    open_decision_id
+        The decision whose recommendation has been sent, or waits to be, and is not acknowledged.
+    """
+
+    seq: int = Field(default=0, ge=0)
+    state: State = "running"
+    state_reason: Sentence = ""
+    newest_scan_id: Id | None = None
+    open_decision_id: Id | None = None
 
 
 class Hello(Message):
-    """First message of an instrument: who it is and what it may do."""
+    """First message of an instrument: who it is and what it may do.
+
+    `bias_V` is the largest magnitude of the bias that its measurements apply; None: not told. `sent_at` is by the instrument's
+    clock, and so is every `expires_at` that the agent answers with.
+    """
 
     type: Literal["hello"] = "hello"
     instrument_id: Id
     model: Name
     software: Name
     limits: Limits = Limits()
+    bias_V: Positive | None = None
 
 
 class Welcome(Message):
-    """The agent's answer to `Hello`: which run this instrument has joined, and which scans that run already holds."""
+    """The agent's answer to `Hello`: which run this instrument has joined, and where things stand in it."""
 
     type: Literal["welcome"] = "welcome"
     of: Id
     run_id: Id
     scans_recorded: int = Field(ge=0)
+    snapshot: Snapshot = Snapshot()
+
+
+class Resend(Message):
+    """Something is missing here: say again what has not been answered. `after`: the last number that came in order."""
+
+    type: Literal["resend"] = "resend"
+    after: int = Field(default=0, ge=0)
+
+
+class SnapshotMessage(Message):
+    """The agent's answer to `Resend`; what is still open follows it."""
+
+    type: Literal["snapshot"] = "snapshot"
+    of: Id
+    snapshot: Snapshot
 
 
 class Ack(Message):
@@ -129,9 +189,40 @@ class Refused(Message):
 
 
 class Heartbeat(Message):
-    """The sender lives."""
+    """The sender lives.
+
+    `seq`: from the agent, the number of the last recommendation or command for this instrument. `unanswered`: from an instrument,
+    how many of its messages wait for an answer.
+    """
 
     type: Literal["heartbeat"] = "heartbeat"
+    seq: int = Field(default=0, ge=0)
+    unanswered: int = Field(default=0, ge=0)
+
+
+class CommandMessage(Message):
+    """What a person has told the agent to have done at this instrument; acknowledged when it has been obeyed.
+
+    `pause`: finish what is under way and begin nothing new. `resume`: go on. `stop`: end what is under way at once, leave the
+    instrument in a safe state, and do nothing until `resume`.
+    """
+
+    type: Literal["command"] = "command"
+    seq: int = Field(ge=1)
+    command: Literal["pause", "resume", "stop"]
+    by: Name
+    reason: Sentence = ""
+
+
+class StatusMessage(Message):
+    """What an instrument is doing, for whoever watches: not acknowledged, not repeated, not recorded."""
+
+    type: Literal["status"] = "status"
+    activity: Literal["waiting", "scanning", "measuring", "paused", "stopped"]
+    scan_id: Id | None = None
+    request_id: Id | None = None
+    points_left: int = Field(default=0, ge=0)
+    sentence: Sentence = ""
 
 
 class Bye(Message):
@@ -229,13 +320,30 @@ class MeasurementRequest(Wire):
 
 
 class RecommendationMessage(Message):
-    """Where to measure after scan `scan_id`, in this order; empty means "nothing to recommend", and `reason` says why."""
+    """Where to measure after scan `scan_id`, in this order; empty means "nothing to recommend", and `reason` says why.
+
+    Parameters
+    ----------
+    seq
+        Its number among all that this instrument is told to do.
+    expires_at
+        By the instrument's clock; what has not been begun by then is not measured. None: no end.
+    bias_max_V
+        Largest magnitude of the bias that the measurements may apply; an instrument whose measurements apply more skips them.
+        None: the instrument's own limit.
+    approved_by
+        Who let the points pass: a person's name, or "policy".
+    """
 
     type: Literal["recommendation"] = "recommendation"
+    seq: int = Field(ge=1)
     decision_id: Id
     scan_id: Id
     requests: tuple[MeasurementRequest, ...] = Field(max_length=10_000)
     reason: Sentence
+    expires_at: AwareDatetime | None = None
+    bias_max_V: Positive | None = None
+    approved_by: Name = "policy"
 
 
 class ResultMessage(Message):
@@ -267,7 +375,20 @@ class ResultMessage(Message):
 
 
 AnyMessage = Annotated[
-    Hello | Welcome | Ack | Refused | Heartbeat | Bye | ScanMessage | LinesMessage | RecommendationMessage | ResultMessage,
+    Hello
+    | Welcome
+    | Resend
+    | SnapshotMessage
+    | Ack
+    | Refused
+    | Heartbeat
+    | Bye
+    | ScanMessage
+    | LinesMessage
+    | StatusMessage
+    | RecommendationMessage
+    | CommandMessage
+    | ResultMessage,
     Field(discriminator="type"),
 ]
 ANY_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

@@ -94,7 +94,7 @@ def test_a_hello_under_another_name_is_refused(agent: Dispatcher) -> None:
     "message",
     [
         wire.Welcome(id="w", sent_at=Clock()(), of="h", run_id="r", scans_recorded=0),
-        wire.RecommendationMessage(id="r", sent_at=Clock()(), decision_id="d", scan_id="s", requests=(), reason=""),
+        wire.RecommendationMessage(id="r", seq=1, sent_at=Clock()(), decision_id="d", scan_id="s", requests=(), reason=""),
     ],
 )
 def test_what_only_agents_say_is_refused(agent: Dispatcher, message: wire.Message) -> None:

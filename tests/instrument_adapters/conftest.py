@@ -40,6 +40,7 @@ class FakeAgent:
         self.frames: list[list[bytes]] = []
         self.script: Callable[[AnyMessage], list[AnyMessage | bytes] | None] = lambda _: None
         self.points: Callable[[str], list[tuple[float, float]]] = lambda _: [(1e-6, 1e-6), (2e-6, 2e-6)]
+        self._numbers: dict[str, int] = {}
         self._orders: queue.Queue[AnyMessage] = queue.Queue()
         self._stop = threading.Event()
         self._context = zmq.Context()
@@ -90,6 +91,7 @@ class FakeAgent:
         return RecommendationMessage(
             id=f"recommendation-{scan_id}",
             sent_at=NOW,
+            seq=self._numbers.setdefault(scan_id, len(self._numbers) + 1),
             decision_id=f"decision-{scan_id}",
             scan_id=scan_id,
             requests=tuple(

@@ -14,6 +14,7 @@ from instrument_adapters.messages import (
     ArraySpec,
     Bye,
     ChannelSpec,
+    CommandMessage,
     Heartbeat,
     Hello,
     Limits,
@@ -21,8 +22,12 @@ from instrument_adapters.messages import (
     MeasurementRequest,
     RecommendationMessage,
     Refused,
+    Resend,
     ResultMessage,
     ScanMessage,
+    Snapshot,
+    SnapshotMessage,
+    StatusMessage,
     Welcome,
 )
 
@@ -32,15 +37,34 @@ FRAME = Frame(size_fast_m=2e-6, size_slow_m=1e-6, x_offset_m=-3e-6, y_offset_m=4
 CHANNELS = np.arange(12, dtype="<f4").reshape(2, 2, 3)
 LOOP = {"bias_V": np.array([-1.0, 0.0, 1.0]), "response": np.array([np.nan, np.inf, -0.0])}
 REQUEST = MeasurementRequest(request_id="r-1", x_m=1e-6, y_m=-2e-6, row=1, col=2, cluster=0, rank=3, core_distance=0.25)
+SNAPSHOT = Snapshot(seq=4, state="paused", state_reason="Ada: lunch", newest_scan_id="s1", open_decision_id="d1")
 
 EXAMPLES = {
     "hello": codec.Packet(
-        Hello(id="hello-1", sent_at=NOW, instrument_id="mfp3d-b12", model="MFP-3D", software="vaestar 0.1.0", limits=Limits())
+        Hello(
+            id="hello-1",
+            sent_at=NOW,
+            instrument_id="mfp3d-b12",
+            model="MFP-3D",
+            software="vaestar 0.1.0",
+            limits=Limits(),
+            bias_V=8.0,
+        )
     ),
-    "welcome": codec.Packet(Welcome(id="welcome-1", sent_at=NOW, of="hello-1", run_id="run-7", scans_recorded=2)),
+    "welcome": codec.Packet(
+        Welcome(id="welcome-1", sent_at=NOW, of="hello-1", run_id="run-7", scans_recorded=2, snapshot=SNAPSHOT)
+    ),
+    "resend": codec.Packet(Resend(id="resend-1", sent_at=NOW, after=2)),
+    "snapshot": codec.Packet(SnapshotMessage(id="snapshot-1", sent_at=NOW, of="resend-1", snapshot=SNAPSHOT)),
+    "command": codec.Packet(
+        CommandMessage(id="command-5", sent_at=NOW, seq=5, command="stop", by="Ada", reason="the tip is near the edge")
+    ),
+    "status": codec.Packet(
+        StatusMessage(id="status-1", sent_at=NOW, activity="measuring", scan_id="s1", request_id="r-1", points_left=3)
+    ),
     "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True)),
     "refused": codec.Packet(Refused(id="refused-1", sent_at=NOW, of=None, code="bad_json", reason="das ist kein JSON – µ")),
-    "heartbeat": codec.Packet(Heartbeat(id="heartbeat-1", sent_at=NOW)),
+    "heartbeat": codec.Packet(Heartbeat(id="heartbeat-1", sent_at=NOW, seq=4)),
     "bye": codec.Packet(Bye(id="bye-1", sent_at=NOW, reason="stopped")),
     "scan": codec.Packet(
         ScanMessage(
@@ -70,7 +94,16 @@ EXAMPLES = {
     ),
     "recommendation": codec.Packet(
         RecommendationMessage(
-            id="recommendation-1", sent_at=NOW, decision_id="d1", scan_id="s1", requests=(REQUEST,), reason="the most typical"
+            id="recommendation-1",
+            sent_at=NOW,
+            seq=4,
+            decision_id="d1",
+            scan_id="s1",
+            requests=(REQUEST,),
+            reason="the most typical",
+            expires_at=NOW,
+            bias_max_V=8.0,
+            approved_by="Ada",
         )
     ),
     "result": codec.Packet(
@@ -91,14 +124,14 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_message_is_written_as_in_version_1_of_the_wire(name):
+def test_a_message_is_written_as_in_version_2_of_the_wire(name):
     header, *arrays = codec.encode(EXAMPLES[name])
     assert header == (GOLDEN / f"{name}.json").read_bytes().rstrip(b"\n")
     assert arrays == [a.tobytes() for a in EXAMPLES[name].arrays.values()]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_message_of_version_1_is_still_read(name):
+def test_a_message_of_version_2_is_read(name):
     expected = EXAMPLES[name]
     golden = (GOLDEN / f"{name}.json").read_bytes()
     packet = codec.decode([golden, *(a.tobytes() for a in expected.arrays.values())])

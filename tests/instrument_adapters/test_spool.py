@@ -30,6 +30,7 @@ def recommendation(name="r1", requests=("p0", "p1")):
     return RecommendationMessage(
         id=name,
         sent_at=NOW,
+        seq=1,
         decision_id="d1",
         scan_id="s1",
         requests=tuple(

@@ -69,7 +69,7 @@ def header(**changes: object) -> bytes:
 SCAN, ARRAY = encode(scan_message(sample_scan()))
 SPEC = {"name": "channels", "dtype": "<f4", "shape": [2, 3, 4]}
 MALFORMED = {
-    "unknown version": ([header(version=2), ARRAY], "unknown_version"),
+    "unknown version": ([header(version=1), ARRAY], "unknown_version"),
     "a version that is no text": ([b'{"version": "\\ud800"}'], "unknown_version"),
     "wrong shape": ([header(arrays=[SPEC | {"shape": [2, 4, 4]}]), ARRAY], "bad_message"),
     "wrong dtype": ([header(arrays=[SPEC | {"dtype": "<f8"}]), ARRAY + ARRAY], "bad_message"),

@@ -85,7 +85,7 @@ def test_what_happens_is_published_for_whoever_watches(tmp_path: Path, monkeypat
                 watcher.subscribe(b"vaestar")
                 async with asyncio.timeout(10):
                     while not await watcher.poll(20):  # a publisher does not wait for its watchers
-                        await service._publish("hello")
+                        await service.publish("hello")
                 await bench.ask(hello(), wire.Welcome)
                 await bench.ask(scan_message(sample_scan()), wire.Ack)
                 async with asyncio.timeout(10):
