@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from agent.dispatch import Dispatcher
 from agent.history import DATABASE, History
 from instrument_adapters.errors import ProtocolError
 from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan, scan_message
+from tests.agent.tampering import tamper
 
 Vaestar = Callable[..., Result]
 KINDS = (
@@ -64,14 +64,6 @@ def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
         return done
 
     return run_it
-
-
-def tamper(run: Path, change: str) -> None:
-    db = sqlite3.connect(run / DATABASE)
-    with db:
-        db.execute("DROP TRIGGER event_is_final")
-        db.execute(f"UPDATE event SET {change}")
-    db.close()
 
 
 def test_the_list_has_a_line_for_each_event(run: Path, vaestar: Vaestar) -> None:
@@ -178,7 +170,7 @@ def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
 
 def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar: Vaestar) -> None:
     next((run / "arrays").rglob("*.npy")).unlink()
-    tamper(run, "kind = 'nothing' WHERE seq = 2")
+    tamper(run, "UPDATE event SET kind = 'nothing' WHERE seq = 2")
     done = vaestar("history", "verify", "--run", run)
     assert done.exit_code == 1
     first, second, last = done.stdout.splitlines()
@@ -200,7 +192,7 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
     ],
 )
 def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Path, vaestar: Vaestar, change: str) -> None:
-    tamper(run, change)
+    tamper(run, f"UPDATE event SET {change}")
     assert vaestar("history", "verify", "--run", run).exit_code == 1
     for command in (["list"], ["export"], ["show", "0007"], ["show", "d-0007"], ["show", "5"]):
         done = vaestar("history", *command, "--run", run)
