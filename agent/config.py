@@ -352,6 +352,12 @@ class Config(Section):
         changed._directory = self._directory
         return changed
 
+    def beside(self, directory: Path | None) -> "Config":
+        """The same configuration as if its file lay in `directory`."""
+        changed = self.model_copy()
+        changed._directory = directory
+        return changed
+
     @property
     def directory(self) -> Path | None:
         """Where the file lies: the user's own modules are looked for there."""

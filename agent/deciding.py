@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.archive import last_decision
+from agent.asked import asked
 from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
@@ -112,6 +113,8 @@ class Decider:
         measured_s = self._dispatch.ledger.measured_s(entry.sample_id)
         previous = self._previous(entry.sample_id)
         results = self._dispatch.ledger.results(entry.sample_id)
+        earlier = self._earlier(entry, previous)
+        question = asked(self._dispatch.history.head.seq, limits, previous, earlier)
         try:
             scan = self._dispatch.scan_of(entry)
         except HistoryError as error:
@@ -127,7 +130,7 @@ class Decider:
                 measured_s=measured_s,
                 results=results,
                 previous=previous,
-                earlier=self._earlier(entry, previous),
+                earlier=earlier,
                 store=self._work,
                 progress=progress,
                 cancelled=cancelled,
@@ -149,7 +152,7 @@ class Decider:
             self._work.clear()
             return
         seconds = time.monotonic() - started
-        self._dispatch.decided(entry, decision, seconds)
+        self._dispatch.decided(entry, decision, seconds, question)
         self._remember(decision)
         self._work.clear()
         record = decision.record

@@ -14,6 +14,7 @@ import numpy as np
 
 from agent import ledger as kinds
 from agent.archive import scan_in
+from agent.asked import Asked
 from agent.decision import Decision
 from agent.history import Event, History
 from agent.ledger import Ledger, ScanEntry
@@ -80,13 +81,14 @@ class Dispatcher:
         """The scan of an entry, read back from the history."""
         return scan_in(self.history, entry.event)
 
-    def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates and the decision drawn from them; nothing is sent before."""
+    def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
+        """Record all candidates, the decision drawn from them and what it rests on; nothing is sent before."""
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
         self._record(kinds.CANDIDATES_SCORED, record.decision_id, where | scored)
         body = where | {"scan_id": entry.scan_id, "seconds": seconds, "decision": record.model_dump(mode="json")}
+        body |= {"asked": question.model_dump(mode="json")} if question else {}
         self._record(kinds.DECISION_MADE, record.decision_id, body, arrays=decision.arrays)
 
     def cancelled(self, entry: ScanEntry, reason: str) -> None:

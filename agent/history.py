@@ -191,6 +191,7 @@ class History:
         kind: str | None = None,
         subject: str | None = None,
         instrument: str | None = None,
+        mentioning: str | None = None,
         after: int = 0,
         last: int | None = None,
     ) -> Iterator[Event]:
@@ -202,19 +203,26 @@ class History:
             Only such.
         instrument
             Only those of one instrument: each has a stream of its own.
+        mentioning
+            Only those whose subject or body holds this text somewhere.
         after
             Only those with a greater number.
         last
             Of these, only so many, the newest.
         """
-        asked = {"kind": kind, "subject": subject, self._instrument: instrument}
-        asked = {column: value for column, value in asked.items() if value is not None}
-        where = " AND ".join(["seq > ?", *(f"{column} = ?" for column in asked)])
+        wanted = {"kind": kind, "subject": subject, self._instrument: instrument}
+        asked = {column: value for column, value in wanted.items() if value is not None}
+        conditions = ["seq > ?", *(f"{column} = ?" for column in asked)]
+        values = [after, *asked.values()]
+        if mentioning is not None:
+            conditions.append("(instr(subject, ?) OR instr(body, ?))")
+            values += [mentioning, mentioning]
+        where = " AND ".join(conditions)
         query = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
         if last is not None:
             query = f"SELECT * FROM ({query} DESC LIMIT {int(last)}) ORDER BY seq"  # noqa: S608
         try:
-            for row in self._db.execute(query, (after, *asked.values())):
+            for row in self._db.execute(query, values):
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError) as error:

@@ -32,6 +32,9 @@ MESSAGE_REFUSED = "message_refused"
 CLIENT_DENIED = "client_denied"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
+HISTORY_MIGRATED = "history_migrated"
+HEAD_RENEWED = "head_renewed"
+ARRAYS_RELEASED = "arrays_released"
 
 
 @contextmanager
