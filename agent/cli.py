@@ -257,16 +257,44 @@ def history_replay(
         raise SystemExit(1)
 
 
+@history_app.command("explain")
+@_command
+def history_explain(
+    identifier: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="Decision, scan, request, instrument or event (default: the run).", show_default=False
+        ),
+    ] = None,
+    run: RunOption = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """In words: what was seen, tried, chosen and why, what it rests on, who approved, and what became of it."""
+    from agent.audit_explain import explain
+
+    explain(run, identifier, as_json=json)
+
+
 @history_app.command("export")
 @_command
 def history_export(
     run: RunOption = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON lines, one event a line (the only format so far).")] = True,  # noqa: ARG001
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, nsid (HDF5) or bluesky.")] = "jsonl",
+    out: Annotated[Path | None, typer.Option(help="File, or folder for csv and nsid (default: standard output).")] = None,
+    instrument: InstrumentOption = None,
+    sample: SampleOption = None,
+    scan: Annotated[str | None, typer.Option("--scan", metavar="ID", help="Only what became of this scan.")] = None,
+    since: SinceOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export left there.")] = False,
+    json: Annotated[bool, typer.Option("--json", hidden=True)] = False,  # noqa: ARG001 - what it was called before there were others
 ) -> None:
-    """All events of a run as JSON lines."""
-    from agent.audit import export_json
+    """A run, or a part of it, for other programs."""
+    if form not in ("jsonl", "csv", "nsid", "bluesky"):
+        _fail(f"there is no format '{form}'; choose jsonl, csv, nsid or bluesky")
+    from agent import exporting, streams
 
-    export_json(run)
+    part = streams.Part(instrument=instrument, sample=sample, scan=scan, since=streams.since(since))
+    exporting.export(run, exporting.Wanted(form, part, out, force))  # type: ignore[arg-type]  # checked above
 
 
 def _become(command: list[str]) -> None:

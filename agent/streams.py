@@ -75,8 +75,8 @@ def stream(history: History, part: Part, *, after: int = 0, last: int | None = N
     if part.sample is None and part.scan is None and part.since is None:
         yield from history.events(kind=part.kind, instrument=part.instrument, after=after, last=last)
         return
-    samples = _Samples(history)
-    events = history.events(kind=part.kind, instrument=part.instrument, after=after)
+    samples = None if part.sample is None else _Samples(history)
+    events = history.events(kind=part.kind, instrument=part.instrument, mentioning=part.scan, after=after)
     found = (e for e in events if _meant(e, part, samples))
     yield from found if last is None else deque(found, maxlen=last)
 
@@ -89,12 +89,12 @@ def scan_of_event(event: Event) -> str | None:
     return scan_id if isinstance(scan_id, str) else None
 
 
-def _meant(event: Event, part: Part, samples: "_Samples") -> bool:
+def _meant(event: Event, part: Part, samples: "_Samples | None") -> bool:
     if part.since is not None and event.recorded_at < part.since:
         return False
     if part.scan is not None and scan_of_event(event) != part.scan:
         return False
-    return part.sample is None or samples.of(event) == part.sample
+    return samples is None or samples.of(event) == part.sample
 
 
 class _Samples:
