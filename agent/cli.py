@@ -297,6 +297,19 @@ def history_export(
     exporting.export(run, exporting.Wanted(form, part, out, force))  # type: ignore[arg-type]  # checked above
 
 
+@history_app.command("retain")
+@_command
+def history_retain(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Let go of arrays on which nothing rests, as [retention] says."""
+    from agent.audit_retain import retain_arrays
+
+    retain_arrays(run, config, dry_run=dry_run)
+
+
 def _become(command: list[str]) -> None:
     """Replace this process by another program, or, where that cannot be done, run it and exit as it does."""
     if os.name == "posix":

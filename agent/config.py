@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
+from agent.retention_settings import RetentionSettings
 from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
@@ -247,6 +248,9 @@ class ServiceSection(Section):
         return self
 
 
+#: Sections on which no decision depends: they are no part of the question that a decision answers, nor of its id.
+OPERATIONAL = ("service", "retention")
+
 #: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
@@ -296,6 +300,7 @@ class Config(Section):
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
     service: ServiceSection = ServiceSection()
+    retention: RetentionSettings = RetentionSettings()
 
     _directory: Path | None = PrivateAttr(default=None)
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import (
     CandidateRecord,
     ClusterRecord,
@@ -256,9 +256,9 @@ class _Question:
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(
-            exclude={"service": True, "evidence": True, "search": {"workers", "dask", "deadline_s"}}
-        )
+        unasked: dict[str, Any] = dict.fromkeys(OPERATIONAL, True)
+        unasked |= {"evidence": True, "search": {"workers", "dask", "deadline_s"}}
+        config = self.config.model_dump_json(exclude=unasked)
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()

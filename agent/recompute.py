@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.arrays import digest_of
 from agent.asking import Progress, silent
+from agent.config import OPERATIONAL
 from agent.core import Agent
 from agent.decision import Decision, versions
 from agent.executor import Workers
@@ -133,7 +134,8 @@ def compared(history: History, event: Event, question: Question, again: Decision
 
 def _incomparable(recorded: Mapping[str, Any], now: Mapping[str, Any], question: Question) -> list[str]:
     """Why ids cannot be equal: they are made of the configuration and the limits, which may have had fewer entries."""
-    grown = sorted(_paths(now["config"]) - _paths(recorded["config"]))
+    then, today = ({k: v for k, v in c.items() if k not in OPERATIONAL} for c in (recorded["config"], now["config"]))
+    grown = sorted(_paths(today) - _paths(then))
     told = question.limits.model_fields_set or set(Limits.model_fields)
     grown += sorted(f"limits.{name}" for name in Limits.model_fields if name not in told)
     if not grown:
