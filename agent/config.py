@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +26,7 @@ from agent.retention_settings import RetentionSettings
 from agent.rule import RuleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
+from agent.workflow.order import in_order
 from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
@@ -285,9 +287,9 @@ class Config(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
-    reward_options: dict[str, Any] = {}
+    reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
-    keypoints_options: dict[str, Any] = {}
+    keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     scan: ScanSection = ScanSection()
     quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()

@@ -120,14 +120,16 @@ def compared(history: History, event: Event, question: Question, again: Decision
         for name, version in versions().items()
         if recorded["versions"].get(name) != version
     }
-    if remarks:  # ids are compared as if they were equal, so that nothing else is passed over
-        now = _renamed(now, now["decision_id"], recorded["decision_id"])
+    ids = recorded["decision_id"], now["decision_id"]
+    now = _renamed(now, ids[1], ids[0])  # so that a new name is one difference, and all others show
     for record in (recorded, now):
         for name in ("config", "versions", "schema_version"):
             record.pop(name, None)
     then, today = dict(_leaves(recorded)), dict(_leaves(now))
     known = {name: value for name, value in today.items() if name in then or not _grown(name, recorded)}
     differences = [*_values(then, known), *_arrays(history, event, again)]
+    if ids[0] != ids[1] and not remarks:
+        differences.append(Difference("decision_id", *ids))
     differences.sort(key=lambda d: -d.size)
     return Comparison(tuple(differences), len(then), len(event.arrays), changed, tuple(remarks))
 
