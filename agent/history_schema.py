@@ -60,7 +60,7 @@ def connect(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, int]:
     sqlite3.Error, OSError
         If that cannot be done; the database is then as it was.
     """
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
+    db = reader(path) if read_only else sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode=WAL")
@@ -78,6 +78,13 @@ def connect(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, int]:
         db.close()
         raise
     return db, version
+
+
+def reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; of a copy on a medium that cannot be written as well, where nobody else writes either."""
+    resolved = path.resolve()
+    fixed = not os.access(resolved.parent, os.W_OK) and not resolved.with_name(f"{path.name}-wal").exists()
+    return sqlite3.connect(f"{resolved.as_uri()}?mode=ro{'&immutable=1' if fixed else ''}", uri=True)
 
 
 def version_of(db: sqlite3.Connection) -> int:

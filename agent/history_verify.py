@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.arrays import ArrayStore, HistoryError
 from agent.history_head import HEAD, Head, read_head
-from agent.history_schema import GENESIS, SCHEMA_VERSION, chain, expected, objects, version_of
+from agent.history_schema import GENESIS, SCHEMA_VERSION, chain, expected, objects, reader, version_of
 
 ARRAYS_RELEASED = "arrays_released"
 HEAD_RENEWED = "head_renewed"
@@ -66,7 +66,7 @@ def inspected(
     # The head first: an event that is written from now on makes the database newer than it, which is no fault.
     filed = inspection.filed_head()
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with contextlib.closing(reader(path)) as db:
             # An altered text may be no UTF-8; it shall be found in its place and not end the reading.
             db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
             version = version_of(db)

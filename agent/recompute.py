@@ -130,7 +130,7 @@ def compared(history: History, event: Event, question: Question, again: Decision
     differences = [*_values(then, known), *_arrays(history, event, again)]
     if ids[0] != ids[1] and not remarks:
         differences.append(Difference("decision_id", *ids))
-    differences.sort(key=lambda d: -d.size)
+    differences.sort(key=lambda d: (-d.size, not d.where.startswith("array ")))
     return Comparison(tuple(differences), len(then), len(event.arrays), changed, tuple(remarks))
 
 
