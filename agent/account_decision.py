@@ -7,6 +7,7 @@ from agent import ledger as kinds
 from agent.account import Account, Section, at, counted, happened, length, number, place
 from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
 from agent.exporting_rows import result_of
+from agent.finding import only
 from agent.history import Event, History
 from agent.question import question_behind
 from agent.workflow.errors import AgentError
@@ -184,7 +185,7 @@ def _choice(record: DecisionRecord, sigmas: float, pick: str) -> Iterator[str]:
     if chosen is None:
         yield "6. Choice: none"
         return
-    configuration = next(c for c in record.configurations if chosen.candidate_id.startswith(f"{c.name}-s"))
+    configuration = only(c for c in record.configurations if chosen.candidate_id.startswith(f"{c.name}-s"))
     why = (
         "the largest value"
         if pick == "best"

@@ -10,6 +10,7 @@ from agent.account import Account, Section, at, counted, happened, length, numbe
 from agent.archive import received
 from agent.decision import DecisionRecord
 from agent.exporting_rows import result_of
+from agent.finding import only
 from agent.history import Event, History
 from agent.streams import Part, stream
 from instrument_adapters.messages import MeasurementRequest
@@ -60,7 +61,7 @@ def request_account(history: History, decision: Event, request_id: str) -> Accou
     """The account of one request of a "decision_made" event, and of its result."""
     with kinds.trusted(decision):
         record = DecisionRecord.model_validate(decision.body["decision"])
-        request = next(r for r in record.requests if r.request_id == request_id)
+        request = only(r for r in record.requests if r.request_id == request_id)
         owner = decision.body["instrument_id"]
         result = result_of(history, owner, request_id)
         sections = (
@@ -74,7 +75,7 @@ def request_account(history: History, decision: Event, request_id: str) -> Accou
 
 
 def _why_here(record: DecisionRecord, r: MeasurementRequest) -> Iterator[str]:
-    cluster = next(c for c in record.clusters if c.cluster == r.cluster)
+    cluster = only(c for c in record.clusters if c.cluster == r.cluster)
     share = cluster.points / max(sum(c.points for c in record.clusters), 1)
     yield f"Decision {record.decision_id} on {record.scan_id}; {place(r.x_m, r.y_m)}, pixel (row {r.row}, column {r.col})"
     typical = f"{cluster.core_points} of its {cluster.points} are typical"

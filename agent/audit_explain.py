@@ -8,7 +8,7 @@ from agent import ledger as kinds
 from agent.account import Account
 from agent.account_decision import decision_account
 from agent.account_others import event_account, instrument_account, request_account, run_account, scan_account
-from agent.finding import entries, find, opened, say
+from agent.finding import entries, find, legible, opened, say
 from agent.history import Event, History
 
 
@@ -20,7 +20,7 @@ def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:
     HistoryError
         If nothing goes by that id, or what goes by it was altered.
     """
-    with opened(run) as history:
+    with opened(run) as history, legible(history):
         accounts = accounts_of(history, identifier)
         if as_json:
             sys.stdout.write(json.dumps([account.told() for account in accounts], indent=2) + "\n")

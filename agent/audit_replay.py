@@ -11,7 +11,7 @@ from typing import Any
 from agent import ledger as kinds
 from agent.asked import machine
 from agent.executor import workers_for
-from agent.finding import find, opened, say
+from agent.finding import find, legible, opened, say
 from agent.history import Event, History, HistoryError
 from agent.question import Question, question_behind
 from agent.recompute import Comparison, compared, recompute
@@ -36,7 +36,7 @@ def replay(run: Path | None, identifier: str | None, *, beside: Path | None, wor
     as_json
         One JSON object for each decision in place of sentences.
     """
-    with opened(run) as history:
+    with opened(run) as history, legible(history):
         chosen = _decisions(history, identifier)
         outcomes = [_replayed(history, event, beside, workers, as_json) for event in chosen]
     if len(outcomes) > 1 and not as_json:

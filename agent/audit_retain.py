@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent import ledger as kinds
 from agent.config import load_config
-from agent.finding import run_directory, say
+from agent.finding import legible, run_directory, say
 from agent.history import History
 from agent.retention import Plan, planned, release
 from agent.retention_settings import RetentionSettings
@@ -24,7 +24,7 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
         Whether nothing is to be removed.
     """
     now = datetime.now(UTC)
-    with History(run_directory(run), read_only=dry_run) as history:
+    with History(run_directory(run), read_only=dry_run) as history, legible(history):
         settings = _settings(history) if config is None else load_config(config).retention
         plan = planned(history, settings, now)
         for line in _lines(history, plan):

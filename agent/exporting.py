@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.finding import opened
+from agent.finding import legible, opened
 from agent.history import History, HistoryError
 from agent.streams import Part
 from agent.terminal import ERR
@@ -52,7 +52,7 @@ def export(run: Path | None, wanted: Wanted) -> None:
     folder = wanted.format in _FOLDERS
     if wanted.out is None and folder:
         raise HistoryError(f"the format '{wanted.format}' is a folder of files; say where it shall lie with --out")
-    with opened(run) as history:
+    with opened(run) as history, legible(history):
         if wanted.out is None:
             for line in _lines(wanted.format)(history, wanted.part):
                 sys.stdout.write(line + "\n")

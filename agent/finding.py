@@ -1,10 +1,16 @@
 """Finding a run, and what an id in it stands for."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.history import DATABASE, RUNS, Event, History, HistoryError
 from agent.terminal import OUT
+from agent.workflow.errors import AgentError
+from instrument_adapters.errors import AdapterError
+
+T = TypeVar("T")
 
 
 def run_directory(run: Path | None) -> Path:
@@ -58,6 +64,33 @@ def entries(value: Any, name: str) -> list[dict[str, Any]]:
     """A list of objects in an object, empty where there is none."""
     found = value.get(name) if isinstance(value, dict) else None
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+@contextlib.contextmanager
+def legible(history: History) -> Iterator[None]:
+    """Say in one sentence that events do not hold what their kinds promise, whichever it was."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, AgentError | AdapterError):
+            raise
+        raise HistoryError(
+            f"the history in {history.run_directory} cannot be made sense of ({type(error).__name__}: {error}); `vaestar history "
+            "verify` says what was altered"
+        ) from error
+
+
+def only(found: Iterable[T]) -> T:
+    """The first of what was found.
+
+    Raises
+    ------
+    LookupError
+        If nothing was.
+    """
+    for item in found:
+        return item
+    raise LookupError("what an event refers to is not there")
 
 
 def say(sentence: str) -> None:
