@@ -124,7 +124,9 @@ def placed(out: Path, *, folder: str | None, force: bool) -> Iterator[Path]:
     except OSError as error:
         raise HistoryError(f"{out} cannot be written: {error}; choose another place with --out") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _check_free(out: Path, folder: str | None, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 `Measurement_000` holds the scan as pyNSID lays it out and `instrument_adapters.nsid` reads it: `Channel_N/Channel_N/Channel_N` of
 shape (fast x, slow y), its axes `x` and `y` beside it, and the instrument's note in `original_metadata`. `Measurement_001`, if
-there are any, holds the loops, a channel for each of their arrays, of shape (points, steps); `places` beside it says where, when
+there are any, holds the loops, a channel for each of their arrays, of shape (points, steps); `places` beside them says where, when
 and in answer to what each was measured. `Decision_000` and so on hold the decisions on the scan: the record as JSON, and arrays.
 """
 
@@ -24,7 +24,8 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
 _EPOCH = datetime(1904, 1, 1, tzinfo=UTC)  # of the note's `Seconds`
-_WRITER = {"main_data_name": "generic", "modality": "generic", "source": "vaestar"}
+# pyNSID takes for its own what has all of these; the version is the one whose layout is followed.
+_WRITER = {"main_data_name": "generic", "modality": "generic", "source": "vaestar", "pyNSID_version": "0.0.7.2"}
 
 
 def write_scans(history: History, part: Part, folder: Path) -> str:
@@ -86,6 +87,7 @@ def _write_loops(file: h5py.File, history: History, measured: Sequence[Measureme
         return
     measurement = file.create_group("Measurement_001")
     curves = [{n: history.arrays.get(d).ravel() for n, d in m.result.arrays.items()} for m in measured if m.result]
+    _write_places(measurement.create_group("places"), measured)
     names = list(dict.fromkeys(name for curve in curves for name in curve))
     longest = max(len(a) for curve in curves for a in curve.values())
     for i, name in enumerate(names):
@@ -95,9 +97,8 @@ def _write_loops(file: h5py.File, history: History, measured: Sequence[Measureme
             row[: len(values)] = values
         unit = name.rpartition("_")[2] if "_" in name else ""
         data = _channel(measurement, i, stacked, name, unit, "POINT_CLOUD")
-        _scale(data, 0, "point", np.arange(len(curves), dtype=np.float64), "", "POINT_CLOUD")
-        _scale(data, 1, "step", np.arange(longest, dtype=np.float64), "", "SPECTRAL")
-        _write_places(data.parent.create_group("places"), measured)
+        _scale(data, 0, "point", np.arange(len(curves), dtype=np.float64), "generic", "POINT_CLOUD")
+        _scale(data, 1, "step", np.arange(longest, dtype=np.float64), "generic", "SPECTRAL")
 
 
 def _write_places(group: h5py.Group, measured: Sequence[Measurement]) -> None:

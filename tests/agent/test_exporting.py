@@ -172,7 +172,7 @@ def test_the_loops_and_the_decision_lie_beside_the_scan_in_nsid(run: Path, expor
         for row, event in zip(data[()], results, strict=True):
             assert np.array_equal(row, history.arrays.get(event.arrays["response"]))
         assert (loops["bias_V"].attrs["units"], [d.label for d in data.dims]) == ("V", ["point", "step"])
-        places = data.parent["places"]
+        places = file["Measurement_001/places"]
         assert [name.decode() for name in places["request_id"][()]] == [e.subject for e in results]
         assert places["x_m"][()].tolist() == [e.body["x_m"] for e in results]
         assert places["parameters/coercive_V"][()].tolist() == [e.body["parameters"]["coercive_V"] for e in results]
@@ -186,7 +186,7 @@ def test_the_loops_and_the_decision_lie_beside_the_scan_in_nsid(run: Path, expor
 def test_the_layout_is_that_of_pynsid(exported: Callable[..., Path]) -> None:
     with h5py.File(exported("nsid", "--scan", "scan-1") / "scan-1.h5") as file:
         data = file["Measurement_000/Channel_0/Channel_0/Channel_0"]
-        assert set(data.attrs) >= {"quantity", "units", "data_type", "modality", "source", "main_data_name", "DIMENSION_LABELS"}
+        assert set(data.attrs) >= {"quantity", "units", "data_type", "modality", "source", "main_data_name", "pyNSID_version"}
         assert data.attrs["data_type"] == "IMAGE"
         for dim, name in enumerate("xy"):
             (scale,) = data.dims[dim].values()
@@ -257,9 +257,13 @@ def test_what_fails_half_way_leaves_nothing_behind_and_the_older_one_in_place(tm
     out = tmp_path / "out"
     with placed(out, folder=folder, force=False) as part:
         (part / "a.csv" if folder else part).write_text("old")
-    with pytest.raises(ZeroDivisionError), placed(out, folder=folder, force=True) as part:
+
+    def fail(part: Path) -> None:
         (part / "a.csv" if folder else part).write_text("new")
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), placed(out, folder=folder, force=True) as part:
+        fail(part)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (out / "a.csv" if folder else out).read_text() == "old"
 

@@ -22,7 +22,7 @@ from tests.agent.samples import NOW
 Vaestar = Callable[..., Result]
 LATER = NOW + timedelta(days=365)
 ALL = RetentionSettings(keep_days=0, keep_latents=False, keep_weights=False)
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def made(seq: int, sample: str = "bto", why_cold: str = "", outcome: str = "types_found", previous: str | None = "-") -> Event:
@@ -52,8 +52,6 @@ CONTROL = "the held-out ELBO of a model trained from nothing is 0.01 nats a pixe
     ],
 )
 def test_weights_stay_that_a_decision_rests_on_or_the_next_one_may(decisions: list[Event], needed: list[int]) -> None:
-    if any(e.body.get("asked") for e in decisions) and len(decisions) == 3 and decisions[1].body.get("asked") is None:
-        needed = [1, 3]
     assert sorted(weights_needed(decisions)) == needed
 
 
@@ -91,8 +89,9 @@ def test_what_goes_is_recorded_first_and_told_from_what_was_lost(tmp_path: Path)
         assert event.kind == kinds.ARRAYS_RELEASED
         assert {entry["name"] for entry in event.body["released"]} == {"latents"}
         assert len(event.body["released"]) == 5
-        assert event.body["bytes"] == sum(entry["bytes"] for entry in event.body["released"]) > 0
-        assert len(history.released()) == 5
+        sizes = {entry["digest"]: entry["bytes"] for entry in event.body["released"]}  # two decisions share theirs
+        assert event.body["bytes"] == sum(sizes.values()) > 0
+        assert history.released() == set(sizes)
         verdict = history.inspect()
         assert (verdict.faults, verdict.remarks) == ([], [f"5 arrays were released on purpose (event {event.seq})"])
         assert retain(history, ALL, later) is None
