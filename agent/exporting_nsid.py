@@ -2,7 +2,7 @@
 
 `Measurement_000` holds the scan as pyNSID lays it out and `instrument_adapters.nsid` reads it: `Channel_N/Channel_N/Channel_N` of
 shape (fast x, slow y), its axes `x` and `y` beside it, and the instrument's note in `original_metadata`. `Measurement_001`, if
-there are any, holds the loops, a channel for each of their arrays, of shape (points, steps); `places` beside them says where, when
+there are any, holds the loops, a channel for each of their arrays, of shape (points, steps); its `places` say where, when
 and in answer to what each was measured. `Decision_000` and so on hold the decisions on the scan: the record as JSON, and arrays.
 """
 

@@ -99,7 +99,7 @@ def test_what_goes_is_recorded_first_and_told_from_what_was_lost(tmp_path: Path)
             assert "latents" not in decision_in(history, e).arrays
         lost = next(history.events(kind=kinds.SCAN_RECEIVED)).arrays["channels"]
         history.arrays.path(lost).unlink()
-        (fault,) = {f.split(": array ")[0] for f in history.verify() if f.startswith("event 4")}
+        (fault,) = {f.split(": array ")[0] for f in history.verify() if f.startswith("event 4:")}
         assert fault == "event 4: 'channels'"
 
 
