@@ -105,10 +105,10 @@ def test_a_damaged_line_is_named_and_nothing_is_guessed(tmp_path, line, reason):
 
 
 def test_the_journal_of_another_version_is_left_alone(tmp_path):
-    (tmp_path / "journal.jsonl").write_bytes(b'{"event": "spool", "version": 2}\n')
-    with pytest.raises(SpoolError, match=r"line 1 of .*'version': 1"):
+    (tmp_path / "journal.jsonl").write_bytes(b'{"event": "spool", "version": 3}\n')
+    with pytest.raises(SpoolError, match=r"line 1 of .*version 1 or 2 begins otherwise, got .*'version': 3"):
         Spool(tmp_path)
-    assert (tmp_path / "journal.jsonl").read_bytes() == b'{"event": "spool", "version": 2}\n'
+    assert (tmp_path / "journal.jsonl").read_bytes() == b'{"event": "spool", "version": 3}\n'
 
 
 @pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_bytes(b"short")], ids=["gone", "short"])
