@@ -145,7 +145,8 @@ class Dispatcher:
         self._record(kinds.INSTRUMENT_CONNECTED, instrument_id, body)
         self.limits[instrument_id] = message.limits
         scans = sum(1 for owner, _ in self.ledger.scans if owner == instrument_id)
-        return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans)
+        snapshot = wire.Snapshot(seq=self.ledger.numbers.get(instrument_id, 0))
+        return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=snapshot)
 
     def _unanswered(self, instrument_id: str, packet: Packet) -> None:
         """Take in what needs no answer."""
@@ -157,7 +158,7 @@ class Dispatcher:
         elif isinstance(message, wire.LinesMessage):
             if (instrument_id, message.scan_id) not in self.ledger.scans:  # lines that come after their scan are late
                 self.partial.add(instrument_id, packet, message, self._now())
-        elif not isinstance(message, wire.Heartbeat):
+        elif not isinstance(message, wire.Heartbeat | wire.StatusMessage):
             raise ProtocolError("not_for_agent", f"the agent takes no '{message.type}' message; only instruments do")
 
     def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage) -> wire.Ack:

@@ -170,7 +170,7 @@ class Bench:
         return f"{standing.sentence}; {reason}" if standing.state == "stopped" else reason
 
     def _measured(self, request: MeasurementRequest, plan: RecommendationMessage, got: Measurement) -> Outgoing:
-        """A measured result; one that broke a limit, or that the wire cannot carry (a NaN among its parameters), is a failed one."""
+        """A measured result; one that broke a limit, or that the wire cannot carry (a NaN in its parameters), is a failed one."""
         breach, remark = self._flaws(request, plan, got)
         try:
             message = ResultMessage(

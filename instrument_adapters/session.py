@@ -346,8 +346,9 @@ class Session:
         standing, shown = self._spool.standing, dict(self._doing)
         if shown["activity"] == "waiting":
             left = sum(len(plan.requests) for plan in self._plans)
-            held = {"activity": standing.state, "sentence": standing.sentence} if standing.state != "running" else {}
-            shown |= {"scan_id": self._spool.latest_scan, "points_left": left} | held
+            shown |= {"scan_id": self._spool.latest_scan, "points_left": left}
+            if standing.state != "running":
+                shown |= {"activity": standing.state, "sentence": standing.sentence}
         self._link.show_status(**shown)
 
     def _changed(self) -> None:
