@@ -12,6 +12,7 @@ import zmq
 
 from instrument_adapters import codec
 from instrument_adapters.client import ClientReport, ClientTimings, run_client
+from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import (
@@ -47,6 +48,7 @@ class FakeAgent:
         self.points: Callable[[str], list[tuple[float, float]]] = lambda _: [(1e-6, 1e-6), (2e-6, 2e-6)]
         self.seq, self.stop_seq = 0, 0
         self.state, self.state_reason = "running", ""
+        self.newest_scan_id: str | None = None
         self._numbers: dict[str, int] = {}
         self._orders: queue.Queue[AnyMessage] = queue.Queue()
         self._stop = threading.Event()
@@ -118,7 +120,13 @@ class FakeAgent:
         )
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(seq=self.seq, state=self.state, state_reason=self.state_reason, stop_seq=self.stop_seq)
+        return Snapshot(
+            seq=self.seq,
+            state=self.state,
+            state_reason=self.state_reason,
+            stop_seq=self.stop_seq,
+            newest_scan_id=self.newest_scan_id,
+        )
 
     def command(self, word: str, by: str = "Ada", reason: str = "lunch", *, lost: bool = False) -> CommandMessage:
         """Told to the instrument, unless it is lost on the way."""
@@ -209,6 +217,48 @@ class FakeInstrument:
         self.closed.set()
 
 
+class HaltingInstrument(FakeInstrument):
+    """One that can be halted and go on: a call that waits in `wait` ends, and so does every one until it is released."""
+
+    bias_V = 5.0
+
+    def __init__(self, first_scan: int = 1) -> None:
+        super().__init__(first_scan)
+        self.halted = threading.Event()
+        self.halts, self.releases = 0, 0
+        self.on_halt: Callable[[], None] = lambda: None
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def wait(self, *_: object) -> None:
+        """What a long call does."""
+        assert self.halted.wait(5), "it was not halted"
+        self.refuse_if_halted()
+
+    def refuse_if_halted(self) -> None:
+        if self.halted.is_set():
+            raise InstrumentFaultError("halted")
+
+    def scan(self) -> Scan:
+        self.refuse_if_halted()
+        return super().scan()
+
+    def measure(self, request: MeasurementRequest) -> Measurement:
+        self.refuse_if_halted()
+        return super().measure(request)
+
+    def halt(self) -> None:
+        self.halts += 1
+        self.on_halt()
+        self.halted.set()
+
+    def release(self) -> None:
+        self.releases += 1
+        self.halted.clear()
+
+
 class Runner:
     """Runs the client with short pauses; `events` are what it told, and the event named by `stop_at` stops it."""
 
@@ -269,6 +319,11 @@ def instrument() -> FakeInstrument:
 @pytest.fixture
 def new_instrument() -> type[FakeInstrument]:
     return FakeInstrument
+
+
+@pytest.fixture
+def halting() -> HaltingInstrument:
+    return HaltingInstrument()
 
 
 @pytest.fixture
