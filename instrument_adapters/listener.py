@@ -39,5 +39,8 @@ class Listener(Protocol):
         None if it was not taken, since something before it is missing.
         """
 
-    async def commanded(self, message: CommandMessage) -> bool:
-        """True if this command was known or a newer one was; False if it has been recorded and obeyed when the call returns."""
+    async def commanded(self, message: CommandMessage) -> bool | None:
+        """True if this command was known or a newer one was; False if it has been recorded and obeyed when the call returns.
+
+        None if it was not taken, since it lets go on and something before it is missing.
+        """

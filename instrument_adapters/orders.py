@@ -62,10 +62,15 @@ class Orders:
         self.used = False
         self.fault: EmergencyStopError | None = None
 
-    async def take(self, command: CommandMessage) -> bool:
-        """True if the command was known or a newer one was; False if it has been recorded and obeyed when the call returns."""
+    async def take(self, command: CommandMessage) -> bool | None:
+        """True if the command was known or a newer one was; False if it has been recorded and obeyed when the call returns.
+
+        None if it would let the instrument go on although something before it is missing: it was not taken.
+        """
         if self._spool.standing.knows(command):
             return True
+        if self._spool.standing.must_wait(command):
+            return None
         await self._obey(lambda standing: standing.after(command))
         return False
 

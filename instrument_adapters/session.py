@@ -148,7 +148,7 @@ class Session:
         """Stand where the agent says; what is still open follows."""
         await self._orders.adopt(snapshot, self._run_id or "")
 
-    async def commanded(self, message: CommandMessage) -> bool:
+    async def commanded(self, message: CommandMessage) -> bool | None:
         """Obey a person; the command is on disk before."""
         return await self._orders.take(message)
 

@@ -1,7 +1,7 @@
 """Where an instrument stands with its agent: how far it has followed, and what a person lets it do. Pure; no clock, no disk.
 
-The agent numbers what it tells an instrument. A command says by itself what holds from then on, so the newest wins, whatever was
-lost before it; a recommendation waits until nothing before it is missing, since that might be a stop.
+The agent numbers what it tells an instrument. A command that holds it back is obeyed at once, whatever was lost before it; what lets
+it go on, a recommendation as well, waits until nothing before it is missing, since that might be a stop.
 """
 
 from typing import Annotated
@@ -24,8 +24,8 @@ class Standing(Wire):
         The run of the agent that the numbers belong to; None before the first welcome.
     seq
         Everything up to this number has been taken, or replaced by something newer.
-    command_seq, plan_seq
-        Number of the newest command and of the newest recommendation that were taken.
+    command_seq, plan_seq, stop_seq
+        Number of the newest command, of the newest recommendation and of the newest emergency stop that were taken.
     state, who
         What the instrument may do; who said so and why ("Ada: lunch").
     barred
@@ -36,6 +36,7 @@ class Standing(Wire):
     seq: _Number = 0
     command_seq: _Number = 0
     plan_seq: _Number = 0
+    stop_seq: _Number = 0
     state: State = "running"
     who: Sentence = ""
     barred: Sentence = ""
@@ -51,11 +52,17 @@ class Standing(Wire):
         """Whether a command was taken before, or a newer one was."""
         return command.seq <= self.command_seq
 
+    def must_wait(self, command: CommandMessage) -> bool:
+        """Whether a command lets go on although something before it is missing."""
+        lets_go = _STRICTNESS.index(_AFTER[command.command]) < _STRICTNESS.index(self.state)
+        return lets_go and self.misses_before(command.seq)
+
     def after(self, command: CommandMessage) -> "Standing":
         """Where it stands when a new command has been taken; words before it may still be missing."""
         who = f"{command.by}: {command.reason}" if command.reason else command.by
         followed = command.seq if command.seq == self.seq + 1 else self.seq
-        return self._in(_AFTER[command.command], who[:2000], seq=followed, command_seq=command.seq)
+        stop_seq = command.seq if command.command == "stop" else self.stop_seq
+        return self._in(_AFTER[command.command], who[:2000], seq=followed, command_seq=command.seq, stop_seq=stop_seq)
 
     def misses_before(self, seq: int) -> bool:
         """Whether something is missing before number `seq`."""
@@ -70,11 +77,12 @@ class Standing(Wire):
         """
         same = self.run_id in (None, run_id)
         newer = same and snapshot.seq > self.command_seq
-        missed = same and snapshot.stop_seq > self.command_seq
+        missed = same and snapshot.stop_seq > self.stop_seq
         numbers = {
             "run_id": run_id,
             "seq": snapshot.seq,
             "command_seq": snapshot.seq,
+            "stop_seq": snapshot.stop_seq,
             "plan_seq": min(self.plan_seq, snapshot.seq) if same else 0,
         } | ({"barred": "an emergency stop came while the agent was away"} if missed else {})
         if newer or _STRICTNESS.index(snapshot.state) > _STRICTNESS.index(self.state):
