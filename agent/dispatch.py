@@ -166,7 +166,8 @@ class Dispatcher:
         known = self.ledger.scans.get((instrument_id, message.scan_id))
         if known is not None:
             if known.digest == digest:
-                return self._ack(message, duplicate=True)
+                first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
+                return self._ack(message, duplicate=True).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",
                 f"scan '{message.scan_id}' has been received before with other content; give each scan an id of its own",

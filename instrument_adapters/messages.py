@@ -175,11 +175,15 @@ class SnapshotMessage(Message):
 
 
 class Ack(Message):
-    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again."""
+    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again.
+
+    `first_sent_at`: `sent_at` of the message that was recorded, where a duplicate may be another one of the same content.
+    """
 
     type: Literal["ack"] = "ack"
     of: Id
     duplicate: bool = False
+    first_sent_at: AwareDatetime | None = None
 
 
 class Refused(Message):

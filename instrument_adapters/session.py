@@ -156,8 +156,7 @@ class Session:
         """Record an answer: the message need not be sent any more."""
         scan = self._spool.open_scan
         is_scan = scan is not None and scan.message.id == message_id
-        # an agent that knows a scan before it was sent holds another scan of that name, and will not recommend on this one
-        known = isinstance(answer, Ack) and answer.duplicate and attempts == 1 and message_id == self._new_scan
+        known = is_scan and isinstance(answer, Ack) and answer.duplicate and self._is_another(message_id, answer, attempts)
         refused = isinstance(answer, Refused)
         self._spool.answered(message_id, run_id=self._run_id or "", refused=refused or known)
         if is_scan and not refused and not known:
@@ -177,6 +176,13 @@ class Session:
         else:
             self.tell("acknowledged", f"the agent has recorded {message_id}", logging.DEBUG, of=message_id)
         self._news.set()
+
+    def _is_another(self, message_id: str, answer: Ack, attempts: int) -> bool:
+        """Whether the agent knew a scan before it was sent: it holds another of that name, and will not recommend on this one."""
+        scan = self._spool.open_scan
+        if answer.first_sent_at is not None and scan is not None:
+            return answer.first_sent_at != scan.message.sent_at
+        return attempts == 1 and message_id == self._new_scan
 
     def recommended(self, message: RecommendationMessage) -> bool | None:
         """True if the recommendation was known; a new one is recorded, and carried out when its turn comes.

@@ -230,6 +230,14 @@ def test_a_scan_whose_name_the_agent_already_holds_does_not_block_the_next(agent
     assert "give scans names that are never used again" in client.told("scan_known")[0]["sentence"]
 
 
+def test_a_scan_that_came_twice_while_its_acknowledgement_was_lost_is_no_other_scan(agent, instrument, client):
+    agent.script = first_time(
+        ScanMessage, lambda m: [agent.ack(m, duplicate=True, first_sent_at=m.sent_at), agent.recommendation(m.scan_id)]
+    )
+    assert client(instrument, agent.address, cycles=1).results_ok == 2
+    assert client.told("scan_known") == []
+
+
 def test_heartbeats_go_on_while_the_instrument_is_busy(agent, instrument, client):
     instrument.on_measure = lambda _: time.sleep(0.2)
     client(instrument, agent.address, cycles=1)

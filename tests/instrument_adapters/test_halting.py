@@ -20,12 +20,13 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.growth import grow_surface
 from simulators.mfp3d import SimulatedMFP3D
+from simulators.spectroscopy import SpectroscopyConfig
 from simulators.surface import SurfaceConfig
 from tests.instrument_adapters.test_mfp3d import SETTINGS, Bench, at
 
 SURFACE = SurfaceConfig(size_m=1.5e-6, pixels=128, superdomain_m=0.5e-6)
 FRAME = Frame(size_fast_m=1e-6, size_slow_m=1e-6, x_offset_m=SURFACE.centre_x_m, y_offset_m=SURFACE.centre_y_m, rows=16, cols=16)
-SMALL = MFP3DConfig(frame=FRAME, surface=SURFACE, charge_latency=False)
+SMALL = MFP3DConfig(frame=FRAME, surface=SURFACE, charge_latency=False, spectroscopy=SpectroscopyConfig(failure_rate=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +107,7 @@ def test_a_simulated_loop_under_way_is_given_up_with_the_tip_withdrawn_and_the_n
     instrument.release()
     instrument.scan()
     assert not instrument.controller.withdrawn
-    try:
-        instrument.measure(there)
-    except InstrumentFaultError as error:
-        assert "halted" not in str(error)  # a loop may fail by chance
+    assert isinstance(instrument.measure(there).parameters, dict)
 
 
 def test_a_simulated_instrument_tells_its_bias_and_its_time(surface):

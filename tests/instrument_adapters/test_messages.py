@@ -62,7 +62,7 @@ EXAMPLES = {
     "status": codec.Packet(
         StatusMessage(id="status-1", sent_at=NOW, activity="measuring", scan_id="s1", request_id="r-1", points_left=3)
     ),
-    "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True)),
+    "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True, first_sent_at=NOW)),
     "refused": codec.Packet(Refused(id="refused-1", sent_at=NOW, of=None, code="bad_json", reason="das ist kein JSON – µ")),
     "heartbeat": codec.Packet(Heartbeat(id="heartbeat-1", sent_at=NOW, seq=4)),
     "bye": codec.Packet(Bye(id="bye-1", sent_at=NOW, reason="stopped")),

@@ -25,7 +25,6 @@ from instrument_adapters.messages import (
     MeasurementRequest,
     RecommendationMessage,
     ResultMessage,
-    ScanMessage,
     Snapshot,
     Welcome,
 )
@@ -47,7 +46,7 @@ class Inline:
         done = Future()
         try:
             done.set_result(job())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is handed on
             done.set_exception(error)
         return done
 
@@ -75,10 +74,8 @@ class Book:
 
     def told(self, command):
         """By the book, what holds once a command has come: less than before only if nothing is missing."""
-        order = list(STATES.values())
         stricter = {"running": 0, "paused": 1, "stopped": 2}
         state = STATES[command.command]
-        assert state in order
         if stricter[state] >= stricter[self.held] and command.seq > self.heard:
             self.held, self.heard = state, command.seq
 
@@ -276,8 +273,6 @@ def test_no_point_is_ever_handed_to_the_instrument_that_must_not_be(monkeypatch,
                     asyncio.run(session.run("", None))
     done = {r for r, result in book.results.items() if result.status == "ok"}
     assert done <= book.handed.keys()
-    for scanned in [ScanMessage.__name__]:
-        assert scanned
 
 
 def test_the_judge_sees_points_at_all():
