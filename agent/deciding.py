@@ -276,8 +276,8 @@ class Decider:
 
     def _too_long(self) -> str:
         return (
-            f"its search did not end within {self._config.search.longest_s:g} s (search.longest_s) and was given up; look whether a "
-            "reward or key-point method of your own hangs, or allow more time"
+            f"its search did not end within {self._config.search.longest_s:g} s (search.longest_s) and was given up; look "
+            "whether a reward or key-point method of your own hangs, or allow more time"
         )
 
     def _earlier(self, before: ScanEntry) -> Scan | None:

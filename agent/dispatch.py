@@ -82,7 +82,7 @@ class Dispatcher:
         return scan_in(self.history, entry.event)
 
     def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates and the decision drawn from them; nothing is sent before, and nothing where a newer scan is in."""
+        """Record all candidates and the decision drawn from them; nothing is sent before, nor ever if a newer scan is in."""
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
@@ -96,8 +96,8 @@ class Dispatcher:
     def deepened(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
         """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
         assert entry.decision is not None
-        body = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
-        body |= {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
+        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
+        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
         self._record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
 
     def noted(self, kind: str, subject: str, body: Mapping[str, Any]) -> None:

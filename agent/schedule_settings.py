@@ -11,8 +11,8 @@ class ScheduleSettings(BaseModel):
     Parameters
     ----------
     when_newer
-        What becomes of a search when a newer scan of its instrument comes in: "cancel" gives it up; "finish" has it decided first,
-        for the record and as a start for the next one, and sends nothing of it.
+        What becomes of a search when a newer scan of its instrument comes in: "cancel" gives it up; "finish" has it decided
+        first, for the record and as a start for the next one, and sends nothing of it.
     deep
         Whether a scan is searched again, with more effort, while nothing waits.
     idle_after_s

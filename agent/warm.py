@@ -91,7 +91,7 @@ def _best_of(
 ) -> dict[str, np.ndarray]:
     """Of each configuration's models in a deeper search, as many as there are seeds, the best by held-out ELBO first."""
     elbos = {c.candidate_id: -math.inf if c.elbo_per_px is None else c.elbo_per_px for c in record.candidates}
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for name in order:
         models = sorted((m for m in weights if _configuration(m) == name), key=lambda m: -elbos[m])
         out |= {f"{name}-s{seed}": weights[m] for seed, m in zip(seeds_of(config), models, strict=False)}
