@@ -145,9 +145,10 @@ class Decider:
             return None
         if self._state_of(entry.instrument_id) == "stopped":
             return "emergency stop"
+        if entry is self._deepening:
+            return "overtaken" if self._turns.waiting() else None
         newest = self._dispatch.ledger.latest(entry.instrument_id)
-        overtaken = self._turns.waiting() if entry is self._deepening else newest is not entry and not self._finishes(entry)
-        return "overtaken" if entry.closed or overtaken else None
+        return "overtaken" if entry.settled or (newest is not entry and not self._finishes(entry)) else None
 
     def _give_up(self, search: Search, why: End) -> None:
         search.end(why)
@@ -171,7 +172,7 @@ class Decider:
         search = self._search = Search(self._config.search.longest_s, self._clock)
         decision = await self._decision(entry, scan, search)
         self._search = None
-        if decision is None or entry.closed:
+        if decision is None or entry.settled:
             self._given_up(entry, search)
             return
         self._dispatch.decided(entry, decision, search.seconds)
@@ -271,7 +272,7 @@ class Decider:
         newest = self._dispatch.ledger.latest(entry.instrument_id)
         if newest is not None and newest is not entry:
             self._dispatch.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
-        if entry.closed:
+        if entry.settled:
             self._work.clear()
 
     def _too_long(self) -> str:

@@ -64,6 +64,11 @@ class ScanEntry:
     number: int = 0  # of the recommendation, among all that the instrument is told to do
     acknowledged: bool = False
 
+    @property
+    def settled(self) -> bool:
+        """Whether no decision on it is to be made any more."""
+        return self.closed or self.decision is not None
+
 
 @dataclass
 class RequestEntry:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from agent.config import Config
-from agent.decision import Decision
 from agent.deciding import Decider
+from agent.decision import Decision
 from agent.dispatch import Dispatcher
 from agent.history import History
 from agent.ledger import ScanEntry

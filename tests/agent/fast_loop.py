@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime as real
+import datetime as dt
 import selectors
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -49,10 +49,10 @@ class Clocks:
     def as_apscheduler_sees_it(self) -> Iterator[None]:
         clocks = self
 
-        class Now(real.datetime):
+        class Now(dt.datetime):
             @classmethod
-            def now(cls, tz: real.tzinfo | None = None) -> real.datetime:
-                return real.datetime.fromtimestamp(clocks.wall(), tz)
+            def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+                return dt.datetime.fromtimestamp(clocks.wall(), tz)
 
         with pytest.MonkeyPatch.context() as patch:
             for module in ("schedulers.base", "triggers.interval", "executors.base"):

@@ -28,30 +28,38 @@ STEPS = st.lists(
 
 async def do(bench: Bench, number: int, step: tuple[str, str, str, bool]) -> None:
     what, instrument, sample_id, poke = step
-    running = [s for s in bench.searches if not s.future.done()]
     if what == "scan":
         if instrument not in bench.dispatch.limits:
             bench.connect(instrument)
         await bench.scan(f"s-{number}", instrument, sample_id, poke=poke)
-    elif what in ("stop", "resume"):
-        bench.states[instrument] = "stopped" if what == "stop" else "running"
+    elif what in ("finish", "fail", "heed"):
+        end(bench, what)
+    elif what in ("hang", "wait"):
+        await asyncio.sleep(12.0 if what == "hang" else 70.0)  # beyond all patience; until idle
         bench.decider.news()
+    else:
+        say(bench, what, instrument)
+    await bench.settle()
+
+
+def end(bench: Bench, how: str) -> None:
+    running = [s for s in bench.searches if not s.future.done()]
+    if running and how == "finish":
+        running[-1].finish()
+    elif running and how == "fail":
+        running[-1].fail(AgentError("no contrast"))
+    elif running and running[-1].told_to_end:
+        running[-1].heed()
+
+
+def say(bench: Bench, what: str, instrument: str) -> None:
+    if what == "leave":
+        bench.dispatch.limits.pop(instrument, None)
     elif what == "command":
         bench.decider.interrupt()
-    elif what == "leave":
-        bench.dispatch.limits.pop(instrument, None)
-    elif what == "hang":
-        await asyncio.sleep(12.0)  # beyond all patience
-    elif what == "wait":
-        await asyncio.sleep(70.0)
+    else:
+        bench.states[instrument] = "stopped" if what == "stop" else "running"
         bench.decider.news()
-    elif running and what == "finish":
-        running[-1].finish()
-    elif running and what == "fail":
-        running[-1].fail(AgentError("no contrast"))
-    elif running and what == "heed" and running[-1].told_to_end:
-        running[-1].heed()
-    await bench.settle()
 
 
 async def to_the_end(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -63,7 +65,9 @@ async def naive(clocks: Clocks, seconds: float, work: Callable[[], Any], **defau
             await asyncio.sleep(0)
 
 
-def rings(error: Exception | None = None, lasts_s: float = 0.0, during_s: float = 30.0, every_s: float = 5.0) -> tuple[list[float], Told]:
+def rings(
+    error: Exception | None = None, lasts_s: float = 0.0, during_s: float = 30.0, every_s: float = 5.0
+) -> tuple[list[float], Told]:
     async def scenario() -> tuple[list[float], Told]:
         clocks, told = Clocks(), Told()
         bell = Bell(clocks, lasts_s, error)
@@ -83,8 +87,8 @@ def test_a_plain_function_runs_in_the_loops_thread_and_the_first_run_may_be_at_o
         clocks, seen = Clocks(), []
         with clocks.as_apscheduler_sees_it():
             schedule = Schedule(Told(), 1.0, clocks.wall, clocks.monotonic)
-            here = asyncio.get_running_loop()
-            schedule.every("look", 60.0, lambda: seen.append((clocks.monotonic(), asyncio.get_running_loop() is here)), at_once=True)
+            here = threading.get_ident()
+            schedule.every("look", 60.0, lambda: seen.append((clocks.monotonic(), threading.get_ident() == here)), at_once=True)
             task = asyncio.create_task(schedule.run())
             await asyncio.sleep(61.0)
             task.cancel()
@@ -110,29 +114,19 @@ def test_a_job_that_fails_is_done_again_and_the_trouble_is_recorded_once_an_hour
     ]
 
 
-def test_a_history_that_cannot_be_written_ends_the_schedule_with_its_error() -> None:
+@pytest.mark.parametrize("error", [HistoryError("No space left on device"), ValueError("no")], ids=["in a job", "of a job"])
+def test_a_history_that_cannot_be_written_ends_the_schedule_with_its_error(error: Exception) -> None:
+    class Full(Told):
+        def __call__(self, kind: str, subject: str, body: Any) -> None:
+            raise HistoryError("No space left on device")
+
+    async def scenario() -> None:
+        clocks = Clocks()
+        async with running(clocks, Full(), bell=(5.0, Bell(clocks, error=error).ring)) as task:
+            await task
+
     with pytest.raises(HistoryError, match="No space left"):
-
-        async def scenario() -> None:
-            clocks = Clocks()
-            bell = Bell(clocks, error=HistoryError("No space left on device"))
-            async with running(clocks, Told(), bell=(5.0, bell.ring)) as task:
-                await task
-
         run(scenario())
-
-    def full(kind: str, subject: str, body: Any) -> None:
-        raise HistoryError("No space left on device")
-
-    with pytest.raises(HistoryError, match="No space left"):
-
-        async def fails_to_say_so() -> None:
-            clocks = Clocks()
-            bell = Bell(clocks, error=ValueError("no"))
-            async with running(clocks, full, bell=(5.0, bell.ring)) as task:  # type: ignore[arg-type]
-                await task
-
-        run(fails_to_say_so())
 
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, DAY_S, 56 * 365 * DAY_S, -3.0, 3.0])
@@ -187,7 +181,7 @@ def test_set_back_by_an_hour_apscheduler_alone_would_do_nothing_for_an_hour() ->
         return bell.at
 
     at = run(scenario())
-    assert max(b - a for a, b in zip(at, at[1:], strict=False)) > HOUR_S - 10
+    assert max(b - a for a, b in pairwise(at)) > HOUR_S - 10
 
 
 def test_set_forward_by_a_day_apscheduler_alone_would_make_up_for_all_runs_or_for_none() -> None:
