@@ -24,7 +24,7 @@ from agent.search import search
 from agent.warm import deep_start, deepened, warm_start
 from agent.work import WorkDirectory
 from benchmarks.agreement import bootstrap_interval
-from benchmarks.commandline import Journal, Task, parser
+from benchmarks.commandline import Journal, Task, parser, run
 from benchmarks.one_world import judged
 from benchmarks.worlds import World
 from benchmarks.writing import Outcome, write
@@ -33,6 +33,7 @@ from simulators.clock import SimulatedClock
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.tiers import tier
 
+QUICK_WINDOWS_PX = [11]
 _MEASURES = ("ari", "value", "elbo_per_px", "vae_ari")
 
 
@@ -41,12 +42,13 @@ def main() -> None:
     options = parser(__doc__, "100-102")
     options.add_argument("--windows", type=int, nargs="+", help="windows_px, for a smaller search")
     arguments = options.parse_args()
-    given = {"windows_px": arguments.windows} if arguments.windows else {}
-    config = Config.model_validate({"search": {**given, "workers": 0}})
-    journal = Journal(arguments.out / "deepening.jsonl", {"seeds": list(arguments.seeds), "windows": arguments.windows})
-    tasks: dict[str, Task] = {f"medium, world {seed}": (world, (seed, config), {}) for seed in arguments.seeds}
+    windows = QUICK_WINDOWS_PX if arguments.quick else arguments.windows
+    seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
+    config = Config.model_validate({"search": {"workers": 0, **({"windows_px": windows} if windows else {})}})
+    journal = Journal(arguments.out / "deepening.jsonl", {"seeds": list(seeds), "windows": windows})
+    tasks: dict[str, Task] = {f"medium, world {seed}": (world, (seed, config), {}) for seed in seeds}
     done = journal.all_once(tasks, 1)
-    write(report([done[name] for name in tasks]), arguments.out, arguments.seeds)
+    write(report([done[name] for name in tasks]), arguments.out, seeds)
     journal.finish()
 
 
@@ -140,4 +142,4 @@ def _pair(one: dict[str, Any], name: str, digits: int = 3) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
