@@ -25,7 +25,7 @@ from tests.agent.samples import NOW, ack, decision, packet, request, result, sam
 
 INSTRUMENTS = ("afm-1", "afm-2")
 FRAME = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=11, cols=11)  # a pixel of 100 nm
-SAFETY = SafetySettings(x_max_m=0.35e-6, dose_max=4, dose_radius_m=300e-9, points_per_sample=14, drift_max_m=260e-9)
+SAFETY = SafetySettings(x_max_m=0.35e-6, dose_max=4, dose_radius_m=300e-9, points_per_sample=9, drift_max_m=260e-9)
 LIMITS = wire.Limits(y_min_m=-0.45e-6, spacing_min_m=100e-9, points_max=5, dose_max=50, scan_age_max_s=1000)
 SLACK = 1e-12
 
@@ -226,7 +226,7 @@ class Loop:
             assert here[1] >= -0.45e-6
             assert all(math.dist(here, there) >= 100e-9 - SLACK for there in [*others, *places[:i]])
         touched = [*others, *places]
-        assert len(touched) <= 14
+        assert len(touched) <= 9
         for here in places:
             for centre in touched:
                 if math.dist(centre, here) <= 300e-9:
