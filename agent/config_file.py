@@ -88,9 +88,7 @@ def validated(model: type[_M], file: TomlFile, given: Mapping[str, Any]) -> _M:
     return found
 
 
-def _wrong(
-    error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]
-) -> Iterator[tuple[int, str]]:
+def _wrong(error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """For each value that is wrong its line in the file, 0 if it stands in none, and a sentence."""
     errors = error.errors(include_url=False)
     for details in errors:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.storage_faults import InPlace, why
+from agent.storage_faults import InPlace, gone, why
 from agent.workflow.errors import AgentError
 
 DATABASE = "history.sqlite"
@@ -205,10 +205,7 @@ class History:
             raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {why(error)}") from error
         missing = self._in_place.missing()
         if missing is not None:
-            raise StorageError(
-                f"'{kind}' could not be written to {self.run_directory}: {missing.name} was deleted or replaced while the agent ran; "
-                "put it back from a backup, or start with a new --run directory"
-            )
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
         self._seq, self._hash = seq, chained
         return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
 
@@ -224,7 +221,8 @@ class History:
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise StorageError(
-                f"the history in {self.run_directory} cannot be read: {why(error)}; `vaestar history verify` says what was altered"
+                f"the history in {self.run_directory} cannot be read: {why(error)}; "
+                "`vaestar history verify` says what was altered"
             ) from error
 
     def verify(self) -> list[str]:

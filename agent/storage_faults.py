@@ -12,8 +12,8 @@ _ADVICE_FULL = "the disk is full; make room there, then start the agent again: i
 _ADVICE_FORBIDDEN = "it may not be written; give this user the right to, or name another directory with --run"
 _ADVICE_LOCKED = "another program has held it locked for seconds; end that one (a backup? a viewer?), then start the agent again"
 _ADVICE_DAMAGED = (
-    "it is damaged, or not a history; nothing was overwritten: keep a copy, see `vaestar history verify`, and put back a backup, or "
-    "go on with a new --run directory"
+    "it is damaged, or not a history; nothing was overwritten: keep a copy, see `vaestar history verify`, and put back a backup, "
+    "or go on with a new --run directory"
 )
 _SQLITE = {
     sqlite3.SQLITE_FULL: _ADVICE_FULL,
@@ -36,6 +36,12 @@ def why(error: Exception) -> str:
     elif isinstance(error, OSError):
         advice = _ADVICE_FULL if error.errno in _FULL else _ADVICE_FORBIDDEN if error.errno in _FORBIDDEN else ""
     return f"{error}: {advice}" if advice else str(error)
+
+
+def gone(path: Path) -> str:
+    """What happened to an open file, and what to do."""
+    advice = "put it back from a backup, or start with a new --run directory"
+    return f"{path.name} was deleted or replaced while the agent ran; {advice}"
 
 
 class InPlace:

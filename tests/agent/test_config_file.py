@@ -39,7 +39,10 @@ def test_all_that_is_wrong_is_told_at_once_in_the_files_order_with_lines(tmp_pat
     path = tmp_path / "lab.toml"
     lines = told(path, WRONG)
     assert [line.split(": ")[:2] for line in lines[:-1]] == [
-        [f"{path}, line 3", "'workers' is unknown; it belongs into [search]; the allowed keys are " + ", ".join(Config.model_fields)],
+        [
+            f"{path}, line 3",
+            "'workers' is unknown; it belongs into [search]; the allowed keys are " + ", ".join(Config.model_fields),
+        ],
         [f"{path}, line 6", lines[1].split(": ")[1]],
         [f"{path}, line 9", "'search.windows_px.1' is 99"],
         [f"{path}, line 10", "'search.windows_px.2' is 'nine'"],

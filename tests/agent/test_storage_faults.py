@@ -77,9 +77,11 @@ def test_a_full_disk_under_an_array_records_nothing_and_the_next_event_follows_o
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with History(tmp_path) as history:
-        with monkeypatch.context() as patched, pytest.raises(StorageError, match="the disk is full; make room"):
-            patched.setattr(module, "_write_durably", full)
+        sound = module._write_durably
+        monkeypatch.setattr(module, "_write_durably", full)
+        with pytest.raises(StorageError, match="the disk is full; make room"):
             history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
+        monkeypatch.setattr(module, "_write_durably", sound)
         assert len(history) == 0
         assert history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)}).seq == 1
         assert history.verify() == []
