@@ -224,11 +224,14 @@ class ServiceSection(Section):
         Where progress is published (lossy, for display only); empty: nowhere.
     heartbeat_s
         Interval of heartbeats in seconds.
+    http
+        HOST:PORT on loopback where health, metrics and a person's words are taken; port 0: any; empty: nowhere.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
     telemetry: str = "tcp://127.0.0.1:5556"
     heartbeat_s: float = Field(default=5.0, gt=0)
+    http: str = "127.0.0.1:5557"
     key: str = ""
     allowed: str = ""
     messages_per_s: float = Field(default=50.0, gt=0)

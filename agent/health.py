@@ -47,6 +47,11 @@ class Health:
         """Whether all is well."""
         return not any(self.checks.values())
 
+    @property
+    def restart_helps(self) -> bool:
+        """Whether something is wrong that a new process might put right; a full disk is not."""
+        return any(wrong for name, wrong in self.checks.items() if name != "disk")
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
         checks = {name: wrong or "ok" for name, wrong in self.checks.items()}

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from agent.run_directories import DATABASE as DATABASE
+from agent.run_directories import RUNS as RUNS
 from agent.storage_faults import InPlace, gone, why
 from agent.workflow.errors import AgentError
+from instrument_adapters import exit_codes
 
-DATABASE = "history.sqlite"
 WRITER_LOCK = "writer.lock"
-RUNS = Path("runs")  # where runs are looked for when none is named
 SCHEMA_VERSION = 1
 _WAIT_S = 5.0  # for another program that has locked the database
 _GENESIS = "0" * 64
@@ -51,7 +52,9 @@ class HistoryError(AgentError, OSError):
 
 
 class StorageError(HistoryError):
-    """The disk or the database does not do what it should; commands end with exit code 4."""
+    """The disk or the database does not do what it should."""
+
+    exit_code = exit_codes.STORAGE
 
 
 @dataclass(frozen=True)

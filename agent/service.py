@@ -22,7 +22,9 @@ import zmq.asyncio
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
+from agent.attending import Attendance
 from agent.config import Config
+from agent.control import Control
 from agent.core import Agent
 from agent.deciding import Decider
 from agent.decision import versions
@@ -31,7 +33,9 @@ from agent.executor import workers_for
 from agent.flow import Flow
 from agent.gate import Gate
 from agent.history import History, HistoryError
+from agent.no_control import NoControl
 from agent.partial import PartialFrame
+from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.work import WorkDirectory
 from instrument_adapters import messages as wire
@@ -39,7 +43,6 @@ from instrument_adapters.codec import Packet, decode, encode, message_id
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
 
-STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
 _RESEND_S = 10.0
 
@@ -63,6 +66,8 @@ class Service:
         self._now = now
         self._stop = asyncio.Event()
         self._sent_at: dict[str, float] = {}
+        self._attendance = Attendance(run_directory, config.service.http)
+        self.control: Control = NoControl(run_directory)
 
     async def run(self) -> None:
         """Serve until `stop`; then end in order, with everything recorded.
@@ -92,9 +97,12 @@ class Service:
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
+            stack.enter_context(self._attendance.listening())
+            self._attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._dispatch.started(self._config.model_dump(mode="json"), versions())
-            await self._serve()
+            async with self._attendance.attending(self.control):
+                await self._serve()
             self._dispatch.stopped("asked to stop")
 
     def stop(self) -> None:
@@ -157,6 +165,7 @@ class Service:
                 _LOG.debug("a message came too fast", instrument=identity)
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
+        since_s = time.perf_counter()
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
@@ -175,6 +184,8 @@ class Service:
         else:
             if answer is not None:
                 await self._send(identity, answer)
+            if isinstance(answer, wire.Ack):
+                self._attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -238,6 +249,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
+            "http": self._attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -246,7 +258,7 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", address=state["bind"], run=str(self._directory))
+        _LOG.info("listening", run=str(self._directory), address=state["bind"], http=state["http"])
         try:
             yield
         finally:

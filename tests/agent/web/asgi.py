@@ -74,6 +74,7 @@ class Asked:
 
     def __init__(self, app: Any, control: FakeControl, feed: Feed, health: HealthChecks, meters: Meters) -> None:
         self.app, self.control, self.feed, self.health, self.meters = app, control, feed, health, meters
+        self.last = Answer(0, {}, b"")
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, b"", headers)
@@ -85,7 +86,7 @@ class Asked:
         )
 
     async def ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
-        answer = Answer(0, {}, b"")
+        self.last = answer = Answer(0, {}, b"")
 
         async def send(message: dict) -> None:
             if message["type"] == "http.response.start":
