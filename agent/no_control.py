@@ -29,14 +29,19 @@ class NoControl:
         *,
         drop: Sequence[str] = (),
         move: Mapping[str, tuple[float, float]] | None = None,
+        instrument_id: str | None = None,
     ) -> None:
         """Refused."""
         raise ControlError("this agent cannot be steered")
 
-    async def reject(self, decision_id: str, by: str, reason: str) -> None:
+    async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
         """Refused."""
         raise ControlError("this agent cannot be steered")
 
+    def pending(self) -> list[dict[str, Any]]:
+        """Nothing."""
+        return []
+
     def status(self) -> dict[str, Any]:
         """The run."""
-        return {"run": str(self._run), "instruments": {}, "pending": []}
+        return {"run": str(self._run), "instruments": {}}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from agent.remote import NotRunningError, RefusedError, RemoteAgent, which
-from agent.status_reading import instruments, waiting
+from agent.status_reading import instruments
 
 Order = Literal["pause", "resume", "stop"]
 _DONE: Mapping[Order, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}
@@ -61,7 +61,7 @@ def _not_obeying(agent: RemoteAgent, status: Mapping[str, Any], instrument: str 
         known = [one for one in instruments(status) if instrument in (None, one["instrument_id"])]
         for one in known:
             name = one["instrument_id"]
-            if name not in told and (one["obeyed"] is not False or not one["connected"]):
+            if name not in told and (one["obeyed"] or not one["connected"]):
                 told.add(name)
                 how = f"confirmed, {one['state']}" if one["connected"] else "not connected; it is told when it comes back"
                 sys.stdout.write(f"  {name}: {how}\n")
@@ -74,7 +74,7 @@ def _not_obeying(agent: RemoteAgent, status: Mapping[str, Any], instrument: str 
 
 def show_pending(run: Path | None, *, as_json: bool = False) -> None:
     """Print the decisions that wait for a person."""
-    found = waiting(RemoteAgent(which(run)).ask("/api/status"))
+    found = RemoteAgent(which(run)).ask("/api/pending")["pending"]
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
@@ -117,31 +117,24 @@ def _of(instrument: str | None) -> dict[str, str]:
 def _lines(directory: Path, status: Mapping[str, Any]) -> list[str]:
     health = status.get("health", {})
     wrong = [f"{name}: {said}" for name, said in health.get("checks", {}).items() if said != "ok"]
-    up_s = float(status.get("uptime_s") or 0.0)
-    lines = [
-        f"run        {directory}",
-        f"agent      running for {_span(up_s)}, {'healthy' if health.get('ok', True) else 'NOT HEALTHY'}",
-        *(f"           {sentence}" for sentence in wrong),
-        f"deciding   {_deciding(status.get('deciding'))}",
-        f"pending    {', '.join(str(d.get('decision_id')) for d in waiting(status)) or 'nothing waits for approval'}",
-    ]
-    known = instruments(status)
-    lines += [f"instrument {_instrument(one)}" for one in known] or ["instrument none has connected yet"]
-    return lines
+    facts = {
+        "run": f"{directory}, {status.get('events', 0)} events",
+        "agent": f"running for {_span(float(status.get('uptime_s') or 0.0))}, {'NOT HEALTHY' if wrong else 'healthy'}",
+        "mode": str(status.get("mode", "")),
+    }
+    lines = [f"{name:<8} {value}" for name, value in facts.items() if value]
+    lines += [f"         {sentence}" for sentence in wrong]
+    for one in instruments(status):
+        lines += [f"{one['instrument_id']}", *(f"         {line}" for line in _of_instrument(one))]
+    return lines if instruments(status) else [*lines, "no instrument has connected yet"]
 
 
-def _deciding(deciding: Any) -> str:
-    if not deciding:
-        return "nothing"
-    return ", ".join(f"{key} {value}" for key, value in deciding.items()) if isinstance(deciding, Mapping) else str(deciding)
-
-
-def _instrument(one: Mapping[str, Any]) -> str:
+def _of_instrument(one: Mapping[str, Any]) -> list[str]:
     heard = "" if one["last_heard_s"] is None else f", heard {_span(one['last_heard_s'])} ago"
-    link = "connected" if one["connected"] else "away"
-    said = f" ({one['reason']})" if one["reason"] else ""
-    doing = f", {one['activity']}" if one["activity"] else ""
-    return f"{one['instrument_id']}: {link}{heard}, {one['state']}{said}{doing}"
+    said = f" ({one['state_reason']})" if one["state_reason"] else ""
+    told = "" if one["obeyed"] else ", NOT CONFIRMED by it yet"
+    lines = [f"{'connected' if one['connected'] else 'away'}{heard}", f"{one['state']}{said}{told}"]
+    return [*lines, *([one["doing"]] if one["doing"] else []), *([f"deciding on {one['deciding']}"] if one["deciding"] else [])]
 
 
 def _span(seconds: float) -> str:
