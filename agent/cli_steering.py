@@ -125,4 +125,4 @@ def _place(text: str) -> tuple[str, tuple[float, float]]:
         x_um, y_um = (float(part) for part in place.split(","))
     except ValueError:
         fail(f"--move {text} is no place; give one such as --move d-1-003=1.25,-0.5 (micrometres)")
-    return name, (x_um * 1e-6, y_um * 1e-6)
+    return name, (x_um / 1e6, y_um / 1e6)

@@ -91,8 +91,7 @@ class RemoteAgent:
             with self._opener.open(request, timeout=_PATIENCE_S) as answer:
                 return _object(answer.read(_MOST_BYTES))
         except urllib.error.HTTPError as error:
-            with error:
-                sentence = _object(error.read(_MOST_BYTES)).get("error") or f"it answers {error.code} {error.reason}"
+            sentence = _sentence_of(error)
             raise RefusedError(f"the agent refuses: {sentence}") from error
         except TimeoutError as error:
             raise NotRunningError(self._silent(f"within {_PATIENCE_S:g} s")) from error
@@ -104,6 +103,14 @@ class RemoteAgent:
             f"the agent on {self.run_directory} (process {self.pid}) does not answer at {self._address} {how}; "
             "what it was told may not have been heard: look at its log, and stop the instrument itself if there is danger"
         )
+
+
+def _sentence_of(error: urllib.error.HTTPError) -> str:
+    with error:
+        try:
+            return str(_object(error.read(_MOST_BYTES))["error"])
+        except (OSError, ValueError, LookupError):  # something else than an agent has taken its port
+            return f"it answers {error.code} {error.reason}"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
