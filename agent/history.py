@@ -149,6 +149,11 @@ class History:
         path = run_directory / DATABASE
         if read_only and not path.is_file():
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
+        if not read_only and not path.exists() and (run_directory / "arrays").is_dir():
+            raise StorageError(
+                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; put that back from a backup, "
+                "or name another run directory"
+            )
         with contextlib.ExitStack() as stack:
             try:
                 if not read_only:

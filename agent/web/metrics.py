@@ -84,7 +84,7 @@ def _of_the_process(reading: Reading) -> Iterator[_Family]:
         "healthy": ("1 if /healthz says so.", lambda: float(reading.health.ok)),
         "disk_free_bytes": ("Free where the run is kept.", lambda: float(reading.health.disk_free_bytes)),
         "memory_bytes": ("Resident memory of the agent, without its workers.", lambda: float(resident_bytes())),
-        "loop_lag_seconds": ("How late the event loop was when last looked at.", lambda: reading.health.loop_lag_s),
+        "loop_lag_seconds": ("How late the event loop was at most in the last minute.", lambda: reading.health.loop_lag_s),
         "uptime_seconds": ("Since this process began to serve.", lambda: reading.meters.uptime_s),
     }
     for name, (text, value) in gauges.items():
