@@ -83,7 +83,10 @@ class Decider:
             waiting = [entry for entry in newest if entry is not None]
             if waiting:
                 self._deciding = min(waiting, key=lambda entry: entry.event.seq)
-                await self._decide_on(self._deciding)
+                with structlog.contextvars.bound_contextvars(
+                    scan=self._deciding.scan_id, instrument=self._deciding.instrument_id
+                ):
+                    await self._decide_on(self._deciding)
                 self._deciding = None
             else:
                 await self._wake.wait()
