@@ -1,4 +1,4 @@
-"""What docs/operations.md says of commands, exit codes and the systemd unit is so; its metrics are in tests/agent/web/test_metrics.py."""
+"""What docs/operations.md says of commands, exit codes and the systemd unit is so (its metrics: agent/web/test_metrics.py)."""
 
 import configparser
 import re
