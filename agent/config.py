@@ -20,6 +20,7 @@ from agent.config_file import TomlFile, validated
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
+from agent.safety_settings import ApprovalSettings, SafetySettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
@@ -226,6 +227,8 @@ class ServiceSection(Section):
         Interval of heartbeats in seconds.
     http
         HOST:PORT on loopback where health, metrics and a person's words are taken; port 0: any; empty: nowhere.
+    silence_s
+        An instrument of which nothing is heard for so many seconds is recorded as lost.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
@@ -235,6 +238,7 @@ class ServiceSection(Section):
     key: str = ""
     allowed: str = ""
     messages_per_s: float = Field(default=50.0, gt=0)
+    silence_s: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")
     def _key_with_list(self) -> "ServiceSection":
@@ -291,6 +295,8 @@ class Config(Section):
     evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
+    safety: SafetySettings = SafetySettings()
+    approval: ApprovalSettings = ApprovalSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)

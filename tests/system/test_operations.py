@@ -20,7 +20,7 @@ from agent.cli import app
 from agent.run_directories import STATE_FILE, TOKEN_FILE
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode
-from tests.agent.samples import hello, sample_scan, scan_message
+from tests.agent.samples import ack, hello, sample_scan, scan_message
 from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs
 from tests.system.bench import events
 from tests.system.commands import quick_config, vaestar
@@ -72,6 +72,10 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 def told(connected: zmq.Socket, packet: Packet, kind: type) -> wire.Message:
     connected.send_multipart(encode(packet))
+    return heard(connected, kind)
+
+
+def heard(connected: zmq.Socket, kind: type) -> wire.Message:
     while True:
         message = decode(connected.recv_multipart()).message
         if isinstance(message, kind):
@@ -88,15 +92,35 @@ def test_an_agent_is_watched_over_http_and_ends_in_order(agent: Agent, tmp_path:
         told(dealer, hello(), wire.Welcome)
         told(dealer, scan_message(sample_scan()), wire.Ack)
         told(dealer, scan_message(sample_scan()), wire.RecommendationMessage)
-    wait_for(lambda: 'vaestar_decisions_total{outcome="' in agent.get("/metrics"), 5)
+        wait_for(lambda: 'vaestar_decisions_total{outcome="' in agent.get("/metrics"), 5)
+        figures = agent.get("/metrics")
+        assert 'vaestar_scans_total{instrument="afm-1"} 1.0' in figures
+        assert "vaestar_ack_seconds_count 2.0" in figures
+        assert [d["scan_id"] for d in json.loads(agent.get("/api/decisions"))["decisions"]] == ["scan-1"]
+
+        stopping = subprocess.Popen(
+            [sys.executable, "-m", "agent", "stop", "--run", agent.run, "--reason", "smoke", "--by", "eva"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        command = heard(dealer, wire.CommandMessage)
+        assert (command.command, command.by, command.reason) == ("stop", "eva", "smoke")
+        dealer.send_multipart(encode(ack(command.id)))
+        stdout, _ = stopping.communicate(timeout=20)
+    assert stopping.returncode == 0
+    assert stdout.splitlines() == [
+        "EMERGENCY STOP: the agent has recorded it (all instruments, by eva)",
+        "  afm-1: confirmed, stopped",
+    ]
     figures = agent.get("/metrics")
-    assert 'vaestar_scans_total{instrument="afm-1"} 1.0' in figures
-    assert "vaestar_ack_seconds_count 2.0" in figures
-    assert [d["scan_id"] for d in json.loads(agent.get("/api/decisions"))["decisions"]] == ["scan-1"]
+    assert 'vaestar_commands_total{command="stop"} 1.0' in figures
+    assert 'vaestar_instrument_may_go_on{instrument="afm-1"} 0.0' in figures
 
     status = vaestar("status", "--run", agent.run)
     assert status.returncode == 0, status.stderr
     assert "healthy" in status.stdout
+    assert "stopped (stopped in an emergency by eva: smoke)" in status.stdout
 
     code, lines = agent.end()
     assert code == 0
