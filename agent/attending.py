@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from agent.meters import Meters
 from agent.notify import notify, watchdog_s
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from agent.web.door import WebDoor
 
 _LOG = structlog.get_logger("vaestar.agent")
@@ -34,6 +36,7 @@ class Attendance:
         self._http, self._directory = http, run_directory
         self._door: WebDoor | None = None
         self.health, self.meters = HealthChecks(run_directory), Meters()
+        self.pages: list[Callable[[FastAPI], None]] = []  # what else the door shows
 
     @property
     def address(self) -> str:
@@ -65,7 +68,9 @@ class Attendance:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(_beside(self.health.watch_the_loop()))
             if self._door is not None:
-                await stack.enter_async_context(self._door.serving(control, self.health, self.meters))
+                app = await stack.enter_async_context(self._door.serving(control, self.health, self.meters))
+                for put_on in self.pages:
+                    put_on(app)
             period_s = watchdog_s()
             if period_s is not None:
                 await stack.enter_async_context(_beside(self._signs_of_life(period_s / 2)))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agent import cli_remote
+from agent import cli_steering
 from agent.command_line import command as _command
 from agent.command_line import fail as _fail
 from agent.logs_settings import LogFormat, LogLevel
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(cli_remote.app)
+app.add_typer(cli_steering.app)
 history_app = typer.Typer(help="What was decided, when and why.", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 

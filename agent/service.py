@@ -68,7 +68,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
-        self._attendance = Attendance(run_directory, config.service.http)
+        self.attendance = Attendance(run_directory, config.service.http)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
@@ -138,7 +138,7 @@ class Service:
             silence_s = self._config.service.silence_s
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
             self._dispatch.recorder.listen(self.watchers.tell)
-            self._dispatch.recorder.listen(self._attendance.news)
+            self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
             self._decider = Decider(self._agent, self._dispatch, self._config, WorkDirectory(self._directory / "work"), self)
             context = stack.enter_context(zmq.asyncio.Context())
@@ -148,11 +148,11 @@ class Service:
             self._control = Steering(self._agent, self._dispatch, self._decider, self._sender.attend, self.status)
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
-            stack.enter_context(self._attendance.listening())
-            self._attendance.health.checks["workers"] = workers.trouble
+            stack.enter_context(self.attendance.listening())
+            self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._take_up()
-            async with self._attendance.attending(self._control):
+            async with self.attendance.attending(self._control):
                 await self._serve()
             self._dispatch.stopped("asked to stop")
 
@@ -164,7 +164,7 @@ class Service:
             self._recovered = recovered(self._dispatch.ledger)
             self._dispatch.recovered(self._recovered)
         found = sentence(self._recovered) if before else ""
-        addresses = {"address": endpoint(self._router), "http": self._attendance.address}
+        addresses = {"address": endpoint(self._router), "http": self.attendance.address}
         _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
 
     def _end_by(self, fault: HistoryError) -> None:
@@ -252,7 +252,7 @@ class Service:
             if answer is not None:
                 await self._send(identity, answer)
             if isinstance(answer, wire.Ack):
-                self._attendance.meters.acknowledged(since_s)
+                self.attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -314,7 +314,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
-            "http": self._attendance.address,
+            "http": self.attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")

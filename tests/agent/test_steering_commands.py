@@ -29,7 +29,7 @@ def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # is not asked for what is on this computer
     monkeypatch.setenv("LOGNAME", "eva")
-    monkeypatch.setattr("agent.remote_commands._OBEY_S", 0.2)
+    monkeypatch.setattr("agent.steering_commands._OBEY_S", 0.2)
     return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
@@ -220,7 +220,7 @@ def test_an_agent_that_does_not_answer_is_not_waited_for(
 
 
 def test_the_commands_load_nothing_heavy() -> None:
-    code = "import sys; import agent.cli, agent.remote_commands; print(*(m for m in sys.modules if '.' not in m))"
+    code = "import sys; import agent.cli, agent.steering_commands; print(*(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {

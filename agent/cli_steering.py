@@ -33,7 +33,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
 ) -> None:
     """What the running agent does; exit code 3 if none runs, with what is known of its run."""
-    from agent.remote_commands import show_status
+    from agent.steering_commands import show_status
 
     show_status(run, as_json=json, watch=watch)
 
@@ -42,7 +42,7 @@ def status(
 @command
 def pause(reason: ReasonOption, instrument: InstrumentArgument = None, run: RunOption = None, by: ByOption = None) -> None:
     """Let instruments finish what is under way and begin nothing new."""
-    from agent.remote_commands import order
+    from agent.steering_commands import order
 
     order("pause", run, instrument, _name(by), reason)
 
@@ -51,7 +51,7 @@ def pause(reason: ReasonOption, instrument: InstrumentArgument = None, run: RunO
 @command
 def resume(reason: WhyOption = "", instrument: InstrumentArgument = None, run: RunOption = None, by: ByOption = None) -> None:
     """Let instruments go on, after a pause or an emergency stop."""
-    from agent.remote_commands import order
+    from agent.steering_commands import order
 
     order("resume", run, instrument, _name(by), reason)
 
@@ -60,7 +60,7 @@ def resume(reason: WhyOption = "", instrument: InstrumentArgument = None, run: R
 @command
 def stop(reason: WhyOption = "", instrument: InstrumentArgument = None, run: RunOption = None, by: ByOption = None) -> None:
     """EMERGENCY STOP: instruments end at once what is under way, until `vaestar resume`. (The agent goes on; Ctrl-C ends it.)"""
-    from agent.remote_commands import order
+    from agent.steering_commands import order
 
     order("stop", run, instrument, _name(by), reason)
 
@@ -69,7 +69,7 @@ def stop(reason: WhyOption = "", instrument: InstrumentArgument = None, run: Run
 @command
 def pending(run: RunOption = None, json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False) -> None:
     """Decisions that wait for a person's approval, with their points."""
-    from agent.remote_commands import show_pending
+    from agent.steering_commands import show_pending
 
     show_pending(run, as_json=json)
 
@@ -88,7 +88,7 @@ def approve(
     by: ByOption = None,
 ) -> None:
     """Have the points of a decision measured."""
-    from agent.remote_commands import approve_decision
+    from agent.steering_commands import approve_decision
 
     places = dict(_place(text) for text in move or ())
     approve_decision(run, decision, _name(by), reason, drop=drop or (), move=places, instrument=instrument)
@@ -104,7 +104,7 @@ def reject(
     by: ByOption = None,
 ) -> None:
     """Have none of a decision's points measured; the instrument goes on with a new scan."""
-    from agent.remote_commands import reject_decision
+    from agent.steering_commands import reject_decision
 
     reject_decision(run, decision, _name(by), reason, instrument=instrument)
 
