@@ -126,7 +126,8 @@ class Decider:
         while not self._stop.is_set():
             self._wake.clear()
             if (entry := self._turns.take()) is not None:
-                await self._decide_on(entry)
+                with structlog.contextvars.bound_contextvars(scan=entry.scan_id, instrument=entry.instrument_id):
+                    await self._decide_on(entry)
                 self._turns.current = None
             elif (entry := self._idle.due(self._not_stopped())) is not None:
                 await self._deepen(entry)

@@ -21,6 +21,7 @@ import zmq
 import zmq.asyncio
 
 from agent import ledger as kinds
+from agent.attending import Attendance
 from agent.chores import planned
 from agent.config import Config
 from agent.control import Control
@@ -35,6 +36,7 @@ from agent.history import History, HistoryError
 from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
+from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.steering import Steering
@@ -45,7 +47,6 @@ from instrument_adapters.codec import decode, message_id
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
 
-STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
 
 
@@ -67,6 +68,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
+        self.attendance = Attendance(run_directory, config.service.http)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
@@ -136,6 +138,7 @@ class Service:
             silence_s = self._config.service.silence_s
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
             self._dispatch.recorder.listen(self.watchers.tell)
+            self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
             work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state
             self._decider = Decider(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
@@ -146,9 +149,12 @@ class Service:
             self._control = Steering(self._agent, self._dispatch, self._decider, self._sender.attend, self.status)
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
+            stack.enter_context(self.attendance.listening())
+            self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._take_up()
-            await self._serve()
+            async with self.attendance.attending(self._control):
+                await self._serve()
             self._dispatch.stopped("asked to stop")
 
     def _take_up(self) -> None:
@@ -158,7 +164,9 @@ class Service:
         if before:
             self._recovered = recovered(self._dispatch.ledger)
             self._dispatch.recovered(self._recovered)
-            _LOG.info("run taken up", run=self._run_id, found=sentence(self._recovered))
+        found = sentence(self._recovered) if before else ""
+        addresses = {"address": endpoint(self._router), "http": self.attendance.address}
+        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
 
     def _end_by(self, fault: HistoryError) -> None:
         """What cannot be recorded must not be acted on, whoever asked for it: the service ends, and says why."""
@@ -221,6 +229,7 @@ class Service:
                 _LOG.debug("a message came too fast", instrument=identity)
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
+        since_s = time.perf_counter()
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
@@ -239,6 +248,8 @@ class Service:
         else:
             if answer is not None:
                 await self._send(identity, answer)
+            if isinstance(answer, wire.Ack):
+                self.attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -300,6 +311,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
+            "http": self.attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -308,7 +320,6 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", address=state["bind"], run=str(self._directory))
         try:
             yield
         finally:
