@@ -1,6 +1,6 @@
 """Accounts: what a history tells of one thing, in words, and as an object for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,27 +8,49 @@ from typing import Any
 from agent import ledger as kinds
 from agent.history import Event
 
-#: What each kind of event says, after "the" time.
+#: What each kind of event says.
 WORDS = {
     kinds.RUN_STARTED: "an agent took up the run",
+    kinds.RUN_RECOVERED: "the agent found what was left of the run",
     kinds.INSTRUMENT_CONNECTED: "the instrument said hello",
     kinds.SCAN_RECEIVED: "the scan came in",
     kinds.SEARCH_CANCELLED: "the search on the scan was given up",
     kinds.CANDIDATES_SCORED: "all candidates had been judged",
     kinds.DECISION_MADE: "the decision was made",
+    kinds.DECISION_DEEPENED: "the scan was searched once more, with more effort; nothing of that was sent",
+    kinds.REQUESTS_REFUSED: "places were refused",
+    kinds.APPROVAL_ASKED: "a person was asked to approve",
+    kinds.APPROVAL_GIVEN: "the places were let pass",
+    kinds.APPROVAL_REJECTED: "the places were rejected",
+    kinds.RECOMMENDATION_READY: "the recommendation got its number",
     kinds.RECOMMENDATION_SENT: "the recommendation was sent",
     kinds.RECOMMENDATION_ACKNOWLEDGED: "the instrument acknowledged the recommendation",
     kinds.RESULT_RECEIVED: "a result came in",
+    kinds.LIMIT_EXCEEDED: "a limit was exceeded",
+    kinds.COMMAND_GIVEN: "a command was given",
+    kinds.COMMAND_ACKNOWLEDGED: "the instrument obeyed the command",
     kinds.MESSAGE_REFUSED: "a message was refused",
     kinds.CLIENT_DENIED: "somebody was not let in",
+    kinds.INSTRUMENT_LOST: "the instrument went silent",
+    kinds.INSTRUMENT_BACK: "the instrument was heard of again",
     kinds.INSTRUMENT_LEFT: "the instrument left",
+    kinds.CLOCK_STEPPED: "the clock was set, or the computer slept",
+    kinds.JOB_TROUBLED: "a job of the agent was not done as planned",
     kinds.RUN_STOPPED: "the agent stopped",
     kinds.HISTORY_MIGRATED: "the history was brought to a newer schema",
     kinds.HEAD_RENEWED: "the head file was begun anew",
     kinds.ARRAYS_RELEASED: "arrays that nothing rests on were released",
 }
+_SAID = ("by", "reason", "instrument_id", "scan_id", "decision_id", "settings", "orphans")
+_LONG = (
+    kinds.RUN_STARTED,
+    kinds.RUN_RECOVERED,
+    kinds.SCAN_RECEIVED,
+    kinds.DECISION_MADE,
+    kinds.RESULT_RECEIVED,
+    kinds.CANDIDATES_SCORED,
+)
 _QUOTED = 200  # lines
-_SAID = ("by", "reason", "instrument_id", "scan_id", "decision_id")
 
 
 @dataclass(frozen=True)
@@ -118,11 +140,19 @@ def happened(event: Event) -> str:
         what = f"the result of {event.subject} came in: {body.get('status')}"
     by = f" by {body['by']}" if body.get("by") else ""
     reason = f": {body['reason']}" if body.get("reason") else ""
-    rest = {
-        k: v for k, v in body.items() if k not in _SAID and isinstance(v, str | int | float | bool) and event.kind not in WORDS
-    }
-    facts = f" ({', '.join(f'{k} {v}' for k, v in rest.items())})" if rest else ""
-    return f"{at(event.recorded_at)} (event {event.seq}): {what}{by}{reason}{facts}"
+    facts = "" if event.kind in _LONG else ", ".join(_facts(body))
+    return f"{at(event.recorded_at)} (event {event.seq}): {what}{by}{reason}{f' ({facts})' if facts else ''}"
+
+
+def _facts(body: Mapping[str, Any]) -> Iterator[str]:
+    """What else stands in a body, as far as it is short; of lists, how long they are."""
+    for key, value in body.items():
+        if key in _SAID or value in (None, [], {}, ""):
+            continue
+        if isinstance(value, str | int | float):
+            yield f"{key} {value}"
+        elif isinstance(value, list):
+            yield f"{len(value)} {key}"
 
 
 def at(time: datetime) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from agent import ledger as kinds
 from agent.account import Account, Section, at, counted, happened, length, number, place
 from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
-from agent.exporting_rows import result_of
+from agent.exporting_rows import measurements_of
 from agent.finding import only
 from agent.history import Event, History
 from agent.question import question_behind
 from agent.workflow.errors import AgentError
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
+from instrument_adapters.messages import MeasurementRequest
 
 _OUTCOMES = {
     "types_found": "microstructure types were told apart",
@@ -29,7 +30,7 @@ _OWN = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
 
 
 def decision_account(history: History, event: Event) -> Account:
-    """The account of a "decision_made" event."""
+    """The account of a "decision_made" or "decision_deepened" event."""
     with kinds.trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
@@ -42,10 +43,11 @@ def decision_account(history: History, event: Event) -> Account:
             Section("How the choice was made", tuple(_steps(record))),
             Section("What was recommended", tuple(_recommended(record)), tuple(_clusters(record))),
             Section("Who had a say, and when", tuple(_followed(history, event, record))),
-            Section("What became of each place", (), tuple(_places(history, event, record))),
+            Section("What became of each place", (), tuple(_places(history, event))),
             Section("How to check this", tuple(_checks(record))),
         )
-    title = f"Decision {record.decision_id} on {record.scan_id} of {instrument_id} (sample {record.sample_id})"
+    what = "Decision" if event.kind == kinds.DECISION_MADE else "Deeper search"
+    title = f"{what} {record.decision_id} on {record.scan_id} of {instrument_id} (sample {record.sample_id})"
     return Account("decision", record.decision_id, title, sections, {"event": event.seq, "decision": event.body["decision"]})
 
 
@@ -227,7 +229,7 @@ def _clusters(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
 def _followed(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:
     """Approvals, sending, commands: whatever names this decision, also of kinds that are not known here."""
     for e in history.events(mentioning=record.decision_id):
-        about = e.subject == record.decision_id or e.body.get("decision_id") == record.decision_id
+        about = record.decision_id in (e.subject, e.body.get("decision_id"), e.body.get("of"))
         if (
             about
             and e.kind not in _OWN
@@ -236,25 +238,23 @@ def _followed(history: History, event: Event, record: DecisionRecord) -> Iterato
             yield happened(e)
 
 
-def _places(history: History, event: Event, record: DecisionRecord) -> Iterator[tuple[str, ...]]:
+def _places(history: History, event: Event) -> Iterator[tuple[str, ...]]:
+    if event.kind != kinds.DECISION_MADE:
+        return
     yield ("request", "type, rank", "asked for", "came of it", "off by", "when")
-    for r in record.requests:
-        result = result_of(history, event.body["instrument_id"], r.request_id)
-        if result is None:
-            yield (r.request_id, f"{r.cluster}, {r.rank}", place(r.x_m, r.y_m), "no result", "-", "-")
+    for m in measurements_of(history, event):
+        r = MeasurementRequest.model_validate(m.request)
+        row = (r.request_id, f"{r.cluster}, {r.rank}", place(r.x_m, r.y_m))
+        if m.result is None:
+            yield (*row, m.fate or "no result", "-", "-")
             continue
-        body = result.body
-        came = " ".join(part for part in (body["status"], body["reason"] and f"({body['reason']})") if part)
+        body = m.result.body
+        came = " ".join(
+            part for part in (body["status"], body["reason"] and f"({body['reason']})", m.fate and f"({m.fate})") if part
+        )
         there = body.get("x_m") is not None and body.get("y_m") is not None
         off = length(math.hypot(body["x_m"] - r.x_m, body["y_m"] - r.y_m)) if there else "-"
-        yield (
-            r.request_id,
-            f"{r.cluster}, {r.rank}",
-            place(r.x_m, r.y_m),
-            came,
-            off,
-            str(body.get("measured_at") or at(result.recorded_at)),
-        )
+        yield (*row, came, off, str(body.get("measured_at") or at(m.result.recorded_at)))
 
 
 def _checks(record: DecisionRecord) -> Iterator[str]:

@@ -9,7 +9,7 @@ from agent import ledger as kinds
 from agent.account import Account, Section, at, counted, happened, length, number, place
 from agent.archive import received
 from agent.decision import DecisionRecord
-from agent.exporting_rows import result_of
+from agent.exporting_rows import measurements_of
 from agent.finding import only
 from agent.history import Event, History
 from agent.streams import Part, stream
@@ -61,11 +61,11 @@ def request_account(history: History, decision: Event, request_id: str) -> Accou
     """The account of one request of a "decision_made" event, and of its result."""
     with kinds.trusted(decision):
         record = DecisionRecord.model_validate(decision.body["decision"])
-        request = only(r for r in record.requests if r.request_id == request_id)
+        found = only(m for m in measurements_of(history, decision) if m.request["request_id"] == request_id)
+        request, result = MeasurementRequest.model_validate(found.request), found.result
         owner = decision.body["instrument_id"]
-        result = result_of(history, owner, request_id)
         sections = (
-            Section("Why this place", tuple(_why_here(record, request))),
+            Section("Why this place", (*_why_here(record, request, found.fate),)),
             Section("What happened", tuple(_course(history, decision, request_id, result))),
             Section("What was measured", tuple(_measured(request, result))),
             Section("What it bore on", tuple(_bore_on(history, record.sample_id, result))),
@@ -74,7 +74,9 @@ def request_account(history: History, decision: Event, request_id: str) -> Accou
     return Account("request", request_id, f"Request {request_id} to {owner}", sections, facts)
 
 
-def _why_here(record: DecisionRecord, r: MeasurementRequest) -> Iterator[str]:
+def _why_here(record: DecisionRecord, r: MeasurementRequest, fate: str) -> Iterator[str]:
+    if fate:
+        yield f"{fate[0].upper()}{fate[1:]}"
     cluster = only(c for c in record.clusters if c.cluster == r.cluster)
     share = cluster.points / max(sum(c.points for c in record.clusters), 1)
     yield f"Decision {record.decision_id} on {record.scan_id}; {place(r.x_m, r.y_m)}, pixel (row {r.row}, column {r.col})"
@@ -83,8 +85,11 @@ def _why_here(record: DecisionRecord, r: MeasurementRequest) -> Iterator[str]:
     nth = "the most typical that could be measured" if r.rank == 0 else f"number {r.rank + 1}"
     yield f"Among the requests for this type it is {nth}: {r.core_distance:.2f} (Mahalanobis) from the type's centre"
     settings = record.config.get("recommend", {})
-    order = [q.request_id for q in record.requests].index(r.request_id) + 1
-    yield f"It is number {order} of {len(record.requests)} in the order of measuring; policy '{settings.get('policy')}'"
+    order = [q.request_id for q in record.requests]
+    if r.request_id not in order:
+        return
+    number_ = order.index(r.request_id) + 1
+    yield f"It is number {number_} of {len(order)} in the order of measuring; policy '{settings.get('policy')}'"
     if record.drift.nm_per_min is not None:
         asked = record.frame.to_metres(_pixel(r))[0]
         moved = ((r.x_m - asked[0]) ** 2 + (r.y_m - asked[1]) ** 2) ** 0.5
@@ -158,8 +163,11 @@ _COUNTED = (
     kinds.SCAN_RECEIVED,
     kinds.CANDIDATES_SCORED,
     kinds.DECISION_MADE,
+    kinds.RECOMMENDATION_READY,
     kinds.RECOMMENDATION_SENT,
     kinds.RECOMMENDATION_ACKNOWLEDGED,
+    kinds.APPROVAL_ASKED,
+    kinds.APPROVAL_GIVEN,
     kinds.RESULT_RECEIVED,
 )
 

@@ -16,7 +16,7 @@ def scan_in(history: History, event: Event) -> Scan:
 
 
 def decision_in(history: History, event: Event) -> Decision:
-    """The decision of a "decision_made" event; without arrays that retention has released."""
+    """The decision of a "decision_made" or "decision_deepened" event; without arrays that retention has released."""
     with kinds.trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         released = history.released()

@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from agent.workflow.errors import AgentError
+from instrument_adapters import exit_codes
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted."""
+    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
+
+
+class StorageError(HistoryError):
+    """The disk or the database does not do what it should."""
+
+    exit_code = exit_codes.STORAGE
 
 
 class ArrayStore:
@@ -46,9 +53,9 @@ class ArrayStore:
         try:
             content = self.path(digest).read_bytes()
         except OSError as error:
-            raise HistoryError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
+            raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise HistoryError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
+            raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
 
     def fault(self, digest: str) -> str:

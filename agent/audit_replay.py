@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
 from agent.asked import machine
 from agent.executor import workers_for
 from agent.finding import find, legible, opened, say
 from agent.history import Event, History, HistoryError
-from agent.question import Question, question_behind
+from agent.question import DECISIONS, Question, question_behind
 from agent.recompute import Comparison, compared, recompute
 from agent.terminal import search_progress
 
@@ -46,9 +45,10 @@ def replay(run: Path | None, identifier: str | None, *, beside: Path | None, wor
 
 def _decisions(history: History, identifier: str | None) -> list[Event]:
     if identifier is None:
-        found = list(history.events(kind=kinds.DECISION_MADE))
+        every = (e for kind in DECISIONS for e in history.events(kind=kind))
+        found = sorted(every, key=lambda e: e.seq)
     else:
-        found = [e for e in find(history, identifier) if e.kind == kinds.DECISION_MADE]
+        found = [e for e in find(history, identifier) if e.kind in DECISIONS]
     if not found:
         what = "no decision" if identifier is None else f"no decision that '{identifier}' stands for"
         raise HistoryError(f"there is {what} in {history.run_directory}; `vaestar history list --kind decision_made` shows them")

@@ -1,14 +1,16 @@
 """`vaestar history retain`: let go of arrays on which nothing rests."""
 
+import functools
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agent import ledger as kinds
 from agent.config import load_config
-from agent.finding import legible, run_directory, say
+from agent.finding import legible, say
 from agent.history import History
 from agent.retention import Plan, planned, release
 from agent.retention_settings import RetentionSettings
+from agent.runs import run_directory
 
 
 def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> None:
@@ -30,7 +32,7 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
         for line in _lines(history, plan):
             say(line)
         if not dry_run:
-            event = release(history, plan, now)
+            event = release(history, plan, functools.partial(history.record, at=now))
             say("nothing was released" if event is None else f"released, event {event.seq}: {event.body['bytes']} bytes")
 
 

@@ -142,7 +142,7 @@ def _measurement(m: Measurement) -> Row:
     decision = m.decision.body["decision"]
     row = {"decision_id": decision["decision_id"], "scan_id": decision["scan_id"], "sample_id": decision["sample_id"]}
     row |= {"instrument_id": m.decision.body["instrument_id"]} | {name: m.request[name] for name in _REQUEST}
-    row |= {"status": body.get("status"), "reason": body.get("reason"), "measured_at": body.get("measured_at")}
+    row |= {"fate": m.fate, "status": body.get("status"), "reason": body.get("reason"), "measured_at": body.get("measured_at")}
     row |= {"measured_x_m": body.get("x_m"), "measured_y_m": body.get("y_m")}
     return row | dict(body.get("parameters", {}))
 

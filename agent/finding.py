@@ -1,32 +1,17 @@
-"""Finding a run, and what an id in it stands for."""
+"""What an id in a run stands for."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.history import DATABASE, RUNS, Event, History, HistoryError
+from agent.history import Event, History, HistoryError
+from agent.runs import run_directory
 from agent.terminal import OUT
 from agent.workflow.errors import AgentError
 from instrument_adapters.errors import AdapterError
 
 T = TypeVar("T")
-
-
-def run_directory(run: Path | None) -> Path:
-    """The run that was named, or the newest one.
-
-    Raises
-    ------
-    HistoryError
-        If none was named and there is none.
-    """
-    if run is not None:
-        return run
-    held = sorted(RUNS.glob(f"*/{DATABASE}"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
-    if not held:
-        raise HistoryError(f"there is no run in {RUNS.resolve()}; name a run directory with --run")
-    return held[-1].parent
 
 
 def opened(run: Path | None) -> History:
@@ -56,8 +41,9 @@ def find(history: History, identifier: str) -> list[Event]:
 
 def names(event: Event) -> list[str]:
     """The ids of all that an event is about: its subject, its scan, and the requests that it makes."""
-    requests = entries(event.body.get("decision"), "requests")
-    return [event.subject, event.body.get("scan_id", event.subject), *(r["request_id"] for r in requests)]
+    made, let_pass = entries(event.body.get("decision"), "requests"), entries(event.body, "requests")
+    requests = [r["request_id"] for r in (*made, *let_pass) if "request_id" in r]
+    return [event.subject, event.body.get("scan_id", event.subject), *requests]
 
 
 def entries(value: Any, name: str) -> list[dict[str, Any]]:

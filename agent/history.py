@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from agent.arrays import ArrayStore, HistoryError
+from agent.arrays import ArrayStore, HistoryError, StorageError
 from agent.history_head import HEAD, Head, head_file, read_head
 from agent.history_schema import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
 from agent.history_verify import ARRAYS_RELEASED, HEAD_RENEWED, Verdict, inspected
+from agent.run_directories import DATABASE, RUNS
+from agent.storage_faults import InPlace, gone, why
 
-__all__ = ["DATABASE", "RUNS", "SCHEMA_VERSION", "WRITER_LOCK", "ArrayStore", "Event", "History", "HistoryError"]
+__all__ = ["DATABASE", "RUNS", "SCHEMA_VERSION", "WRITER_LOCK", "ArrayStore", "Event", "History", "HistoryError", "StorageError"]
 
 MIGRATED = "history_migrated"
 
-DATABASE = "history.sqlite"
 WRITER_LOCK = "writer.lock"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
-RUNS = Path("runs")  # where runs are looked for when none is named
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class History:
         path = run_directory / DATABASE
         if read_only and not path.is_file():
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
+        if not read_only and not path.exists() and (run_directory / "arrays").is_dir():
+            raise StorageError(
+                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; put that back from a backup, "
+                "or name another run directory"
+            )
         with contextlib.ExitStack() as stack:
             try:
                 if not read_only:
@@ -101,7 +106,8 @@ class History:
                 news = [] if read_only else self._news(was)
                 self._note = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
-                raise _unopened(path, error) from error
+                raise StorageError(f"the history {path} cannot be opened: {why(error)}") from error
+            self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
             for kind, body in news:
                 self.record(kind, "history", body, at=datetime.now(UTC))
             self._open = stack.pop_all()
@@ -112,7 +118,7 @@ class History:
         try:
             return self._newest() if self._note is None else self._head
         except sqlite3.Error as error:
-            raise HistoryError(f"the history in {self.run_directory} cannot be read: {error}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
 
     def _newest(self) -> Head:
         last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
@@ -121,9 +127,9 @@ class History:
     def _news(self, was: int) -> list[tuple[str, dict[str, Any]]]:
         """What is to be told of the history itself, now that it is taken up again."""
         try:
-            noted, why = read_head(self.run_directory), f"{HEAD} was missing"
+            noted, reason = read_head(self.run_directory), f"{HEAD} was missing"
         except HistoryError as error:
-            noted, why = None, str(error)
+            noted, reason = None, str(error)
         if noted is not None and noted.seq > self._head.seq:
             raise HistoryError(
                 f"its newest events were cut off: it ends with event {self._head.seq}, and {HEAD} says that event {noted.seq} "
@@ -134,7 +140,7 @@ class History:
         if was < SCHEMA_VERSION:
             return [(MIGRATED, {"from": was, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), was).name})]
         if noted is None:
-            return [(HEAD_RENEWED, {"reason": f"{why}: whether events before this one were cut off cannot be told"})]
+            return [(HEAD_RENEWED, {"reason": f"{reason}: whether events before this one were cut off cannot be told"})]
         return []
 
     def record(
@@ -179,7 +185,10 @@ class History:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise HistoryError(f"'{kind}' could not be written to {self.run_directory}: {error}") from error
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {why(error)}") from error
+        missing = self._in_place.missing()
+        if missing is not None:
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
         self._head = Head(seq, chained)
         if self._note is not None:
             self._note.write(self._head)
@@ -226,8 +235,9 @@ class History:
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise HistoryError(
-                f"the history in {self.run_directory} cannot be read: {error}; `vaestar history verify` says what was altered"
+            raise StorageError(
+                f"the history in {self.run_directory} cannot be read: {why(error)}; "
+                "`vaestar history verify` says what was altered"
             ) from error
 
     def event(self, seq: int) -> Event | None:
@@ -264,7 +274,7 @@ class History:
         try:
             count: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
         except sqlite3.Error as error:
-            raise HistoryError(f"the history in {self.run_directory} cannot be read: {error}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
         return count
 
     def close(self) -> None:
@@ -292,7 +302,3 @@ def _sole_writer(run_directory: Path) -> Iterator[None]:
                 raise
             raise sqlite3.OperationalError("another agent is using it; stop that one, or name another run directory") from error
         yield
-
-
-def _unopened(path: Path, error: Exception) -> HistoryError:
-    return HistoryError(f"the history {path} cannot be opened: {error}")

@@ -15,6 +15,7 @@ from typing import Any
 from agent.arrays import sync_directories
 
 GENESIS = "0" * 64
+_WAIT_S = 5.0  # for another program that has locked the database
 
 _FIRST = (
     """CREATE TABLE event (
@@ -60,7 +61,7 @@ def connect(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, int]:
     sqlite3.Error, OSError
         If that cannot be done; the database is then as it was.
     """
-    db = reader(path) if read_only else sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True)
+    db = reader(path) if read_only else sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True, timeout=_WAIT_S)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode=WAL")
@@ -84,7 +85,7 @@ def reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; of a copy on a medium that cannot be written as well, where nobody else writes either."""
     resolved = path.resolve()
     fixed = not os.access(resolved.parent, os.W_OK) and not resolved.with_name(f"{path.name}-wal").exists()
-    return sqlite3.connect(f"{resolved.as_uri()}?mode=ro{'&immutable=1' if fixed else ''}", uri=True)
+    return sqlite3.connect(f"{resolved.as_uri()}?mode=ro{'&immutable=1' if fixed else ''}", uri=True, timeout=_WAIT_S)
 
 
 def version_of(db: sqlite3.Connection) -> int:

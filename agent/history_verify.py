@@ -49,7 +49,7 @@ class Verdict:
 
 def releasable(kind: str, name: str) -> bool:
     """Whether retention may ever remove such an array."""
-    return kind == "decision_made" and (name == "latents" or name.startswith("weights:"))
+    return kind in ("decision_made", "decision_deepened") and (name == "latents" or name.startswith("weights:"))
 
 
 def inspected(

@@ -17,8 +17,11 @@ from agent.decision import Decision
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
 from agent.results import MeasuredOnSample
+from agent.warm import WarmStart, deep_start
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
+
+DECISIONS = (kinds.DECISION_MADE, kinds.DECISION_DEEPENED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ class Question:
     results: MeasuredOnSample
     previous: Decision | None
     earlier: Scan | None
+    start: WarmStart | None
     ended_after: tuple[str, ...] | None
     asked: Asked
     noted: bool
@@ -58,7 +62,7 @@ class Question:
 
 
 def question_behind(history: History, event: Event, beside: Path | None = None) -> Question:
-    """The question behind a "decision_made" event.
+    """The question behind a "decision_made" or "decision_deepened" event.
 
     Parameters
     ----------
@@ -86,9 +90,14 @@ def question_behind(history: History, event: Event, beside: Path | None = None) 
     rests_on = {"scan": scanned.seq, "known up to": asked.after}
     if limited := _limited_by(history, instrument_id, asked.after):
         rests_on["instrument connected"] = limited.seq
-    before = None if asked.previous is None else _decision_event(history, asked.previous, asked.after)
+    before = None if asked.previous is None else _decision_event(history, asked.previous, instrument_id, asked.after)
     if before is not None:
         rests_on["earlier decision"] = before.seq
+    start = None
+    if event.kind == kinds.DECISION_DEEPENED:
+        first = _decision_event(history, event.body["of"], instrument_id, asked.after)
+        rests_on["first decision"] = first.seq
+        start = deep_start(decision_in(history, first), config)
     earlier = None if asked.earlier is None else received(history, instrument_id, asked.earlier)
     if earlier is not None:
         rests_on["earlier scan"] = earlier.seq
@@ -101,6 +110,7 @@ def question_behind(history: History, event: Event, beside: Path | None = None) 
         results=ledger.results(sample_id),
         previous=None if before is None else decision_in(history, before),
         earlier=None if earlier is None else scan_in(history, earlier),
+        start=start,
         ended_after=ended_after,
         asked=asked,
         noted=noted,
@@ -166,8 +176,10 @@ def _holds(history: History, instrument_id: str, scan_id: str, after: int) -> bo
     return any(e.body["instrument_id"] == instrument_id and e.seq <= after for e in found)
 
 
-def _decision_event(history: History, decision_id: str, after: int) -> Event:
-    found = [e for e in history.events(kind=kinds.DECISION_MADE, subject=decision_id) if e.seq <= after]
+def _decision_event(history: History, decision_id: str, instrument_id: str, after: int) -> Event:
+    made = [e for kind in DECISIONS for e in history.events(kind=kind, subject=decision_id) if e.seq <= after]
+    # Two instruments that sent one scan have decisions of one name on it, and of one content.
+    found = [e for e in made if e.body["instrument_id"] == instrument_id] or made
     if not found:
         raise HistoryError(f"the history in {history.run_directory} lacks decision {decision_id}, on which this one rests")
     return found[-1]

@@ -14,6 +14,7 @@ from agent.decision import Decision, versions
 from agent.executor import Workers
 from agent.history import Event, History
 from agent.question import Question
+from agent.warm import BESIDE_THE_POINT
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.messages import Limits
@@ -87,6 +88,7 @@ def recompute(question: Question, workers: Workers, progress: Progress = silent)
             results=question.results,
             previous=question.previous,
             earlier=question.earlier,
+            start=question.start,
             progress=progress,
             out_of_time=ended.now if question.ended_after is not None else None,
             on_rung=ended.reached if question.ended_after is not None else None,
@@ -136,8 +138,8 @@ def compared(history: History, event: Event, question: Question, again: Decision
 
 def _incomparable(recorded: Mapping[str, Any], now: Mapping[str, Any], question: Question) -> list[str]:
     """Why ids cannot be equal: they are made of the configuration and the limits, which may have had fewer entries."""
-    then, today = ({k: v for k, v in c.items() if k not in OPERATIONAL} for c in (recorded["config"], now["config"]))
-    grown = sorted(_paths(today) - _paths(then))
+    grown = sorted(_paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in BESIDE_THE_POINT})
+    grown = [path for path in grown if path.split(".")[0] not in OPERATIONAL]
     told = question.limits.model_fields_set or set(Limits.model_fields)
     grown += sorted(f"limits.{name}" for name in Limits.model_fields if name not in told)
     if not grown:

@@ -5,8 +5,10 @@ weights that no decision went on from and none can any more, may go where the se
 its digest, so that it can still be proved: a decision that is made again has the same latents and weights, so the same digests.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from agent.history import Event, History
 from agent.history_verify import releasable
 from agent.retention_settings import RetentionSettings
 
+Record = Callable[[str, str, Mapping[str, Any]], Event | None]  # kind, subject, body
 _LATENTS = "latents"
 _USED = ("the held-out ELBO", "decision ")  # why a search that had weights to go on from began anew all the same
 
@@ -79,7 +82,19 @@ class Plan:
 
 def retain(history: History, settings: RetentionSettings, now: datetime) -> Event | None:
     """Release what may go; the event that says so, or None if nothing may."""
-    return release(history, planned(history, settings, now), now)
+    return release(history, planned(history, settings, now), functools.partial(history.record, at=now))
+
+
+async def retained(run_directory: Path, settings: RetentionSettings, now: Callable[[], datetime], record: Record) -> None:
+    """The same for a service: what may go is found out in a thread, while messages are answered."""
+
+    def look() -> Plan:
+        with History(run_directory, read_only=True) as reader:
+            return planned(reader, settings, now())
+
+    plan = await asyncio.to_thread(look)
+    with History(run_directory, read_only=True) as reader:
+        release(reader, plan, record)
 
 
 def planned(history: History, settings: RetentionSettings, now: datetime) -> Plan:
@@ -104,8 +119,17 @@ def may_go(held: Sequence[Held], settings: RetentionSettings, now: datetime) -> 
     return [Going(h.digest, h.seq, h.name) for h in held if h.digest not in stays]
 
 
-def release(history: History, plan: Plan, now: datetime) -> Event | None:
+def release(history: History, plan: Plan, record: Record) -> Event | None:
     """Record what goes, then remove it; what was taken up again since the plan was made stays.
+
+    Parameters
+    ----------
+    history
+        Of the plan.
+    plan
+        Made not long ago, maybe in another thread.
+    record
+        Puts an event into the history.
 
     Raises
     ------
@@ -117,7 +141,7 @@ def release(history: History, plan: Plan, now: datetime) -> Event | None:
     orphans = [path for path in plan.orphans if path.stem not in again]
     event = None
     if going or orphans:
-        event = history.record(kinds.ARRAYS_RELEASED, "history", _said(history, going, orphans, plan.settings), at=now)
+        event = record(kinds.ARRAYS_RELEASED, "history", _said(history, going, orphans, plan.settings))
     digests = {g.digest for g in going} | {d for d in plan.unfinished if d not in again}
     for path in [*orphans, *(history.arrays.path(digest) for digest in sorted(digests))]:
         with contextlib.suppress(OSError):  # tried again the next time
@@ -155,7 +179,7 @@ def _holdings(history: History, until: int) -> tuple[list[Held], dict[str, int]]
         held += [Held(digest, e.seq, e.kind, name, e.recorded_at) for name, digest in e.arrays.items()]
         if e.kind == kinds.ARRAYS_RELEASED:
             gone |= {entry["digest"]: e.seq for entry in e.body["released"]}
-        if e.kind == kinds.DECISION_MADE:
+        if e.kind in (kinds.DECISION_MADE, kinds.DECISION_DEEPENED):
             decisions.append(_slim(e))
     needed = weights_needed(decisions)
     return [_marked(h, needed) for h in held], gone
@@ -165,7 +189,7 @@ def _slim(event: Event) -> Event:
     """A decision's event without what is not asked for here: a long run has many."""
     kept = ("decision_id", "sample_id", "outcome", "warm_from", "cold_because")
     decision = {name: event.body["decision"].get(name) for name in kept}
-    body = {"decision": decision, "asked": event.body.get("asked")}
+    body = {"decision": decision} | {name: event.body.get(name) for name in ("asked", "of", "instrument_id")}
     return Event(event.seq, event.recorded_at, event.kind, event.subject, body)
 
 
@@ -183,20 +207,27 @@ def weights_needed(decisions: Sequence[Event]) -> dict[int, str]:
     Parameters
     ----------
     decisions
-        All "decision_made" events, in order.
+        All "decision_made" and "decision_deepened" events, in order.
     """
     needed: dict[int, str] = {}
-    last: dict[str, Event] = {}
-    by_name: dict[str, Event] = {}
+    newest: dict[tuple[object, ...], Event] = {}  # of each kind, instrument and sample
+    of_sample: dict[str, str] = {}  # as versions saw it that did not note what a decision rests on
+    by_name: dict[str, list[Event]] = {}
     for e in decisions:
         decision, asked = e.body["decision"], e.body.get("asked")
-        before = last.get(decision["sample_id"]) if asked is None else by_name.get(asked.get("previous") or "")
-        if before is not None and _could_go_on(decision):
-            needed[before.seq] = f"decision {decision['decision_id']} rests on them"
-        by_name[decision["decision_id"]] = e
+        sample = decision["sample_id"]
+        if e.kind == kinds.DECISION_DEEPENED:
+            rests_on = e.body["of"]
+        elif not _could_go_on(decision):
+            rests_on = None
+        else:
+            rests_on = of_sample.get(sample) if asked is None else asked.get("previous")
+        needed |= {before.seq: f"decision {decision['decision_id']} rests on them" for before in by_name.get(rests_on or "", [])}
+        by_name.setdefault(decision["decision_id"], []).append(e)
         if decision["outcome"] != "bad_scan":
-            last[decision["sample_id"]] = e
-    return needed | {e.seq: f"the next scan of {sample} may go on from them" for sample, e in last.items()}
+            newest[e.kind, e.body.get("instrument_id"), sample] = e
+            of_sample[sample] = decision["decision_id"]
+    return needed | {e.seq: f"the next scan of {sample} may go on from them" for (_, _, sample), e in newest.items()}
 
 
 def _could_go_on(decision: Mapping[str, Any]) -> bool:

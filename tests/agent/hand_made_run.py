@@ -13,6 +13,7 @@ KINDS = (
     "scan_received",
     "candidates_scored",
     "decision_made",
+    "approval_given",
     "recommendation_sent",
     "recommendation_acknowledged",
     "result_received",

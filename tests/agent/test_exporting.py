@@ -118,6 +118,19 @@ def test_the_tables_hold_every_event_decision_candidate_request_and_loop(run: Pa
     assert [float(row["response"]) for row in loops[:16]] == response.tolist()
 
 
+def test_a_place_that_a_person_moved_has_a_row_of_its_own(run: Path, exported: Callable[..., Path]) -> None:
+    from tests.agent.test_account import approve, decision_on
+
+    moved = approve(run, decision_on(run, "scan-8"))
+    rows = table(exported("csv", "--scan", "scan-8") / "requests_and_results.csv")
+    assert [row["fate"].partition(":")[0] for row in rows[1:4]] == [
+        "dropped by Ada",
+        f"moved by Ada, now {moved['request_id']}",
+        "refused",
+    ]
+    assert (rows[-1]["request_id"], float(rows[-1]["x_m"])) == (moved["request_id"], moved["x_m"])
+
+
 def test_what_a_spreadsheet_would_take_for_a_formula_is_text(tmp_path: Path, vaestar: Vaestar) -> None:
     with History(tmp_path / "run") as history:
         history.record("noted", "=1+1", {"reason": "@SUM(A1)", "by": "-2"}, at=NOW)

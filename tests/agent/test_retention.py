@@ -1,5 +1,6 @@
 """What may go, what must stay, and that what went can be told from what was lost."""
 
+import functools
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from agent.archive import decision_in
 from agent.history import Event, History
 from agent.retention import Held, may_go, planned, release, retain, weights_needed
 from agent.retention_settings import RetentionSettings
+from instrument_adapters import exit_codes
 from tests.agent.golden_runs import golden_run
 from tests.agent.samples import NOW
 
@@ -132,7 +134,7 @@ def test_what_was_taken_up_again_since_the_plan_was_made_stays(tmp_path: Path) -
         plan = planned(history, ALL, later)
         again = history.arrays.get(plan.released[0].digest)
         history.record("noted", "x", {}, at=NOW, arrays={"again": again})
-        event = release(history, plan, later)
+        event = release(history, plan, functools.partial(history.record, at=later))
         assert plan.released[0].digest not in {entry["digest"] for entry in event.body["released"]}
         assert history.verify() == []
 
@@ -228,5 +230,5 @@ def test_the_command_is_refused_while_an_agent_uses_the_run(tmp_path: Path, vaes
     run = golden_run(tmp_path)
     with History(run):
         done = vaestar("history", "retain", "--run", run)
-        assert (done.exit_code, "another agent is using it" in done.stderr) == (2, True)
+        assert (done.exit_code, "another agent is using it" in done.stderr) == (exit_codes.STORAGE, True)
         assert vaestar("history", "retain", "--run", run, "--dry-run").exit_code == 0
