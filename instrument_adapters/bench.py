@@ -7,10 +7,10 @@ from datetime import datetime
 
 from instrument_adapters import codec
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError, ScanDataError
-from instrument_adapters.instrument import Instrument, Measurement, Streaming, check_request
+from instrument_adapters.instrument import Instrument, Measurement, Planning, Streaming, check_request
 from instrument_adapters.lines import Lines
 from instrument_adapters.link import message_id
-from instrument_adapters.messages import MeasurementRequest, Message, ResultMessage, ScanMessage
+from instrument_adapters.messages import MeasurementRequest, Message, RecommendationMessage, ResultMessage, ScanMessage
 from instrument_adapters.spool import Outgoing, Spool
 
 _ROUNDING = 1e-6  # two points planned at exactly the smallest spacing are not "too close"
@@ -63,6 +63,11 @@ class Bench:
             raise ScanDataError(f"scan '{scan.scan_id}' cannot be sent: {codec.explain(error)}") from error
         assert isinstance(packet.message, ScanMessage)
         return self._record(Outgoing(packet.message, frames))
+
+    def plan(self, recommendation: RecommendationMessage) -> None:
+        """Show an instrument that wants to see it what is about to be carried out."""
+        if isinstance(self._instrument, Planning):
+            self._instrument.plan(recommendation)
 
     def carry_out(self, request: MeasurementRequest, scan_id: str, refusal: str = "") -> Outgoing:
         """The recorded result of one request: ok, skipped (not begun) or failed (begun, or begun before a restart).

@@ -235,6 +235,8 @@ class Session:
         self._counts["cycles"] += 1
 
     async def _carry_out(self, plan: RecommendationMessage, refusal: str = "") -> None:
+        if not refusal:
+            await self._in_worker(partial(self._bench.plan, plan))
         for request in plan.requests:
             if self._stop.is_set():
                 raise StoppedError
