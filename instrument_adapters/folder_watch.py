@@ -183,11 +183,17 @@ class FolderWatch:
             self._files[path].judged, self._files[path].since_s = judge(path, self._zone), now_s
             self._files[path].due_s = now_s + self._settings.settle_s
         whole = sorted((p for p in last if self._files[p].whole), key=lambda p: (self._files[p].when, natural(p)))
-        for path in whole if self._settings.existing == "none" else whole[:-1]:
-            self._note(self._files[path])
+        taken = whole.pop() if whole and self._settings.existing == "newest" else None
+        for path in whole:
             self._files[path].done = True
+            if taken is None or self._essence(path) != self._essence(taken):
+                self._note(self._files[path])
         for path in old:
             self._files[path].old = self._files[path].done
+
+    def _essence(self, path: Path) -> str:
+        judged = self._files[path].judged
+        return judged.essence if judged is not None else ""
 
     def _judge(self, path: Path, file: _File) -> None:
         """Look at a file again, and say what follows from it."""

@@ -205,7 +205,7 @@ class Spool:
                 self._apply(record)
             except KeyError as error:
                 raise journal.damaged(number, f"it lacks {error}") from error
-            except TypeError as error:
+            except (TypeError, AttributeError, RecursionError) as error:
                 raise journal.damaged(number, str(error)) from error
             except ValueError as error:
                 raise journal.damaged(number, explain(error)) from error
