@@ -3,9 +3,9 @@
     python -m benchmarks.fuzz --out benchmarks/results
 
 Sound inputs (the golden messages of the wire; waves, NSID files, journals, tables, keys, settings made here) are mutated by what
-they are: fields of JSON, sizes in headers with the checksum put right, frames, cells, bytes. Each goes to the product's own reader.
-An answer is an acceptance, or an error of the type that the reader promises, with a sentence. Anything else is a failure: another
-exception, more than a second of processor time, a process that dies, memory that grows. Failures are kept under
+they are: fields of JSON, sizes in headers with the checksum put right, frames, cells, bytes. Each goes to the product's own
+reader. An answer is an acceptance, or an error of the type that the reader promises, with a sentence. Anything else is a failure:
+another exception, more than a second of processor time, a process that dies, memory that grows. Failures are kept under
 `DIR/fuzz-failures`. Inputs are shared out by what they cost; `--inputs` scales all targets alike.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.commandline import CannotRunError, run
 from benchmarks.fuzz_agent import AGENT_SIDE
 from benchmarks.fuzz_targets import ADAPTER_SIDE, Target
-from benchmarks.fuzz_work import LIMIT_S, Tally, make_input, resident_MB, save, work
+from benchmarks.fuzz_work import LIMIT_S, Tally, make_input, resident_mb, save, work
 from benchmarks.writing import Outcome, write
 
 TARGETS: Mapping[str, Callable[[], Target]] = {t.name: t for t in (*ADAPTER_SIDE, *AGENT_SIDE)}  # type: ignore[attr-defined]
@@ -33,6 +33,16 @@ GROWTH_MB = 24.0  # of a process over all inputs of a target, after the first te
 _BLOCK = 2000
 _STUCK_S = 20.0  # without a new input: the process hangs in a library, where no signal reaches it
 _QUICK = 20_000
+_TAKEN = ("accepted", "answered", "taken in")
+_FAILURE = (
+    f"A failure is an exception of another type than the reader promises, more than {LIMIT_S:g} s of processor time, a dead "
+    f"process, an input that raises the peak of memory by {Target.peak_mb:g} MB (NSID: what its own process may take, 4 GB), or "
+    f"a target over which a process grows by {GROWTH_MB:g} MB."
+)
+_HDF5 = (
+    "hdf5_ended_from_outside, hdf5_died: inputs at which the HDF5 library itself looped or ended the process. The product reads "
+    "such files in a process of its own with a deadline (`hdf5_guard`) and refuses them."
+)
 
 
 @dataclass
@@ -41,7 +51,7 @@ class Found:
 
     inputs: int
     tally: Tally = field(default_factory=Tally)
-    growth_MB: float = 0.0
+    growth_mb: float = 0.0
     ended_from_outside: int = 0
     died: int = 0
 
@@ -74,7 +84,7 @@ def _serve(orders: Any, reports: Any, at: Any, seed: int, folder: Path) -> None:
         target.renew()
         gc.collect()
         at.value = -1
-        reports.put((tally, resident_MB()))
+        reports.put((tally, resident_mb()))
 
 
 def fuzz_target(name: str, inputs: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Found:
@@ -124,7 +134,7 @@ def _heard(
         return True
     process.end()
     settled = memory[len(memory) // 10 :]
-    found.growth_MB = max(found.growth_MB, settled[-1] - settled[0])
+    found.growth_mb = max(found.growth_mb, settled[-1] - settled[0])
     return False
 
 
@@ -170,7 +180,7 @@ def main() -> None:
 
 
 def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
-    grown = {name: one.growth_MB for name, one in found.items() if one.growth_MB > GROWTH_MB}
+    grown = {name: one.growth_mb for name, one in found.items() if one.growth_mb > GROWTH_MB}
     failures = sum(sum(one.tally.failures.values()) for one in found.values()) + len(grown)
     rows = [
         {
@@ -181,7 +191,7 @@ def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
             "failures": sum(one.tally.failures.values()),
             "us each": round(1e6 * one.tally.seconds / one.inputs),
             "slowest ms": round(1e3 * one.tally.slowest_s, 1),
-            "growth MB": round(one.growth_MB, 1),
+            "growth MB": round(one.growth_mb, 1),
         }
         for name, one in found.items()
     ]
@@ -199,21 +209,19 @@ def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
             "hdf5_ended_from_outside": sum(one.ended_from_outside for one in found.values()),
             "hdf5_died": sum(one.died for one in found.values()),
             "slowest_ms": max(1e3 * one.tally.slowest_s for one in found.values()),
-            "growth_max_MB": max(one.growth_MB for one in found.values()),
+            "growth_max_MB": max(one.growth_mb for one in found.values()),
             "cpu_s": sum(one.tally.seconds for one in found.values()),
             "wall_s": wall_s,
         },
         details={
-            name: {"failures": one.tally.failures, "outcomes": one.tally.outcomes, "growth_MB": one.growth_MB}
+            name: {"failures": one.tally.failures, "outcomes": one.tally.outcomes, "growth_mb": one.growth_mb}
             for name, one in found.items()
         },
         tables={"Targets": rows, "Outcomes": classes},
         notes=[
-            f"A failure is an exception of another type than the reader promises, more than {LIMIT_S:g} s of processor time, a dead "
-            f"process, an input that raises the peak of memory by 64 MB, or a target over which a process grows by {GROWTH_MB:g} MB.",
+            _FAILURE,
             "Inputs are shared out by cost: half go to the codec, a fiftieth each to NSID files and altered histories.",
-            "hdf5_ended_from_outside, hdf5_died: inputs at which the HDF5 library itself looped or ended the process. The product "
-            "reads such files in a process of its own with a deadline (`hdf5_guard`) and refuses them.",
+            _HDF5,
         ],
     )
 

@@ -18,6 +18,7 @@ from instrument_adapters.spool import Outgoing, Spool
 from simulators.ibw import encode_curves, encode_ibw
 
 WIRE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "wire"
+DOCS = WIRE.parents[2] / "docs"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FRAME = Frame(size_fast_m=2e-6, size_slow_m=1e-6, x_offset_m=-3e-6, y_offset_m=4e-6, rows=3, cols=5)
 # (offset, format) of the fields of both headers: sizes, points, type, sides, scaling
@@ -39,12 +40,10 @@ def wire() -> dict[str, list[bytes]]:
 
 def note() -> str:
     """A note, a key and value a line."""
-    lines = {
-        **{"ScanSize": 2e-6, "FastScanSize": 2e-6, "SlowScanSize": 1e-6, "XOffset": -3e-6, "YOffset": 4e-6, "ScanAngle": 30},
-        **{"FastRatio": 1, "SlowRatio": 0.5, "ScanRate": 0.4, "Seconds": 3806987446.857, "NapMode": 0, "ScanDown": 1},
-        **{"Channel1DataType": 1, "UserIn0Unit": "V", "Flatten Offsets 0": "1,2,3", "Remark": "5 °"},
-    }
-    return "\n".join(f"{key}: {value}" for key, value in lines.items())
+    lines = {"ScanSize": 2e-6, "FastScanSize": 2e-6, "SlowScanSize": 1e-6, "XOffset": -3e-6, "YOffset": 4e-6, "ScanAngle": 30}
+    lines |= {"FastRatio": 1, "SlowRatio": 0.5, "ScanRate": 0.4, "Seconds": 3806987446.857, "NapMode": 0, "ScanDown": 1}
+    words = {"Channel1DataType": "Height", "UserIn0Unit": "V", "Flatten Offsets 0": "1,2,3", "Remark": "5 °"}
+    return "\n".join(f"{key}: {value}" for key, value in {**lines, **words}.items())
 
 
 def scan() -> Scan:
@@ -123,10 +122,8 @@ def results() -> tuple[str, Any]:
 
 
 def key() -> str:
-    """The text of a secret key."""
-    import zmq
-
-    public, secret = (k.decode() for k in zmq.curve_keypair())
+    """The text of a secret key, of nobody."""
+    public, secret = ")jM%K@1Jd2S(B(n2bLcx=pKQ(&k)(rQ<Fx!/}QmC", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
     return keys._TEXT.format(public=public) + keys._SECRET_LINE.format(secret)
 
 
@@ -142,8 +139,11 @@ def settings() -> str:
 
 def config() -> str:
     """The agent's configuration with all its defaults."""
-    page = (Path(__file__).resolve().parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    return page.split("```toml\n")[1].split("```")[0]
+    return _toml_of("configuration.md")
+
+
+def _toml_of(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
 
 
 def first_cycle(dispatch: Any, instrument_id: str) -> None:

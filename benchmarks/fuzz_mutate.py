@@ -1,4 +1,4 @@
-"""Mutations that know what they mutate: JSON by its fields, headers by their lengths, tables by their cells, anything by its bytes."""
+"""Mutations that know what they mutate: JSON by its fields, tables by their cells, anything by its bytes."""
 
 import copy
 import json

@@ -16,7 +16,6 @@ from types import FrameType
 from benchmarks.fuzz_targets import Input, Target
 
 LIMIT_S = 1.0  # of processor time, so that a busy machine makes nothing slow
-PEAK_MB = 64.0  # by which one input may raise the highest memory of the process
 _RENEW_EVERY = 2000
 
 
@@ -70,11 +69,11 @@ def work(target: Target, seed: int, numbers: Sequence[int], folder: Path, begin:
     for count, number in enumerate(numbers, 1):
         given = make_input(target, seed, number)
         begin(number)
-        peak_MB, begun_s = _peak_MB(), time.process_time()
+        peak_mb, begun_s = _peak_mb(), time.process_time()
         outcome, failure = _take(target, given)
         tally.slowest_s = max(tally.slowest_s, time.process_time() - begun_s)
-        if _peak_MB() - peak_MB > PEAK_MB and not failure:
-            failure = f"grew by {_peak_MB() - peak_MB:.0f} MB"
+        if _peak_mb() - peak_mb > target.peak_mb and not failure:
+            failure = f"grew by {_peak_mb() - peak_mb:.0f} MB"
         if failure:
             tally.failures[failure.splitlines()[-1][:200]] += 1
             save(folder, target.name, number, given, failure)
@@ -119,12 +118,12 @@ def save(folder: Path, name: str, number: int, given: Input, failure: str) -> No
     (place / f"{number}.txt").write_text(failure, encoding="utf-8", errors="backslashreplace")
 
 
-def resident_MB() -> float:
+def resident_mb() -> float:
     """Memory that this process holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
-def _peak_MB() -> float:
+def _peak_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -330,9 +330,9 @@ def test_a_look_ends_when_it_is_told_to(tmp_path: Path) -> None:
 
 def test_nothing_is_written_into_the_folder(lab: Lab) -> None:
     path = lab.put("a.ibw")
-    before = path.stat().st_mtime_ns, sorted(os.listdir(lab.folder)), lab.folder.stat().st_mtime_ns
+    before = path.stat().st_mtime_ns, sorted(lab.folder.iterdir()), lab.folder.stat().st_mtime_ns
     lab.looks(20)
-    assert before == (path.stat().st_mtime_ns, sorted(os.listdir(lab.folder)), lab.folder.stat().st_mtime_ns)
+    assert before == (path.stat().st_mtime_ns, sorted(lab.folder.iterdir()), lab.folder.stat().st_mtime_ns)
 
 
 def test_a_header_that_promises_more_than_the_file_holds_is_waited_for(lab: Lab) -> None:
