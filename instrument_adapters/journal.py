@@ -148,7 +148,7 @@ class Journal:
         good = sum(len(line) + 1 for line in lines)
         for number, line in enumerate(lines, 1):
             try:
-                self.records.append(_object(line))
+                self.records.append(json.loads(line))
             except (ValueError, RecursionError) as error:
                 if number < len(lines) or tail:
                     raise self.damaged(number, str(error)) from error
@@ -157,13 +157,6 @@ class Journal:
             raise self.damaged(1, f"expected {_FIRST_LINE}, got {self.records[0]}")
         del self.records[:1]
         os.truncate(self._path, good)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise ValueError(f"an object is needed, got {type(found).__name__}")  # noqa: TRY004 - it is the file's fault
-    return found
 
 
 def _write_line(file: IO[bytes], record: dict[str, Any]) -> None:
