@@ -54,14 +54,14 @@ class FolderSettings:
     model: str = "Watched folder"
     limits: Limits = Limits()
     watch: WatchSettings = field(default_factory=WatchSettings)
-    poll_s: float = 1.0
+    poll_s: float = 0.5
     wait_results_s: float = 0.0
     sample_id: str | None = None
     sample_key: str | None = None
 
 
 class WatchedFolder:
-    """The `Instrument`; it is `Planning`, too.
+    """The `Instrument`; it is `Planning` and `Halting`, too.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ class WatchedFolder:
         self._planned: Path | None = None
         self._until_s = 0.0
         self._expires_at: datetime | None = None
+        self._halted = False
 
     @property
     def instrument_id(self) -> str:
@@ -123,6 +124,7 @@ class WatchedFolder:
             If it was closed meanwhile or before.
         """
         while not self._pause(0.0):
+            self._heed_halt()
             self._watch.look()
             found = self._watch.next_scan()
             if found is not None:
@@ -176,12 +178,25 @@ class WatchedFolder:
             remark=result.reason,
         )
 
+    def halt(self) -> None:
+        """End the wait under way within half a second; nothing moves here, so nothing has to be made safe."""
+        self._halted = True
+
+    def release(self) -> None:
+        """Wait again for scans and results."""
+        self._halted = False
+
     def close(self) -> None:
         """End whatever waits."""
         self._close()
 
+    def _heed_halt(self) -> None:
+        if self._halted:
+            raise InstrumentFaultError("a person has stopped this instrument; nothing is waited for until it is resumed")
+
     def _awaited(self, request_id: str) -> Result:
         while True:
+            self._heed_halt()
             self._inbox.look()
             result = self._inbox.results.pop(request_id, None)
             if result is not None:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     instrument = WatchedFolder(
         settings,
         Outbox(outbox, _now),
-        Inbox(inbox),
+        Inbox(inbox, time.monotonic),
         pause=stop.wait,
         close=stop.set,
         wall=time.monotonic,

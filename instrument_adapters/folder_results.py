@@ -13,7 +13,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from instrument_adapters.mfp3d_curves import read_loop
 from instrument_adapters.source import read_bytes
 
 _LOG = logging.getLogger(__name__)
+_SETTLE_S = 2.0
 _BYTES_MAX, _ROWS_MAX, _STEPS_MAX = 16 << 20, 10_000, 1 << 20
 _OWN = {"request_id", "status", "reason", "x_um", "y_um", "measured_at", "loop_file", "parameters"}
 _NAMES: TypeAdapter[dict[str, float]] = TypeAdapter(dict[Name, Finite])
@@ -62,6 +63,8 @@ class Inbox:
     ----------
     folder
         It may be missing until there is a result.
+    wall
+        Seconds from any origin; never jumps backwards.
 
     Attributes
     ----------
@@ -69,15 +72,15 @@ class Inbox:
         Request id -> result, until somebody takes it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
+        self.folder, self._wall = folder, wall
         self.results: dict[str, Result] = {}
         self._read: dict[Path, str] = {}  # digest of what was taken in, or told of
-        self._seen: dict[Path, str] = {}
+        self._seen: dict[Path, tuple[str, float]] = {}  # digest, and since when
         self._taken: set[tuple[str, str]] = set()
 
     def look(self) -> None:
-        """Take in files whose content has stayed the same since the last look."""
+        """Take in files whose content has stayed the same for two seconds."""
         try:
             paths = sorted(p for p in self.folder.iterdir() if p.suffix.lower() in {".csv", ".json"} and p.name[0] not in ".~")
         except OSError:
@@ -90,10 +93,11 @@ class Inbox:
             digest = hashlib.sha256(raw).hexdigest()
             if self._read.get(path) == digest:
                 continue
-            if self._seen.get(path) == digest:
+            if self._seen.get(path, ("", 0.0))[0] != digest:
+                self._seen[path] = (digest, self._wall())
+            elif self._wall() - self._seen[path][1] >= _SETTLE_S:
                 self._read[path] = digest
                 self._take_in(path, raw)
-            self._seen[path] = digest
 
     def _take_in(self, path: Path, raw: bytes) -> None:
         try:

@@ -16,7 +16,7 @@ from instrument_adapters.folder import FolderSettings, WatchedFolder
 from instrument_adapters.folder_names import sample_of, zone_named
 from instrument_adapters.folder_outbox import Outbox
 from instrument_adapters.folder_results import Inbox
-from instrument_adapters.instrument import Instrument, Planning
+from instrument_adapters.instrument import Halting, Instrument, Planning
 from instrument_adapters.messages import MeasurementRequest, RecommendationMessage
 from tests.instrument_adapters.conftest import NOW, FakeAgent, Runner
 from tests.instrument_adapters.recordings import write_scan
@@ -37,7 +37,7 @@ class Desk:
         self.instrument = WatchedFolder(
             FolderSettings(**{"folder": self.folder, "zone": zone_named("UTC"), **settings}),
             Outbox(place / "out", lambda: NOW),
-            Inbox(self.inbox),
+            Inbox(self.inbox, lambda: self.now_s),
             pause=self._pause,
             close=lambda: setattr(self, "stopped", True),
             wall=lambda: self.now_s,
@@ -81,6 +81,7 @@ def desk(tmp_path: Path) -> Desk:
 def test_it_is_an_instrument_that_wants_to_see_plans(desk: Desk) -> None:
     instrument: Instrument = desk.instrument
     assert isinstance(instrument, Planning)
+    assert isinstance(instrument, Halting)
     assert (instrument.instrument_id, instrument.model) == ("folder", "Watched folder")
 
 
@@ -261,13 +262,26 @@ def test_closing_it_ends_the_wait_for_results(tmp_path: Path) -> None:
         desk.instrument.measure(request)
 
 
+def test_an_emergency_stop_ends_every_wait_until_it_is_released(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, wait_results_s=3600)
+    request, _ = desk.plan()
+    desk.at[5] = desk.instrument.halt
+    for wait in (lambda: desk.instrument.measure(request), desk.instrument.scan):
+        with pytest.raises(InstrumentFaultError, match="until it is resumed"):
+            wait()
+    assert desk.now_s <= 6
+    desk.instrument.release()
+    desk.save()
+    assert desk.instrument.scan().scan_id.startswith("a-")
+
+
 def test_a_client_sees_a_whole_cycle_through(tmp_path: Path, agent: FakeAgent, client: Runner) -> None:
     desk, stop = Desk(tmp_path), threading.Event()
     desk.save()
     instrument = WatchedFolder(
         FolderSettings(folder=desk.folder, zone=zone_named("UTC"), poll_s=0.01),
         Outbox(tmp_path / "out", lambda: NOW),
-        Inbox(desk.inbox),
+        Inbox(desk.inbox, Clock()),
         pause=stop.wait,
         close=stop.set,
         wall=Clock(),

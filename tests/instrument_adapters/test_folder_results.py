@@ -1,6 +1,7 @@
 """What may stand in an inbox's files, and what is refused in one sentence."""
 
 import json
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_parameters_survive_table_and_json(parameters: dict[str, float]) -> None
 def test_a_file_that_is_wrong_is_told_of_once_and_read_when_it_is_corrected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = Inbox(tmp_path, count().__next__)
     (tmp_path / "a.csv").write_text("request_id,status\nr,done\n")
     (tmp_path / "b.txt").write_text("not mine")
     for _ in range(5):
@@ -107,6 +108,6 @@ def test_a_file_that_is_wrong_is_told_of_once_and_read_when_it_is_corrected(
 
 
 def test_an_inbox_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path / "none")
+    inbox = Inbox(tmp_path / "none", count().__next__)
     inbox.look()
     assert inbox.results == {}
