@@ -22,6 +22,7 @@ from instrument_adapters.scan import Scan
 LOOP_S = 10.0  # of replayed time for one loop; no recording says how long one took
 _ON_THE_POINT_M = 1e-12  # rounding; no record is that near by chance
 _ID_MAX = 96
+_RECORDED_V = 1e6  # no bias is applied any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ class Replay:
 
     @property
     def limits(self) -> Limits:
-        """The rectangle around all recorded frames; no smallest spacing and no dose, since what is recorded cannot be harmed."""
+        """The rectangle around all recorded frames; no spacing, dose or bias to keep to, since what is recorded cannot be harmed."""
         return self._limits
 
     def scan(self) -> Scan:
@@ -211,6 +212,7 @@ def _limits(scans: Sequence[Scan], points_max: int) -> Limits:
         x_max_m=float(x_max),
         y_min_m=float(y_min),
         y_max_m=float(y_max),
+        bias_max_V=_RECORDED_V,
         spacing_min_m=0.0,
         points_max=points_max,
         dose_max=1_000_000,
