@@ -19,9 +19,10 @@ from typing import Any
 import structlog
 import zmq
 import zmq.asyncio
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
+from agent.attending import Attendance
+from agent.chores import planned
 from agent.config import Config
 from agent.control import Control
 from agent.core import Agent
@@ -35,6 +36,7 @@ from agent.history import History, HistoryError
 from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
+from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.steering import Steering
@@ -45,7 +47,6 @@ from instrument_adapters.codec import decode, message_id
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
 
-STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
 
 
@@ -67,6 +68,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
+        self.attendance = Attendance(run_directory, config.service.http)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
@@ -136,8 +138,10 @@ class Service:
             silence_s = self._config.service.silence_s
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
             self._dispatch.recorder.listen(self.watchers.tell)
+            self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
-            self._decider = Decider(self._agent, self._dispatch, self._config, WorkDirectory(self._directory / "work"), self)
+            work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state
+            self._decider = Decider(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
             context = stack.enter_context(zmq.asyncio.Context())
             self._gate = self._guarded(stack, context)
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
@@ -145,9 +149,12 @@ class Service:
             self._control = Steering(self._agent, self._dispatch, self._decider, self._sender.attend, self.status)
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
+            stack.enter_context(self.attendance.listening())
+            self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._take_up()
-            await self._serve()
+            async with self.attendance.attending(self._control):
+                await self._serve()
             self._dispatch.stopped("asked to stop")
 
     def _take_up(self) -> None:
@@ -157,7 +164,9 @@ class Service:
         if before:
             self._recovered = recovered(self._dispatch.ledger)
             self._dispatch.recovered(self._recovered)
-            _LOG.info("run taken up", run=self._run_id, found=sentence(self._recovered))
+        found = sentence(self._recovered) if before else ""
+        addresses = {"address": endpoint(self._router), "http": self.attendance.address}
+        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
 
     def _end_by(self, fault: HistoryError) -> None:
         """What cannot be recorded must not be acted on, whoever asked for it: the service ends, and says why."""
@@ -183,20 +192,16 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
-        scheduler.add_job(self.tick, "interval", seconds=self._config.service.heartbeat_s)
-        scheduler.start()
-        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decider.run, self._stop.wait)]
+        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self.tick)
+        tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
-            # Any of the three ends the service: an error in one must not leave a half-dead agent that still looks alive.
+            # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop.set()
             self._decider.end()
-            scheduler.shutdown(wait=False)
-            tasks[0].cancel()
+            for task in tasks[:2]:
+                task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in list(self._dispatch.limits):
             await self._send(instrument_id.encode(), self._dispatch.bye())
@@ -224,6 +229,7 @@ class Service:
                 _LOG.debug("a message came too fast", instrument=identity)
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
+        since_s = time.perf_counter()
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
@@ -242,6 +248,8 @@ class Service:
         else:
             if answer is not None:
                 await self._send(identity, answer)
+            if isinstance(answer, wire.Ack):
+                self.attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -303,6 +311,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
+            "http": self.attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -311,7 +320,6 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", address=state["bind"], run=str(self._directory))
         try:
             yield
         finally:

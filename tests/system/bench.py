@@ -26,8 +26,8 @@ _M = TypeVar("_M", bound=wire.Message)
 
 
 def config(**service: object) -> Config:
-    """Any port; nothing is trained in processes."""
-    addresses = {"bind": "tcp://127.0.0.1:*", "telemetry": "tcp://127.0.0.1:*"}
+    """Any port; nothing is trained in processes; no HTTP."""
+    addresses = {"bind": "tcp://127.0.0.1:*", "telemetry": "tcp://127.0.0.1:*", "http": ""}
     return Config.model_validate({"search": {"workers": 0}, "service": addresses | service})
 
 
