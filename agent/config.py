@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
+from agent.safety_settings import ApprovalSettings, SafetySettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
 from agent.workflow.quality_settings import QualitySettings
@@ -231,6 +232,8 @@ class ServiceSection(Section):
         Where progress is published (lossy, for display only); empty: nowhere.
     heartbeat_s
         Interval of heartbeats in seconds.
+    silence_s
+        An instrument of which nothing is heard for so many seconds is recorded as lost.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
@@ -239,6 +242,7 @@ class ServiceSection(Section):
     key: str = ""
     allowed: str = ""
     messages_per_s: float = Field(default=50.0, gt=0)
+    silence_s: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")
     def _key_with_list(self) -> "ServiceSection":
@@ -295,6 +299,8 @@ class Config(Section):
     evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
+    safety: SafetySettings = SafetySettings()
+    approval: ApprovalSettings = ApprovalSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)

@@ -116,7 +116,7 @@ class Replay:
 
     @property
     def limits(self) -> Limits:
-        """The rectangle around all recorded frames; no smallest spacing, since what is recorded cannot be harmed."""
+        """The rectangle around all recorded frames; no smallest spacing and no dose, since what is recorded cannot be harmed."""
         return self._limits
 
     def scan(self) -> Scan:
@@ -213,6 +213,7 @@ def _limits(scans: Sequence[Scan], points_max: int) -> Limits:
         y_max_m=float(y_max),
         spacing_min_m=0.0,
         points_max=points_max,
+        dose_max=1_000_000,
     )
 
 
