@@ -62,7 +62,7 @@ def front(record: DecisionRecord) -> FrontView | None:
     if len(groups) < 2:
         return None
     names = [bare(c) for c in CRITERIA]
-    means = np.array([np.mean([s.criteria for s in group], axis=0) for group in groups.values()])
+    means = np.array([np.mean([s.criteria for s in group if s.criteria], axis=0) for group in groups.values()])
     table = criteria_table([dict(zip(names, m.tolist(), strict=True)) for m in means], CRITERIA)
     members = np.flatnonzero(pareto_front(table))
     order = members[np.argsort(means[members, 0], kind="stable")]

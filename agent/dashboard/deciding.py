@@ -100,7 +100,7 @@ def _spread_out(u: np.ndarray, clusters: list[ClusterRecord], projection: Projec
         mean, covariance = projection.gaussian(cluster)
         variance = max(float(covariance[0, 0]), 1e-12)
         height += cluster.weight / np.sqrt(variance) * np.exp(-0.5 * (u - mean[0]) ** 2 / variance)
-    return height / (height.max() or 1.0) * np.modf(np.arange(len(u)) * _GOLDEN)[0]
+    return np.asarray(height / (height.max() or 1.0) * np.modf(np.arange(len(u)) * _GOLDEN)[0])
 
 
 def _cluster(cluster: ClusterRecord, projection: Projection, points: int) -> ClusterView:

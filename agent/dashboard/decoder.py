@@ -13,9 +13,7 @@ PRIOR = 0.1  # the TRANSLATION_PRIOR and SCALE_PRIOR of `agent.workflow.geometry
 Layers = dict[str, np.ndarray]
 
 
-def reconstruct(
-    patches: Float32[np.ndarray, "n C w w"], spec: ModelSpec, weights: Weights
-) -> Float32[np.ndarray, "n C w w"]:
+def reconstruct(patches: Float32[np.ndarray, "n C w w"], spec: ModelSpec, weights: Weights) -> Float32[np.ndarray, "n C w w"]:
     """Each patch as the model reproduces it from its mean latents, the geometric ones included; in [0, 1].
 
     Raises
@@ -26,7 +24,7 @@ def reconstruct(
     layers = _layers(spec, weights)
     z = _encode(patches.reshape(len(patches), -1), spec, layers)
     logits = _each_pixel(z, spec, layers) if spec.per_pixel else _canvas(z, spec, layers)
-    return (1 / (1 + np.exp(-logits))).reshape(patches.shape).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32).reshape(patches.shape)
 
 
 def _layers(spec: ModelSpec, weights: Weights) -> Layers:
@@ -76,7 +74,9 @@ def _grid(window_px: int) -> np.ndarray:
 def _maps(z: np.ndarray, invariance: str) -> np.ndarray:
     """Affine maps (n, 2, 3) from a patch's coordinates to canonical ones; the geometric latents come first in z."""
     n, at = len(z), 0
-    angle, shift, k = np.zeros(n, np.float32), np.zeros((n, 2), np.float32), np.ones(n, np.float32)
+    angle: np.ndarray = np.zeros(n, np.float32)
+    shift: np.ndarray = np.zeros((n, 2), np.float32)
+    k: np.ndarray = np.ones(n, np.float32)
     if "r" in invariance:
         angle, at = z[:, 0], 1
     if "t" in invariance:

@@ -63,7 +63,11 @@ class Live:
         undecided
             Scan -> instrument, for the scans on which no decision has been made; what is told of others is past.
         """
-        return {undecided[scan_id]: self._view(undecided[scan_id], s) for scan_id, s in list(self._search.items()) if scan_id in undecided}
+        return {
+            undecided[scan_id]: self._view(undecided[scan_id], s)
+            for scan_id, s in list(self._search.items())
+            if scan_id in undecided
+        }
 
     def _of(self, scan_id: str) -> _Search:
         if scan_id not in self._search:
@@ -90,4 +94,3 @@ class Live:
             rungs=search.rungs,
             places=search.places,
         )
-

@@ -1,6 +1,7 @@
 """What the page is told, as plain JSON: positions in metres, pixels as row and col, times with their zone."""
 
 from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict
 
 from instrument_adapters.geometry import Frame

@@ -1,8 +1,8 @@
 """The run at a glance: its instruments with their scans, the newest first."""
 
 from agent.dashboard.models import InstrumentView, RunView, ScanLine
-from agent.dashboard.story import InstrumentStory, Story
-from instrument_adapters.messages import Limits
+from agent.dashboard.story import Story
+from agent.entries import ScanEntry
 
 _SCANS = 30
 
@@ -16,34 +16,35 @@ def run_view(story: Story) -> RunView:
         started_at=story.started_at,
         versions=story.versions,
         reward=str(story.config.get("reward", "")),
-        instruments=[_instrument(story, i) for i in story.instruments.values()],
+        instruments=[_instrument(story, name) for name in sorted(story.ledger.told)],
     )
 
 
-def _instrument(story: Story, told: InstrumentStory) -> InstrumentView:
+def _instrument(story: Story, name: str) -> InstrumentView:
+    ledger = story.ledger
+    told = ledger.told[name]
     return InstrumentView(
-        instrument_id=told.instrument_id,
+        instrument_id=name,
         model=told.model,
         software=told.software,
-        limits=Limits.model_validate(told.limits),
-        connected=told.connected,
-        state=told.state,
-        state_reason=told.state_reason,
-        scans=[_scan(story, told.instrument_id, scan_id) for scan_id in reversed(told.scans[-_SCANS:])],
+        limits=told.limits,
+        connected=name in ledger.present and name not in ledger.lost,
+        state=ledger.standing.state(name),
+        state_reason=ledger.standing.reason(name),
+        scans=[_scan(story, ledger.scans[name, scan_id]) for scan_id in reversed(story.scans.get(name, [])[-_SCANS:])],
     )
 
 
-def _scan(story: Story, instrument_id: str, scan_id: str) -> ScanLine:
-    entry = story.ledger.scans[instrument_id, scan_id]
+def _scan(story: Story, entry: ScanEntry) -> ScanLine:
     record = entry.decision
-    measured = len(story.decisions[record.decision_id].results) if record is not None else 0
+    told = story.decisions.get(record.decision_id) if record is not None else None
     return ScanLine(
-        scan_id=scan_id,
+        scan_id=entry.scan_id,
         sample_id=entry.sample_id,
         at=entry.event.recorded_at,
         decision_id=record.decision_id if record is not None else None,
         outcome=record.outcome if record is not None else None,
         places=len(record.requests) if record is not None else 0,
-        measured=measured,
+        measured=len(told.results) if told is not None else 0,
         closed=entry.closed,
     )

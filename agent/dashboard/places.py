@@ -1,39 +1,41 @@
 """What has become of a decision's places, and the loops that were measured there."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from agent.dashboard.models import LoopsView, LoopView, PlacesView, PlaceView
-from agent.dashboard.story import DecisionStory, InstrumentStory
+from agent.dashboard.story import DecisionStory
+from agent.entries import POLICY
 from agent.history import Event, History
+from agent.ledger import Ledger
 from instrument_adapters.messages import MeasurementRequest
 
 _LOOP = ("bias_V", "response")
 _SIGNIFICANT = 6
 
 
-def places_view(told: DecisionStory, instrument: InstrumentStory, measuring: str | None = None, waiting: bool = False) -> PlacesView:
+def places_view(told: DecisionStory, ledger: Ledger, measuring: str | None = None) -> PlacesView:
     """Each place with its state.
 
     Parameters
     ----------
-    told, instrument
-        The decision and its instrument, as far as the history tells.
-    waiting
-        Whether it waits for a person.
+    told
+        The decision, as far as the history tells.
+    ledger
+        Of the run.
     measuring
         The request under way at the instrument, if that is known.
     """
-    newest = bool(instrument.decisions) and instrument.decisions[-1] == told.event.subject
+    newest = told.current and ledger.latest(told.instrument_id) is told.entry
+    waiting = newest and ledger.waiting(told.instrument_id) is told.entry
     state = _state(told, waiting, newest)
     return PlacesView(
         decision_id=told.event.subject,
-        open=waiting and newest,
+        open=waiting,
         newest=newest,
         state=state,
-        approval=_approval(told.approval),
+        approval=_approval(told),
         places=[_place(i, r, told, state, measuring) for i, r in enumerate(told.record.requests, start=1)],
     )
 
@@ -53,29 +55,33 @@ def loops_view(told: DecisionStory, results: Mapping[str, Event], history: Histo
 
 
 def _state(told: DecisionStory, waiting: bool, newest: bool) -> str:
+    """In a word or two, what the places are about."""
+    approval = told.approval
+    asked = [] if approval is None else approval.requests
     if not told.record.requests:
         return "nothing to measure"
-    if told.approval is not None and told.approval.kind.endswith("rejected"):
-        return "rejected"
-    if waiting and newest:
+    if waiting:
         return "waiting for approval"
-    if told.refused:
+    if approval is not None and not approval.given:
+        return "rejected"
+    if told.void:
+        return "given up"
+    if told.refused_by_instrument:
         return "refused by the instrument"
-    if len(told.results) >= len(told.record.requests) - len(told.dropped):
+    if approval is not None and len(told.results) >= len(asked):
         return "measured"
     if not newest:
         return "replaced by a newer scan"
-    if told.acknowledged:
+    if told.entry.acknowledged:
         return "measuring"
     return "sent" if told.sent else "to be sent"
 
 
-def _place(
-    number: int, request: MeasurementRequest, told: DecisionStory, state: str, measuring: str | None
-) -> PlaceView:
+def _place(number: int, request: MeasurementRequest, told: DecisionStory, state: str, measuring: str | None) -> PlaceView:
+    now = _now(request, told)
     result = told.results.get(request.request_id)
-    x, y = told.moved.get(request.request_id, (request.x_m, request.y_m))
-    place_state, reason = _state_of(request.request_id, result, told, state, measuring)
+    place_state, reason = _state_of(request.request_id, now, told, state, measuring)
+    shown = now or request
     return PlaceView(
         request_id=request.request_id,
         number=number,
@@ -83,8 +89,8 @@ def _place(
         rank=request.rank,
         row=request.row,
         col=request.col,
-        x_m=x,
-        y_m=y,
+        x_m=shown.x_m,
+        y_m=shown.y_m,
         x_asked_m=request.x_m,
         y_asked_m=request.y_m,
         state=place_state,
@@ -94,25 +100,37 @@ def _place(
     )
 
 
+def _now(request: MeasurementRequest, told: DecisionStory) -> MeasurementRequest | None:
+    """The request as it was let pass, moved perhaps; None where it was not."""
+    approval = told.approval
+    if approval is None:
+        return None
+    return next((r for r in approval.requests if approval.moved.get(r.request_id, r.request_id) == request.request_id), None)
+
+
 def _state_of(
-    request_id: str, result: Event | None, told: DecisionStory, state: str, measuring: str | None
+    name: str, now: MeasurementRequest | None, told: DecisionStory, state: str, measuring: str | None
 ) -> tuple[str, str]:
+    result = told.results.get(name)
     if result is not None:
         return str(result.body["status"]), str(result.body.get("reason", ""))
-    if request_id in told.dropped:
-        return "dropped", "dropped by a person"
+    if name in told.rules:
+        return "not allowed", told.rules[name]
+    if told.approval is not None and told.approval.given and now is None:
+        return "dropped", ""
     if state == "measuring":
-        return ("measuring" if request_id == measuring else "sent"), ""
+        under_way = measuring is not None and now is not None and now.request_id == measuring
+        return ("measuring" if under_way else "sent"), ""
     return {"waiting for approval": "waiting", "sent": "sent", "to be sent": "sent"}.get(state, "not measured"), ""
 
 
-def _approval(event: Event | None) -> str:
-    if event is None:
-        return ""
-    body: Mapping[str, Any] = event.body
-    word = event.kind.removeprefix("approval_").replace("_", " ")
-    by, reason = body.get("by", ""), body.get("reason", "")
-    return f"{word} by {by}" + (f": {reason}" if reason else "")
+def _approval(told: DecisionStory) -> str:
+    """Who said yes or no, and why."""
+    approval = told.approval
+    if approval is None or (approval.by == POLICY and approval.given):
+        return told.void
+    word = "approved" if approval.given else "rejected"
+    return f"{word} by {approval.by}" + (f": {approval.reason}" if approval.reason else "")
 
 
 def _response_label(results: Mapping[str, Event]) -> str:

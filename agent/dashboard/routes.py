@@ -19,7 +19,9 @@ from agent.workflow.errors import AgentError
 from instrument_adapters.codec import explain
 
 STATIC = Path(__file__).parent / "static"
-_EMPTY = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # of no text: plotly fills an empty style element by its object model
+_EMPTY = (
+    "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # of no text: plotly fills an empty style element by its object model
+)
 # Nothing from elsewhere, and neither script nor style in the page itself.
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; script-src 'self'; style-src 'self' '{_EMPTY}'; img-src 'self' data: blob:; "
@@ -98,9 +100,7 @@ def _add_views(router: APIRouter, views: Views) -> None:
         return _found(lambda: views.loops(decision_id))
 
     @router.get("/api/view/timeline")
-    def timeline(
-        instrument_id: str | None = None, most: Annotated[int, Query(ge=1, le=1000)] = 200
-    ) -> list[TimelineEntry]:
+    def timeline(instrument_id: str | None = None, most: Annotated[int, Query(ge=1, le=1000)] = 200) -> list[TimelineEntry]:
         return _found(lambda: views.timeline(instrument_id, most))
 
 
@@ -137,7 +137,7 @@ def _partial(frame: PartialFrame) -> bytes:
     }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)  # so that the numbers lie on a multiple of four
-    return struct.pack("<I", len(text)) + text + values.astype("<f4").tobytes()
+    return b"".join([struct.pack("<I", len(text)), text, values.astype("<f4").tobytes()])
 
 
 def _found(ask: Callable[[], T]) -> T:

@@ -48,9 +48,7 @@ def scan_view(scan: Scan, instrument_id: str, seq: int, at: datetime, config: di
     )
 
 
-def channel_view(
-    name: str, unit: str, image: np.ndarray, analysed: bool, percentiles: tuple[float, float]
-) -> ChannelView:
+def channel_view(name: str, unit: str, image: np.ndarray, analysed: bool, percentiles: tuple[float, float]) -> ChannelView:
     """One channel; the analysed one has the grey scale that the models see, the others one of their own."""
     low, high = grey_range(image, *(percentiles if analysed else _PERCENTILES))
     if analysed:

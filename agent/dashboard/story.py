@@ -1,46 +1,48 @@
 """What has happened in a run so far, followed event by event from its history; read-only, beside the agent that writes it."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agent import ledger as kinds
 from agent.decision import DecisionRecord
+from agent.entries import Approval, ScanEntry
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
 
 
 @dataclass
-class InstrumentStory:
-    """One instrument: how it introduced itself, and what a person has told it."""
-
-    instrument_id: str
-    model: str = ""
-    software: str = ""
-    limits: dict[str, Any] = field(default_factory=dict)
-    connected: bool = False
-    state: str = "running"
-    state_reason: str = ""
-    scans: list[str] = field(default_factory=list)
-    decisions: list[str] = field(default_factory=list)
-
-
-@dataclass
 class DecisionStory:
-    """One decision: the event that it came with, and what has been done about it."""
+    """One decision: the event that it came with, its scan with what became of it, and the results of its places.
+
+    A scan may be decided on again. Ids of places are those of the requests as the agent made them, not as a person moved them.
+    """
 
     event: Event
     record: DecisionRecord
-    instrument_id: str
+    entry: ScanEntry
+    approval: Approval | None = None
     sent: bool = False
-    acknowledged: bool = False
-    refused: str = ""
-    approval: Event | None = None
+    refused_by_instrument: str = ""
+    rules: dict[str, str] = field(default_factory=dict)  # request id -> why it may not be measured
     results: dict[str, Event] = field(default_factory=dict)
-    dropped: set[str] = field(default_factory=set)
-    moved: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def instrument_id(self) -> str:
+        """Whose scan it is."""
+        return self.entry.instrument_id
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the last word on its scan."""
+        return self.entry.decision is self.record
+
+    @property
+    def void(self) -> str:
+        """Why nothing of it is measured any more."""
+        return self.entry.void if self.current else "the scan was decided on again"
 
 
 class Story:
@@ -62,7 +64,7 @@ class Story:
         self.config: dict[str, Any] = {}
         self.ledger = Ledger()
         self.events: list[Event] = []
-        self.instruments: dict[str, InstrumentStory] = {}
+        self.scans: dict[str, list[str]] = {}  # of each instrument, in order
         self.decisions: dict[str, DecisionStory] = {}
 
     def catch_up(self) -> None:
@@ -80,18 +82,6 @@ class Story:
                     self._apply(event)
                 self.seq = event.seq
 
-    def instrument(self, instrument_id: str) -> InstrumentStory:
-        """An instrument that has connected.
-
-        Raises
-        ------
-        HistoryError
-            If none of this name has.
-        """
-        if instrument_id not in self.instruments:
-            raise HistoryError(f"no instrument '{instrument_id}' has connected to this run")
-        return self.instruments[instrument_id]
-
     def decision(self, decision_id: str) -> DecisionStory:
         """A decision of this run.
 
@@ -105,71 +95,55 @@ class Story:
         return self.decisions[decision_id]
 
     def _apply(self, event: Event) -> None:
-        body = event.body
-        if event.kind == kinds.RUN_STARTED:
-            self.run_id, self.started_at = event.subject, event.recorded_at
-            self.versions, self.config = body["versions"], body["config"]
-            for instrument in self.instruments.values():
-                instrument.connected = False  # each says hello again to an agent that has started anew
         handler = _HANDLERS.get(event.kind)
         if handler is not None:
             handler(self, event)
-        self.events.append(Event(event.seq, event.recorded_at, event.kind, event.subject, _kept(event), event.arrays))
+        light = {k: v for k, v in event.body.items() if k not in _LARGE}
+        self.events.append(replace(event, body=light))
+
+    def _started(self, event: Event) -> None:
+        self.run_id, self.started_at = event.subject, event.recorded_at
+        self.versions, self.config = event.body["versions"], event.body["config"]
+
+    def _scanned(self, event: Event) -> None:
+        self.scans.setdefault(event.body["instrument_id"], []).append(event.subject)
+
+    def _decided(self, event: Event) -> None:
+        entry = self.ledger.scans[event.body["instrument_id"], event.body["scan_id"]]
+        assert entry.decision is not None  # the ledger has taken it in just now
+        self.decisions[event.subject] = DecisionStory(event, entry.decision, entry)
+
+    def _about(self, event: Event) -> None:
+        """What is said of a decision."""
+        told = self.decisions.get(event.subject)
+        if told is None:
+            return
+        if event.kind == kinds.RECOMMENDATION_SENT:
+            told.sent = True
+        elif event.kind == kinds.RECOMMENDATION_ACKNOWLEDGED:
+            told.refused_by_instrument = str(event.body.get("refused", ""))
+        elif event.kind == kinds.REQUESTS_REFUSED:
+            told.rules |= {r["request_id"]: r["reason"] for r in event.body["refused"]}
+        else:
+            told.approval = told.entry.approval
+
+    def _measured(self, event: Event) -> None:
+        asked = self.ledger.requests[event.body["instrument_id"], event.subject]
+        told = self.decisions.get(asked.decision_id)
+        if told is not None:
+            moved = told.approval.moved if told.approval else {}
+            told.results[moved.get(event.subject, event.subject)] = event
 
 
-def _kept(event: Event) -> dict[str, Any]:
-    """The body without what is large and kept elsewhere."""
-    return {k: v for k, v in event.body.items() if k not in ("decision", "candidates", "config", "header")}
-
-
-def _connected(story: Story, event: Event) -> None:
-    body = event.body
-    known = story.instruments.setdefault(event.subject, InstrumentStory(event.subject))
-    known.model, known.software, known.limits, known.connected = body["model"], body["software"], body["limits"], True
-
-
-def _left(story: Story, event: Event) -> None:
-    if event.subject in story.instruments:
-        story.instruments[event.subject].connected = False
-
-
-def _scanned(story: Story, event: Event) -> None:
-    owner = event.body["instrument_id"]
-    story.instruments.setdefault(owner, InstrumentStory(owner)).scans.append(event.subject)
-
-
-def _decided(story: Story, event: Event) -> None:
-    owner = event.body["instrument_id"]
-    record = DecisionRecord.model_validate(event.body["decision"])
-    light = Event(event.seq, event.recorded_at, event.kind, event.subject, _kept(event), event.arrays)
-    story.decisions[event.subject] = DecisionStory(light, record, owner)
-    story.instruments.setdefault(owner, InstrumentStory(owner)).decisions.append(event.subject)
-
-
-def _sent(story: Story, event: Event) -> None:
-    if event.subject in story.decisions:
-        story.decisions[event.subject].sent = True
-
-
-def _acknowledged(story: Story, event: Event) -> None:
-    if event.subject in story.decisions:
-        told = story.decisions[event.subject]
-        told.acknowledged, told.refused = True, str(event.body.get("refused", ""))
-
-
-def _measured(story: Story, event: Event) -> None:
-    body = event.body
-    scan = story.ledger.scans.get((body["instrument_id"], body["scan_id"]))
-    if scan is not None and scan.decision is not None:
-        story.decisions[scan.decision.decision_id].results[event.subject] = event
-
-
+_LARGE = ("decision", "candidates", "config", "header", "requests")
 _HANDLERS = {
-    kinds.INSTRUMENT_CONNECTED: _connected,
-    kinds.INSTRUMENT_LEFT: _left,
-    kinds.SCAN_RECEIVED: _scanned,
-    kinds.DECISION_MADE: _decided,
-    kinds.RECOMMENDATION_SENT: _sent,
-    kinds.RECOMMENDATION_ACKNOWLEDGED: _acknowledged,
-    kinds.RESULT_RECEIVED: _measured,
+    kinds.RUN_STARTED: Story._started,
+    kinds.SCAN_RECEIVED: Story._scanned,
+    kinds.DECISION_MADE: Story._decided,
+    kinds.REQUESTS_REFUSED: Story._about,
+    kinds.APPROVAL_GIVEN: Story._about,
+    kinds.APPROVAL_REJECTED: Story._about,
+    kinds.RECOMMENDATION_SENT: Story._about,
+    kinds.RECOMMENDATION_ACKNOWLEDGED: Story._about,
+    kinds.RESULT_RECEIVED: Story._measured,
 }

@@ -29,8 +29,9 @@ from agent.dashboard.places import loops_view, places_view
 from agent.dashboard.scans import scan_view
 from agent.dashboard.story import Story
 from agent.dashboard.timeline import timeline
+from agent.entries import ScanEntry
 from agent.history import History, HistoryError
-from agent.ledger import DECISION_MADE, ScanEntry
+from agent.ledger import DECISION_MADE
 from agent.partial import PartialFrame
 from instrument_adapters.scan import Scan
 
@@ -101,7 +102,7 @@ class Views:
     def live(self) -> LiveView:
         """What is shown and not recorded."""
         with self._now() as story:
-            names = list(story.instruments)
+            names = list(story.ledger.told)
             undecided = {e.scan_id: name for name in names if (e := story.ledger.undecided(name)) is not None}
         frames = {name: frame for name in names if (frame := self._agent.partial(name)) is not None}
         return LiveView(
@@ -153,8 +154,7 @@ class Views:
         """What has become of a decision's places."""
         with self._now() as story:
             told = story.decision(decision_id)
-            instrument = story.instrument(told.instrument_id)
-            return places_view(told, instrument, self._agent.measuring(told.instrument_id))
+            return places_view(told, story.ledger, self._agent.measuring(told.instrument_id))
 
     def loops(self, decision_id: str) -> LoopsView:
         """All loops that a decision has led to."""

@@ -47,10 +47,8 @@ def wants(record: DecisionRecord) -> list[str]:
         return ["Nothing: " + record.explanation.removeprefix("Nothing to recommend: ")]
     clusters = len({r.cluster for r in places})
     plural = "s" if len(places) > 1 else ""
-    said = [
-        f"{len(places)} place{plural} in {clusters} type{'s' if clusters > 1 else ''}, so that measured loops can tell whether "
-        "what looks different also responds differently."
-    ]
+    where = f"{len(places)} place{plural} in {clusters} type{'s' if clusters > 1 else ''}"
+    said = [f"{where}, so that measured loops can tell whether what looks different also responds differently."]
     if record.points_measured_before:
         said.append(f"{record.points_measured_before} places of this sample have been measured before and are kept away from.")
     return said
@@ -74,8 +72,8 @@ def _eyes(candidate: CandidateRecord, record: DecisionRecord) -> str:
     size = f"{candidate.window_px * max(record.frame.pitch_m) * side:.3g} {unit}"
     name = label(candidate.invariance, candidate.variant)
     how = [_SEES[letter] for letter in candidate.invariance] if GEOMETRIC_LATENTS.get(candidate.invariance) else []
-    same = f", which calls a pattern the same {' and '.join(how)}" if how else ""
-    return f"{name} tells them apart best, in windows of {candidate.window_px} px ({size}){same}."
+    same = f" (a pattern is the same {' and '.join(how)})" if how else ""
+    return f"Told apart best by {name}{same}, in windows of {candidate.window_px} px ({size})."
 
 
 def _certainty(mine: ConfigurationRecord, record: DecisionRecord) -> list[str]:

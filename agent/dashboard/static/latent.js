@@ -183,7 +183,7 @@ export function placeOf(row) {
 function head() {
   const d = state.decision;
   $("latent-name").textContent = d?.chosen ? `${d.chosen}, window ${d.window_px} px, ${d.points.row.length} key points` : "";
-  $("latent-read").textContent = d?.clusters.length ? "ellipses: 2 σ of each cluster; coloured: its core; rings: next places; click filters by cluster" : "";
+  $("latent-read").textContent = d?.clusters.length ? "near: alike to the model. Ellipses: 2 σ of each cluster, coloured: its core, rings: next places" : "";
 }
 
 export function startLatent() {

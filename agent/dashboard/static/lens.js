@@ -2,6 +2,7 @@
 
 import { clearSmall, drawSmall, mark } from "./paint.js";
 import { $, el, num, percent, plural, um } from "./format.js";
+import { rowOf } from "./scan.js";
 import { on, set, shows, state } from "./store.js";
 
 const BLOCK = 256;
@@ -39,24 +40,25 @@ async function reconstruction(row) {
 }
 
 async function drawLens() {
-  const row = state.hover, d = state.decision;
+  const d = state.decision, first = state.places?.places[0];
+  // At rest it shows what the first place is wanted for.
+  const row = state.hover ?? (d && first && state.places.decision_id === d.decision_id ? rowOf(first) : null);
   if (!d || !d.window_px || row === null || row >= d.points.row.length) return rest();
   const values = patch(row);
   values ? drawPatch($("lens-patch"), values) : clearSmall($("lens-patch"));
   $("lens-how").textContent = d.reconstruction.startsWith("by") ? "as the model sees it" : "best fit to its latents";
   $("lens-how").title = d.reconstruction;
-  const p = d.points, place = state.places?.places.find((q) => q.request_id === state.place);
+  const p = d.points, place = state.places?.places.find((q) => (state.place ? q.request_id === state.place : state.hover === null && q === first));
   $("lens-text").replaceChildren(
     el("b", {}, place ? `Place ${place.number}, cluster ${p.label[row]}` : `Key point, cluster ${p.label[row]}`), el("br"),
     `${p.core[row] ? "core" : "not core"}, ${num(p.distance[row], 2)} σ from the centre`, el("br"),
     el("span", { class: "dim" }, `x ${um(p.x_m[row])}, y ${um(p.y_m[row])} µm`),
   );
   const made = await reconstruction(row);
-  if (state.hover !== row || state.decision !== d) return;
+  if ((state.hover !== null && state.hover !== row) || state.decision !== d) return;
   made ? drawSmall($("lens-made"), made, d.window_px, 0, 255) : clearSmall($("lens-made"));
 }
 
-// At rest the lens shows what the first place is wanted for.
 function rest() {
   const d = state.decision;
   clearSmall($("lens-patch"));
@@ -101,6 +103,6 @@ function card(d, c) {
 }
 
 export function startLens() {
-  on("hover decision scan place", drawLens);
+  on("hover decision scan place places", drawLens);
   on("decision scan cluster theme", drawStrip);
 }

@@ -31,9 +31,9 @@ function block(title, sentences, lead = false) {
   return el("div", { class: "block" }, el("h3", {}, title), ...sentences.map((s, i) => el("p", { class: lead && i === 0 ? "lead" : "" }, s)));
 }
 
-const TONES = { ok: "good", failed: "bad", skipped: "bad", measuring: "busy", waiting: "", sent: "", dropped: "", "not measured": "" };
+const TONES = { ok: "good", failed: "bad", skipped: "bad", "not allowed": "bad", measuring: "busy", waiting: "", sent: "", dropped: "", "not measured": "" };
 const STATES = {
-  "waiting for approval": "warn", measured: "good", measuring: "busy", sent: "busy", rejected: "bad", "refused by the instrument": "bad",
+  "waiting for approval": "warn", measured: "good", measuring: "busy", sent: "busy", rejected: "bad", "given up": "bad", "refused by the instrument": "bad",
 };
 
 function drawPlaces() {
