@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from agent.storage_faults import InPlace, gone, why
 from agent.workflow.errors import AgentError
 
 DATABASE = "history.sqlite"
 WRITER_LOCK = "writer.lock"
 RUNS = Path("runs")  # where runs are looked for when none is named
 SCHEMA_VERSION = 1
+_WAIT_S = 5.0  # for another program that has locked the database
 _GENESIS = "0" * 64
 
 _SCHEMA = """
@@ -45,7 +47,11 @@ CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'his
 
 
 class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted."""
+    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
+
+
+class StorageError(HistoryError):
+    """The disk or the database does not do what it should; commands end with exit code 4."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,9 @@ class ArrayStore:
         try:
             content = self._path(digest).read_bytes()
         except OSError as error:
-            raise HistoryError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
+            raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise HistoryError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
+            raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
 
     def _path(self, digest: str) -> Path:
@@ -148,8 +154,9 @@ class History:
                 self._db = stack.enter_context(contextlib.closing(_connect(path, read_only)))
                 last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
             except (sqlite3.Error, OSError) as error:
-                raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+                raise StorageError(f"the history {path} cannot be opened: {why(error)}") from error
             self._open = stack.pop_all()
+        self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
         self._seq: int = last[0] if last else 0
         self._hash: str = last[1] if last else _GENESIS
 
@@ -195,7 +202,10 @@ class History:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise HistoryError(f"'{kind}' could not be written to {self.run_directory}: {error}") from error
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {why(error)}") from error
+        missing = self._in_place.missing()
+        if missing is not None:
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
         self._seq, self._hash = seq, chained
         return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
 
@@ -210,8 +220,9 @@ class History:
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise HistoryError(
-                f"the history in {self.run_directory} cannot be read: {error}; `vaestar history verify` says what was altered"
+            raise StorageError(
+                f"the history in {self.run_directory} cannot be read: {why(error)}; "
+                "`vaestar history verify` says what was altered"
             ) from error
 
     def verify(self) -> list[str]:
@@ -260,7 +271,7 @@ class History:
         try:
             count: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
         except sqlite3.Error as error:
-            raise HistoryError(f"the history in {self.run_directory} cannot be read: {error}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
         return count
 
     def close(self) -> None:
@@ -291,7 +302,7 @@ def _sole_writer(run_directory: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True, timeout=_WAIT_S)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode=WAL")

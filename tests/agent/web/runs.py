@@ -1,0 +1,24 @@
+"""A short run, recorded as the service records it."""
+
+from pathlib import Path
+
+from agent.dispatch import Dispatcher
+from agent.history import History
+from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan, scan_message
+
+
+def record_run(run: Path, scans: int = 1) -> None:
+    """Each scan with its decision; the first point measured, the second skipped."""
+    with History(run) as history:
+        dispatch = Dispatcher(history, "run-1", Clock())
+        dispatch.started({"seed": 0}, {"python": "3"})
+        dispatch.on_packet("afm-1", hello())
+        for number in range(1, scans + 1):
+            name = f"scan-{number}"
+            dispatch.on_packet("afm-1", scan_message(sample_scan(name)))
+            entry = dispatch.ledger.latest("afm-1")
+            dispatch.decided(entry, decision(name), 12.5)
+            dispatch.sent(entry)
+            dispatch.on_packet("afm-1", ack(f"rec-d-{name}"))
+            dispatch.on_packet("afm-1", result(f"d-{name}-000", message_id=f"r-{number}-0"))
+            dispatch.on_packet("afm-1", result(f"d-{name}-001", "skipped", f"r-{number}-1"))
