@@ -22,6 +22,7 @@ from instrument_adapters.codec import explain
 from instrument_adapters.messages import MeasurementRequest
 
 DRY_RUN = "dry run"
+NO_EDITS: Mapping[str, Any] = {"dropped": [], "moved": []}
 _XY = tuple[float, float]
 
 
@@ -146,7 +147,7 @@ class Approvals:
         by: str,
         reason: str,
         requests: Sequence[MeasurementRequest],
-        edits: Mapping[str, Any] = {"dropped": [], "moved": []},  # noqa: B006 - not changed
+        edits: Mapping[str, Any] = NO_EDITS,
     ) -> None:
         listed = [r.model_dump(mode="json") for r in requests]
         self._record(kinds.APPROVAL_GIVEN, entry, {"by": by, "reason": reason, "requests": listed, **edits})

@@ -39,12 +39,16 @@ class Commands:
         """
         standing, known = self._ledger.standing, sorted(self._ledger.told)
         if instrument_id is not None and instrument_id not in known:
-            raise ControlError(f"there is no instrument '{instrument_id}' in this run; known are {', '.join(known) or 'none yet'}")
+            raise ControlError(
+                f"there is no instrument '{instrument_id}' in this run; known are {', '.join(known) or 'none yet'}"
+            )
         names = known if instrument_id is None else [instrument_id]
         if order == "pause":
             names = [name for name in names if standing.state(name) != "stopped"]
             if instrument_id is not None and not names:
-                raise ControlError(f"'{instrument_id}' cannot be paused: it was {standing.reason(instrument_id)}; resume it first")
+                raise ControlError(
+                    f"'{instrument_id}' cannot be paused: it was {standing.reason(instrument_id)}; resume it first"
+                )
         self._record(order, by, reason, instrument_id, names)
         return names
 

@@ -65,7 +65,7 @@ class Decider:
 
     def news(self) -> None:
         """Something has come in: look what waits, and give up a search that has become pointless."""
-        if self._deciding is not None and self._deciding.closed:
+        if self._deciding is not None and self._deciding.settled:
             self._agent.workers.cancel()
         self._wake.set()
 
@@ -98,7 +98,7 @@ class Decider:
             asyncio.run_coroutine_threadsafe(self._listener.publish("progress", **facts), loop)
 
         def cancelled() -> bool:
-            return self._stop.is_set() or self._dispatch.ledger.latest(entry.instrument_id) is not entry
+            return self._stop.is_set() or entry.settled or self._dispatch.ledger.latest(entry.instrument_id) is not entry
 
         def provisional(decision: Decision) -> None:
             facts = {"scan_id": entry.scan_id, "rungs": decision.record.rungs, "explanation": decision.record.explanation}
@@ -145,7 +145,7 @@ class Decider:
         except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
             _LOG.exception("a decision failed", scan=entry.scan_id)
             decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
-        if entry.closed:
+        if entry.settled:
             self._work.clear()
             return
         seconds = time.monotonic() - started

@@ -26,7 +26,7 @@ from agent.presence import Presence
 from agent.recommending import Recommendations
 from agent.recorder import Recorder
 from agent.safeguard import Safeguard
-from agent.safety_settings import ApprovalSettings, SafetySettings
+from agent.safety_settings import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, scan_of
 from instrument_adapters.errors import ProtocolError, ScanDataError
@@ -60,8 +60,8 @@ class Dispatcher:
         history: History,
         run_id: str,
         now: Callable[[], datetime],
-        safety: SafetySettings = SafetySettings(),
-        approval: ApprovalSettings = ApprovalSettings(),
+        safety: SafetySettings = DEFAULT_SAFETY,
+        approval: ApprovalSettings = DEFAULT_APPROVAL,
         silence_s: float = _SILENCE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

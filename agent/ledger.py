@@ -239,7 +239,7 @@ class Ledger:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
 
     def _commanded(self, event: Event) -> None:
-        """An emergency stop ends what is open, and what came in meanwhile is not measured on after it; applied before the state."""
+        """An emergency stop ends what is open, and what came in meanwhile is not measured on after it."""
         order = event.body["command"]
         for name in event.body["seqs"]:
             self.alarms.pop(name, None)

@@ -72,3 +72,6 @@ class ApprovalSettings(BaseModel):
 
     mode: Literal["auto", "review", "dry-run"] = "auto"
     timeout_s: float | None = Field(default=None, gt=0)
+
+
+DEFAULT_SAFETY, DEFAULT_APPROVAL = SafetySettings(), ApprovalSettings()
