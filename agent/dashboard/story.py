@@ -120,6 +120,7 @@ class Story:
             return
         if event.kind == kinds.RECOMMENDATION_SENT:
             told.sent = True
+            told.approval = told.approval or told.entry.approval  # early versions sent what nobody had approved
         elif event.kind == kinds.RECOMMENDATION_ACKNOWLEDGED:
             told.refused_by_instrument = str(event.body.get("refused", ""))
         elif event.kind == kinds.REQUESTS_REFUSED:

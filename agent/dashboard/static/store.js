@@ -37,10 +37,12 @@ const told = new Set();
 let due = false;
 export function set(values) {
   for (const [name, value] of Object.entries(values)) {
+    // An object may have changed inside; a number or a word that is the same is no news.
+    if (state[name] === value && (value === null || typeof value !== "object")) continue;
     state[name] = value;
     told.add(name);
   }
-  if (!due) {
+  if (told.size && !due) {
     due = true;
     // Hidden pages get no frames, but must keep up.
     document.hidden ? setTimeout(flush, 0) : requestAnimationFrame(flush);
