@@ -180,6 +180,9 @@ export function placeOf(row) {
   return (state.places?.places ?? []).find((place) => place.row === p.row[row] && place.col === p.col[row])?.request_id ?? null;
 }
 
+// Where a key point is drawn, in pixels of the canvas.
+export const pointOf = (row) => [view.xs[row], view.ys[row]];
+
 function head() {
   const d = state.decision;
   $("latent-name").textContent = d?.chosen ? `${d.chosen}, window ${d.window_px} px, ${d.points.row.length} key points` : "";

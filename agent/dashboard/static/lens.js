@@ -29,13 +29,13 @@ function drawPatch(canvas, values) {
 
 // Reconstructions come in blocks, so that one request serves a few hundred points.
 async function reconstruction(row) {
-  const id = state.decision.decision_id;
+  const { decision_id: id, window_px: w } = state.decision;
   if (blocksOf !== id) { blocks = new Map(); blocksOf = id; }
   const first = Math.floor(row / BLOCK) * BLOCK;
   if (!blocks.has(first)) {
     blocks.set(first, fetch(`api/view/decisions/${id}/reconstructions?first=${first}`).then(async (r) => (r.ok ? new Uint8Array(await r.arrayBuffer()) : null)).catch(() => null));
   }
-  const block = await blocks.get(first), n = state.decision.window_px ** 2;
+  const block = await blocks.get(first), n = w ** 2;
   return block?.subarray((row - first) * n, (row - first + 1) * n) ?? null;
 }
 
