@@ -227,11 +227,14 @@ class ServiceSection(Section):
         Interval of heartbeats in seconds.
     silence_s
         An instrument of which nothing is heard for so many seconds is recorded as lost.
+    http
+        HOST:PORT on loopback where health, metrics and a person's words are taken; port 0: any; empty: nowhere.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
     telemetry: str = "tcp://127.0.0.1:5556"
     heartbeat_s: float = Field(default=5.0, gt=0)
+    http: str = "127.0.0.1:5557"
     key: str = ""
     allowed: str = ""
     messages_per_s: float = Field(default=50.0, gt=0)

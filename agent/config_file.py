@@ -58,6 +58,8 @@ class TomlFile:
             raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"the configuration {path} is not TOML: {error}") from error
+        except ValueError as error:  # a number of thousands of digits
+            raise ConfigError(f"the configuration {path} holds a value that cannot be read: {error}") from error
 
     def place(self, loc: _Loc) -> str:
         """Where a value stands, to begin a sentence with; empty if the file does not hold it."""

@@ -77,6 +77,10 @@ class Workers(ABC):
             If they cannot be replaced.
         """
 
+    def trouble(self) -> str:
+        """What keeps them from working, in a sentence; empty if nothing does."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Cancel what runs, and leave no process, connection or file behind."""

@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Health:
     disk_free_bytes
         Where the run is kept.
     loop_lag_s
-        How late the event loop was when it was last looked at.
+        How late the event loop was at most in the last minute.
     """
 
     checks: Mapping[str, str]
@@ -46,6 +47,14 @@ class Health:
     def ok(self) -> bool:
         """Whether all is well."""
         return not any(self.checks.values())
+
+    @property
+    def restart_helps(self) -> bool:
+        """Whether something is wrong that this process will not get over, and that is not the disk's own fault.
+
+        Little space is waited for, a slow loop and lost workers mend themselves.
+        """
+        return bool(self.checks["history"])
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
@@ -78,7 +87,12 @@ class HealthChecks:
         self.checks: dict[str, Check] = dict(checks or {})
         self._disk: tuple[str, int] = ("", 0)
         self._looked_at = -float("inf")
-        self.loop_lag_s = 0.0
+        self._lags_s = deque([0.0], maxlen=60)
+
+    @property
+    def loop_lag_s(self) -> float:
+        """How late the event loop was at most, the last sixty times that it was looked at."""
+        return max(self._lags_s)
 
     async def health(self) -> Health:
         """What is found now; of the disk, what was found in the last seconds."""
@@ -86,7 +100,7 @@ class HealthChecks:
             self._looked_at = self._now()
             self._disk = await asyncio.to_thread(_disk, self._directory)
         wrong, free = self._disk
-        late = f"the event loop answers {self.loop_lag_s:.1f} s late" if self.loop_lag_s > _SLOWEST_S else ""
+        late = f"the event loop answered {self.loop_lag_s:.1f} s late" if self.loop_lag_s > _SLOWEST_S else ""
         space = f"{free / 1e6:.0f} MB are left on the disk" if free < LEAST_FREE_BYTES else ""
         checks = {"event_loop": late, "history": wrong, "disk": space, **{name: check() for name, check in self.checks.items()}}
         return Health(checks, free, self.loop_lag_s)
@@ -96,7 +110,7 @@ class HealthChecks:
         while True:
             before = self._now()
             await asyncio.sleep(every_s)
-            self.loop_lag_s = max(0.0, self._now() - before - every_s)
+            self._lags_s.append(max(0.0, self._now() - before - every_s))
 
 
 def _disk(run_directory: Path) -> tuple[str, int]:

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from agent.run_directories import DATABASE as DATABASE
+from agent.run_directories import RUNS as RUNS
 from agent.storage_faults import InPlace, gone, why
 from agent.workflow.errors import AgentError
+from instrument_adapters import exit_codes
 
-DATABASE = "history.sqlite"
 WRITER_LOCK = "writer.lock"
-RUNS = Path("runs")  # where runs are looked for when none is named
 SCHEMA_VERSION = 1
 _WAIT_S = 5.0  # for another program that has locked the database
 _GENESIS = "0" * 64
@@ -51,7 +52,9 @@ class HistoryError(AgentError, OSError):
 
 
 class StorageError(HistoryError):
-    """The disk or the database does not do what it should; commands end with exit code 4."""
+    """The disk or the database does not do what it should."""
+
+    exit_code = exit_codes.STORAGE
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,11 @@ class History:
         path = run_directory / DATABASE
         if read_only and not path.is_file():
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
+        if not read_only and not path.exists() and (run_directory / "arrays").is_dir():
+            raise StorageError(
+                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; put that back from a backup, "
+                "or name another run directory"
+            )
         with contextlib.ExitStack() as stack:
             try:
                 if not read_only:

@@ -22,6 +22,7 @@ import zmq.asyncio
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
+from agent.attending import Attendance
 from agent.config import Config
 from agent.control import Control
 from agent.core import Agent
@@ -35,6 +36,7 @@ from agent.history import History, HistoryError
 from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
+from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.steering import Steering
@@ -45,7 +47,6 @@ from instrument_adapters.codec import decode, message_id
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
 
-STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
 
 
@@ -75,6 +76,7 @@ class Service:
         self._control: Steering | None = None
         self.watchers = Watchers()
         self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
+        self.attendance = Attendance(run_directory, config.service.http)
 
     @property
     def control(self) -> Control:
@@ -146,9 +148,13 @@ class Service:
             self._control = Steering(self._agent, self._dispatch, self._decider, self._sender.attend, self.status)
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
+            stack.enter_context(self.attendance.listening())
+            self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._take_up()
-            await self._serve()
+            self._dispatch.recorder.listen(lambda _: self.attendance.news())
+            async with self.attendance.attending(self.control):
+                await self._serve()
             self._dispatch.stopped("asked to stop")
 
     def _take_up(self) -> None:
@@ -233,6 +239,7 @@ class Service:
                 _LOG.debug("a message came too fast", instrument=identity)
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
+        since_s = time.perf_counter()
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
@@ -251,6 +258,8 @@ class Service:
         else:
             if answer is not None:
                 await self._send(identity, answer)
+            if isinstance(answer, wire.Ack):
+                self.attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -313,6 +322,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
+            "http": self.attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -321,7 +331,7 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", address=state["bind"], run=str(self._directory))
+        _LOG.info("listening", run=str(self._directory), address=state["bind"], http=state["http"])
         try:
             yield
         finally:

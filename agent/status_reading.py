@@ -1,4 +1,4 @@
-"""What `Control.status` says, read out by whoever shows it: the command line, the metrics, the page."""
+"""What `Control.status` says, read out by whoever shows it: the command line and the metrics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,29 +7,34 @@ Status = Mapping[str, Any]
 
 
 def instruments(status: Status) -> list[dict[str, Any]]:
-    """Each instrument with `instrument_id`, `model`, `connected`, `state`, `reason`, `activity`, `last_heard_s` and `obeyed`.
+    """Each instrument, by the same names as `Control.status` has, and `instrument_id`, `doing`, `deciding` and `obeyed`.
 
-    `obeyed` is None where it was told nothing, else whether it has acknowledged its newest command.
+    `doing` and `deciding` are a few words, or empty; `obeyed` says whether it has acknowledged its newest command, if there was
+    one.
     """
-    held = status.get("instruments", {})
-    named = held.items() if isinstance(held, Mapping) else ((one.get("instrument_id", "?"), one) for one in held)
-    return [_instrument(str(name), one) for name, one in named]
-
-
-def waiting(status: Status) -> list[dict[str, Any]]:
-    """Each decision that waits for a person, with its points."""
-    return list(status.get("pending") or ())
+    return [_instrument(name, one) for name, one in status.get("instruments", {}).items()]
 
 
 def _instrument(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    command = one.get("command") or {}
     return {
         "instrument_id": name,
-        "model": one.get("model", ""),
-        "connected": bool(one.get("connected", True)),
+        "connected": bool(one.get("connected")),
         "state": one.get("state", "running"),
-        "reason": one.get("state_reason") or one.get("reason") or "",
-        "activity": one.get("activity") or "",
+        "state_reason": one.get("state_reason", ""),
         "last_heard_s": one.get("last_heard_s"),
-        "obeyed": bool(command.get("acknowledged")) if command else None,
+        "doing": _doing(one.get("doing") or {}),
+        "deciding": _deciding(one.get("newest_scan") or {}, one.get("deciding")),
+        "obeyed": one.get("command_unacknowledged") is None,
     }
+
+
+def _doing(doing: Mapping[str, Any]) -> str:
+    left = f", {doing['points_left']} points left" if doing.get("points_left") else ""
+    said = f" ({doing['sentence']})" if doing.get("sentence") else ""
+    return f"{doing.get('activity', '')}{left}{said}"
+
+
+def _deciding(newest: Mapping[str, Any], deciding: Mapping[str, Any] | None) -> str:
+    if deciding is None:
+        return ""
+    return f"{newest.get('scan_id')}: {deciding.get('stage')} {deciding.get('done')}/{deciding.get('total')}"

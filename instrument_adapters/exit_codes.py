@@ -17,3 +17,8 @@ STORAGE = 4
 
 INTERRUPTED = 130
 """Ended by Ctrl-C before it was done; what was finished is kept."""
+
+
+def of(error: Exception, otherwise: int) -> int:
+    """The exit code that an error names, or another."""
+    return int(getattr(error, "exit_code", otherwise))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from instrument_adapters import exit_codes
 from instrument_adapters.errors import AdapterError
 
 if sys.platform == "win32":
@@ -31,6 +32,8 @@ _TO_DO = "move that directory away and start anew"
 
 class SpoolError(AdapterError, RuntimeError):
     """The spool directory cannot be used: another client has it, or it is damaged."""
+
+    exit_code = exit_codes.STORAGE
 
 
 class Journal:

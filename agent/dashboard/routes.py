@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
 
 from agent.dashboard.models import Checked, Edits, LiveView, LoopsView, PlacesView, RunView, ScanView, TimelineEntry
 from agent.dashboard.scans import channel_view
 from agent.dashboard.views import Views
-from agent.dashboard.watching import Running, ServiceWatch
 from agent.partial import PartialFrame
 from agent.workflow.errors import AgentError
 from instrument_adapters.codec import explain
@@ -50,25 +49,6 @@ def dashboard(views: Views) -> APIRouter:
     _add_views(router, views)
     _add_arrays(router, views)
     return router
-
-
-def mount(app: FastAPI, service: Running, run_directory: Path, deadline_s: float | None) -> None:
-    """Put the page on the door of a service.
-
-    Parameters
-    ----------
-    app
-        Of the door; its guard stands before these routes too.
-    service
-        That runs in the event loop of `app`.
-    run_directory
-        Of its run.
-    deadline_s
-        Of its searches.
-    """
-    watch = ServiceWatch(service, deadline_s)
-    service.on_publish = watch.tell
-    app.include_router(dashboard(Views(run_directory, watch)))
 
 
 def _add_static(router: APIRouter) -> None:

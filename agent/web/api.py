@@ -68,13 +68,14 @@ def create_app(parts: Parts, token: str) -> FastAPI:
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(title="vaestar", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, token=token)
-    app.include_router(_questions(parts))
+    app.include_router(_of_the_moment(parts))
+    app.include_router(_of_the_history(parts))
     app.include_router(_words(parts.control))
     _handle_errors(app)
     return app
 
 
-def _questions(parts: Parts) -> APIRouter:
+def _of_the_moment(parts: Parts) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz")
@@ -84,14 +85,25 @@ def _questions(parts: Parts) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        status, health = parts.control.status(), await parts.health.health()
-        text = await parts.reader.counted(lambda tally: rendered(Reading(tally, status, health, parts.meters)))
+        health = await parts.health.health()
+        status, pending = parts.control.status(), len(parts.control.pending())
+        text = await parts.reader.counted(lambda tally: rendered(Reading(tally, status, pending, health, parts.meters)))
         return Response(text, media_type=CONTENT_TYPE)
 
     @router.get("/api/status")
     async def status() -> dict[str, Any]:
         health = await parts.health.health()
         return {**parts.control.status(), "health": health.as_json()}
+
+    @router.get("/api/pending")
+    async def pending() -> dict[str, Any]:
+        return {"pending": parts.control.pending()}
+
+    return router
+
+
+def _of_the_history(parts: Parts) -> APIRouter:
+    router = APIRouter()
 
     @router.get("/api/events")
     async def events(
@@ -146,12 +158,14 @@ def _words(control: Control) -> APIRouter:
 
     @router.post("/approve")
     async def approve(said: Approval) -> dict[str, Any]:
-        deed = control.approve(said.decision_id, said.by, said.reason, drop=said.drop, move=said.move)
-        return await done("approve", said, deed)
+        edits: dict[str, Any] = {"drop": said.drop, "move": said.move, "instrument_id": said.instrument_id}
+        return await done("approve", said, control.approve(said.decision_id, said.by, said.reason, **edits))
 
     @router.post("/reject")
     async def reject(said: Rejection) -> dict[str, Any]:
-        return await done("reject", said, control.reject(said.decision_id, said.by, said.reason))
+        return await done(
+            "reject", said, control.reject(said.decision_id, said.by, said.reason, instrument_id=said.instrument_id)
+        )
 
     return router
 

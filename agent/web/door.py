@@ -15,12 +15,12 @@ from fastapi import FastAPI
 from agent.control import Control
 from agent.health import HealthChecks
 from agent.meters import Meters
+from agent.run_directories import TOKEN_FILE
 from agent.sockets import ServiceError
 from agent.web.api import Parts, create_app
 from agent.web.feed import Feed
 from agent.web.reading import HistoryReader
 
-TOKEN_FILE = "control.token"  # noqa: S105 - a name, not a secret
 _MOST_AT_ONCE = 64
 _FAREWELL_S = 1
 _LOG = structlog.get_logger("vaestar.web")

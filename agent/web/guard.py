@@ -66,10 +66,14 @@ class Guard:
                 403, f"the page {origin[:100]!r} may not tell the agent what to do; use the agent's own page or the command"
             )
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise HTTPException(403, "another site's page may not tell the agent what to do; use the agent's own page or the command")
+            raise HTTPException(
+                403, "another site's page may not tell the agent what to do; use the agent's own page or the command"
+            )
         given = headers.get("authorization", "")
         if not secrets.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-            raise HTTPException(401, "this needs 'Authorization: Bearer TOKEN', with the token in control.token of the run directory")
+            raise HTTPException(
+                401, "this needs 'Authorization: Bearer TOKEN', with the token in control.token of the run directory"
+            )
         if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, "the body must be JSON: send Content-Type: application/json")
         length = headers.get("content-length", "0")

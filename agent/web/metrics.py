@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from agent.health import Health
 from agent.memory import resident_bytes
 from agent.meters import Meters
-from agent.status_reading import instruments, waiting
+from agent.status_reading import instruments
 from agent.tally import Tally
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -25,6 +25,7 @@ class Reading:
 
     tally: Tally
     status: Mapping[str, Any]
+    pending: int
     health: Health
     meters: Meters
 
@@ -72,12 +73,10 @@ def _of_the_instruments(reading: Reading) -> Iterator[_Family]:
         state.add_metric([one["instrument_id"]], 1.0 if one["state"] == "running" else 0.0)
     yield heard
     yield state
-    yield GaugeMetricFamily(
-        "vaestar_search_running", "1 while a scan is being decided on.", 1.0 if reading.status.get("deciding") else 0.0
-    )
-    yield GaugeMetricFamily(
-        "vaestar_decisions_waiting", "Decisions that wait for a person's approval.", len(waiting(reading.status))
-    )
+    deciding = sum(1 for one in known if one["deciding"])
+    yield GaugeMetricFamily("vaestar_scans_undecided", "Newest scans that wait for their decision.", deciding)
+    yield GaugeMetricFamily("vaestar_search_running", "1 while a scan is being decided on.", float(deciding > 0))
+    yield GaugeMetricFamily("vaestar_decisions_waiting", "Decisions that wait for a person's approval.", reading.pending)
 
 
 def _of_the_process(reading: Reading) -> Iterator[_Family]:
@@ -85,7 +84,7 @@ def _of_the_process(reading: Reading) -> Iterator[_Family]:
         "healthy": ("1 if /healthz says so.", lambda: float(reading.health.ok)),
         "disk_free_bytes": ("Free where the run is kept.", lambda: float(reading.health.disk_free_bytes)),
         "memory_bytes": ("Resident memory of the agent, without its workers.", lambda: float(resident_bytes())),
-        "loop_lag_seconds": ("How late the event loop was when last looked at.", lambda: reading.health.loop_lag_s),
+        "loop_lag_seconds": ("How late the event loop was at most in the last minute.", lambda: reading.health.loop_lag_s),
         "uptime_seconds": ("Since this process began to serve.", lambda: reading.meters.uptime_s),
     }
     for name, (text, value) in gauges.items():

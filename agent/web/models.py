@@ -23,26 +23,29 @@ class Order(Said):
     instrument_id: Id | None = None
 
 
-class Approval(Said):
+class _OfADecision(Said):
+    """`instrument_id`: needed only where two instruments have a decision of one name."""
+
+    decision_id: Id
+    instrument_id: Id | None = None
+
+
+class Approval(_OfADecision):
     """Let the points of a decision be measured.
 
     Parameters
     ----------
-    decision_id
-        Waits for approval.
     drop
         Request ids that are not to be measured.
     move
         Request id -> new x and y in metres.
     """
 
-    decision_id: Id
     drop: tuple[Id, ...] = Field(default=(), max_length=10_000)
     move: dict[Id, tuple[Finite, Finite]] = Field(default_factory=dict, max_length=10_000)
 
 
-class Rejection(Said):
+class Rejection(_OfADecision):
     """Have none of a decision's points measured."""
 
-    decision_id: Id
     reason: Annotated[Sentence, Field(min_length=1)]

@@ -90,6 +90,11 @@ def test_nesting_without_end_is_no_toml(tmp_path: Path) -> None:
     assert "lab.toml is not TOML: " in line
 
 
+def test_a_number_without_end_is_refused(tmp_path: Path) -> None:
+    (line,) = told(tmp_path / "lab.toml", "seed = " + "1" * 10_000)
+    assert "lab.toml holds a value that cannot be read: " in line
+
+
 def test_the_command_tells_each_in_a_line_of_its_own_and_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text("[search]\nworkers = 'two'\nseed = 1\n")
     done = vaestar("serve", "--run", tmp_path / "run", "--config", tmp_path / "lab.toml")

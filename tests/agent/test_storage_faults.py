@@ -122,6 +122,15 @@ def test_a_reopened_history_is_watched_as_well(tmp_path: Path) -> None:
             history.record("noted", "y", {}, at=NOW)
 
 
+def test_a_run_whose_database_was_deleted_is_not_begun_anew(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
+    (tmp_path / DATABASE).unlink()
+    with pytest.raises(StorageError, match=r"holds the arrays of a run, but not its history.sqlite; put that back"):
+        History(tmp_path)
+    assert not (tmp_path / DATABASE).exists()
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("content", [b"this is a text, and not a database at all" * 10, b"SQLite format 3\0" + bytes(4000)])
 def test_what_is_no_sound_database_is_left_as_it_is(tmp_path: Path, content: bytes, read_only: bool) -> None:

@@ -13,12 +13,9 @@ import numpy as np
 
 from agent.config import Config
 from agent.core import Agent
-from agent.dashboard.routes import mount
+from agent.dashboard.opening import show
 from agent.decision import Decision
-from agent.health import HealthChecks
-from agent.meters import Meters
 from agent.service import Service
-from agent.web.door import WebDoor
 from instrument_adapters import messages as wire
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
@@ -43,9 +40,7 @@ def a_decision(scan: Scan, **changes: Any) -> Decision:
     """Three clusters with two places each, named after the scan."""
     made = make_decision(scan.frame, **changes)
     decision_id = f"d-{scan.scan_id}"
-    requests = [
-        r.model_copy(update={"request_id": f"{decision_id}-{i:03d}"}) for i, r in enumerate(made.record.requests)
-    ]
+    requests = [r.model_copy(update={"request_id": f"{decision_id}-{i:03d}"}) for i, r in enumerate(made.record.requests)]
     names = {"decision_id": decision_id, "scan_id": scan.scan_id, "sample_id": scan.sample_id, "requests": requests}
     return Decision(made.record.model_copy(update=names), made.arrays)
 
@@ -108,21 +103,19 @@ def settings(mode: str = "review") -> Config:
 @contextlib.contextmanager
 def served(run: Path, config: Config | None = None, http: str = "127.0.0.1:0") -> Iterator[Served]:
     """The service with its page, until this is left."""
+    full = (config or settings()).with_service(http=http)
     ready: Future[Served] = Future()
     over = asyncio.Event()
 
     async def main() -> None:
-        async with serving(run, config or settings()) as (service, state):
-            door = WebDoor(http, run)
-            service._dispatch.recorder.listen(lambda _: door.news())
-            with door.open():
-                async with door.serving(service.control, HealthChecks(run), Meters()) as app:
-                    mount(app, service, run, None)
-                    made = Served(asyncio.get_running_loop(), service, door.address, run, state)
-                    ready.set_result(made)
-                    await over.wait()
-                    for bench in made.benches.values():
-                        bench.close()
+        def show_page(service: Service) -> None:
+            show(service, full, run, announce=False)
+
+        async with serving(run, full, show_page) as (service, state):
+            ready.set_result(made := Served(asyncio.get_running_loop(), service, state["http"], run, state))
+            await over.wait()
+            for bench in made.benches.values():
+                bench.close()
 
     def thread() -> None:
         try:
@@ -146,7 +139,9 @@ def served(run: Path, config: Config | None = None, http: str = "127.0.0.1:0") -
 def deciding_by_hand(monkeypatch: Any, decide: Callable[[Scan], Decision] = a_decision) -> None:
     """No search: the decision on each scan is made by hand, at once."""
 
-    def on_scan(self: Agent, scan: Scan, *_others: object, progress: Callable[[str, int, int], None], **_more: object) -> Decision:
+    def on_scan(
+        self: Agent, scan: Scan, *_others: object, progress: Callable[[str, int, int], None], **_more: object
+    ) -> Decision:
         progress("training", 1, 2)
         return decide(scan)
 

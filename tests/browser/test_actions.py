@@ -73,7 +73,8 @@ def drag(page: Page, place: int, dx: float, dy: float) -> None:
         """async (n) => {
           const { state } = await import("/static/store.js"), { layout, toPixels } = await import("/static/geometry.js");
           const box = document.getElementById("scan-over").getBoundingClientRect(), place = state.places.places[n];
-          const at = layout(state.scan.frame, box.width, box.height), [row, col] = toPixels(state.scan.frame, place.x_m, place.y_m);
+          const at = layout(state.scan.frame, box.width, box.height);
+          const [row, col] = toPixels(state.scan.frame, place.x_m, place.y_m);
           return [box.left + at.x(col), box.top + at.y(row)];
         }""",
         place,

@@ -147,9 +147,7 @@ def test_several_instruments_have_a_tab_each(agent: Served, opens: Opens) -> Non
     expect(page.locator("#scan-name")).to_have_text("scan-2")
 
 
-def test_a_page_catches_up_after_the_agent_was_restarted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
-) -> None:
+def test_a_page_catches_up_after_the_agent_was_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens) -> None:
     deciding_by_hand(monkeypatch)
     with served(tmp_path / "run") as agent:
         agent.connect()
@@ -196,7 +194,9 @@ def test_it_can_be_read_on_a_phone(agent: Served, opens: Opens) -> None:
     page = opens(agent.address, width=390, height=844, has_touch=True, is_mobile=True)
     expect(page.locator("#approve-bar")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    lefts = "['side', 'scan-panel', 'latent-panel', 'types'].map((id) => document.getElementById(id).getBoundingClientRect().left)"
+    lefts = (
+        "['side', 'scan-panel', 'latent-panel', 'types'].map((id) => document.getElementById(id).getBoundingClientRect().left)"
+    )
     assert len(set(page.evaluate(lefts))) == 1  # one column
     assert page.locator("#stop").bounding_box()["height"] >= 36
 

@@ -19,12 +19,26 @@ TOKEN = "the-token"
 HOST = "127.0.0.1:5557"
 
 
+INSTRUMENT = {
+    "model": "MFP-3D",
+    "state": "running",
+    "state_reason": "",
+    "command_unacknowledged": None,
+    "connected": True,
+    "last_heard_s": 1.5,
+    "doing": {"activity": "measuring", "points_left": 3},
+    "newest_scan": {"scan_id": "scan-1"},
+    "deciding": None,
+}
+
+
 class FakeControl:
     """Remembers what was said; refuses `no-such`."""
 
     def __init__(self) -> None:
         self.told: list[tuple] = []
-        self.facts: dict[str, Any] = {"run_id": "run-1", "instruments": {}, "deciding": None, "pending": []}
+        self.facts: dict[str, Any] = {"run_id": "run-1", "instruments": {"afm-1": dict(INSTRUMENT)}}
+        self.waiting: list[dict[str, Any]] = []
 
     async def pause(self, by: str, reason: str, instrument_id: str | None = None) -> None:
         self._hear("pause", by, reason, instrument_id)
@@ -43,11 +57,15 @@ class FakeControl:
         *,
         drop: Sequence[str] = (),
         move: Mapping[str, tuple[float, float]] | None = None,
+        instrument_id: str | None = None,
     ) -> None:
-        self._hear("approve", by, reason, decision_id, tuple(drop), dict(move or {}))
+        self._hear("approve", by, reason, decision_id, tuple(drop), dict(move or {}), instrument_id)
 
-    async def reject(self, decision_id: str, by: str, reason: str) -> None:
-        self._hear("reject", by, reason, decision_id)
+    async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
+        self._hear("reject", by, reason, decision_id, instrument_id)
+
+    def pending(self) -> list[dict[str, Any]]:
+        return self.waiting
 
     def status(self) -> dict[str, Any]:
         return self.facts
@@ -74,6 +92,7 @@ class Asked:
 
     def __init__(self, app: Any, control: FakeControl, feed: Feed, health: HealthChecks, meters: Meters) -> None:
         self.app, self.control, self.feed, self.health, self.meters = app, control, feed, health, meters
+        self.last = Answer(0, {}, b"")
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, b"", headers)
@@ -85,7 +104,7 @@ class Asked:
         )
 
     async def ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
-        answer = Answer(0, {}, b"")
+        self.last = answer = Answer(0, {}, b"")
 
         async def send(message: dict) -> None:
             if message["type"] == "http.response.start":

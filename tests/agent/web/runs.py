@@ -1,5 +1,9 @@
 """A short run, recorded as the service records it."""
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from agent.dispatch import Dispatcher
@@ -9,6 +13,13 @@ from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan
 
 def record_run(run: Path, scans: int = 1) -> None:
     """Each scan with its decision; the first point measured, the second skipped."""
+    shutil.copytree(_recorded(scans), run, dirs_exist_ok=True)
+
+
+@cache
+def _recorded(scans: int) -> Path:
+    run = Path(tempfile.mkdtemp(prefix="vaestar-test-"))
+    atexit.register(shutil.rmtree, run, ignore_errors=True)
     with History(run) as history:
         dispatch = Dispatcher(history, "run-1", Clock())
         dispatch.started({"seed": 0}, {"python": "3"})
@@ -22,3 +33,4 @@ def record_run(run: Path, scans: int = 1) -> None:
             dispatch.on_packet("afm-1", ack(f"rec-d-{name}"))
             dispatch.on_packet("afm-1", result(f"d-{name}-000", message_id=f"r-{number}-0"))
             dispatch.on_packet("afm-1", result(f"d-{name}-001", "skipped", f"r-{number}-1"))
+    return run
