@@ -232,7 +232,7 @@ class Dispatcher:
         elif isinstance(message, wire.LinesMessage):
             if (instrument_id, message.scan_id) not in self.ledger.scans:  # lines that come after their scan are late
                 self.partial.add(instrument_id, packet, message, self._now())
-        elif not isinstance(message, wire.Heartbeat):
+        elif not isinstance(message, wire.Heartbeat | wire.StatusMessage):
             raise ProtocolError("not_for_agent", f"the agent takes no '{message.type}' message; only instruments do")
 
     def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage) -> wire.Ack:
@@ -240,7 +240,8 @@ class Dispatcher:
         known = self.ledger.scans.get((instrument_id, message.scan_id))
         if known is not None:
             if known.digest == digest:
-                return self._ack(message, duplicate=True)
+                first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
+                return self._ack(message, duplicate=True).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",
                 f"scan '{message.scan_id}' has been received before with other content; give each scan an id of its own",
