@@ -20,17 +20,20 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from agent.dashboard.address import page_address
+from simulators.clock import SimulatedClock
+from simulators.config import MFP3DConfig
+from simulators.mfp3d import SimulatedMFP3D
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 DESK, PHONE = (1440, 900), (390, 844)
 LARGEST_BYTES = 250_000
-_PATIENCE_MS = 240_000
+_PATIENCE_MS = 600_000
 _CONFIG = """
 [search]
 windows_px = [11, 15, 21]
 seeds = 2
 [train]
-steps = 500
+steps = 300
 [recommend]
 points_per_cluster = 3
 [approval]
@@ -118,9 +121,6 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
         page.wait_for_selector("#empty:not([hidden])")
         camera.take(page, "empty")
         with simulated(bind, directory, *options):
-            page.wait_for_selector("#state:has-text('scanning')")
-            page.wait_for_timeout(5000)
-            camera.take(page, "scanning")
             page.wait_for_selector("#progress:not([hidden])")
             page.wait_for_timeout(2500)
             camera.take(page, "searching")
@@ -148,6 +148,22 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
             camera.take(page, "measured")
 
 
+def scanning(camera: Camera, directory: Path, _options: Sequence[object]) -> None:
+    """A frame line by line as it is recorded: a recorded one, since the microscope itself shows only whole frames."""
+    saved = directory / "saved"
+    saved.mkdir()
+    microscope = SimulatedMFP3D(MFP3DConfig(seed=0), clock=SimulatedClock(None), folder=saved)
+    microscope.scan()
+    microscope.close()
+    with agent(directory) as (address, bind):
+        page = camera.page(address)
+        replay = ["instrument_adapters", "replay", saved, "--connect", bind, "--spool", directory / "spool", "--speed", "30"]
+        with process(replay, directory / "replay.log"):
+            page.wait_for_selector("#scan-name:has-text('of 256 lines')")
+            page.wait_for_timeout(11_000)
+            camera.take(page, "scanning")
+
+
 def a_fault(camera: Camera, directory: Path, options: Sequence[object]) -> None:
     """A scan that is not fit for a decision, and an emergency stop after it."""
     with agent(directory) as (address, bind):
@@ -166,14 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory of the pictures")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
-    parser.add_argument("--only", choices=["cycle", "fault"], help="some of the pictures")
+    parser.add_argument("--only", choices=["scanning", "cycle", "fault"], help="some of the pictures")
     arguments, options = parser.parse_known_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=FLAGS)
         camera = Camera(browser, arguments.out)
-        for name, take in (("cycle", first_cycle), ("fault", a_fault)):
+        for name, take in (("scanning", scanning), ("cycle", first_cycle), ("fault", a_fault)):
             if arguments.only in (None, name):
                 directory = Path(folder) / name
                 directory.mkdir()

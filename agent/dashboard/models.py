@@ -70,10 +70,11 @@ class InstrumentView(View):
 
 
 class RunView(View):
-    """The run: `seq` is the number of the last event that this rests on."""
+    """The run: `seq` is the number of the last event that this rests on, `listens_at` where instruments connect."""
 
     run_id: str
     directory: str
+    listens_at: str
     seq: int
     started_at: datetime | None
     versions: dict[str, str]

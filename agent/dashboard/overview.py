@@ -1,8 +1,12 @@
 """The run at a glance: its instruments with their scans, the newest first."""
 
+import json
+from pathlib import Path
+
 from agent.dashboard.models import InstrumentView, RunView, ScanLine
 from agent.dashboard.story import Story
 from agent.entries import ScanEntry
+from agent.run_directories import STATE_FILE
 
 _SCANS = 30
 
@@ -12,12 +16,21 @@ def run_view(story: Story) -> RunView:
     return RunView(
         run_id=story.run_id,
         directory=str(story.run_directory),
+        listens_at=_listens_at(story.run_directory),
         seq=story.seq,
         started_at=story.started_at,
         versions=story.versions,
         reward=str(story.config.get("reward", "")),
         instruments=[_instrument(story, name) for name in sorted(story.ledger.told)],
     )
+
+
+def _listens_at(run_directory: Path) -> str:
+    """As the service has announced it; "" while none runs."""
+    try:
+        return str(json.loads((run_directory / STATE_FILE).read_text())["bind"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def _instrument(story: Story, name: str) -> InstrumentView:

@@ -52,9 +52,11 @@ class ServiceWatch:
         return self._service.partial_frame(instrument_id)
 
     def activity(self, instrument_id: str) -> str:
-        """What an instrument says that it is doing."""
+        """What an instrument says that it is doing: a word, and after a colon a sentence if there is one."""
         told = self._service.doing(instrument_id)
-        return "" if told is None else told.sentence or told.activity
+        if told is None:
+            return ""
+        return f"{told.activity}: {told.sentence}" if told.sentence else told.activity
 
     def measuring(self, instrument_id: str) -> str | None:
         """The request that an instrument is measuring."""

@@ -32,9 +32,10 @@ function standing() {
   if (!i.connected) return ["not connected", "bad"];
   if (state.places?.open) return ["waiting for your approval", "warn"];
   if (state.progress[i.instrument_id]) return ["searching", "busy"];
-  if (state.partial) return ["scanning", "busy"];
-  if (state.places?.state === "measuring" && !state.pinned) return ["measuring", "busy"];
-  return [state.activity[i.instrument_id] ?? "connected", "good"];
+  const doing = (state.activity[i.instrument_id] ?? "connected").split(":")[0];
+  if (state.partial || doing === "scanning") return ["scanning", "busy"];
+  if (doing === "measuring" || (state.places?.state === "measuring" && !state.pinned)) return ["measuring", "busy"];
+  return [doing === "waiting" ? "idle" : doing, "good"];
 }
 
 function drawState() {
@@ -78,7 +79,7 @@ function drawEmpty() {
   document.body.classList.toggle("empty", nothing);
   $("empty").hidden = !nothing;
   if (!nothing) return;
-  const address = state.status?.bind ?? "tcp://127.0.0.1:5555";
+  const address = state.run?.listens_at || "tcp://127.0.0.1:5555";
   $("empty-title").textContent = i ? `Waiting for the first scan of ${i.instrument_id}` : "Waiting for an instrument";
   $("empty-text").textContent = i ? "It is connected; its first scan shows here as it is recorded." : "The agent is listening. Connect a microscope, recorded data, or the simulated one:";
   $("empty-command").hidden = Boolean(i);
@@ -114,7 +115,7 @@ on("run instrument", drawInstruments);
 on("run places progress activity partial live instrument scan", drawState);
 on("progress instrument", drawProgress);
 on("live", drawLive);
-on("run scan partial status instrument", drawEmpty);
+on("run scan partial instrument", drawEmpty);
 $("pause").addEventListener("click", pause);
 $("resume").addEventListener("click", resume);
 $("stop").addEventListener("click", emergencyStop);

@@ -8,7 +8,7 @@ import { rowOf } from "./scan.js";
 
 function drawWords() {
   const d = state.decision, box = $("words");
-  if (!d) return box.replaceChildren(block("What it is doing", [undecided()], true));
+  if (!d) return box.replaceChildren(block("What it is doing", [undecided(), ...soFar()]));
   box.replaceChildren(
     ...d.warnings.map((w) => el("p", { class: "warning" }, w)),
     block("What it saw", d.saw),
@@ -25,6 +25,12 @@ function undecided() {
   if (line?.closed) return "No decision was made on this scan: a newer one came in, or it could not be used.";
   if (!progress) return "A scan has come in; the agent is looking at it.";
   return "Searching: several models learn, each in its own way, which patterns of the scan are alike. The best one decides.";
+}
+
+// What would come of the search if it ended now.
+function soFar() {
+  const p = state.progress[state.instrument];
+  return p?.places ? [`So far (${p.rungs.join(", ")}) it would measure ${plural(p.places, "place")}.`] : [];
 }
 
 function block(title, sentences, lead = false) {
