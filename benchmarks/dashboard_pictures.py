@@ -98,7 +98,7 @@ class Camera:
         page.wait_for_timeout(700)
         picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
         for colours in (256, 128, 64):
-            small = picture.quantize(colours, dither=Image.Dither.NONE)
+            small = picture.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             file = BytesIO()
             small.save(file, format="png", optimize=True)
             if file.tell() <= LARGEST_BYTES:

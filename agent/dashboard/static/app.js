@@ -3,7 +3,7 @@
 import { emergencyStop, pause, resume, showKeys } from "./actions.js";
 import { notice } from "./ask.js";
 import { startData } from "./data.js";
-import { $, duration, el } from "./format.js";
+import { $, el, left, stage } from "./format.js";
 import { startKeys } from "./keys.js";
 import { startLatent } from "./latent.js";
 import { startLens } from "./lens.js";
@@ -53,14 +53,8 @@ function drawProgress() {
   const p = state.progress[state.instrument];
   $("progress").hidden = !p;
   if (!p) return;
-  $("progress-text").textContent = `${p.stage}${p.total > 1 ? ` ${p.done} of ${p.total}` : ""}${left(p)}`;
+  $("progress-text").textContent = `${stage(p)}${left(p)}`;
   $("progress-bar").style.width = `${Math.round(100 * p.share)}%`;
-}
-
-function left(p) {
-  if (p.most_left_s !== null) return `, at most ${duration(p.most_left_s)} left`;
-  if (p.about_left_s !== null) return p.about_left_s > 1 ? `, about ${duration(p.about_left_s)} left` : ", nearly done";
-  return `, for ${duration(p.since_s)}`;
 }
 
 const LIVE = { connecting: ["connecting", "warn"], live: ["live", "good"], reconnecting: ["reconnecting", "warn"], gone: ["agent gone", "bad"] };
@@ -77,6 +71,7 @@ function drawLive() {
 function drawEmpty() {
   const i = instrument(), nothing = !state.scan && !state.partial && !(i?.scans.length);
   document.body.classList.toggle("empty", nothing);
+  document.body.classList.toggle("undecided", !state.decision);
   $("empty").hidden = !nothing;
   if (!nothing) return;
   const address = state.run?.listens_at || "tcp://127.0.0.1:5555";
@@ -115,7 +110,7 @@ on("run instrument", drawInstruments);
 on("run places progress activity partial live instrument scan", drawState);
 on("progress instrument", drawProgress);
 on("live", drawLive);
-on("run scan partial instrument", drawEmpty);
+on("run scan partial instrument decision", drawEmpty);
 $("pause").addEventListener("click", pause);
 $("resume").addEventListener("click", resume);
 $("stop").addEventListener("click", emergencyStop);

@@ -28,6 +28,18 @@ export function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
 }
 
+// How far a search is, in words, and how long it has still to go.
+export function stage(p) {
+  const name = { plain: "plain models", warm: "going on from the last models" }[p.stage] ?? (/steps$/.test(p.stage) ? `training, ${p.stage}` : p.stage);
+  return `${name}${p.total > 1 ? `: ${p.done} of ${p.total}` : ""}`;
+}
+
+export function left(p) {
+  if (p.most_left_s !== null) return `, at most ${duration(p.most_left_s)} left`;
+  if (p.about_left_s !== null) return p.about_left_s > 1 ? `, about ${duration(p.about_left_s)} left` : ", nearly done";
+  return `, for ${duration(p.since_s)}`;
+}
+
 export const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 export const percent = (share) => `${Math.round(100 * share)} %`;
 

@@ -131,7 +131,7 @@ function drawNothing(context, width, height) {
   context.fillStyle = css("--dim");
   context.font = "13.5px system-ui, sans-serif";
   context.textAlign = "center";
-  const text = !state.scan ? "" : state.decision ? "No types were found on this scan." : "The models are learning what is alike on this scan …";
+  const text = !state.scan ? "What the models find alike appears here after the first scan." : state.decision ? "No types were found on this scan." : "The models are learning what is alike on this scan …";
   context.fillText(text, width / 2, height / 2);
 }
 

@@ -2,13 +2,13 @@
 
 import { approve, reject, toggleDrop, undoMove } from "./actions.js";
 import { mark } from "./paint.js";
-import { $, el, num, parameter, plural, um } from "./format.js";
+import { $, el, left, num, parameter, plural, stage, um } from "./format.js";
 import { clearEdits, edited, on, placeXY, set, shows, state, waiting } from "./store.js";
 import { rowOf } from "./scan.js";
 
 function drawWords() {
   const d = state.decision, box = $("words");
-  if (!d) return box.replaceChildren(block("What it is doing", [undecided(), ...soFar()]));
+  if (!d || (state.partial && !state.pinned)) return box.replaceChildren(block("What it is doing", [undecided(), ...soFar()]), progressBlock());
   box.replaceChildren(
     ...d.warnings.map((w) => el("p", { class: "warning" }, w)),
     block("What it saw", d.saw),
@@ -19,12 +19,22 @@ function drawWords() {
 }
 
 function undecided() {
+  const { partial } = state;
+  if (partial) return `Recording scan ${partial.scan_id}: ${partial.recorded} of ${partial.frame.rows} lines have come. It is decided on once it is complete.`;
   const scan = state.scan, progress = state.progress[state.instrument];
   if (!scan) return "Waiting for the first scan.";
   const line = state.run?.instruments.find((i) => i.instrument_id === state.instrument)?.scans.find((s) => s.scan_id === scan.scan_id);
   if (line?.closed) return "No decision was made on this scan: a newer one came in, or it could not be used.";
   if (!progress) return "A scan has come in; the agent is looking at it.";
   return "Searching: several models learn, each in its own way, which patterns of the scan are alike. The best one decides.";
+}
+
+function progressBlock() {
+  const p = state.partial ? null : state.progress[state.instrument];
+  if (!p) return "";
+  const bar = el("span");
+  bar.style.width = `${Math.round(100 * p.share)}%`;
+  return el("div", { class: "block" }, el("h3", {}, "How far"), el("p", {}, `${stage(p)}${left(p)}`), el("div", { class: "bar wide" }, bar));
 }
 
 // What would come of the search if it ended now.
@@ -104,7 +114,7 @@ function drawBar() {
 }
 
 export function startSide() {
-  on("decision scan progress run instrument", drawWords);
+  on("decision scan progress run instrument partial pinned", drawWords);
   on("places decision edits cluster live", drawPlaces);
   on("place", pointAt);
   $("approve").addEventListener("click", approve);
