@@ -4,6 +4,12 @@ from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord,
 from agent.figures.style import prefixed
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
+_POLICIES = {
+    "ivr": "First the most typical of each type, then where a loop tells most about the rest of the scan",
+    "equal": "The types take turns, each with its most typical places first",
+    "area": "The larger a type's area, the more places it has, spread over the scan",
+    "spread": "As far from one another as can be",
+}
 _SEES = {
     "r": "whichever way it is turned",
     "t": "wherever it lies in the window",
@@ -18,7 +24,7 @@ def saw(record: DecisionRecord) -> list[str]:
     size = f"{frame.size_fast_m * side:.3g} × {frame.size_slow_m * side:.3g} {unit}"
     said = [f"{size}, {frame.cols} × {frame.rows} px of {record.channel}."]
     if record.keypoints_used:
-        said.append(f"{record.keypoints_used} places stand out (walls and edges); a patch around each was compared.")
+        said.append(f"{record.keypoints_used} key points stand out (walls, edges); the patches around them were compared.")
     if record.drift.nm_per_min is not None:
         said.append(f"Since the last scan the tip drifted by {record.drift.nm_per_min:.1f} nm/min.")
     return said
@@ -49,9 +55,18 @@ def wants(record: DecisionRecord) -> list[str]:
     plural = "s" if len(places) > 1 else ""
     where = f"{len(places)} place{plural} in {clusters} type{'s' if clusters > 1 else ''}"
     said = [f"{where}, so that measured loops can tell whether what looks different also responds differently."]
+    said.append(_why_there(record))
     if record.points_measured_before:
         said.append(f"{record.points_measured_before} places of this sample have been measured before and are kept away from.")
     return said
+
+
+def _why_there(record: DecisionRecord) -> str:
+    """How the places were chosen among all that stand for their types."""
+    settings = record.config.get("recommend", {})
+    spacing_m = float(settings.get("spacing_m", 0.0))
+    apart = f", at least {spacing_m * 1e9:.3g} nm apart" if spacing_m else ""
+    return f"{_POLICIES.get(str(settings.get('policy')), 'In this order')}{apart}."
 
 
 def warnings(record: DecisionRecord) -> list[str]:

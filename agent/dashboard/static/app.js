@@ -99,6 +99,7 @@ function startTheme() {
 }
 
 startTheme();
+drawState();
 startScan();
 startLatent();
 startLens();
@@ -115,5 +116,5 @@ $("pause").addEventListener("click", pause);
 $("resume").addEventListener("click", resume);
 $("stop").addEventListener("click", emergencyStop);
 $("keys").addEventListener("click", showKeys);
-set({ live: state.live, run: null });
+drawLive();
 startLive();
