@@ -21,6 +21,7 @@ from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
 from agent.safety_settings import ApprovalSettings, SafetySettings
+from agent.schedule_settings import ScheduleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
@@ -106,6 +107,9 @@ class SearchSection(Section):
         Of the configurations that tie, so many are trained with the exact decoder as well, and compared.
     deadline_s
         Seconds after which the decision of the last complete rung is used; none by default.
+    longest_s
+        Seconds after which the service gives a search up, whatever hangs: its processes are ended, and the answer is that the
+        scan cannot be resolved.
     workers
         Processes; 0 trains in the calling process. The decision does not depend on it.
     dask
@@ -129,6 +133,7 @@ class SearchSection(Section):
     most_points: int = Field(default=4096, ge=200)
     verify: int = Field(default=0, ge=0, le=100)
     deadline_s: float | None = Field(default=None, gt=0)
+    longest_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=2, ge=0, le=256)
     dask: str | None = None
 
@@ -225,10 +230,10 @@ class ServiceSection(Section):
         Where progress is published (lossy, for display only); empty: nowhere.
     heartbeat_s
         Interval of heartbeats in seconds.
-    silence_s
-        An instrument of which nothing is heard for so many seconds is recorded as lost.
     http
         HOST:PORT on loopback where health, metrics and a person's words are taken; port 0: any; empty: nowhere.
+    silence_s
+        An instrument of which nothing is heard for so many seconds is recorded as lost.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
@@ -295,6 +300,7 @@ class Config(Section):
     evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     safety: SafetySettings = SafetySettings()
     approval: ApprovalSettings = ApprovalSettings()
     service: ServiceSection = ServiceSection()

@@ -40,14 +40,15 @@ from agent.recommend import Pool, Recommended, recommend
 from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
-from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
+from agent.warm import BESIDE_THE_POINT, WEIGHTS, WarmStart, deepened, warm_start, worth_trying
 from agent.work import Store
 from agent.workflow.quality import Quality, inspect
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
 NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
-_BESIDE = ("service", "safety", "approval", "evidence")  # what of the configuration bears on a decision elsewhere, or not at all
+# What of the configuration bears on a decision elsewhere, or not at all.
+_BESIDE = ("service", "schedule", "safety", "approval", "evidence")
 
 
 class Agent:
@@ -83,6 +84,7 @@ class Agent:
         results: MeasuredOnSample = NO_RESULTS,
         previous: Decision | None = None,
         earlier: Scan | None = None,
+        start: WarmStart | None = None,
         store: Store | None = None,
         progress: Progress = silent,
         cancelled: Callable[[], bool] = never,
@@ -108,6 +110,8 @@ class Agent:
             The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
         earlier
             The scan that it was on: how the picture has moved since says how the tip drifts.
+        start
+            Where training begins, if not with the weights of `previous`.
         store
             Keeps finished work, so that the same call after a kill does not train it again.
         progress, cancelled, out_of_time
@@ -139,7 +143,8 @@ class Agent:
             times = np.full(len(measured_xy), np.nan) if measured_s is None else measured_s
             measured_xy = seen_at(track, scan, measured_xy, times)
             results = replace(results, xy_m=seen_at(track, scan, results.xy_m, results.at_s))
-        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config), quality, track)
+        begin = start or warm_start(previous, self.config)
+        question = _Question(self.config, scan, limits, measured_xy, results, begin, quality, track)
         found = search(
             question.scene,
             self.config,
@@ -152,6 +157,10 @@ class Agent:
             on_rung=None if on_rung is None else lambda result: on_rung(question.decide(result)),
         )
         return question.decide(found)
+
+    def deeper(self) -> "Agent":
+        """The agent that searches with more effort (see `agent.warm.deepened`), with the same workers."""
+        return Agent(deepened(self.config), self.workers)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
@@ -257,7 +266,7 @@ class _Question:
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(exclude=dict.fromkeys(_BESIDE, True) | {"search": {"workers", "dask", "deadline_s"}})
+        config = self.config.model_dump_json(exclude=dict.fromkeys(_BESIDE, True) | {"search": set(BESIDE_THE_POINT)})
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()

@@ -70,6 +70,7 @@ class Dispatcher:
         self.limits: dict[str, wire.Limits] = {}  # of who is connected, narrowed by the settings
         self.doing: dict[str, wire.StatusMessage] = {}
         self.partial = PartialFrames()
+        self.finishes: Callable[[ScanEntry], bool] = lambda _entry: False  # whether its search goes on beside a newer scan
         self.clocks, self.presence = Clocks(monotonic), Presence(silence_s, monotonic)
         self.safeguard = Safeguard(self.ledger, safety, self.clocks)
         self.approvals = Approvals(self.recorder, self.safeguard, approval)
@@ -118,12 +119,17 @@ class Dispatcher:
         return scan_in(self.history, entry.event)
 
     def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates, the decision drawn from them and who lets its points pass; nothing is sent before."""
+        """Record all candidates, the decision drawn from them and who lets its points pass; nothing is sent before, nor ever if a
+        newer scan is in.
+        """
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
         self._record(kinds.CANDIDATES_SCORED, record.decision_id, where | scored)
         body = where | {"scan_id": entry.scan_id, "seconds": seconds, "decision": record.model_dump(mode="json")}
+        newest = self.ledger.latest(entry.instrument_id)
+        if newest is not None and newest is not entry:
+            body |= {"superseded_by": newest.scan_id}
         self._record(kinds.DECISION_MADE, record.decision_id, body, arrays=decision.arrays)
         self.settle(entry.instrument_id)
 
@@ -131,6 +137,17 @@ class Dispatcher:
         """Do what policy has to: pause an instrument that gives alarm, and let the points of its newest decision pass or not."""
         self.commands.heed_alarms(instrument_id)
         self.approvals.settle(instrument_id)
+
+    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
+        """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
+        assert entry.decision is not None
+        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
+        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
+        self._record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
+
+    def noted(self, kind: str, subject: str, body: Mapping[str, Any]) -> None:
+        """Record what concerns the agent itself: a step of the clock, a job that failed."""
+        self._record(kind, subject, body)
 
     def cancelled(self, entry: ScanEntry, reason: str) -> None:
         """Record that a scan gets no decision, and why; a scan that has an end already keeps it."""
@@ -260,7 +277,7 @@ class Dispatcher:
         older = self.ledger.open_scan(instrument_id)
         once = f"scan:{instrument_id}:{message.scan_id}"
         self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, once=once)
-        if older is not None:
+        if older is not None and not self.finishes(older):
             self.cancelled(older, f"a newer scan came in: {message.scan_id}")
         return self._ack(message)
 

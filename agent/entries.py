@@ -37,6 +37,7 @@ class ScanEntry:
     event: Event
     closed: bool = False
     decision: DecisionRecord | None = None
+    deepened: DecisionRecord | None = None  # what a deeper search found afterwards; nothing of it is sent
     refused: dict[str, str] = field(default_factory=dict)  # request id -> the rule that keeps it out
     asked_at: datetime | None = None  # when a person was asked
     approval: Approval | None = None

@@ -77,6 +77,10 @@ class Workers(ABC):
             If they cannot be replaced.
         """
 
+    def replace(self) -> None:
+        """End the workers whose tasks do not heed `stopped`, and go on with new ones, where that can be done."""
+        self.restart()
+
     def trouble(self) -> str:
         """What keeps them from working, in a sentence; empty if nothing does."""
         return ""

@@ -30,6 +30,7 @@ SCAN_RECEIVED = "scan_received"
 SEARCH_CANCELLED = "search_cancelled"
 CANDIDATES_SCORED = "candidates_scored"
 DECISION_MADE = "decision_made"
+DECISION_DEEPENED = "decision_deepened"
 REQUESTS_REFUSED = "requests_refused"
 APPROVAL_ASKED = "approval_asked"
 APPROVAL_GIVEN = "approval_given"
@@ -44,6 +45,8 @@ INSTRUMENT_LOST = "instrument_lost"
 INSTRUMENT_BACK = "instrument_back"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
+CLOCK_STEPPED = "clock_stepped"
+JOB_TROUBLED = "job_troubled"
 
 
 @contextmanager
@@ -167,6 +170,8 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision = record
+        if event.body.get("superseded_by"):  # never sent
+            return
         entry.refused, entry.asked_at, entry.approval, entry.void = {}, None, None, ""
         entry.number, entry.acknowledged = 0, False
         for request in record.requests:
@@ -176,6 +181,10 @@ class Ledger:
         problems = [p.sentence for p in record.quality.problems if p.action == "skip"]
         unfit = record.outcome == "bad_scan" and bool(problems)
         self.unfit[instrument_id] = [*self.unfit.get(instrument_id, []), problems[0]] if unfit else []
+
+    def _deepened(self, event: Event) -> None:
+        record = DecisionRecord.model_validate(event.body["decision"])
+        self.scans[event.body["instrument_id"], record.scan_id].deepened = record
 
     def _refused(self, event: Event) -> None:
         entry = self._entry(event)
@@ -259,6 +268,7 @@ _CHANGES: Mapping[str, Callable[[Ledger, Event], None]] = {
     SCAN_RECEIVED: Ledger._received,
     SEARCH_CANCELLED: Ledger._closed,
     DECISION_MADE: Ledger._decided,
+    DECISION_DEEPENED: Ledger._deepened,
     REQUESTS_REFUSED: Ledger._refused,
     APPROVAL_ASKED: Ledger._asked,
     APPROVAL_GIVEN: Ledger._approved,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.dispatch import Dispatcher
-from agent.ledger import ScanEntry
+from agent.entries import ScanEntry
 
 
 def instruments(dispatch: Dispatcher, progress: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

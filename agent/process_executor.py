@@ -92,10 +92,18 @@ class ProcessWorkers(Workers):
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._new_pool()
 
+    def replace(self) -> None:
+        """Kill all processes: what runs in them hears nothing else. New ones take their place."""
+        _kill(self._pool)
+        self.restart()
+
     def close(self) -> None:
         """Cancel what runs, end the processes and remove the shared files."""
         self.dismiss()
+        force = threading.Timer(3 * _GRACE_S, _kill, [self._pool])  # a task that holds the interpreter's lock ends no other way
+        force.start()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        force.cancel()
         self._files.cleanup()
 
     def _stop(self, search: int) -> None:
@@ -106,6 +114,12 @@ class ProcessWorkers(Workers):
         arguments = (self._cancelled, self._directory, self._files.name)
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    # Python 3.14 has `kill_workers` for this. Shutting down forgets the processes, but ends only those that are idle.
+    for process in list((pool._processes or {}).values()):
+        process.kill()
 
 
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:

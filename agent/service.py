@@ -19,10 +19,10 @@ from typing import Any
 import structlog
 import zmq
 import zmq.asyncio
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
 from agent.attending import Attendance
+from agent.chores import planned
 from agent.config import Config
 from agent.control import Control
 from agent.core import Agent
@@ -68,6 +68,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
+        self.attendance = Attendance(run_directory, config.service.http)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
@@ -76,7 +77,6 @@ class Service:
         self._control: Steering | None = None
         self.watchers = Watchers()
         self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
-        self.attendance = Attendance(run_directory, config.service.http)
 
     @property
     def control(self) -> Control:
@@ -139,8 +139,10 @@ class Service:
             silence_s = self._config.service.silence_s
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
             self._dispatch.recorder.listen(self.watchers.tell)
+            self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
-            self._decider = Decider(self._agent, self._dispatch, self._config, WorkDirectory(self._directory / "work"), self)
+            work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state
+            self._decider = Decider(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
             context = stack.enter_context(zmq.asyncio.Context())
             self._gate = self._guarded(stack, context)
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
@@ -152,8 +154,7 @@ class Service:
             self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
             self._take_up()
-            self._dispatch.recorder.listen(lambda _: self.attendance.news())
-            async with self.attendance.attending(self.control):
+            async with self.attendance.attending(self._control):
                 await self._serve()
             self._dispatch.stopped("asked to stop")
 
@@ -164,7 +165,9 @@ class Service:
         if before:
             self._recovered = recovered(self._dispatch.ledger)
             self._dispatch.recovered(self._recovered)
-            _LOG.info("run taken up", run=self._run_id, found=sentence(self._recovered))
+        found = sentence(self._recovered) if before else ""
+        addresses = {"address": endpoint(self._router), "http": self.attendance.address}
+        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
 
     def _end_by(self, fault: HistoryError) -> None:
         """What cannot be recorded must not be acted on, whoever asked for it: the service ends, and says why."""
@@ -198,20 +201,16 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
-        scheduler.add_job(self.tick, "interval", seconds=self._config.service.heartbeat_s)
-        scheduler.start()
-        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decider.run, self._stop.wait)]
+        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self.tick)
+        tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
-            # Any of the three ends the service: an error in one must not leave a half-dead agent that still looks alive.
+            # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop.set()
             self._decider.end()
-            scheduler.shutdown(wait=False)
-            tasks[0].cancel()
+            for task in tasks[:2]:
+                task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in list(self._dispatch.limits):
             await self._send(instrument_id.encode(), self._dispatch.bye())
@@ -331,7 +330,6 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", run=str(self._directory), address=state["bind"], http=state["http"])
         try:
             yield
         finally:

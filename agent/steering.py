@@ -113,7 +113,7 @@ class Steering:
         if order == "stop":
             for name in names:
                 self._give_up(name, Command(0, order, by, reason).sentence)
-        self._decider.news()
+        self._decider.interrupt()
 
     def _give_up(self, instrument_id: str, why: str) -> None:
         """End the search on an instrument's newest scan with the decision not to measure: it has to begin with a new scan."""

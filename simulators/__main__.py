@@ -31,7 +31,7 @@ _DEFAULTS = MFP3DConfig()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gave up, 2 for bad input, 4 for the spool."""
+    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gave up, 2 bad input, 4 for the spool."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:

@@ -4,6 +4,7 @@ from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord,
 from agent.figures.style import prefixed
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
+_FORBIDDING = ("skip", "rescan")
 _POLICIES = {
     "ivr": "First the most typical of each type, then where a loop tells most about the rest of the scan",
     "equal": "The types take turns, each with its most typical places first",
@@ -34,7 +35,7 @@ def believes(record: DecisionRecord) -> list[str]:
     """How many types there are, in whose eyes, and how sure that is."""
     candidate = next((c for c in record.candidates if c.candidate_id == record.chosen), None)
     if candidate is None:
-        return [record.explanation]
+        return _no_belief(record)
     types = len(record.clusters)
     found = f"{types} types of microstructure." if types > 1 else "One type of microstructure only."
     if record.outcome == "one_type_only" and types > 1:
@@ -50,7 +51,7 @@ def wants(record: DecisionRecord) -> list[str]:
     """Where to measure and why there."""
     places = record.requests
     if not places:
-        return ["Nothing: " + record.explanation.removeprefix("Nothing to recommend: ")]
+        return _no_wish(record)
     clusters = len({r.cluster for r in places})
     plural = "s" if len(places) > 1 else ""
     where = f"{len(places)} place{plural} in {clusters} type{'s' if clusters > 1 else ''}"
@@ -71,11 +72,35 @@ def _why_there(record: DecisionRecord) -> str:
 
 def warnings(record: DecisionRecord) -> list[str]:
     """What a person should mind before saying yes."""
-    said = [p.sentence[:1].upper() + p.sentence[1:] + "." for p in record.quality.problems]
+    forbidding = record.outcome == "bad_scan"  # then the problems are what is believed
+    said = [_sentence(p.sentence) for p in record.quality.problems if not (forbidding and p.action in _FORBIDDING)]
     said += list(record.faults)
     if record.ended_early:
         said.append("The deadline ended the search early.")
     return said
+
+
+def _no_belief(record: DecisionRecord) -> list[str]:
+    """Why nothing is believed of the scan."""
+    if record.outcome != "bad_scan":
+        return ["Nothing can be told apart on this scan.", record.explanation.removeprefix("Nothing to recommend: ")]
+    problems = [_sentence(p.sentence) for p in record.quality.problems if p.action in _FORBIDDING]
+    return ["The scan is not fit for a decision.", *problems]
+
+
+def _no_wish(record: DecisionRecord) -> list[str]:
+    """What is wanted where nothing is to be measured."""
+    if record.outcome == "bad_scan":
+        look = any(p.action == "skip" for p in record.quality.problems)
+        return ["Nothing on this scan.", "Look at the instrument before the next scan." if look else "A new scan."]
+    if record.chosen is None:
+        return ["Nothing on this scan; the next one may tell more."]
+    return ["Nothing more on this scan: no place is left that may be measured."]
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _name(candidate: CandidateRecord) -> str:

@@ -205,8 +205,8 @@ def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Pa
     assert vaestar("history", "verify", "--run", run).exit_code == 1
     for command in (["list"], ["export"], ["show", "0007"], ["show", "d-0007"], ["show", "5"]):
         done = vaestar("history", *command, "--run", run)
-        assert done.exit_code in (0, 2), done.stdout
-        assert len(done.stderr.splitlines()) == (done.exit_code == 2)
+        assert done.exit_code in (0, 2, 4), done.stdout
+        assert len(done.stderr.splitlines()) == (done.exit_code != 0)
 
 
 def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path) -> None:

@@ -82,7 +82,7 @@ export async function resume() {
 
 // One press is enough, and it stops all instruments: a stop that asks back comes too late, and one too many costs a scan.
 export async function emergencyStop() {
-  await act("stop", { reason: "emergency stop on the page" }, "Emergency stop: every instrument ends what is under way. Resume lets it go on.");
+  await act("stop", { reason: "emergency stop on the page" }, "Emergency stop: every instrument ends what is under way, and nothing more is measured until a person resumes.");
 }
 
 export async function approve() {

@@ -71,7 +71,7 @@ function drawLive() {
 function drawEmpty() {
   const i = instrument(), nothing = !state.scan && !state.partial && !(i?.scans.length);
   document.body.classList.toggle("empty", nothing);
-  document.body.classList.toggle("undecided", !state.decision);
+  document.body.classList.toggle("undecided", !state.decision?.clusters.length);
   $("empty").hidden = !nothing;
   if (!nothing) return;
   const address = state.run?.listens_at || "tcp://127.0.0.1:5555";

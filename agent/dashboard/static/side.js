@@ -13,7 +13,7 @@ function drawWords() {
     ...d.warnings.map((w) => el("p", { class: "warning" }, w)),
     block("What it saw", d.saw),
     block("What it believes", d.believes, true),
-    block("What it wants, and why", d.wants, d.points.row.length === 0),
+    block("What it wants, and why", d.wants),
     el("details", {}, el("summary", {}, "In full"), el("p", {}, d.explanation)),
   );
 }

@@ -173,7 +173,8 @@ def test_other_than_two_latents_are_shown_in_a_plane(latent_dim: int) -> None:
 def test_a_decision_not_to_measure_says_why(decision: Decision) -> None:
     view = decision_view(story_of(decision), decision)
     assert view.clusters == []
-    assert view.wants[0].startswith("Nothing: ")
+    assert view.wants == ["Nothing on this scan; the next one may tell more."]
+    assert view.believes[0] == "Nothing can be told apart on this scan."
     assert view.reconstruction == ""
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from agent.dispatch import Dispatcher
 from agent.history import History
-from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan, scan_message
+from tests.agent.samples import Clock, ack, decision, hello, request, result, sample_scan, scan_message
+
+EVENTS = 10
+"""Of a run with one scan."""
 
 
 def record_run(run: Path, scans: int = 1) -> None:
@@ -28,9 +31,11 @@ def _recorded(scans: int) -> Path:
             name = f"scan-{number}"
             dispatch.on_packet("afm-1", scan_message(sample_scan(name)))
             entry = dispatch.ledger.latest("afm-1")
-            dispatch.decided(entry, decision(name), 12.5)
+            y_m = -4e-7 + 2e-7 * number  # away from what has been measured
+            places = [request(f"d-{name}-{i:03}", x_m, y_m) for i, x_m in enumerate((1e-7, 3e-7))]
+            dispatch.decided(entry, decision(name, tuple(places)), 12.5)
             dispatch.sent(entry)
             dispatch.on_packet("afm-1", ack(f"rec-d-{name}"))
-            dispatch.on_packet("afm-1", result(f"d-{name}-000", message_id=f"r-{number}-0"))
+            dispatch.on_packet("afm-1", result(f"d-{name}-000", message_id=f"r-{number}-0", y_m=y_m))
             dispatch.on_packet("afm-1", result(f"d-{name}-001", "skipped", f"r-{number}-1"))
     return run

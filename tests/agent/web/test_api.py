@@ -11,7 +11,7 @@ import pytest
 from agent.history import DATABASE, History
 from tests.agent.samples import NOW
 from tests.agent.web.asgi import Answer, Asked, asked
-from tests.agent.web.runs import record_run
+from tests.agent.web.runs import EVENTS, record_run
 
 
 def run(directory: Path, scenario: Callable[[Asked], Awaitable[Any]], scans: int = 1, **changes: float) -> Any:
@@ -106,7 +106,7 @@ def test_the_decisions_are_listed_newest_first_and_each_can_be_had_whole(tmp_pat
 
 def test_a_listener_gets_what_it_missed_and_then_what_comes(tmp_path: Path) -> None:
     async def scenario(web: Asked) -> list[str]:
-        listening = asyncio.create_task(web.lines("/api/events?after=2", 9))
+        listening = asyncio.create_task(web.lines(f"/api/events?after={EVENTS - 2}", 4))
         await asyncio.sleep(0.05)
         with History(tmp_path) as history:
             history.record("noted", "x", {"text": "line\nline"}, at=NOW)
@@ -115,11 +115,11 @@ def test_a_listener_gets_what_it_missed_and_then_what_comes(tmp_path: Path) -> N
 
     hello, *told = run(tmp_path, scenario)
     assert hello == ": hello"
-    assert [line.split("\n")[0] for line in told] == [f"id: {n}" for n in range(3, 11)]
+    assert [line.split("\n")[0] for line in told] == [f"id: {n}" for n in range(EVENTS - 1, EVENTS + 2)]
     kind, data = told[-1].split("\n")[1:]
     assert kind == "event: noted"
     event = json.loads(data.removeprefix("data: "))
-    assert (event["seq"], event["subject"], event["body"], event["left_out"]) == (10, "x", {"text": "line\nline"}, [])
+    assert (event["seq"], event["subject"], event["body"], event["left_out"]) == (EVENTS + 1, "x", {"text": "line\nline"}, [])
 
 
 def test_a_browser_that_comes_back_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agent.sockets import ServiceError
 from agent.web.door import WebDoor
 from tests.agent.web.asgi import FakeControl
 from tests.agent.web.doors import open_door
+from tests.agent.web.runs import EVENTS
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_an_open_door_answers_and_lets_nobody_wait_when_it_closes(tmp_path: Path
         listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=5)
         assert listening.readline() == b": hello\n"
     told = listening.read().decode()
-    assert told.count("\nid: ") == 9  # its history, then an end in order
+    assert told.count("\nid: ") == EVENTS  # its history, then an end in order
     listening.close()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{address}/healthz", timeout=5)
