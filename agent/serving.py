@@ -23,6 +23,7 @@ def serve_forever(
     config_path: Path | None,
     deadline_s: float | None = None,
     dask: str | None = None,
+    dashboard: bool = False,
 ) -> None:
     """Serve until a signal ends it in order; what of [service] is given on the command line goes before the configuration.
 
@@ -35,10 +36,14 @@ def serve_forever(
     full = config.with_service(**given)
     # zmq needs a selector loop, which is not Windows' default
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(full, run or new_run_directory()))
+        runner.run(_serve(full, run or new_run_directory(), dashboard=dashboard))
 
 
-async def _serve(config: Config, run: Path) -> None:
+async def _serve(config: Config, run: Path, *, dashboard: bool) -> None:
     service = Service(config, run)
+    if dashboard:
+        from agent.dashboard.opening import show  # here, since it takes a moment and may not be wanted
+
+        show(service, config, run)
     service.stop_on_signals()
     await service.run()
