@@ -129,7 +129,7 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        quality = self._inspected(scan, previous)
+        quality = self._inspected(scan, previous, earlier, measured_xy)
         if quality is not None and quality.fatal is not None:
             return self._unfit(scan, quality)
         before = previous.record.drift if previous is not None else None
@@ -158,13 +158,21 @@ class Agent:
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
         return _decide(name, scan, channel, self.config, unusable=reason)
 
-    def _inspected(self, scan: Scan, previous: Decision | None) -> Quality | None:
+    def _inspected(self, scan: Scan, previous: Decision | None, earlier: Scan | None, measured_xy: np.ndarray) -> Quality | None:
         settings = self.config.quality
         if not settings.enabled:
             return None
         before = previous.record.quality if previous is not None and previous.record.frame == scan.frame else QualityRecord()
         channel = scan.find_channel(self.config.channel)
-        return inspect(scan, channel, settings, sharpness_before=before.sharpness, content_before=before.content or None)
+        return inspect(
+            scan,
+            channel,
+            settings,
+            sharpness_before=before.sharpness,
+            content_before=before.content or None,
+            earlier=earlier,
+            measured_xy=measured_xy,
+        )
 
     def _unfit(self, scan: Scan, quality: Quality) -> Decision:
         """The decision not to measure on a scan that went wrong."""

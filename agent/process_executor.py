@@ -20,6 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from agent.executor import _ALL_SEARCHES, Workers
+from agent.workflow.errors import SearchCancelledError
 
 _GRACE_S = 1.0  # a task that does not stop by then ends with its worker
 _WATCH_S = 0.2
@@ -74,10 +75,10 @@ class ProcessWorkers(Workers):
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
         """See `Workers`."""
         try:
-            return self._pool.submit(_run, self._search, fn, *args)
+            return _shielded(self._pool.submit(_run, self._search, fn, *args))
         except BrokenExecutor:  # a process died while it had nothing to do
             self.restart()
-            return self._pool.submit(_run, self._search, fn, *args)
+            return _shielded(self._pool.submit(_run, self._search, fn, *args))
 
     def cancel(self) -> None:
         """See `Workers`."""
@@ -108,6 +109,29 @@ class ProcessWorkers(Workers):
         return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
 
 
+def _shielded(inner: Future[Any]) -> Future[Any]:
+    """A future of the same result that may be cancelled at any time.
+
+    When a process dies, the pool of Python 3.11 tells each of its futures, and gives up at the first that was cancelled: the
+    others would be waited for without end. So the pool's own are never cancelled; a task that nobody wants finds itself stopped.
+    """
+    outer: Future[Any] = Future()
+
+    def hand_on(done: Future[Any]) -> None:
+        if done.cancelled():
+            outer.cancel()
+        if not outer.set_running_or_notify_cancel():
+            return
+        error = done.exception()
+        if error is None:
+            outer.set_result(done.result())
+        else:
+            outer.set_exception(error)
+
+    inner.add_done_callback(hand_on)
+    return outer
+
+
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
@@ -135,6 +159,8 @@ def _end_when_not_needed(files: str) -> None:
 
 
 def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:
+    if _cancelled_up_to.value >= search:
+        raise SearchCancelledError("the search was cancelled before this task began")
     for path in [p for p in _mapped if not p.exists()]:  # of an earlier search; a mapped file keeps its place on the disk
         del _mapped[path]
     args = tuple(_opened(a.path) if isinstance(a, _SharedFile) else a for a in args)

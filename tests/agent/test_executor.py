@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,20 @@ class TestProcesses(WorkersContract):
         workers.close()
         assert isinstance(future.exception(timeout=0), BrokenExecutor)
         assert time.monotonic() - before < 20
+
+    def test_a_dead_worker_is_told_to_all_who_wait_also_after_some_have_withdrawn(self, workers: Workers, tmp_path: Path) -> None:
+        workers.begin()
+        running = workers.submit(deaf, tmp_path / "started")
+        queued = [workers.submit(pid) for _ in range(6)]
+        wait_for((tmp_path / "started").exists)
+        for future in queued[:3]:
+            future.cancel()
+        for process in list(workers._pool._processes.values()):
+            process.kill()
+        _, pending = wait([running, *queued], timeout=20)
+        assert not pending
+        assert isinstance(running.exception(), BrokenExecutor)
+        workers.restart()
 
     def test_a_shared_array_is_mapped_once_and_cannot_be_changed(self, workers: Workers) -> None:
         workers.begin()
