@@ -43,6 +43,7 @@ from agent.search import SearchResult, search
 from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
 from agent.work import Store
 from agent.workflow.quality import Quality, inspect
+from agent.workflow.quality_change import MISLEADING
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
@@ -164,13 +165,14 @@ class Agent:
             return None
         before = previous.record.quality if previous is not None and previous.record.frame == scan.frame else QualityRecord()
         channel = scan.find_channel(self.config.channel)
+        misleading = MISLEADING & {p.name for p in before.problems}
         return inspect(
             scan,
             channel,
             settings,
             sharpness_before=before.sharpness,
             content_before=before.content or None,
-            earlier=earlier,
+            earlier=None if misleading else earlier,
             measured_xy=measured_xy,
         )
 

@@ -36,6 +36,20 @@ spacing_m = 60e-9
 heartbeat_s = 1.0
 messages_per_s = 1000.0
 """
+#: Without training, for what is not about it.
+TINY_SEARCH = """
+[search]
+windows_px = [7]
+families = ["polar"]
+seeds = 1
+workers = 1
+[recommend]
+points = 10
+spacing_m = 60e-9
+[service]
+heartbeat_s = 2.0
+messages_per_s = 1000.0
+"""
 
 
 class BrokenLoopError(RuntimeError):

@@ -36,6 +36,9 @@ _SMOOTHED_PX = 1.5
 _BORDER_PX = 10
 _MEASURED_PX = 12  # around a measured place: its spot, and drift
 
+#: Problems that a frame hands on to the next one, if that is held against it.
+MISLEADING = frozenset({"lines_shifted", "lines_skipped", "phase_turned"})
+
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
