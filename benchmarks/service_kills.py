@@ -9,14 +9,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.service_books import Spooled, Witness, audit, verified
-from benchmarks.service_processes import BrokenLoopError, Site, emptied, workers_of
+from benchmarks.service_processes import SMALL_SEARCH, BrokenLoopError, Site, emptied, workers_of
 
 INSTRUMENT = "mfp3d-1"
 _STALLED_S = 240.0
@@ -34,8 +34,25 @@ dose_max = 1000
 """
 
 
-def killed_loop(directory: Path, seed: int, kills: int, pixels: int = 96) -> dict[str, Any]:
+def killed_loop(
+    directory: Path, seed: int, kills: int, pixels: int = 96, search: str = SMALL_SEARCH, targets: Mapping[str, float] = _TARGETS
+) -> dict[str, Any]:
     """What `kills` kills did to one loop, by the books.
+
+    Parameters
+    ----------
+    directory
+        For the run, its logs and its books.
+    seed
+        Of sample, targets and moments.
+    kills
+        How many.
+    pixels
+        Of a line, and lines of a frame.
+    search
+        The agent's configuration, as TOML.
+    targets
+        What is killed -> how often, as a share.
 
     Returns
     -------
@@ -44,8 +61,8 @@ def killed_loop(directory: Path, seed: int, kills: int, pixels: int = 96) -> dic
         loop closed again afterwards), stalled_s (longest wait for news after a kill), wall_s.
     """
     started = time.monotonic()
-    with emptied(directory), Site(directory) as site, Witness(site.run) as witness:
-        loop = _Loop(site, witness, seed, pixels)
+    with emptied(directory), Site(directory, search) as site, Witness(site.run) as witness:
+        loop = _Loop(site, witness, seed, pixels, targets)
         alive = True
         try:
             loop.begin()
@@ -73,8 +90,8 @@ def killed_loop(directory: Path, seed: int, kills: int, pixels: int = 96) -> dic
 class _Loop:
     """Agent and instrument, and who kills them."""
 
-    def __init__(self, site: Site, witness: Witness, seed: int, pixels: int) -> None:
-        self._site, self._witness = site, witness
+    def __init__(self, site: Site, witness: Witness, seed: int, pixels: int, targets: Mapping[str, float]) -> None:
+        self._site, self._witness, self._targets = site, witness, targets
         self._rng = np.random.default_rng(seed)
         self.spool, self.diary = site.directory / f"{INSTRUMENT}.spool", site.directory / f"{INSTRUMENT}.diary.jsonl"
         options = ("--pixels", str(pixels), "--size-um", "4", "--seed", str(seed), "--no-latency", "--speed", "event")
@@ -91,7 +108,7 @@ class _Loop:
 
     def kill_one(self) -> None:
         """One kill at a moment drawn by chance, and the start of what was killed."""
-        target, aim = (str(self._rng.choice(list(odds), p=list(odds.values()))) for odds in (_TARGETS, _AIMS))
+        target, aim = (str(self._rng.choice(list(odds), p=list(odds.values()))) for odds in (self._targets, _AIMS))
         if aim == "early":
             time.sleep(self._rng.uniform(0.0, 6.0))
         else:

@@ -43,8 +43,8 @@ def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict
     Returns
     -------
     dict
-        decided (points that decisions held), received (points that reached the instrument), outside (how many of them should not
-        have, and the first sentences about those), empty (recommendations without any point), silent (scans that nothing came back on).
+        decided (points that decisions held), received (points that reached the instrument), outside (faults among them),
+        sentences (the first of them), empty (recommendations without any point), silent (scans that nothing came back on).
     """
     rng = np.random.default_rng(seed)
     quiet_logs()

@@ -37,12 +37,11 @@ def _kills(found: Mapping[str, Any]) -> Part:
     figures = {name: found[name] for name in ("kills", "lost", "measured_twice")}
     targets = ", ".join(f"{count} of {target}" for target, count in sorted(found["by_target"].items()))
     bound = 3 / found["kills"] if found["kills"] else 1.0
+    alive = f"{found['loops_alive']} of {len(found['loops'])} loops closed again afterwards"
+    ended = f"{found['ended_by_themselves']} processes ended by themselves"
     notes = [
-        (
-            f"Kills: {targets}; {found['loops_alive']} of {len(found['loops'])} loops closed again afterwards, "
-            f"{found['ended_by_themselves']} processes ended by themselves. With none lost in {found['kills']} kills the chance of a "
-            f"loss a kill lies below {bound:.3f} (95 %)."
-        )
+        f"Kills: {targets}; {alive}, {ended}.",
+        f"Where nothing is lost, the chance of a loss a kill lies below {bound:.3f} (95 %).",
     ]
     notes += [sentence for one in found["loops"] for sentence in (*one["sentences"], *one["verify"], *one["faults"])]
     return figures, {"Kills, by loop": rows}, notes
@@ -91,11 +90,12 @@ def _soak(found: Mapping[str, Any]) -> Part:
     ]
     agent = found["slopes"].get("agent_mb", {}).get("per_day")
     days = ", ".join(f"{name} {value:.2f}" for name, value in found["simulated_days"].items())
+    scans = f"{len(found['undecided'])} scans without an end"
     notes = [
         (
             f"Soak: simulated days: {days}; {found['wall_s'] / 60:.1f} min; {sum(found['faults'].values())} faults of "
-            f"{len(found['faults'])} kinds; {found['lost']} lost, {found['measured_twice']} twice, {len(found['undecided'])} scans "
-            f"without an end, {len(found['verify'])} faults of the history; the ledger holds "
+            f"{len(found['faults'])} kinds; {found['lost']} lost, {found['measured_twice']} twice, {scans}, "
+            f"{len(found['verify'])} faults of the history; the ledger holds "
             f"{found['tables_mb']['kb_a_scan']:.1f} KB a scan."
         ),
         *found["sentences"],
