@@ -24,6 +24,7 @@ from agent.workflow.errors import SearchCancelledError
 
 _GRACE_S = 1.0  # a task that does not stop by then ends with its worker
 _WATCH_S = 0.2
+_NICENESS = 10  # training takes what answering instruments leaves
 
 # In a worker process:
 _cancelled_up_to: Any = None  # the shared number of the latest cancelled search
@@ -136,6 +137,8 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are
