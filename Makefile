@@ -54,7 +54,7 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-pytest: $(STAMP) $(REFERENCE)/pyroved
+pytest: $(STAMP) $(REFERENCE)/pyroved $(REFERENCE)/mexpsimu
 	$(BIN)/python -m pytest
 
 format: $(STAMP)

@@ -1,1 +1,25 @@
-"""The agent: it looks at a scan, chooses a representation of it and says where to measure."""
+"""The agent: it looks at a scan, chooses a representation of it and says where to measure.
+
+`from agent import analyze, History` is what a notebook needs; both are loaded when they are asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent.analyzing import analyze
+    from agent.reading import Analysis, History
+
+__all__ = ["Analysis", "History", "analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    # PyTorch takes seconds to load, and the command line and the adapters import this package for less.
+    if name == "analyze":
+        from agent.analyzing import analyze
+
+        return analyze
+    if name in ("Analysis", "History"):
+        from agent import reading
+
+        return getattr(reading, name)
+    raise AttributeError(f"module 'agent' has no attribute {name!r}")

@@ -11,6 +11,8 @@ from agent.workflow.errors import AgentError, SearchCancelledError
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _POLL_S = 0.1
 _WORKER_DEATHS = 3
+_GRACE_S = 0.8  # for tasks to hear that they are stopped; new processes cost about as much as waiting longer
+_END_S = 5.0
 
 
 class OutOfTimeError(AgentError, TimeoutError):
@@ -26,10 +28,10 @@ def never() -> bool:
     return False
 
 
-def deadline(seconds: float) -> Callable[[], bool]:
+def deadline(seconds: float, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
     """True once so many seconds from now have passed."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
+    end = clock() + seconds
+    return lambda: clock() >= end
 
 
 class Asker:
@@ -145,11 +147,16 @@ class Asker:
             raise
 
     def _withdraw(self, pending: set[Future[Any]]) -> None:
-        """Stop what runs and wait until it has stopped, so that the workers are free for the next search."""
+        """Stop what runs, by force where it does not heed it, so that the workers are free for the next search."""
+        if not pending:  # another search may have begun, if nobody has waited for this one
+            return
         self._workers.cancel()
         for future in pending:
             future.cancel()
-        wait(pending)
+        _, deaf = wait(pending, timeout=_GRACE_S)
+        if deaf:
+            self._workers.replace()
+            wait(deaf, timeout=_END_S)
 
     def _survive(self, error: BrokenExecutor) -> None:
         self._deaths += 1

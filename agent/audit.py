@@ -10,14 +10,15 @@ from rich.table import Table
 
 from agent import ledger as kinds
 from agent.archive import decision_in
-from agent.history import DATABASE, RUNS, Event, History, HistoryError
+from agent.history import Event, History, HistoryError
+from agent.runs import run_directory
 from agent.terminal import OUT, cluster_table
 from agent.workflow.kinds import label
 
 
 def list_events(run: Path | None, kind: str | None) -> None:
     """Print one line an event."""
-    with History(_run(run), read_only=True) as history:
+    with History(run_directory(run), read_only=True) as history:
         table = Table(title=escape(str(history.run_directory)), title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
@@ -34,7 +35,7 @@ def list_events(run: Path | None, kind: str | None) -> None:
 
 def show(run: Path | None, identifier: str) -> None:
     """Print everything that is known about an id: its events, and a decision in words."""
-    with History(_run(run), read_only=True) as history:
+    with History(run_directory(run), read_only=True) as history:
         found = _find(history, identifier)
         for event in found:
             heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
@@ -50,7 +51,7 @@ def show(run: Path | None, identifier: str) -> None:
 
 def export_json(run: Path | None) -> None:
     """Print all events as JSON lines."""
-    with History(_run(run), read_only=True) as history:
+    with History(run_directory(run), read_only=True) as history:
         for event in history.events():
             line = {
                 "seq": event.seq,
@@ -66,7 +67,7 @@ def export_json(run: Path | None) -> None:
 
 def verify(run: Path | None) -> bool:
     """True if the history is as it was written; otherwise its faults are printed."""
-    with History(_run(run), read_only=True) as history:
+    with History(run_directory(run), read_only=True) as history:
         faults = history.verify()
         for fault in faults:
             _print(fault)
@@ -77,15 +78,6 @@ def verify(run: Path | None) -> bool:
 def _print(sentence: str) -> None:
     """One line, as it stands, however long."""
     OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
-def _run(run: Path | None) -> Path:
-    if run is not None:
-        return run
-    held = sorted(RUNS.glob(f"*/{DATABASE}"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
-    if not held:
-        raise HistoryError(f"there is no run in {RUNS.resolve()}; name a run directory with --run")
-    return held[-1].parent
 
 
 def _find(history: History, identifier: str) -> list[Event]:

@@ -152,6 +152,23 @@ def demo(
 
 @app.command()
 @_command
+def report(
+    what: Annotated[
+        str, typer.Argument(metavar="[DECISION|RUN]", help="Id of a decision or scan, or a run directory (default: the run).")
+    ] = "",
+    run: RunOption = None,
+    out: Annotated[Path | None, typer.Option(help="The file (default: ./ID.html).")] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write each figure there besides.")] = None,
+    form: Annotated[str, typer.Option("--format", help="Of these: png, svg or pdf.")] = "png",
+) -> None:
+    """One self-contained HTML file on a decision or a whole run, to be mailed and kept."""
+    from agent.report_command import write_html
+
+    write_html(what, run, out, figures, form)
+
+
+@app.command()
+@_command
 def keygen(
     name: Annotated[str, typer.Argument(help="Of the agent, or of an instrument: its instrument_id.", show_default=False)],
     folder: Annotated[Path, typer.Option("--dir", help="Where the two files go.")] = Path("keys"),

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
 from agent.rule import RuleSettings
+from agent.schedule_settings import ScheduleSettings
 from agent.workflow.budget import TrainSettings
 from agent.workflow.errors import AgentError
 from agent.workflow.quality_settings import QualitySettings
@@ -112,6 +113,9 @@ class SearchSection(Section):
         Of the configurations that tie, so many are trained with the exact decoder as well, and compared.
     deadline_s
         Seconds after which the decision of the last complete rung is used; none by default.
+    longest_s
+        Seconds after which the service gives a search up, whatever hangs: its processes are ended, and the answer is that the
+        scan cannot be resolved.
     workers
         Processes; 0 trains in the calling process. The decision does not depend on it.
     dask
@@ -135,6 +139,7 @@ class SearchSection(Section):
     most_points: int = Field(default=4096, ge=200)
     verify: int = Field(default=0, ge=0, le=100)
     deadline_s: float | None = Field(default=None, gt=0)
+    longest_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=2, ge=0, le=256)
     dask: str | None = None
 
@@ -295,6 +300,7 @@ class Config(Section):
     evidence: EvidenceSettings = EvidenceSettings()
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     service: ServiceSection = ServiceSection()
 
     _directory: Path | None = PrivateAttr(default=None)

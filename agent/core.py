@@ -40,7 +40,7 @@ from agent.recommend import Pool, Recommended, recommend
 from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
-from agent.warm import WEIGHTS, WarmStart, warm_start, worth_trying
+from agent.warm import BESIDE_THE_POINT, WEIGHTS, WarmStart, deepened, warm_start, worth_trying
 from agent.work import Store
 from agent.workflow.quality import Quality, inspect
 from agent.workflow.quality_change import MISLEADING
@@ -83,6 +83,7 @@ class Agent:
         results: MeasuredOnSample = NO_RESULTS,
         previous: Decision | None = None,
         earlier: Scan | None = None,
+        start: WarmStart | None = None,
         store: Store | None = None,
         progress: Progress = silent,
         cancelled: Callable[[], bool] = never,
@@ -108,6 +109,8 @@ class Agent:
             The last decision on this sample, with its arrays: training goes on from its weights where that is as good.
         earlier
             The scan that it was on: how the picture has moved since says how the tip drifts.
+        start
+            Where training begins, if not with the weights of `previous`.
         store
             Keeps finished work, so that the same call after a kill does not train it again.
         progress, cancelled, out_of_time
@@ -139,7 +142,8 @@ class Agent:
             times = np.full(len(measured_xy), np.nan) if measured_s is None else measured_s
             measured_xy = seen_at(track, scan, measured_xy, times)
             results = replace(results, xy_m=seen_at(track, scan, results.xy_m, results.at_s))
-        question = _Question(self.config, scan, limits, measured_xy, results, warm_start(previous, self.config), quality, track)
+        begin = start or warm_start(previous, self.config)
+        question = _Question(self.config, scan, limits, measured_xy, results, begin, quality, track)
         found = search(
             question.scene,
             self.config,
@@ -152,6 +156,10 @@ class Agent:
             on_rung=None if on_rung is None else lambda result: on_rung(question.decide(result)),
         )
         return question.decide(found)
+
+    def deeper(self) -> "Agent":
+        """The agent that searches with more effort (see `agent.warm.deepened`), with the same workers."""
+        return Agent(deepened(self.config), self.workers)
 
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
@@ -267,7 +275,7 @@ class _Question:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
         config = self.config.model_dump_json(
-            exclude={"service": True, "evidence": True, "search": {"workers", "dask", "deadline_s"}}
+            exclude={"service": True, "schedule": True, "evidence": True, "search": set(BESIDE_THE_POINT)}
         )
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""

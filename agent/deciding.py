@@ -1,23 +1,30 @@
-"""Which scan is decided on, and how: the newest of each instrument, one at a time, the one that waits longest first.
+"""Which scan is decided on, and how: the newest of each instrument, one at a time, who has waited longest first.
 
-Deciding runs in a thread, which only waits for the training processes. The newest scan of an instrument wins: a search over an
-older one is cancelled.
+A search runs in a thread, which only waits for the training processes. What becomes of it when a newer scan of its instrument
+comes in is a matter of policy (`schedule.when_newer`). While nothing waits, the newest decision may be searched once more with
+more effort; nothing of that is sent, the search on the sample's next scan goes on from it.
 """
 
 import asyncio
+import functools
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
 
-from agent.archive import last_decision
 from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
 from agent.history import HistoryError
+from agent.idle import Idle
 from agent.ledger import ScanEntry
+from agent.recall import Recall
+from agent.searching import End, Search, in_thread
+from agent.turns import State, Turns, running
+from agent.warm import deep_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
@@ -25,6 +32,7 @@ from instrument_adapters.errors import AdapterError
 from instrument_adapters.scan import Scan
 
 _LOG = structlog.get_logger("vaestar.agent")
+Start = Callable[[Callable[[], Decision]], "asyncio.Future[Decision]"]
 
 
 class DecisionListener(Protocol):
@@ -52,53 +60,246 @@ class Decider:
         Keeps finished work over a kill.
     listener
         Told of decisions.
+    state_of
+        Whether an instrument is running, paused (its scans are decided on) or stopped (its search is given up, its scan waits).
+    start
+        Starts a search elsewhere.
+    clock
+        Monotonic, in seconds.
     """
 
     def __init__(
-        self, agent: Agent, dispatch: Dispatcher, config: Config, work: WorkDirectory, listener: DecisionListener
+        self,
+        agent: Agent,
+        dispatch: Dispatcher,
+        config: Config,
+        work: WorkDirectory,
+        listener: DecisionListener,
+        *,
+        state_of: Callable[[str], State] = running,
+        start: Start = in_thread,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._agent, self._dispatch, self._config, self._work, self._listener = agent, dispatch, config, work, listener
+        self._deeper = agent.deeper() if config.schedule.deep else agent
+        self._state_of, self._start, self._clock = state_of, start, clock
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
-        self._deciding: ScanEntry | None = None
-        self._last: dict[str, Decision] = {}
+        self._search: Search | None = None
+        self._deepening: ScanEntry | None = None
+        self._turns = Turns(dispatch.ledger, lambda: list(dispatch.limits), state_of)
+        self._idle = Idle(config.schedule, dispatch.ledger, clock)
+        self._recall = Recall(dispatch.history, dispatch.ledger)
+        dispatch.finishes = self._finishes
 
     def news(self) -> None:
-        """Something has come in: look what waits, and give up a search that has become pointless."""
-        if self._deciding is not None and self._deciding.closed:
-            self._agent.workers.cancel()
+        """Look what waits, and give up a search that has become pointless; asked too often does no harm."""
+        self._turns.look()
+        why = self._pointless()
+        if why is not None and self._search is not None:
+            self._give_up(self._search, why)
         self._wake.set()
+
+    def interrupt(self) -> None:
+        """A person has said something: what is done while nothing waits makes room at once."""
+        if self._deepening is not None and self._search is not None:
+            self._give_up(self._search, "interrupted")
+        self.news()
 
     def end(self) -> None:
         """Decide on nothing more; a search under way is given up, and taken up by the next agent of this run."""
         self._stop.set()
         self._wake.set()
+        if self._search is not None:
+            self._search.end("agent stops")
         self._agent.workers.dismiss()
 
+    def forget_work(self) -> None:
+        """Remove finished work that no search will ask for."""
+        if self._turns.none_open():
+            self._work.clear()
+
     async def run(self) -> None:
-        """Decide on the newest scan of each instrument, the one that waits longest first, for as long as the service runs."""
+        """Decide on the newest scan of each instrument, who has waited longest first, for as long as the service runs."""
+        self._close_overtaken()
         while not self._stop.is_set():
             self._wake.clear()
-            newest = (self._dispatch.ledger.undecided(i) for i in self._dispatch.limits)
-            waiting = [entry for entry in newest if entry is not None]
-            if waiting:
-                self._deciding = min(waiting, key=lambda entry: entry.event.seq)
-                await self._decide_on(self._deciding)
-                self._deciding = None
+            if (entry := self._turns.take()) is not None:
+                await self._decide_on(entry)
+                self._turns.current = None
+            elif (entry := self._idle.due(self._not_stopped())) is not None:
+                await self._deepen(entry)
             else:
                 await self._wake.wait()
 
+    def _finishes(self, entry: ScanEntry) -> bool:
+        return self._config.schedule.when_newer == "finish" and entry is self._turns.current
+
+    def _not_stopped(self) -> list[str]:
+        return [i for i in self._dispatch.limits if self._state_of(i) != "stopped"]
+
+    def _pointless(self) -> End | None:
+        """Why the search under way is to be given up, if it is."""
+        entry = self._turns.current or self._deepening
+        if entry is None:
+            return None
+        if self._state_of(entry.instrument_id) == "stopped":
+            return "emergency stop"
+        if entry is self._deepening:
+            return "overtaken" if self._turns.waiting() else None
+        newest = self._dispatch.ledger.latest(entry.instrument_id)
+        return "overtaken" if entry.settled or (newest is not entry and not self._finishes(entry)) else None
+
+    def _give_up(self, search: Search, why: End) -> None:
+        search.end(why)
+        self._agent.workers.cancel()
+
+    def _close_overtaken(self) -> None:
+        """Close scans whose search a killed agent was to finish although newer ones had come in: nobody waits for them."""
+        ledger = self._dispatch.ledger
+        for entry in list(ledger.scans.values()):
+            newest = ledger.latest(entry.instrument_id)
+            if newest is not None and newest is not entry:
+                self._dispatch.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
+
     async def _decide_on(self, entry: ScanEntry) -> None:
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
+        try:
+            scan = self._dispatch.scan_of(entry)
+        except HistoryError as error:
+            self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
+            return
         _LOG.info("deciding", scan=entry.scan_id)
+        search = self._search = Search(self._config.search.longest_s, self._clock)
+        decision = await self._decision(entry, scan, search)
+        self._search = None
+        if decision is None or entry.settled:
+            self._given_up(entry, search)
+            return
+        self._dispatch.decided(entry, decision, search.seconds)
+        if decision.record.outcome != "bad_scan":
+            self._recall.keep(entry, decision)
+        self._work.clear()
+        record = decision.record
+        _LOG.info(
+            "decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(search.seconds, 1), why=record.explanation
+        )
+        await self._listener.publish(
+            "decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
+        )
+        await self._listener.recommend(entry.instrument_id)
+
+    async def _decision(self, entry: ScanEntry, scan: Scan, search: Search) -> Decision | None:
+        """The decision on a scan; None where its search was given up."""
+        seconds_allowed = self._config.search.deadline_s
+        call = self._call(
+            self._agent,
+            entry,
+            scan,
+            search,
+            store=self._work,
+            progress=self._progress(entry),
+            out_of_time=None if seconds_allowed is None else deadline(seconds_allowed, self._clock),
+            on_rung=self._provisional(entry) if self._config.service.telemetry else None,
+        )
+        try:
+            decision = await search.result(self._start(call))
+        except SearchCancelledError as error:
+            if search.why in ("overtaken", "agent stops", "emergency stop"):
+                return None
+            return self._agent.unresolved(scan, self._too_long() if search.why == "too long" else str(error))
+        except (AdapterError, AgentError) as error:
+            return self._agent.unresolved(scan, str(error))
+        except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
+            _LOG.exception("a decision failed", scan=entry.scan_id)
+            return self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
+        return None if search.why == "emergency stop" else decision
+
+    async def _deepen(self, entry: ScanEntry) -> None:
+        """Search a scan that has been decided on once more, with more effort; nothing of it is sent."""
+        decision = self._recall.decision_on(entry, deepest=False)
+        try:
+            scan = self._dispatch.scan_of(entry)
+        except HistoryError:
+            decision = None
+        if decision is None:
+            self._idle.give_up(entry)
+            return
+        _LOG.info("nothing waits; searching more deeply", scan=entry.scan_id)
+        search = self._search = Search(self._config.search.longest_s, self._clock)
+        self._deepening = entry
+        try:
+            call = self._call(self._deeper, entry, scan, search, start=deep_start(decision, self._config))
+            found = await search.result(self._start(call))
+        except SearchCancelledError:
+            _LOG.info("the deeper search was given up", scan=entry.scan_id, why=search.why)
+            (self._idle.give_up if search.why in (None, "too long") else self._idle.again)(entry)
+        except Exception as error:  # noqa: BLE001 - nothing depends on it
+            _LOG.warning("the deeper search failed", scan=entry.scan_id, why=str(error))
+            self._idle.give_up(entry)
+        else:
+            await self._deepened(entry, found, search.seconds)
+        finally:
+            self._search = self._deepening = None
+
+    async def _deepened(self, entry: ScanEntry, found: Decision, seconds: float) -> None:
+        self._dispatch.deepened(entry, found, seconds)
+        self._recall.keep(entry, found)
+        record = found.record
+        _LOG.info("searched more deeply", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1))
+        await self._listener.publish(
+            "deepened", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
+        )
+
+    def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: Search, **more: Any) -> Callable[[], Decision]:
+        """The question, with all that bears on it as of now."""
+        ledger, before = self._dispatch.ledger, self._recall.before(entry)
+        return functools.partial(
+            agent.on_scan,
+            scan,
+            self._dispatch.limits.get(entry.instrument_id, wire.Limits()),
+            ledger.measured_xy(entry.sample_id),
+            measured_s=ledger.measured_s(entry.sample_id),
+            results=ledger.results(entry.sample_id),
+            previous=None if before is None else self._recall.decision_on(before),
+            earlier=None if before is None else self._earlier(before),
+            cancelled=search.ended,
+            **more,
+        )
+
+    def _given_up(self, entry: ScanEntry, search: Search) -> None:
+        """A scan gets no decision now: a newer one is in, or it waits for a person or for the next agent of this run."""
+        _LOG.info("search cancelled", scan=entry.scan_id, why=search.why)
+        newest = self._dispatch.ledger.latest(entry.instrument_id)
+        if newest is not None and newest is not entry:
+            self._dispatch.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
+        if entry.settled:
+            self._work.clear()
+
+    def _too_long(self) -> str:
+        return (
+            f"its search did not end within {self._config.search.longest_s:g} s (search.longest_s) and was given up; look "
+            "whether a reward or key-point method of your own hangs, or allow more time"
+        )
+
+    def _earlier(self, before: ScanEntry) -> Scan | None:
+        """The scan that the last decision was on."""
+        try:
+            return self._dispatch.scan_of(before)
+        except HistoryError as error:  # it is of use only; drift is then not known
+            _LOG.warning("the last scan cannot be read back", scan=before.scan_id, why=str(error))
+            return None
+
+    def _progress(self, entry: ScanEntry) -> Callable[[str, int, int], None]:
+        loop = asyncio.get_running_loop()
 
         def progress(stage: str, done: int, total: int) -> None:
             facts = {"scan_id": entry.scan_id, "stage": stage, "done": done, "total": total}
             asyncio.run_coroutine_threadsafe(self._listener.publish("progress", **facts), loop)
 
-        def cancelled() -> bool:
-            return self._stop.is_set() or self._dispatch.ledger.latest(entry.instrument_id) is not entry
+        return progress
+
+    def _provisional(self, entry: ScanEntry) -> Callable[[Decision], None]:
+        loop = asyncio.get_running_loop()
 
         def provisional(decision: Decision) -> None:
             facts = {"scan_id": entry.scan_id, "rungs": decision.record.rungs, "explanation": decision.record.explanation}
@@ -106,84 +307,4 @@ class Decider:
                 self._listener.publish("provisional", places=len(decision.record.requests), **facts), loop
             )
 
-        seconds_allowed = self._config.search.deadline_s
-        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
-        measured = self._dispatch.ledger.measured_xy(entry.sample_id)
-        measured_s = self._dispatch.ledger.measured_s(entry.sample_id)
-        previous = self._previous(entry.sample_id)
-        results = self._dispatch.ledger.results(entry.sample_id)
-        try:
-            scan = self._dispatch.scan_of(entry)
-        except HistoryError as error:
-            self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
-            return
-        decision: Decision
-        try:
-            decision = await asyncio.to_thread(
-                self._agent.on_scan,
-                scan,
-                limits,
-                measured,
-                measured_s=measured_s,
-                results=results,
-                previous=previous,
-                earlier=self._earlier(entry, previous),
-                store=self._work,
-                progress=progress,
-                cancelled=cancelled,
-                out_of_time=None if seconds_allowed is None else deadline(seconds_allowed),
-                on_rung=provisional if self._config.service.telemetry else None,
-            )
-        except SearchCancelledError:
-            # The newer scan's arrival has been recorded as its end; a stopped search is taken up by the next agent of this run.
-            _LOG.info("search cancelled", scan=entry.scan_id)
-            if not self._stop.is_set():
-                self._work.clear()
-            return
-        except (AdapterError, AgentError) as error:
-            decision = self._agent.unresolved(scan, str(error))
-        except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
-            _LOG.exception("a decision failed", scan=entry.scan_id)
-            decision = self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
-        if entry.closed:
-            self._work.clear()
-            return
-        seconds = time.monotonic() - started
-        self._dispatch.decided(entry, decision, seconds)
-        self._remember(decision)
-        self._work.clear()
-        record = decision.record
-        _LOG.info("decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1), why=record.explanation)
-        await self._listener.publish(
-            "decision", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
-        )
-        await self._listener.recommend(entry.instrument_id)
-
-    def _earlier(self, entry: ScanEntry, previous: Decision | None) -> Scan | None:
-        """The scan that the last decision was on, if this instrument recorded it."""
-        if previous is None:
-            return None
-        found = self._dispatch.ledger.scans.get((entry.instrument_id, previous.record.scan_id))
-        try:
-            return None if found is None else self._dispatch.scan_of(found)
-        except HistoryError as error:  # it is of use only; drift is then not known
-            _LOG.warning("the last scan cannot be read back", scan=previous.record.scan_id, why=str(error))
-            return None
-
-    def _remember(self, decision: Decision) -> None:
-        """Let the search on the sample's next scan go on from here, unless the scan was not fit for a decision."""
-        if decision.record.outcome != "bad_scan":
-            self._last[decision.record.sample_id] = decision
-
-    def _previous(self, sample_id: str) -> Decision | None:
-        """The last decision on a sample, from this process or, after a restart, from the history."""
-        if sample_id not in self._last:
-            try:
-                last = last_decision(self._dispatch.history, sample_id)
-            except HistoryError as error:  # it is of use only; the search starts from nothing
-                _LOG.warning("the last decision cannot be read back", sample=sample_id, why=str(error))
-                last = None
-            if last is None:
-                return None
-            self._last[sample_id] = last
-        return self._last[sample_id]
+        return provisional

@@ -42,6 +42,7 @@ class Dispatcher:
         self.ledger = Ledger.of(history.events())
         self.limits: dict[str, wire.Limits] = {}
         self.partial = PartialFrames()
+        self.finishes: Callable[[ScanEntry], bool] = lambda _entry: False  # whether its search goes on beside a newer scan
         self._run_id = run_id
         self._now = now
 
@@ -81,13 +82,27 @@ class Dispatcher:
         return scan_in(self.history, entry.event)
 
     def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates and the decision drawn from them; nothing is sent before."""
+        """Record all candidates and the decision drawn from them; nothing is sent before, nor ever if a newer scan is in."""
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
         self._record(kinds.CANDIDATES_SCORED, record.decision_id, where | scored)
         body = where | {"scan_id": entry.scan_id, "seconds": seconds, "decision": record.model_dump(mode="json")}
+        newest = self.ledger.latest(entry.instrument_id)
+        if newest is not None and newest is not entry:
+            body |= {"superseded_by": newest.scan_id}
         self._record(kinds.DECISION_MADE, record.decision_id, body, arrays=decision.arrays)
+
+    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
+        """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
+        assert entry.decision is not None
+        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
+        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
+        self._record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
+
+    def noted(self, kind: str, subject: str, body: Mapping[str, Any]) -> None:
+        """Record what concerns the agent itself: a step of the clock, a job that failed."""
+        self._record(kind, subject, body)
 
     def cancelled(self, entry: ScanEntry, reason: str) -> None:
         """Record that a scan gets no decision, and why; a scan that has an end already keeps it."""
@@ -145,7 +160,8 @@ class Dispatcher:
         self._record(kinds.INSTRUMENT_CONNECTED, instrument_id, body)
         self.limits[instrument_id] = message.limits
         scans = sum(1 for owner, _ in self.ledger.scans if owner == instrument_id)
-        return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans)
+        snapshot = wire.Snapshot(seq=self.ledger.numbers.get(instrument_id, 0))
+        return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=snapshot)
 
     def _unanswered(self, instrument_id: str, packet: Packet) -> None:
         """Take in what needs no answer."""
@@ -157,7 +173,7 @@ class Dispatcher:
         elif isinstance(message, wire.LinesMessage):
             if (instrument_id, message.scan_id) not in self.ledger.scans:  # lines that come after their scan are late
                 self.partial.add(instrument_id, packet, message, self._now())
-        elif not isinstance(message, wire.Heartbeat):
+        elif not isinstance(message, wire.Heartbeat | wire.StatusMessage):
             raise ProtocolError("not_for_agent", f"the agent takes no '{message.type}' message; only instruments do")
 
     def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage) -> wire.Ack:
@@ -165,7 +181,8 @@ class Dispatcher:
         known = self.ledger.scans.get((instrument_id, message.scan_id))
         if known is not None:
             if known.digest == digest:
-                return self._ack(message, duplicate=True)
+                first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
+                return self._ack(message, duplicate=True).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",
                 f"scan '{message.scan_id}' has been received before with other content; give each scan an id of its own",
@@ -184,7 +201,7 @@ class Dispatcher:
         older = self.ledger.undecided(instrument_id)
         once = f"scan:{instrument_id}:{message.scan_id}"
         self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, once=once)
-        if older is not None:
+        if older is not None and not self.finishes(older):
             self.cancelled(older, f"a newer scan came in: {message.scan_id}")
         return self._ack(message)
 

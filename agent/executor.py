@@ -77,6 +77,10 @@ class Workers(ABC):
             If they cannot be replaced.
         """
 
+    def replace(self) -> None:
+        """End the workers whose tasks do not heed `stopped`, and go on with new ones, where that can be done."""
+        self.restart()
+
     @abstractmethod
     def close(self) -> None:
         """Cancel what runs, and leave no process, connection or file behind."""

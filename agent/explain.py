@@ -182,7 +182,8 @@ def _effort(found: SearchResult) -> str:
     if found.ended_early:
         parts.append(f"The deadline ended the search; this is the state after: {', '.join(found.rungs)}.")
     if found.warm_from:
-        parts.append(f"Training went on from the models of decision {found.warm_from}.")
+        deeper = ", a deeper search made while nothing waited" if found.warm_deep else ""
+        parts.append(f"Training went on from the models of decision {found.warm_from}{deeper}.")
     for v in found.verified:
         if v.elbo_per_px is not None and v.exact_elbo_per_px is not None:
             agree = "" if v.agreement is None else f", and its clusters agree to {v.agreement:.2f} (adjusted Rand index)"

@@ -25,6 +25,7 @@ SCAN_RECEIVED = "scan_received"
 SEARCH_CANCELLED = "search_cancelled"
 CANDIDATES_SCORED = "candidates_scored"
 DECISION_MADE = "decision_made"
+DECISION_DEEPENED = "decision_deepened"
 RECOMMENDATION_SENT = "recommendation_sent"
 RECOMMENDATION_ACKNOWLEDGED = "recommendation_acknowledged"
 RESULT_RECEIVED = "result_received"
@@ -32,6 +33,8 @@ MESSAGE_REFUSED = "message_refused"
 CLIENT_DENIED = "client_denied"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
+CLOCK_STEPPED = "clock_stepped"
+JOB_TROUBLED = "job_troubled"
 
 
 @contextmanager
@@ -57,8 +60,14 @@ class ScanEntry:
     event: Event
     closed: bool = False
     decision: DecisionRecord | None = None
+    deepened: DecisionRecord | None = None  # what a deeper search found afterwards; nothing of it is sent
     number: int = 0  # of the recommendation, among all that the instrument is told to do
     acknowledged: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether no decision on it is to be made any more."""
+        return self.closed or self.decision is not None
 
 
 @dataclass
@@ -107,6 +116,9 @@ class Ledger:
             self.scans[body["instrument_id"], event.subject].closed = True
         elif event.kind == DECISION_MADE:
             self._decided(event)
+        elif event.kind == DECISION_DEEPENED:
+            record = DecisionRecord.model_validate(body["decision"])
+            self.scans[body["instrument_id"], record.scan_id].deepened = record
         elif event.kind == RECOMMENDATION_ACKNOWLEDGED:
             self.scans[body["instrument_id"], body["scan_id"]].acknowledged = True
         elif event.kind == RESULT_RECEIVED:
@@ -142,9 +154,11 @@ class Ledger:
     def _decided(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
-        self.numbers[instrument_id] = self.numbers.get(instrument_id, 0) + 1
         entry = self.scans[instrument_id, record.scan_id]
-        entry.decision, entry.number = record, self.numbers[instrument_id]
+        entry.decision = record
+        if event.body.get("superseded_by"):  # never sent
+            return
+        self.numbers[instrument_id] = entry.number = self.numbers.get(instrument_id, 0) + 1
         for request in record.requests:
             # Two instruments that sent one scan get requests of the same names.
             self.requests[instrument_id, request.request_id] = RequestEntry(request, instrument_id, record.scan_id)

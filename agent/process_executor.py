@@ -3,6 +3,7 @@
 A shared array is a file in a temporary directory that each process maps into its memory once: no copy per task or process.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, InvalidStateError, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,10 @@ class ProcessWorkers(Workers):
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
         """See `Workers`."""
         try:
-            return _shielded(self._pool.submit(_run, self._search, fn, *args))
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
         except BrokenExecutor:  # a process died while it had nothing to do
             self.restart()
-            return _shielded(self._pool.submit(_run, self._search, fn, *args))
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
 
     def cancel(self) -> None:
         """See `Workers`."""
@@ -94,10 +95,18 @@ class ProcessWorkers(Workers):
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._new_pool()
 
+    def replace(self) -> None:
+        """Kill all processes: what runs in them hears nothing else. New ones take their place."""
+        _kill(self._pool)
+        self.restart()
+
     def close(self) -> None:
         """Cancel what runs, end the processes and remove the shared files."""
         self.dismiss()
+        force = threading.Timer(3 * _GRACE_S, _kill, [self._pool])  # a task that holds the interpreter's lock ends no other way
+        force.start()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        force.cancel()
         self._files.cleanup()
 
     def _stop(self, search: int) -> None:
@@ -110,27 +119,42 @@ class ProcessWorkers(Workers):
         return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
 
 
-def _shielded(inner: Future[Any]) -> Future[Any]:
-    """A future of the same result that may be cancelled at any time.
+class _Shielded(Future[Any]):
+    """The same result, without the pool hearing of it when it is cancelled.
 
     When a process dies, the pool of Python 3.11 tells each of its futures, and gives up at the first that was cancelled: the
     others would be waited for without end. So the pool's own are never cancelled; a task that nobody wants finds itself stopped.
     """
-    outer: Future[Any] = Future()
 
-    def hand_on(done: Future[Any]) -> None:
-        if done.cancelled():
-            outer.cancel()
-        if not outer.set_running_or_notify_cancel():
-            return
-        error = done.exception()
-        if error is None:
-            outer.set_result(done.result())
-        else:
-            outer.set_exception(error)
+    def __init__(self, inner: Future[Any]) -> None:
+        super().__init__()
+        self._inner = inner
+        inner.add_done_callback(self._hand_on)
 
-    inner.add_done_callback(hand_on)
-    return outer
+    def cancel(self) -> bool:
+        """False once the task may have begun."""
+        if self._inner.running() or not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()
+        return True
+
+    def _hand_on(self, done: Future[Any]) -> None:
+        with contextlib.suppress(InvalidStateError):  # cancelled here meanwhile
+            if self.cancelled():
+                return
+            if done.cancelled():
+                super().cancel()
+                self.set_running_or_notify_cancel()
+            elif (error := done.exception()) is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(done.result())
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    # Python 3.14 has `kill_workers` for this. Shutting down forgets the processes, but ends only those that are idle.
+    for process in list((pool._processes or {}).values()):
+        process.kill()
 
 
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:

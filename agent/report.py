@@ -77,8 +77,22 @@ def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
         ) from error
 
 
+def replaced(path: Path, content: bytes) -> Path:
+    """The path, whose file now holds `content`; a reader meets the old file or the new one, never a part of it.
+
+    Raises
+    ------
+    ReportError
+        If it cannot be written there.
+    """
+    try:
+        return _replace(path, content)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ReportError(f"{path} cannot be written: {why}; name a file in a folder that can be written to") from error
+
+
 def _replace(path: Path, content: bytes) -> Path:
-    """The path, whose file now holds `content`; a reader meets the old file or the new one, never a part of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)

@@ -72,6 +72,8 @@ class SearchResult:
         Why training began from nothing; empty for a warm start.
     warm_scans
         How many scans in a row began with the weights of the one before.
+    warm_deep
+        Whether they were those of a deeper search.
     verified
         Configurations that were trained with the exact decoder as well.
     finding
@@ -92,6 +94,7 @@ class SearchResult:
     warm_from: str | None = None
     cold_because: str = ""
     warm_scans: int = 0
+    warm_deep: bool = False
     verified: tuple[VerificationRecord, ...] = ()
     finding: Finding = "types"
     faults: tuple[str, ...] = ()
@@ -142,6 +145,7 @@ def search(
     eager = on_rung is not None or out_of_time is not None
     ask = Asker(workers, progress, cancelled, out_of_time or never)
     try:
+        ask.check()  # what came before may have taken so long that nobody waits any more, and the workers are another search's
         maker = Maker(scene, config, workers, ask, store or Forgetful())
         for best in _Search(scene, config, maker, Judge(config, ask, scene.results)).results(start, eager=eager):
             if on_rung is not None:
@@ -171,10 +175,8 @@ class _Search:
         if isinstance(start, WarmStart):
             trained, start_over = self._go_on(vaes, start)
             if not start_over:
-                result = replace(
-                    self._result([*trained, *plain], (*done, "warm")), warm_from=start.decision_id, warm_scans=start.scans
-                )
-                yield self._verified(result)
+                result = self._result([*trained, *plain], (*done, "warm"))
+                yield self._verified(replace(result, warm_from=start.decision_id, warm_scans=start.scans, warm_deep=start.deep))
                 return
             start = start_over
         for result in self._from_nothing(vaes, plain, done, eager=eager):
@@ -219,9 +221,12 @@ class _Search:
             return [], f"decision {start.decision_id} holds no weights to go on from"
         steps = max(1, round(config.warm.share * config.train.steps))
         control = again[0], config.seed * 1000 + _CONTROL_SEED
-        groups = [[control], *self._maker.groups(before)]
-        tasks = [self._maker.stacked([control], config.train.steps)]
-        tasks += [self._maker.stacked(group, steps, [before[model] for model in group], config.warm.rate) for group in groups[1:]]
+        new = [(c, seed) for c in again for seed in seeds_of(config) if (c, seed) not in before] if start.complete else []
+        fresh = [[control], *self._maker.groups(dict.fromkeys(new))]
+        further = self._maker.groups(before)
+        groups = [*fresh, *further]
+        tasks = [self._maker.stacked(group, config.train.steps) for group in fresh]
+        tasks += [self._maker.stacked(group, steps, [before[model] for model in group], config.warm.rate) for group in further]
         made = self._maker.run("going on", groups, tasks)
         reference = made.pop(control).representation.elbo_per_px
         best = max((m.representation.elbo_per_px for (c, _), m in made.items() if c == again[0]), default=-math.inf)
@@ -231,7 +236,8 @@ class _Search:
                 [],
                 f"the held-out ELBO of a model trained from nothing is {gap} that of one that goes on from {start.decision_id}",
             )
-        return list(self._maker.guarded({model: (m, steps) for model, m in made.items()}).values()), ""
+        spent = {model: (m, steps if model in before else config.train.steps) for model, m in made.items()}
+        return list(self._maker.guarded(spent).values()), ""
 
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)

@@ -19,9 +19,9 @@ from typing import Any
 import structlog
 import zmq
 import zmq.asyncio
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent import ledger as kinds
+from agent.chores import planned
 from agent.config import Config
 from agent.core import Agent
 from agent.deciding import Decider
@@ -116,20 +116,16 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
-        scheduler.add_job(self._tick, "interval", seconds=self._config.service.heartbeat_s)
-        scheduler.start()
-        tasks = [asyncio.create_task(job()) for job in (self._receive, self._decider.run, self._stop.wait)]
+        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self._tick)
+        tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
-            # Any of the three ends the service: an error in one must not leave a half-dead agent that still looks alive.
+            # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop.set()
             self._decider.end()
-            scheduler.shutdown(wait=False)
-            tasks[0].cancel()
+            for task in tasks[:2]:
+                task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in list(self._dispatch.limits):
             await self._send(instrument_id.encode(), self._dispatch.bye())

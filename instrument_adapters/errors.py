@@ -43,3 +43,7 @@ class LimitError(AdapterError, ValueError):
 
 class InstrumentFaultError(AdapterError, RuntimeError):
     """The instrument accepted a command and could not carry it out."""
+
+
+class EmergencyStopError(AdapterError, RuntimeError):
+    """A person had everything stopped, and the instrument could only be stopped for good: it has to be connected anew."""

@@ -94,6 +94,49 @@ class Streaming(Protocol):
         """As `scan`; `on_lines` is called with each line or few, in the order of recording, and returns at once."""
 
 
+@runtime_checkable
+class Halting(Protocol):
+    """What an `Instrument` may offer besides: an emergency stop after which it can go on.
+
+    Without it the client closes the instrument at an emergency stop, and ends.
+    """
+
+    def halt(self) -> None:
+        """End what is under way at once and leave the instrument in a safe state; called from another thread, at any time.
+
+        The call of `scan` or `measure` under way ends with `InstrumentFaultError`, and so does every later one, until `release`:
+        a call that is just about to begin must not slip through. Halting again does no harm.
+
+        Raises
+        ------
+        AdapterError
+            If that cannot be done; the client then closes the instrument.
+        """
+
+    def release(self) -> None:
+        """Let the instrument work again; called when a person has said so, between calls."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """What an `Instrument` with a clock of its own offers besides; of others the computer's clock counts.
+
+    By this clock a recommendation expires and a scan grows old, so it is the one that `Scan.finished_at` is told by.
+    """
+
+    def now(self) -> datetime:
+        """Time by the instrument's clock, with its zone; called from any thread."""
+
+
+@runtime_checkable
+class Biasing(Protocol):
+    """What an `Instrument` offers besides that knows which bias its measurements apply."""
+
+    @property
+    def bias_V(self) -> float:
+        """Largest magnitude of the bias of its next measurement, in volts."""
+
+
 def check_request(request: MeasurementRequest, limits: Limits) -> None:
     """Refuse a point outside the stage's range.
 

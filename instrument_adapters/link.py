@@ -8,7 +8,6 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import zmq
@@ -20,30 +19,28 @@ from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import ClientKeys
 from instrument_adapters.lines import Lines
 from instrument_adapters.listener import Listener
-from instrument_adapters.messages import Ack, AnyMessage, Bye, Heartbeat, Hello, RecommendationMessage, Refused, Welcome
+from instrument_adapters.messages import (
+    Ack,
+    AnyMessage,
+    Bye,
+    CommandMessage,
+    Heartbeat,
+    Hello,
+    RecommendationMessage,
+    Refused,
+    Resend,
+    SnapshotMessage,
+    StatusMessage,
+    Welcome,
+)
+from instrument_adapters.outbox import Outbox, Pending
+from instrument_adapters.shown import Shown
 from instrument_adapters.timings import ClientTimings
 
 HELLO_FIRST = "hello_first"  # `Refused.code` of an agent that does not know this instrument (yet)
-_SLOWEST_BYTES_PER_S = 2e6  # a large scan is not repeated while its first copy may still be under way
 _FULL_PAUSE_S = 0.1  # when zmq cannot take a message just now
-_LINES = "lines"  # what ids of messages with lines begin with
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | _FAILED
-
-
-@dataclass(eq=False)
-class _Pending:
-    """A message without an answer: when it is due again, and after which pause after that."""
-
-    frames: Sequence[bytes]
-    pause_s: float
-    due: float = 0.0
-    attempts: int = 0
-
-    def sent(self, now: float, longest_s: float) -> None:
-        self.attempts += 1
-        self.due = now + self.pause_s
-        self.pause_s = max(self.pause_s, min(2 * self.pause_s, longest_s))
 
 
 class Link:
@@ -91,13 +88,13 @@ class Link:
         )
         self._now = asyncio.get_running_loop().time
         self._wake = asyncio.Event()
-        self._outbox: dict[str, _Pending] = {}
+        self._outbox = Outbox(timings.repeat_s)
+        self._lines, self._status = Shown("lines"), Shown("status", timings.status_s)
+        self._resend_id, self._resend_at = "", 0.0
         self._connected = False
         self._heard_at = self._now()
         self._silence_told_s = timings.silence_s
         self._beat_due = 0.0
-        self._lines: Sequence[bytes] | None = None
-        self._lines_unwanted = False
         self._new_hello()
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -121,25 +118,30 @@ class Link:
 
     def post(self, message_id: str, frames: Sequence[bytes]) -> None:
         """Send a message until it is answered."""
-        size = sum(len(f) for f in frames)
-        self._outbox.setdefault(message_id, _Pending(frames, self._timings.repeat_s + size / _SLOWEST_BYTES_PER_S))
+        self._outbox.post(message_id, frames)
         self._wake.set()
 
     def withdraw(self, message_id: str) -> None:
         """Send a message no more: its answer came in another form."""
-        self._outbox.pop(message_id, None)
+        self._outbox.take(message_id)
 
     def show(self, lines: Lines) -> None:
         """Let the agent see lines of a frame that is being recorded, if it is there and has not said that it does not want to."""
-        if not (self._connected and self._welcome) or self._lines_unwanted:
+        if not (self._connected and self._welcome) or self._lines.unwanted:
             return
         try:
-            packet = codec.lines_packet(lines, Heartbeat(id=_fresh(_LINES), sent_at=self._clock()))
-            self._lines = codec.encode(packet)
+            self._lines.put(codec.encode(codec.lines_packet(lines, Heartbeat(id=_fresh("lines"), sent_at=self._clock()))))
         except ValueError as error:
-            self._lines_unwanted = True
+            self._lines.unwanted = True
             self._listener.tell("lines_left_out", f"lines cannot be sent: {codec.explain(error)}", logging.WARNING)
         self._wake.set()
+
+    def show_status(self, **fields: object) -> None:
+        """Let the agent see what the instrument is doing, on the same terms; the fields are those of `StatusMessage`."""
+        if self._connected and self._welcome:
+            message = StatusMessage.model_validate({"id": _fresh("status"), "sent_at": self._clock(), **fields})
+            self._status.put(codec.encode(codec.Packet(message)))
+            self._wake.set()
 
     async def bye(self, reason: str) -> None:
         """Tell the agent that nothing more will come."""
@@ -220,22 +222,34 @@ class Link:
 
     def _new_hello(self) -> None:
         self._welcome = False
-        self._lines_unwanted = False
+        self._resend_id, self._resend_at = "", 0.0
+        for shown in (self._lines, self._status):
+            shown.reset()
         self._hello_id = _fresh("hello")
-        self._hello = _Pending(codec.encode(codec.Packet(self._make_hello(self._hello_id))), self._timings.repeat_s)
+        self._hello = Pending(codec.encode(codec.Packet(self._make_hello(self._hello_id))), self._timings.repeat_s)
         self._wake.set()
 
     async def _take(self, message: AnyMessage) -> None:
         match message:
             case Welcome():
-                self._take_welcome(message)
+                await self._take_welcome(message)
             case Ack() | Refused():
                 self._take_answer(message)
             case RecommendationMessage():
-                known = self._listener.recommended(message)
-                await self._say(Ack(id=message_id("ack", message.id), sent_at=self._clock(), of=message.id, duplicate=known))
+                await self._acknowledge(message.id, self._listener.recommended(message))
+                await self._ask_for(message.seq)
+            case CommandMessage():
+                await self._acknowledge(message.id, await self._listener.commanded(message))
+                await self._ask_for(message.seq)
+            case SnapshotMessage():
+                if message.of == self._resend_id:
+                    await self._listener.situated(message.snapshot)
+            case Resend():
+                self._outbox.hurry()
+                self._beat_due = 0.0  # says how many there are, also when there are none
+                self._wake.set()
             case Heartbeat():
-                pass
+                await self._ask_for(message.seq)
             case _:
                 await self._refuse(
                     message.id,
@@ -243,13 +257,29 @@ class Link:
                     f"an instrument takes no '{message.type}' message; agent and instrument mixed up?",
                 )
 
-    def _take_welcome(self, message: Welcome) -> None:
+    async def _acknowledge(self, of: str, known: bool | None) -> None:
+        """Say that a message is on disk; None: it was not taken, and will come again."""
+        if known is not None:
+            await self._say(Ack(id=message_id("ack", of), sent_at=self._clock(), of=of, duplicate=known))
+
+    async def _ask_for(self, seq: int) -> None:
+        """Ask the agent to say again what is missing before and at number `seq`, if anything is; now and then only."""
+        now = self._now()
+        if not self._welcome or seq <= self._listener.seq or now < self._resend_at:
+            return
+        self._resend_id, self._resend_at = _fresh("resend"), now + self._timings.repeat_s
+        self._listener.tell(
+            "gap",
+            f"the agent is at number {seq}, the last that came in order is {self._listener.seq}; asking for what is between",
+        )
+        await self._say(Resend(id=self._resend_id, sent_at=self._clock(), after=self._listener.seq))
+
+    async def _take_welcome(self, message: Welcome) -> None:
         if message.of != self._hello_id or self._welcome:
             return
         self._welcome = True
-        for pending in self._outbox.values():
-            pending.due = 0.0
-        self._listener.welcomed(message)
+        self._outbox.hurry()
+        await self._listener.welcomed(message)
         self._wake.set()
 
     def _take_answer(self, answer: Ack | Refused) -> None:
@@ -259,11 +289,13 @@ class Link:
             if answer.code == HELLO_FIRST:
                 self._new_hello()
                 return
-            if (answer.of or "").startswith(f"{_LINES}-"):
-                self._lines_unwanted = True  # an agent of an earlier version does not know them; the scan is what counts
-                self._listener.tell("lines_unwanted", f"the agent does not take lines: {answer.reason}", logging.DEBUG)
-                return
-        pending = self._outbox.pop(answer.of or "", None)
+            for shown in (self._lines, self._status):
+                if shown.refuses(answer.of):  # an agent that does not want them; scans and results are what counts
+                    self._listener.tell(
+                        f"{shown.name}_unwanted", f"the agent does not take '{shown.name}': {answer.reason}", logging.DEBUG
+                    )
+                    return
+        pending = self._outbox.take(answer.of or "")
         if pending is not None:
             self._listener.answered(answer.of or "", answer, pending.attempts)
         elif isinstance(answer, Refused):
@@ -291,20 +323,25 @@ class Link:
     async def _send_due(self, now: float) -> None:
         if not self._connected:
             return
-        due = [self._hello] if not self._welcome else list(self._outbox.values())
-        for pending in due:
+        for pending in [self._hello] if not self._welcome else self._outbox:
             if pending.due > now:
                 continue
             if await self._send(pending.frames):
                 pending.sent(now, self._timings.repeat_max_s)
             else:
                 pending.due = now + _FULL_PAUSE_S
-        lines, self._lines = self._lines, None
-        if self._welcome and lines is not None:
-            await self._send(lines)
-        if self._welcome and self._beat_due <= now:
+        if self._welcome:
+            await self._send_small(now)
+
+    async def _send_small(self, now: float) -> None:
+        """What is said once: for whoever watches, and that this end lives."""
+        for shown in (self._lines, self._status):
+            frames = shown.next(now)
+            if frames is not None:
+                await self._send(frames)
+        if self._beat_due <= now:
             self._beat_due = now + self._timings.heartbeat_s
-            await self._say(Heartbeat(id=_fresh("heartbeat"), sent_at=self._clock()))
+            await self._say(Heartbeat(id=_fresh("heartbeat"), sent_at=self._clock(), unanswered=len(self._outbox)))
 
     def _next_due(self) -> float:
         silence = self._heard_at + self._silence_told_s
@@ -312,7 +349,8 @@ class Link:
             return silence
         if not self._welcome:
             return min(silence, self._hello.due)
-        return min([silence, self._beat_due, *(p.due for p in self._outbox.values())])
+        shown = [s.due for s in (self._lines, self._status) if s.due is not None]
+        return min([silence, self._beat_due, *shown, *(p.due for p in self._outbox)])
 
     async def _refuse(self, of: str | None, code: str, reason: str) -> None:
         await self._say(Refused(id=_fresh("refused"), sent_at=self._clock(), of=of, code=code, reason=reason))

@@ -3,7 +3,7 @@
 import logging
 from typing import Protocol
 
-from instrument_adapters.messages import Ack, RecommendationMessage, Refused, Welcome
+from instrument_adapters.messages import Ack, CommandMessage, RecommendationMessage, Refused, Snapshot, Welcome
 
 
 class Tell(Protocol):
@@ -14,17 +14,33 @@ class Tell(Protocol):
 
 
 class Listener(Protocol):
-    """Called by a `Link`, always in the event loop's thread; returns at once."""
+    """Called by a `Link`, always in the event loop's thread; what is not a coroutine returns at once."""
 
     @property
     def tell(self) -> Tell:
         """Who is told what a person may want to know."""
 
-    def welcomed(self, message: Welcome) -> None:
+    @property
+    def seq(self) -> int:
+        """Number of the last recommendation or command that came in order."""
+
+    async def welcomed(self, message: Welcome) -> None:
         """The agent has accepted this instrument, for the first time or again."""
+
+    async def situated(self, snapshot: Snapshot) -> None:
+        """The agent has said where things stand, since something was missing."""
 
     def answered(self, message_id: str, answer: Ack | Refused, attempts: int) -> None:
         """A posted message was answered, after so many attempts of this process."""
 
-    def recommended(self, message: RecommendationMessage) -> bool:
-        """True if this recommendation was known already; it has been recorded when the call returns."""
+    def recommended(self, message: RecommendationMessage) -> bool | None:
+        """True if this recommendation was known already, False if it has been recorded when the call returns.
+
+        None if it was not taken, since something before it is missing.
+        """
+
+    async def commanded(self, message: CommandMessage) -> bool | None:
+        """True if this command was known or a newer one was; False if it has been recorded and obeyed when the call returns.
+
+        None if it was not taken, since it lets go on and something before it is missing.
+        """

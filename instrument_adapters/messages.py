@@ -117,9 +117,11 @@ class Snapshot(Wire):
     seq
         Number of the last recommendation or command for this instrument; 0 if there was none.
     state, state_reason
-        What the instrument may do, who said so and why.
+        What the instrument may do, who said so and why ("Ada: lunch").
     newest_scan_id
         The newest of its scans that the agent holds.
+    stop_seq
+        Number of the last emergency stop; 0 if there was none. What was recommended before it is never measured.
     open_decision_id
         The decision whose recommendation has been sent, or waits to be, and is not acknowledged.
     """
@@ -127,6 +129,7 @@ class Snapshot(Wire):
     seq: int = Field(default=0, ge=0)
     state: State = "running"
     state_reason: Sentence = ""
+    stop_seq: int = Field(default=0, ge=0)
     newest_scan_id: Id | None = None
     open_decision_id: Id | None = None
 
@@ -172,11 +175,15 @@ class SnapshotMessage(Message):
 
 
 class Ack(Message):
-    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again."""
+    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again.
+
+    `first_sent_at`: `sent_at` of the message that was recorded, where a duplicate may be another one of the same content.
+    """
 
     type: Literal["ack"] = "ack"
     of: Id
     duplicate: bool = False
+    first_sent_at: AwareDatetime | None = None
 
 
 class Refused(Message):

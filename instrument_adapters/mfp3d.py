@@ -5,9 +5,10 @@ not be tried. Every setting and every move is read back and compared, because a 
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from instrument_adapters.errors import InstrumentFaultError, ScanDataError, Scan
 from instrument_adapters.igor import read_ibw
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import Limits, MeasurementRequest
-from instrument_adapters.mfp3d_commands import Button, press
+from instrument_adapters.mfp3d_commands import SAFE, Button, press
 from instrument_adapters.mfp3d_curves import read_loop
 from instrument_adapters.mfp3d_files import FRAME_AXES, LOOP_AXES, listing, wait_for_file
 from instrument_adapters.mfp3d_panel import Panel, Stage, check_frame
@@ -27,6 +28,7 @@ from instrument_adapters.scan import Scan
 
 Analysis = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 """(bias in volts, response in picometres) -> numbers drawn from the loop, names with units."""
+_CALL_ENDS_S = 3.0
 
 
 class MFP3D:
@@ -64,6 +66,7 @@ class MFP3D:
         self._panel.set_up()
         self._stage = Stage(settings, transport)
         self._points = MeasuredPoints(settings.frame, settings.limits)
+        self._at_work = threading.Lock()
 
     @property
     def instrument_id(self) -> str:
@@ -80,6 +83,15 @@ class MFP3D:
         """What it is allowed to do."""
         return self.settings.limits
 
+    @property
+    def bias_V(self) -> float:
+        """Largest magnitude of the tip bias in a loop."""
+        return self.settings.loop.bias_max_V
+
+    def now(self) -> datetime:
+        """Time by the controller's clock."""
+        return self._transport.now()
+
     def scan(self) -> Scan:
         """The next frame, as the controller has saved it.
 
@@ -87,8 +99,12 @@ class MFP3D:
         ------
         InstrumentFaultError
             If no complete frame of the place that was set is there before the deadline of 2 · lines / rate + 60 s, or the
-            instrument was closed meanwhile. The scan is stopped.
+            instrument was closed or halted meanwhile. The scan is stopped.
         """
+        with self._at_work:
+            return self._scan()
+
+    def _scan(self) -> Scan:
         settings = self.settings
         self._heed_close()
         button: Button = "DownScan" if settings.scan_down else "UpScan"
@@ -115,8 +131,13 @@ class MFP3D:
             If the point lies outside the stage's range or the frame, too near to a measured one, or if no more points may
             be measured after this scan; nothing was moved.
         InstrumentFaultError
-            If the tip does not arrive (nothing was measured), or the loop fails or is not saved before its deadline.
+            If the tip does not arrive (nothing was measured), the loop fails or is not saved before its deadline, or the
+            instrument was closed or halted meanwhile.
         """
+        with self._at_work:
+            return self._measure(request)
+
+    def _measure(self, request: MeasurementRequest) -> Measurement:
         settings = self.settings
         self._points.admit(request)
         self._heed_close()
@@ -136,6 +157,28 @@ class MFP3D:
             arrays={"bias_V": bias_V, "response": response_pm},
             parameters=self._analyse(bias_V, response_pm) if self._analyse else {},
         )
+
+    def halt(self) -> None:
+        """End whatever waits, stop the scanner and give up a loop under way, from any thread; nothing else until `release`.
+
+        Raises
+        ------
+        NoAnswerError
+            If the controller does not take what stops it.
+        """
+        self._transport.halt()
+        # The call under way ends in a moment, unless it hangs in the controller's software.
+        alone = self._at_work.acquire(timeout=_CALL_ENDS_S)
+        try:
+            for text in SAFE:
+                self._transport.execute(text)
+        finally:
+            if alone:
+                self._at_work.release()
+
+    def release(self) -> None:
+        """Let the instrument work again."""
+        self._transport.release()
 
     def close(self) -> None:
         """End whatever waits, from any thread; a scan under way is stopped, and the instrument stays closed."""

@@ -37,6 +37,10 @@ def press(button: Button) -> str:
     return f'ARExecuteControl("{control}","{panel}",0,"")'
 
 
+SAFE = (press("StopScan"), press("ClearForce"))
+"""What brings an instrument to rest: it is said, and must be taken, also when everything else is refused."""
+
+
 def put(key: str, value: float) -> str:
     """Text that sets the panel value `key`."""
     if key in _FIELDS:

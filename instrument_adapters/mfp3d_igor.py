@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from instrument_adapters.errors import InstrumentFaultError
+from instrument_adapters.mfp3d_commands import SAFE
 from instrument_adapters.mfp3d_transport import NoAnswerError
 
 _POLL_S = 0.02
@@ -50,7 +51,8 @@ class IgorTransport:
         wall: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._workspace, self._deadline_s, self._wall = folder, workspace, deadline_s, wall
-        self._closed = threading.Event()
+        self._closed, self._halted, self._woken = threading.Event(), threading.Event(), threading.Event()
+        self._one_at_a_time = threading.Lock()
         self._questions = 0
         workspace.mkdir(parents=True, exist_ok=True)
         self._commands, batch = workspace / "vaestar.arcmd", workspace / "vaestar.bat"
@@ -69,7 +71,14 @@ class IgorTransport:
         ------
         NoAnswerError
             If Igor did not take it before the deadline, or could not be started.
+        InstrumentFaultError
+            If this transport was halted; only what brings the instrument to rest is then handed over.
         """
+        with self._one_at_a_time:
+            self._refuse_if_halted(text)
+            self._hand_over(text)
+
+    def _hand_over(self, text: str) -> None:
         written = self._commands.with_suffix(".new")
         written.write_bytes(f"{text}\r\n".encode())
         written.replace(self._commands)
@@ -102,6 +111,7 @@ class IgorTransport:
         self.execute(_question(expression, answer))
         due = self._wall() + self._deadline_s
         while (value := _answered(answer)) is None:
+            self._refuse_if_halted(expression)
             if self._wall() >= due:
                 raise NoAnswerError(
                     f"Igor did not answer {expression} within {self._deadline_s:g} s; see whether it shows an error or is busy"
@@ -116,10 +126,12 @@ class IgorTransport:
         Raises
         ------
         InstrumentFaultError
-            If this transport was closed before or meanwhile.
+            If this transport was closed or halted before or meanwhile.
         """
-        if self._closed.wait(seconds):
+        self._woken.wait(seconds)
+        if self._closed.is_set():
             raise InstrumentFaultError("the connection to the instrument was closed; connect again to go on")
+        self._refuse_if_halted("waiting")
 
     def elapsed_s(self) -> float:
         """Wall seconds."""
@@ -129,9 +141,25 @@ class IgorTransport:
         """Wall time in UTC."""
         return datetime.now(UTC)
 
+    def halt(self) -> None:
+        """Wake whoever sleeps, from any thread; only what brings the instrument to rest can be executed until `release`."""
+        self._halted.set()
+        self._woken.set()
+
+    def release(self) -> None:
+        """Let everything be executed again."""
+        self._halted.clear()
+        if not self._closed.is_set():
+            self._woken.clear()
+
     def close(self) -> None:
         """Wake whoever sleeps, from any thread; commands can still be executed."""
         self._closed.set()
+        self._woken.set()
+
+    def _refuse_if_halted(self, text: str) -> None:
+        if self._halted.is_set() and text not in SAFE:
+            raise InstrumentFaultError(f"the instrument was halted ({text!r} was not done); release it to go on")
 
 
 def _quoted(path: Path) -> str:

@@ -14,8 +14,9 @@ class NoAnswerError(InstrumentFaultError):
 class Transport(Protocol):
     """The way to one controller.
 
-    The driver calls `execute`, `read` and `sleep` from one thread; `close` may come from another one. That a command was
-    executed says nothing of whether the controller accepted it: a rejected one is silent, so the driver reads back.
+    The driver calls `execute`, `read` and `sleep` from one thread; `close`, `halt` and, after a halt, `execute` of what brings
+    the instrument to rest (`mfp3d_commands.SAFE`) may come from another one. That a command was executed says nothing of
+    whether the controller accepted it: a rejected one is silent, so the driver reads back.
     """
 
     @property
@@ -29,6 +30,8 @@ class Transport(Protocol):
         ------
         NoAnswerError
             If it was not taken before the transport's deadline.
+        InstrumentFaultError
+            If the transport was halted and the text is not one of `mfp3d_commands.SAFE`: it was not handed over.
         """
 
     def read(self, expression: str) -> float:
@@ -46,7 +49,7 @@ class Transport(Protocol):
         Raises
         ------
         InstrumentFaultError
-            If the transport was closed before or meanwhile.
+            If the transport was closed or halted before or meanwhile.
         """
 
     def elapsed_s(self) -> float:
@@ -54,6 +57,12 @@ class Transport(Protocol):
 
     def now(self) -> datetime:
         """Time by the instrument's clock, with its zone."""
+
+    def halt(self) -> None:
+        """End every wait, from any thread, and refuse all but what brings the instrument to rest, until `release`."""
+
+    def release(self) -> None:
+        """Let commands and time pass again."""
 
     def close(self) -> None:
         """End every wait, from any thread; commands may still be executed, to leave the instrument in a safe state."""

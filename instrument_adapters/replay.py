@@ -22,6 +22,8 @@ from instrument_adapters.scan import Scan
 LOOP_S = 10.0  # of replayed time for one loop; no recording says how long one took
 _ON_THE_POINT_M = 1e-12  # rounding; no record is that near by chance
 _ID_MAX = 96
+_BIAS_MAX_V = Limits().bias_max_V
+_NO_DOSE = 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +111,15 @@ class Replay:
         self.pace = pace or Pace()
         self._recorded, self._farthest_m = recorded, farthest_m
         self._next = first_scan - 1
-        self._limits = _limits([read().scan for read in recorded], points_max)
+        self._limits = _limits([read() for read in recorded], points_max)
         # A restarted client first measures what was left: with one recording it is known which one that belongs to.
         self._current = recorded[0]() if len(recorded) == 1 else None
-        self._then, self._then_s = datetime.now(UTC), 0.0
+        then = self._current.scan.finished_at if self._current else None
+        self._then, self._then_s = then or datetime.now(UTC), 0.0
 
     @property
     def limits(self) -> Limits:
-        """The rectangle around all recorded frames; no smallest spacing, since what is recorded cannot be harmed."""
+        """The rectangle around all recorded frames; no smallest spacing and no dose, since what is recorded cannot be harmed."""
         return self._limits
 
     def scan(self) -> Scan:
@@ -133,7 +136,7 @@ class Replay:
         """The same, told of line by line in the order of recording, unless the pace waits for nothing."""
         turn, which = divmod(self._next, len(self._recorded))
         recording = self._recorded[which]()
-        began = self._now()
+        began = self.now()
         scan = _again(recording.scan, turn, began, recording.line_s)
         if self.pace.speed is None:
             self.pace.advance(recording.line_s * scan.frame.rows)
@@ -141,7 +144,7 @@ class Replay:
             self.pace.advance(recording.line_s, scan.frame.rows, lambda n: on_lines(_line(scan, n, recording.downwards)))
         self._next += 1
         self._current = recording
-        self._then, self._then_s = scan.finished_at or self._now(), self.pace.elapsed_s
+        self._then, self._then_s = scan.finished_at or self.now(), self.pace.elapsed_s
         return scan
 
     def measure(self, request: MeasurementRequest) -> Measurement:
@@ -163,7 +166,7 @@ class Replay:
         return Measurement(
             x_m=x_m,
             y_m=y_m,
-            measured_at=self._now(),
+            measured_at=self.now(),
             arrays={"bias_V": loops.bias_V, "response": loops.responses[index]},
             parameters={name: float(values[index]) for name, values in loops.numbers.items()},
             remark=f"recorded {distance_m * 1e9:.1f} nm from the point" if distance_m > _ON_THE_POINT_M else "",
@@ -172,6 +175,18 @@ class Replay:
     def close(self) -> None:
         """Stop whatever the replay is doing, from any thread; it stays closed."""
         self.pace.stop()
+
+    def halt(self) -> None:
+        """End what the replay is doing, from any thread; it refuses everything until `release`."""
+        self.pace.halt()
+
+    def release(self) -> None:
+        """Let the replay work again."""
+        self.pace.release()
+
+    def now(self) -> datetime:
+        """Time of the recording, going on from the end of the latest frame; wall time at the start where it says none."""
+        return self._then + timedelta(seconds=self.pace.elapsed_s - self._then_s)
 
     def _nearest(self, recording: Recording, request: MeasurementRequest) -> tuple[Loops, int, float]:
         frame, loops = recording.scan.frame, recording.loops
@@ -191,12 +206,10 @@ class Replay:
             )
         return loops, index, float(distances_m[index])
 
-    def _now(self) -> datetime:
-        """Time of the recording, going on from the end of the latest frame; wall time at the start where it says none."""
-        return self._then + timedelta(seconds=self.pace.elapsed_s - self._then_s)
 
-
-def _limits(scans: Sequence[Scan], points_max: int) -> Limits:
+def _limits(recordings: Sequence[Recording], points_max: int) -> Limits:
+    scans = [r.scan for r in recordings]
+    biases = [float(np.abs(r.loops.bias_V).max(initial=0.0)) for r in recordings if r.loops is not None]
     corners = np.concatenate(
         [
             s.frame.to_metres(np.array([[r, c] for r in (0.0, s.frame.rows - 1.0) for c in (0.0, s.frame.cols - 1.0)]))
@@ -211,8 +224,10 @@ def _limits(scans: Sequence[Scan], points_max: int) -> Limits:
         x_max_m=float(x_max),
         y_min_m=float(y_min),
         y_max_m=float(y_max),
+        bias_max_V=max([_BIAS_MAX_V, *biases]),
         spacing_min_m=0.0,
         points_max=points_max,
+        dose_max=_NO_DOSE,
     )
 
 

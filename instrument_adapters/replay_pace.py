@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from instrument_adapters.errors import InstrumentFaultError
 
+_PIECE_S = 0.05
+
 
 class Pace:
     """Replayed time, and the waiting that goes with it.
@@ -18,7 +20,7 @@ class Pace:
     stop
         When another thread sets it, whoever waits is woken at once, and everyone who waits afterwards is refused.
     sleep
-        Waits so many wall seconds, or until `stop` is set; `stop.wait` by default.
+        Waits so many wall seconds, or until `stop` is set or the replay halted; by default it does.
     wall
         Wall seconds from any origin; never jumps backwards.
 
@@ -40,8 +42,8 @@ class Pace:
             raise ValueError(f"a speed of {speed} was asked for; it must be positive and finite, or None for no waiting")
         self.speed = speed
         self.elapsed_s = 0.0
-        self._stop = stop or threading.Event()
-        self._sleep = sleep or self._stop.wait
+        self._stop, self._halted = stop or threading.Event(), threading.Event()
+        self._sleep = sleep or self._wait
         self._wall = wall
 
     def advance(self, seconds: float, steps: int = 1, each: Callable[[int], None] = lambda _: None) -> None:
@@ -52,7 +54,7 @@ class Pace:
         Raises
         ------
         InstrumentFaultError
-            If the replay was stopped before or meanwhile.
+            If the replay was stopped or halted before or meanwhile.
         """
         began = self._wall()
         for step in range(steps):
@@ -69,6 +71,23 @@ class Pace:
         """Wake whoever waits; every later wait is refused."""
         self._stop.set()
 
+    def halt(self) -> None:
+        """Wake whoever waits; every later wait is refused until `release`."""
+        self._halted.set()
+
+    def release(self) -> None:
+        """Let time pass again."""
+        self._halted.clear()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait in short pieces, since two events may end it."""
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0 and not self._halted.is_set():
+            if self._stop.wait(min(left_s, _PIECE_S)):
+                return
+
     def _check(self) -> None:
         if self._stop.is_set():
             raise InstrumentFaultError("the replay was stopped while it was busy; start a new one to go on")
+        if self._halted.is_set():
+            raise InstrumentFaultError("the replay was halted while it was busy; it goes on when it is released")

@@ -15,13 +15,24 @@ from typing import TypeVar
 
 from instrument_adapters.bench import Bench, StoppedError
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.instrument import Instrument
+from instrument_adapters.instrument import Instrument, Timed
 from instrument_adapters.keys import ClientKeys
 from instrument_adapters.lines import LineBuffer, Lines
 from instrument_adapters.link import Link, message_id
 from instrument_adapters.listener import Tell
-from instrument_adapters.messages import Ack, Hello, RecommendationMessage, Refused, ResultMessage, Welcome
-from instrument_adapters.spool import Outgoing, Spool
+from instrument_adapters.messages import (
+    Ack,
+    CommandMessage,
+    Hello,
+    MeasurementRequest,
+    RecommendationMessage,
+    Refused,
+    ResultMessage,
+    Snapshot,
+    Welcome,
+)
+from instrument_adapters.orders import Orders
+from instrument_adapters.spool import HeldError, Outgoing, Spool, SpoolError
 from instrument_adapters.timings import ClientTimings
 
 _STOP_POLL_S = 0.05
@@ -45,7 +56,7 @@ class Session:
     close
         Closes the instrument; called as soon as `stop` is set, so that a call under way may end.
     timings, tell, clock
-        How long to wait for what, whom to tell what happens, and the wall time.
+        How long to wait for what, whom to tell what happens, and the wall time; an instrument's own clock goes first.
     keys
         For an encrypted connection.
     """
@@ -65,7 +76,10 @@ class Session:
         self._keys = keys
         self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
         self._timings, self.tell, self._clock = timings, tell, clock
-        self._bench = Bench(instrument, spool, stop, clock)
+        self._now = instrument.now if isinstance(instrument, Timed) else clock
+        self._bench = Bench(instrument, spool, stop, clock, self._now)
+        self._orders = Orders(instrument, close, spool, timings, tell, self._changed)
+        self._doing: dict[str, object] = {"activity": "waiting"}
         self._plans: deque[RecommendationMessage] = deque(spool.plans.values())
         self._news = asyncio.Event()
         self._run_id: str | None = None
@@ -86,7 +100,10 @@ class Session:
                 async with asyncio.TaskGroup() as group:
                     link = self._link
                     tasks = [group.create_task(c) for c in (link.send(), link.receive(), link.watch(), self._heed_stop())]
-                    await self._work(cycles)
+                    try:
+                        await self._work(cycles)
+                    finally:
+                        self._orders.end()
                     for task in tasks:
                         task.cancel()
         except BaseExceptionGroup as errors:
@@ -96,34 +113,50 @@ class Session:
     def _hello(self, hello_id: str) -> Hello:
         return Hello(
             id=hello_id,
-            sent_at=self._clock(),
+            sent_at=self._now(),
             instrument_id=self._instrument.instrument_id,
             model=self._instrument.model,
             software=f"vaestar {_version()}",
             limits=self._instrument.limits,
+            bias_V=self._bench.bias_V,
         )
 
-    def welcomed(self, message: Welcome) -> None:
-        """Join a run; one that is new to the latest scan is sent it again."""
+    @property
+    def seq(self) -> int:
+        """Number of the last recommendation or command that came in order."""
+        return self._spool.standing.seq
+
+    async def welcomed(self, message: Welcome) -> None:
+        """Join a run; one that does not hold the latest scan is sent it again."""
         self._run_id = message.run_id
+        await self._orders.adopt(message.snapshot, message.run_id)
         self.tell(
             "welcome",
             f"joined run {message.run_id} of the agent, which holds {message.scans_recorded} scans",
             run_id=message.run_id,
             scans_recorded=message.scans_recorded,
         )
-        scan = self._spool.open_scan
-        if scan is not None and self._spool.open_scan_run not in (None, message.run_id):
+        scan, newest = self._spool.open_scan, message.snapshot.newest_scan_id
+        arrived_there = self._spool.open_scan_run == message.run_id and newest in (None, self._spool.latest_scan)
+        if scan is not None and self._spool.open_scan_run is not None and not arrived_there:
             self._new_scan = None
             self._post(scan)
+        self._show()
         self._news.set()
+
+    async def situated(self, snapshot: Snapshot) -> None:
+        """Stand where the agent says; what is still open follows."""
+        await self._orders.adopt(snapshot, self._run_id or "")
+
+    async def commanded(self, message: CommandMessage) -> bool | None:
+        """Obey a person; the command is on disk before."""
+        return await self._orders.take(message)
 
     def answered(self, message_id: str, answer: Ack | Refused, attempts: int) -> None:
         """Record an answer: the message need not be sent any more."""
         scan = self._spool.open_scan
         is_scan = scan is not None and scan.message.id == message_id
-        # an agent that knows a scan before it was sent holds another scan of that name, and will not recommend on this one
-        known = isinstance(answer, Ack) and answer.duplicate and attempts == 1 and message_id == self._new_scan
+        known = is_scan and isinstance(answer, Ack) and answer.duplicate and self._is_another(message_id, answer, attempts)
         refused = isinstance(answer, Refused)
         self._spool.answered(message_id, run_id=self._run_id or "", refused=refused or known)
         if is_scan and not refused and not known:
@@ -144,14 +177,26 @@ class Session:
             self.tell("acknowledged", f"the agent has recorded {message_id}", logging.DEBUG, of=message_id)
         self._news.set()
 
-    def recommended(self, message: RecommendationMessage) -> bool:
-        """True if the recommendation was known; a new one is recorded, and carried out when its turn comes."""
+    def _is_another(self, message_id: str, answer: Ack, attempts: int) -> bool:
+        """Whether the agent knew a scan before it was sent: it holds another of that name, and will not recommend on this one."""
+        scan = self._spool.open_scan
+        if answer.first_sent_at is not None and scan is not None:
+            return answer.first_sent_at != scan.message.sent_at
+        return attempts == 1 and message_id == self._new_scan
+
+    def recommended(self, message: RecommendationMessage) -> bool | None:
+        """True if the recommendation was known; a new one is recorded, and carried out when its turn comes.
+
+        None if something is missing before it, which might be a stop: it is not taken.
+        """
         if message.id in self._spool.accepted:
             return True
+        if self._spool.standing.misses_before(message.seq):
+            return None
         self._plans.append(self._spool.accept(message))
         scan = message_id("scan", message.scan_id)
         self._link.withdraw(scan)
-        if message.scan_id in self._spool.scan_ids:
+        if message.scan_id in self._spool.samples:
             self._arrived.add(scan)
         count = len(message.requests)
         self.tell(
@@ -169,12 +214,17 @@ class Session:
             await self._until(lambda: self._run_id is not None)
             await self._resume()
             while cycles is None or self._counts["cycles"] < cycles:
-                self._post(await self._next_scan())
-                await self._settle()
+                scan = await self._next_scan()
+                if scan is not None:
+                    self._post(scan)
+                    await self._settle()
         except StoppedError:
             if self._run_id is not None:
                 await self._wait(lambda: not self._spool.waiting, self._timings.stop_s)
-        await self._link.bye("stopped" if self._stop.is_set() else f"all {cycles} cycles are done")
+        fault = self._orders.fault
+        await self._link.bye(str(fault) if fault else "stopped" if self._stop.is_set() else f"all {cycles} cycles are done")
+        if fault is not None and not self._stop.is_set():
+            raise fault
 
     async def _resume(self) -> None:
         """Finish what an earlier process left: say again what was not answered, report what was begun, measure the rest."""
@@ -190,14 +240,21 @@ class Session:
         while self._plans:
             await self._carry_out(self._plans.popleft(), f"the client was down for {down_s:.0f} s; it begins with a new scan")
 
-    async def _next_scan(self) -> Outgoing:
+    async def _next_scan(self) -> Outgoing | None:
+        """The next scan; None if an emergency stop has ended it."""
         faults = 0
         while True:
+            await self._held()
             self.tell("scan_started", "the instrument records a scan")
             try:
-                outgoing = await self._in_worker(partial(self._bench.scan, self._shown()))
+                outgoing = await self._in_worker(partial(self._bench.scan, self._shown()), activity="scanning")
+            except HeldError as held:
+                self.tell("scan_abandoned", f"the scan was given up: {held}", logging.WARNING)
+                return None
+            except SpoolError:
+                raise
             except AdapterError as error:
-                if self._stop.is_set():
+                if self._over:
                     raise StoppedError from error
                 faults += 1
                 self._counts["scans_failed"] += 1
@@ -223,7 +280,10 @@ class Session:
         return LineBuffer(show, self._timings.lines_s, time.monotonic).add
 
     async def _settle(self) -> None:
-        """End a cycle: the scan has been recommended on and measured, or refused, and every result has been answered."""
+        """End a cycle: the scan has been recommended on and measured, or refused, and every result has been answered.
+
+        After an emergency stop nothing is waited for but answers; the scan's cycle does not count.
+        """
 
         def at_rest() -> bool:
             return self._spool.open_scan is None and not self._spool.waiting
@@ -232,14 +292,11 @@ class Session:
             await self._until(lambda: bool(self._plans) or at_rest())
             while self._plans:
                 await self._carry_out(self._plans.popleft())
-        self._counts["cycles"] += 1
+        self._counts["cycles"] += not self._spool.standing.barred
 
     async def _carry_out(self, plan: RecommendationMessage, refusal: str = "") -> None:
-        for request in plan.requests:
-            if self._stop.is_set():
-                raise StoppedError
-            self.tell("measuring", f"measuring {request.request_id}", logging.DEBUG, request_id=request.request_id)
-            outgoing = await self._in_worker(partial(self._bench.carry_out, request, plan.scan_id, refusal))
+        for number, request in enumerate(plan.requests):
+            outgoing = await self._result_of(request, plan, refusal, len(plan.requests) - number)
             self._post(outgoing)
             result = outgoing.message
             assert isinstance(result, ResultMessage)
@@ -252,17 +309,71 @@ class Session:
                 reason=result.reason,
             )
 
+    async def _result_of(
+        self, request: MeasurementRequest, plan: RecommendationMessage, refusal: str, points_left: int
+    ) -> Outgoing:
+        """What came of a request, once it may be begun; a pause is waited out, an emergency stop refuses it."""
+        while True:
+            await self._until(lambda: self._spool.standing.state != "paused" or bool(refusal), or_fault=False)
+            self.tell("measuring", f"measuring {request.request_id}", logging.DEBUG, request_id=request.request_id)
+            job = partial(self._bench.carry_out, request, plan, refusal or self._spool.standing.barred)
+            facts = {"scan_id": plan.scan_id, "request_id": request.request_id, "points_left": points_left}
+            with contextlib.suppress(HeldError):
+                return await self._in_worker(job, activity="measuring", **facts)
+
+    async def _held(self) -> None:
+        """Wait while a person has the instrument paused or stopped; what is recommended after an emergency stop is skipped."""
+
+        def stopped_with_plans() -> bool:
+            return self._spool.standing.state == "stopped" and bool(self._plans)
+
+        while self._spool.standing.state != "running":
+            await self._until(lambda: self._spool.standing.state == "running" or stopped_with_plans())
+            while stopped_with_plans():
+                await self._carry_out(self._plans.popleft())
+
     def _post(self, outgoing: Outgoing) -> None:
         self._link.post(outgoing.message.id, outgoing.frames)
 
-    async def _in_worker(self, job: Callable[[], _T]) -> _T:
+    async def _in_worker(self, job: Callable[[], _T], **doing: object) -> _T:
         """What `job` returns in the instrument's thread; it is waited for to its end, also at a stop."""
-        return await asyncio.wrap_future(self._worker.submit(job))
+        self._show(**doing)
+        self._orders.used = True
+        self._orders.call = call = asyncio.wrap_future(self._worker.submit(job))
+        try:
+            return await call
+        finally:
+            self._orders.call = None
+            self._show(activity="waiting")
 
-    async def _until(self, ready: Callable[[], bool], timeout_s: float | None = None) -> None:
+    def _show(self, **doing: object) -> None:
+        """Tell whoever watches what the instrument does now, or, without anything new, does still."""
+        self._doing = doing or self._doing
+        standing, shown = self._spool.standing, dict(self._doing)
+        if shown["activity"] == "waiting":
+            left = sum(len(plan.requests) for plan in self._plans)
+            shown |= {"scan_id": self._spool.latest_scan, "points_left": left}
+            if standing.state != "running":
+                shown |= {"activity": standing.state, "sentence": standing.sentence}
+        self._link.show_status(**shown)
+
+    def _changed(self) -> None:
+        """The instrument may do something else than before."""
+        self._show()
+        self._news.set()
+
+    @property
+    def _over(self) -> bool:
+        return self._stop.is_set() or self._orders.fault is not None
+
+    async def _until(self, ready: Callable[[], bool], timeout_s: float | None = None, *, or_fault: bool = True) -> None:
         """Wait for something; raise `StoppedError` if told to stop before."""
-        await self._wait(lambda: ready() or self._stop.is_set(), timeout_s)
-        if self._stop.is_set():
+
+        def over() -> bool:
+            return self._over if or_fault else self._stop.is_set()
+
+        await self._wait(lambda: ready() or over(), timeout_s)
+        if over():
             raise StoppedError
 
     async def _wait(self, ready: Callable[[], bool], timeout_s: float | None = None) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from simulators.errors import InterruptedWaitError
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+_PIECE_S = 0.05
 
 
 class SimulatedClock:
@@ -22,7 +23,7 @@ class SimulatedClock:
         When another thread sets it, whoever waits is woken at once and gets `InterruptedWaitError`, as does everyone who
         waits afterwards.
     sleep
-        Waits so many wall seconds, or until `stop` is set; `stop.wait` by default.
+        Waits so many wall seconds, or until `stop` is set or the clock halted; by default it does.
     wall
         Wall seconds from any origin; never jumps backwards.
 
@@ -44,8 +45,8 @@ class SimulatedClock:
             raise ValueError(f"a clock of speed {speed} was asked for; it must be positive and finite, or None for event-driven")
         self.speed = speed
         self.wall = wall
-        self._stop = stop or threading.Event()
-        self._sleep = sleep or self._stop.wait
+        self._stop, self._halted = stop or threading.Event(), threading.Event()
+        self._sleep = sleep or self._wait
         self._elapsed_s = 0.0
         self._due: float | None = None
 
@@ -68,7 +69,7 @@ class SimulatedClock:
         ValueError
             If `seconds` is negative.
         InterruptedWaitError
-            If the clock was stopped before or during the wait.
+            If the clock was stopped or halted before or during the wait.
         """
         if not seconds >= 0:
             raise ValueError(f"a clock cannot advance by {seconds} s; give a number that is not negative")
@@ -102,8 +103,17 @@ class SimulatedClock:
         """Wake whoever waits; every later wait is refused."""
         self._stop.set()
 
+    def halt(self) -> None:
+        """Wake whoever waits; every later wait is refused until `release`."""
+        self._halted.set()
+
+    def release(self) -> None:
+        """Let time pass again; what was left of a wait that was ended is not made up for."""
+        self._due = None
+        self._halted.clear()
+
     def check(self) -> None:
-        """Do nothing, unless the clock was stopped.
+        """Do nothing, unless the clock was stopped or halted.
 
         Raises
         ------
@@ -112,3 +122,21 @@ class SimulatedClock:
         """
         if self._stop.is_set():
             raise InterruptedWaitError("the simulated instrument was stopped while it was busy; start a new one to go on")
+        self.check_halted()
+
+    @property
+    def halted(self) -> bool:
+        """Whether the clock was halted and not released."""
+        return self._halted.is_set()
+
+    def check_halted(self) -> None:
+        """Do nothing, unless the clock was halted (see `check`)."""
+        if self.halted:
+            raise InterruptedWaitError("the simulated instrument was halted while it was busy; it goes on when it is released")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait in short pieces, since two events may end it."""
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0 and not self._halted.is_set():
+            if self._stop.wait(min(left_s, _PIECE_S)):
+                return

@@ -66,6 +66,7 @@ class Controller:
         self.saving = Saving(folder, self.quirks, traps=config.file_traps)
         self.rejected: list[Rejection] = []
         self.last_recording: Recording | None = None
+        self.withdrawn = False
         self._tip_m = [config.frame.x_offset_m, config.frame.y_offset_m]
         self._shown_m = list(self._tip_m)
         self._task: Task | None = None
@@ -145,6 +146,10 @@ class Controller:
         if button == "StopScan":
             self._task = None if self._task is not None and self._task.name == "scan" else self._task
             return
+        if button == "ClearForce":
+            self._task = None if self._task is not None and self._task.name != "scan" else self._task
+            self.withdrawn = True
+            return
         if self._task is not None:
             raise RejectedError(f"{button} came during a {self._task.name}")
         if button in {"DownScan", "UpScan"}:
@@ -161,6 +166,7 @@ class Controller:
     def _begin(self, name: str, seconds: float, finish: Callable[[], None], lines: int = 1) -> None:
         now_s = self.clock.elapsed_s
         self._task = Task(name, now_s, now_s + seconds, finish, lines)
+        self.withdrawn = False
 
     def _begin_scan(self, *, scan_down: bool) -> None:
         frame, rate_Hz = self._reachable(self.panel.frame()), self.panel.values["ScanRate"]

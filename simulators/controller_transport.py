@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
+from instrument_adapters.mfp3d_commands import SAFE
 from simulators.controller import Controller
 
 
@@ -26,7 +27,11 @@ class SimulatedTransport:
         return self._controller.saving.folder
 
     def execute(self, text: str) -> None:
-        """Hand over a command (see `Controller.run` for the error)."""
+        """Hand over a command (see `Controller.run` for the error); what brings a halted instrument to rest takes no time."""
+        if text in SAFE and self._controller.clock.halted:
+            self._controller.obey(text)
+            return
+        self._controller.clock.check_halted()
         self._controller.obey(text)
         self._controller.run(self._command_s)
 
@@ -46,6 +51,14 @@ class SimulatedTransport:
     def now(self) -> datetime:
         """Simulated time."""
         return self._controller.clock.now()
+
+    def halt(self) -> None:
+        """Halt the clock, from any thread."""
+        self._controller.clock.halt()
+
+    def release(self) -> None:
+        """Let the clock go on."""
+        self._controller.clock.release()
 
     def close(self) -> None:
         """Stop the clock, from any thread."""

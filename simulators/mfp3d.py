@@ -6,6 +6,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ class SimulatedMFP3D:
         """What it is allowed to do."""
         return self.config.limits
 
+    @property
+    def bias_V(self) -> float:
+        """Largest magnitude of the bias in a loop."""
+        return self._driver.bias_V
+
+    def now(self) -> datetime:
+        """Simulated time."""
+        return self.clock.now()
+
     def scan(self) -> Scan:
         """The next frame, read from the file that the controller has saved after rows / scan rate of simulated time.
 
@@ -138,6 +148,14 @@ class SimulatedMFP3D:
                 return self._driver.measure(request)
             finally:
                 self._drop_loops()
+
+    def halt(self) -> None:
+        """End what the instrument is doing and bring it to rest, from any thread; it refuses everything until `release`."""
+        self._driver.halt()
+
+    def release(self) -> None:
+        """Let the instrument work again."""
+        self._driver.release()
 
     def close(self) -> None:
         """Stop whatever the instrument is doing, from any thread; it stays closed."""

@@ -6,6 +6,7 @@ from agent.decision import Decision
 from agent.figures.chosen import FigureError
 from agent.figures.latent import latent_figure
 from agent.figures.latent_grid import latent_grid_figure
+from agent.figures.loops import loops_figure, loops_of
 from agent.figures.pareto import has_front, pareto_figure
 from agent.figures.patches import patch_figure
 from agent.figures.reward import reward_figure
@@ -18,6 +19,8 @@ __all__ = [
     "draw_all",
     "latent_figure",
     "latent_grid_figure",
+    "loops_figure",
+    "loops_of",
     "pareto_figure",
     "patch_figure",
     "reward_figure",

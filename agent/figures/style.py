@@ -1,5 +1,8 @@
 """How all figures look: size, type sizes, colours and markers of the clusters, and units with a sensible prefix."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -39,8 +42,21 @@ def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
     return [withStroke(linewidth=width_pt, foreground=foreground)]
 
 
+_MAKE: ContextVar[Callable[..., Figure]] = ContextVar("make", default=Figure)
+
+
+@contextmanager
+def made_by(make: Callable[..., Figure]) -> Iterator[None]:
+    """Let figures be made by another function inside, such as `matplotlib.pyplot.figure`, which a notebook shows by itself."""
+    before = _MAKE.set(make)
+    try:
+        yield
+    finally:
+        _MAKE.reset(before)
+
+
 def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
-    """An empty figure of page width, drawn without pyplot, so that no global state is touched.
+    """An empty figure of page width, made without pyplot, so that no global state is touched; see `made_by`.
 
     Parameters
     ----------
@@ -49,7 +65,7 @@ def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
     by_hand
         The caller places all axes; otherwise matplotlib's constrained layout does.
     """
-    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
+    return _MAKE.get()(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:

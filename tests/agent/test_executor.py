@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, wait
@@ -14,8 +15,10 @@ import pytest
 import agent.executor
 from agent.asking import Asker
 from agent.executor import InlineExecutor, Workers, WorkersError, workers_for
+from agent.workflow.errors import SearchCancelledError
 from tests.agent.executors import (
     WorkersContract,
+    add,
     cut,
     cut_for_torch,
     die_once,
@@ -132,6 +135,29 @@ class TestProcesses(WorkersContract):
         assert not pending
         assert isinstance(running.exception(), BrokenExecutor)
         workers.restart()
+
+    def test_a_task_that_does_not_heed_its_cancelling_holds_up_the_next_search_for_a_second(
+        self, workers: Workers, tmp_path: Path
+    ) -> None:
+        told = threading.Event()
+        ask = Asker(workers, cancelled=told.is_set)
+        workers.begin()
+        threading.Thread(target=lambda: (wait_for((tmp_path / "started").exists), told.set())).start()
+        with pytest.raises(SearchCancelledError):
+            ask("judging", deaf, [(tmp_path / "started",)])
+        began = (tmp_path / "started").stat().st_mtime
+        assert time.time() - began < 5
+        workers.begin()
+        assert Asker(workers)("training", add, [(1, 2)]) == [(3, False)]
+
+    def test_a_search_that_nobody_waits_for_any_more_cannot_cancel_the_next_one(self, workers: Workers) -> None:
+        told = threading.Event()
+        left = Asker(workers, cancelled=told.is_set)
+        workers.begin()
+        told.set()
+        with pytest.raises(SearchCancelledError):
+            left("training", add, [(1, 2)])
+        assert workers.submit(add, 1, 2).result(timeout=30) == (3, False)
 
     def test_a_shared_array_is_mapped_once_and_cannot_be_changed(self, workers: Workers) -> None:
         workers.begin()

@@ -16,7 +16,7 @@ from agent.decision import Decision
 from agent.executor import workers_for
 from agent.figures import FIGURES, draw_all
 from agent.search import failing
-from agent.warm import warm_start
+from agent.warm import WarmStart, deep_start, warm_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import SearchCancelledError, UnusableScanError
 from agent.workflow.pipeline import Made, RepresentTask
@@ -325,6 +325,45 @@ def test_there_are_reasons_to_start_from_nothing(change: Callable[[Config], Conf
     start = warm_start(first, change(QUICK))
     assert isinstance(start, str)
     assert reason in start
+
+
+def test_a_deeper_search_goes_on_with_more_seeds_and_the_next_scan_from_the_best_of_them() -> None:
+    config = changed("warm", sigmas=1e9, gap_per_px=1.0, share=0.25)
+    config = config.model_copy(update={"schedule": config.schedule.model_copy(update={"deep_seeds": 3})})
+    scan, later = scan_of(two_textures(96)), scan_of(two_textures(96, seed=5))
+    with workers_for(0) as workers:
+        agent = Agent(config, workers)
+        first = agent.on_scan(scan)
+        deep = agent.deeper().on_scan(scan, start=deep_start(first, config))
+        second = agent.on_scan(later, previous=deep)
+    assert deep.record.decision_id != first.record.decision_id
+    assert (deep.record.warm_from, deep.record.warm_scans) == (first.record.decision_id, 0)
+    steps = {c.candidate_id: c.steps for c in deep.record.candidates if c.invariance != "polar"}
+    assert {name.rpartition("-s")[2]: n for name, n in steps.items()} == {"0": 40, "1": 40, "2": 160}
+    assert len(steps) == 3 * 4
+    assert (second.record.warm_from, second.record.warm_scans) == (deep.record.decision_id, 1)
+    assert (
+        f"models of decision {deep.record.decision_id}, a deeper search made while nothing waited." in second.record.explanation
+    )
+    elbos = {c.candidate_id: c.elbo_per_px for c in deep.record.candidates}
+    weights = {id(array): name.removeprefix("weights:") for name, array in deep.arrays.items() if name.startswith("weights:")}
+    start = warm_start(deep, config)
+    assert isinstance(start, WarmStart)
+    assert start.deep
+    assert start.order
+    for name in start.order:
+        taken = [weights[id(start.weights[f"{name}-s{seed}"])] for seed in (0, 1)]
+        ranked = sorted((f"{name}-s{seed}" for seed in range(3)), key=lambda c: -elbos[c])
+        assert taken == ranked[:2]
+    assert {name.rpartition("-s")[2] for name in start.weights} == {"0", "1"}
+
+
+def test_more_seeds_than_the_last_decision_had_are_another_question_unless_it_was_a_deeper_search() -> None:
+    config = changed("warm", gap_per_px=1.0)
+    with workers_for(0) as workers:
+        first = Agent(config, workers).on_scan(scan_of(two_textures(96)))
+    more = config.model_copy(update={"search": config.search.model_copy(update={"seeds": 4})})
+    assert "configuration has changed" in warm_start(first, more)
 
 
 def test_all_axes_of_the_search_are_candidates_side_by_side() -> None:

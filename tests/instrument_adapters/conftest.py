@@ -12,17 +12,23 @@ import zmq
 
 from instrument_adapters import codec
 from instrument_adapters.client import ClientReport, ClientTimings, run_client
+from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.messages import (
     Ack,
     AnyMessage,
+    CommandMessage,
+    Heartbeat,
     Hello,
     Limits,
     MeasurementRequest,
     RecommendationMessage,
+    Resend,
     ResultMessage,
     ScanMessage,
+    Snapshot,
+    SnapshotMessage,
     Welcome,
 )
 from instrument_adapters.scan import Scan
@@ -40,6 +46,9 @@ class FakeAgent:
         self.frames: list[list[bytes]] = []
         self.script: Callable[[AnyMessage], list[AnyMessage | bytes] | None] = lambda _: None
         self.points: Callable[[str], list[tuple[float, float]]] = lambda _: [(1e-6, 1e-6), (2e-6, 2e-6)]
+        self.seq, self.stop_seq = 0, 0
+        self.state, self.state_reason = "running", ""
+        self.newest_scan_id: str | None = None
         self._numbers: dict[str, int] = {}
         self._orders: queue.Queue[AnyMessage] = queue.Queue()
         self._stop = threading.Event()
@@ -75,8 +84,17 @@ class FakeAgent:
         match message:
             case Hello():
                 return [
-                    Welcome(id=f"welcome-{message.id}", sent_at=NOW, of=message.id, run_id=self.run_id, scans_recorded=0),
+                    Welcome(
+                        id=f"welcome-{message.id}",
+                        sent_at=NOW,
+                        of=message.id,
+                        run_id=self.run_id,
+                        scans_recorded=0,
+                        snapshot=self.snapshot(),
+                    )
                 ]
+            case Resend():
+                return [SnapshotMessage(id=f"snapshot-{message.id}", sent_at=NOW, of=message.id, snapshot=self.snapshot())]
             case ScanMessage():
                 return [self.ack(message), self.recommendation(message.scan_id)]
             case ResultMessage():
@@ -91,7 +109,7 @@ class FakeAgent:
         return RecommendationMessage(
             id=f"recommendation-{scan_id}",
             sent_at=NOW,
-            seq=self._numbers.setdefault(scan_id, len(self._numbers) + 1),
+            seq=self._number(scan_id),
             decision_id=f"decision-{scan_id}",
             scan_id=scan_id,
             requests=tuple(
@@ -100,6 +118,39 @@ class FakeAgent:
             ),
             reason="two typical points" if points else "nothing stands out in this scan",
         )
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            seq=self.seq,
+            state=self.state,
+            state_reason=self.state_reason,
+            stop_seq=self.stop_seq,
+            newest_scan_id=self.newest_scan_id,
+        )
+
+    def command(self, word: str, by: str = "Ada", reason: str = "lunch", *, lost: bool = False) -> CommandMessage:
+        """Told to the instrument, unless it is lost on the way."""
+        states = {"pause": "paused", "resume": "running", "stop": "stopped"}
+        number = self._number(f"command-{self.seq + 1}")
+        self.state, self.state_reason = states[word], f"{by}: {reason}"
+        if word == "stop":
+            self.stop_seq = number
+        message = CommandMessage(id=f"command-{number}", sent_at=NOW, seq=number, command=word, by=by, reason=reason)
+        if not lost:
+            self.say(message)
+        return message
+
+    def beat(self) -> None:
+        """A heartbeat that tells how far this agent is."""
+        self.say(Heartbeat(id=f"heartbeat-{len(self.received)}", sent_at=NOW, seq=self.seq))
+
+    def acks(self, of: str) -> list[Ack]:
+        return [a for a in self.got(Ack) if a.of == of]
+
+    def _number(self, name: str) -> int:
+        if name not in self._numbers:
+            self.seq += 1
+        return self._numbers.setdefault(name, self.seq)
 
     def _serve(self) -> None:
         peer = b""
@@ -145,7 +196,7 @@ class FakeInstrument:
         return Scan(
             channels={"Amplitude": np.zeros((3, 4), np.float32)},
             units={"Amplitude": "m"},
-            frame=Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=3, cols=4),
+            frame=Frame(size_fast_m=30e-6, size_slow_m=20e-6, rows=3, cols=4),
             scan_id=self.scan_name(self.scans),
         )
 
@@ -164,6 +215,48 @@ class FakeInstrument:
     def close(self) -> None:
         self.closings += 1
         self.closed.set()
+
+
+class HaltingInstrument(FakeInstrument):
+    """One that can be halted and go on: a call that waits in `wait` ends, and so does every one until it is released."""
+
+    bias_V = 5.0
+
+    def __init__(self, first_scan: int = 1) -> None:
+        super().__init__(first_scan)
+        self.halted = threading.Event()
+        self.halts, self.releases = 0, 0
+        self.on_halt: Callable[[], None] = lambda: None
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def wait(self, *_: object) -> None:
+        """What a long call does."""
+        assert self.halted.wait(5), "it was not halted"
+        self.refuse_if_halted()
+
+    def refuse_if_halted(self) -> None:
+        if self.halted.is_set():
+            raise InstrumentFaultError("halted")
+
+    def scan(self) -> Scan:
+        self.refuse_if_halted()
+        return super().scan()
+
+    def measure(self, request: MeasurementRequest) -> Measurement:
+        self.refuse_if_halted()
+        return super().measure(request)
+
+    def halt(self) -> None:
+        self.halts += 1
+        self.on_halt()
+        self.halted.set()
+
+    def release(self) -> None:
+        self.releases += 1
+        self.halted.clear()
 
 
 class Runner:
@@ -226,6 +319,11 @@ def instrument() -> FakeInstrument:
 @pytest.fixture
 def new_instrument() -> type[FakeInstrument]:
     return FakeInstrument
+
+
+@pytest.fixture
+def halting() -> HaltingInstrument:
+    return HaltingInstrument()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from instrument_adapters.client import stop_on_signals
 from instrument_adapters.errors import InstrumentFaultError, LimitError, ProtocolError
-from instrument_adapters.messages import Ack, Bye, Heartbeat, Hello, Limits, Refused, ResultMessage, ScanMessage
+from instrument_adapters.messages import Ack, Bye, Heartbeat, Hello, Limits, Refused, ResultMessage, ScanMessage, StatusMessage
 
 
 def refuse(message, code="no", reason="the reason"):
@@ -36,7 +36,7 @@ def test_two_cycles_are_measured_in_order_and_reported(agent, instrument, client
     report = client(instrument, agent.address, cycles=2)
     assert (report.cycles, report.scans_sent, report.results_ok, report.results_failed) == (2, 2, 4, 0)
     assert [b.reason for b in agent.hear(Bye)] == ["all 2 cycles are done"]
-    kinds = [m.type for m in agent.received if not isinstance(m, Heartbeat | Ack)]
+    kinds = [m.type for m in agent.received if not isinstance(m, Heartbeat | Ack | StatusMessage)]
     assert kinds == ["hello", "scan", "result", "result", "scan", "result", "result", "bye"]
     assert instrument.measured == ["s1-p0", "s1-p1", "s2-p0", "s2-p1"]
     assert agent.got(ScanMessage)[0].id == "scan-s1"
@@ -228,6 +228,14 @@ def test_a_scan_whose_name_the_agent_already_holds_does_not_block_the_next(agent
     agent.script = first_time(ScanMessage, lambda m: [agent.ack(m, duplicate=True)])
     assert client(instrument, agent.address, cycles=2).cycles == 2
     assert "give scans names that are never used again" in client.told("scan_known")[0]["sentence"]
+
+
+def test_a_scan_that_came_twice_while_its_acknowledgement_was_lost_is_no_other_scan(agent, instrument, client):
+    agent.script = first_time(
+        ScanMessage, lambda m: [agent.ack(m, duplicate=True, first_sent_at=m.sent_at), agent.recommendation(m.scan_id)]
+    )
+    assert client(instrument, agent.address, cycles=1).results_ok == 2
+    assert client.told("scan_known") == []
 
 
 def test_heartbeats_go_on_while_the_instrument_is_busy(agent, instrument, client):

@@ -37,7 +37,7 @@ FRAME = Frame(size_fast_m=2e-6, size_slow_m=1e-6, x_offset_m=-3e-6, y_offset_m=4
 CHANNELS = np.arange(12, dtype="<f4").reshape(2, 2, 3)
 LOOP = {"bias_V": np.array([-1.0, 0.0, 1.0]), "response": np.array([np.nan, np.inf, -0.0])}
 REQUEST = MeasurementRequest(request_id="r-1", x_m=1e-6, y_m=-2e-6, row=1, col=2, cluster=0, rank=3, core_distance=0.25)
-SNAPSHOT = Snapshot(seq=4, state="paused", state_reason="Ada: lunch", newest_scan_id="s1", open_decision_id="d1")
+SNAPSHOT = Snapshot(seq=4, state="paused", state_reason="Ada: lunch", stop_seq=2, newest_scan_id="s1", open_decision_id="d1")
 
 EXAMPLES = {
     "hello": codec.Packet(
@@ -62,7 +62,7 @@ EXAMPLES = {
     "status": codec.Packet(
         StatusMessage(id="status-1", sent_at=NOW, activity="measuring", scan_id="s1", request_id="r-1", points_left=3)
     ),
-    "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True)),
+    "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True, first_sent_at=NOW)),
     "refused": codec.Packet(Refused(id="refused-1", sent_at=NOW, of=None, code="bad_json", reason="das ist kein JSON – µ")),
     "heartbeat": codec.Packet(Heartbeat(id="heartbeat-1", sent_at=NOW, seq=4)),
     "bye": codec.Packet(Bye(id="bye-1", sent_at=NOW, reason="stopped")),

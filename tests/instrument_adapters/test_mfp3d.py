@@ -11,7 +11,7 @@ from instrument_adapters.errors import InstrumentFaultError, LimitError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
 from instrument_adapters.mfp3d import MFP3D
-from instrument_adapters.mfp3d_commands import decimation, quantised_rate_Hz
+from instrument_adapters.mfp3d_commands import SAFE, decimation, quantised_rate_Hz
 from instrument_adapters.mfp3d_settings import LoopSettings, MFP3DSettings
 from instrument_adapters.scan import Scan
 from simulators.ibw import encode_curves, encode_ibw
@@ -39,9 +39,13 @@ class Bench:
         self.saved = 0
         self.saves = True
         self.closes_at_s = np.inf
+        self.halted = False
+        self.on_sleep = lambda: None
         self.late: bytes | None = None
 
     def execute(self, text: str) -> None:
+        if self.halted and text not in SAFE:
+            raise InstrumentFaultError("halted")
         self.said.append(text)
         self.seconds += 0.35
         if found := PUT.fullmatch(text) or FIELD.fullmatch(text):
@@ -60,6 +64,9 @@ class Bench:
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
+        self.on_sleep()
+        if self.halted:
+            raise InstrumentFaultError("halted")
         if seconds > 0 and self.late is not None:
             (self.folder / "late.ibw").write_bytes(self.late)
             self.late = None
@@ -71,6 +78,12 @@ class Bench:
 
     def now(self) -> datetime:
         return NOW
+
+    def halt(self) -> None:
+        self.halted = True
+
+    def release(self) -> None:
+        self.halted = False
 
     def close(self) -> None:
         self.closes_at_s = 0.0

@@ -34,7 +34,7 @@ def test_the_way_to_connect_can_be_followed_as_written(tmp_path: Path, monkeypat
 def test_the_simulated_controller_understands_every_command_of_the_table() -> None:
     table = PAGE.split("## What it says")[1].split("Volts:")[0]
     commands = re.findall(r"`((?:PV|td_WriteValue|ARExecuteControl)\(.*?\))`", table)
-    assert len(commands) == 23
+    assert len(commands) == 24
     for text in commands:
         understand(text)
     for text in re.findall(r'`((?:GV|td_ReadValue)\(".*?"\))`', table):
