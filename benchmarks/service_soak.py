@@ -55,7 +55,7 @@ class Week:
     shifts_a_day: int = 2
 
 
-def soak(directory: Path, seed: int, week: Week = Week()) -> dict[str, Any]:
+def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + TINY_SEARCH) -> dict[str, Any]:
     """What a week did.
 
     Returns
@@ -65,7 +65,7 @@ def soak(directory: Path, seed: int, week: Week = Week()) -> dict[str, Any]:
         (what became of the scans), audit, verify, tables (MB that the agent's ledger holds, by part), faults (what happened).
     """
     started = time.monotonic()
-    with emptied(directory), Site(directory, FINE + TINY_SEARCH) as site:
+    with emptied(directory), Site(directory, search) as site:
         watch = _Watch(site, week, seed)
         site.start_agent()
         stalled = ""

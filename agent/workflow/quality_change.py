@@ -19,6 +19,7 @@ from instrument_adapters.scan import Scan
 
 _LEAST_ALIKE = 0.85  # median over the lines of the correlation with the last frame, below which nothing is said
 _LEAST_AGREEMENT = 0.5  # the same of a single line
+_TINY = np.finfo(np.float32).tiny
 _REACH_RC = (13, 17)  # how far lines may lie beside their place, in pixels
 _HOME_PX = 2  # drift within a frame
 _OVER_LINES = 8  # lines that are looked for together
@@ -99,19 +100,22 @@ def line_shifts(
     padded = np.pad(before, ((far_r, far_r), (0, 0))).astype(np.float32)
     inside = now[:, far_c : cols - far_c].astype(np.float32)
     found = np.empty((2 * far_r + 1, 2 * far_c + 1, rows), np.float32)
-    for r in range(2 * far_r + 1):
-        for c in range(2 * far_c + 1):
-            other = padded[r : r + rows, c : c + cols - 2 * far_c]
-            both, own = np.einsum("rc,rc->r", inside, other), np.einsum("rc,rc->r", other, other)
-            both, own = (ndimage.uniform_filter1d(values, _OVER_LINES, mode="constant") for values in (both, own))
-            found[r, c] = both / np.sqrt(np.maximum(own, np.finfo(np.float32).tiny))
-    energy = ndimage.uniform_filter1d(np.einsum("rc,rc->r", inside, inside), _OVER_LINES, mode="constant")
-    found /= np.sqrt(np.maximum(energy, np.finfo(np.float32).tiny))
+    for c in range(2 * far_c + 1):
+        other = padded[:, c : c + cols - 2 * far_c]
+        own = _over_lines(np.einsum("rc,rc->r", other, other))
+        for r in range(2 * far_r + 1):
+            both = np.einsum("rc,rc->r", inside, other[r : r + rows])
+            found[r, c] = _over_lines(both) / np.sqrt(np.maximum(own[r : r + rows], _TINY))
+    found /= np.sqrt(np.maximum(_over_lines(np.einsum("rc,rc->r", inside, inside)), _TINY))
     best = found.reshape(-1, rows).argmax(axis=0)
     at_r, at_c = np.unravel_index(best, found.shape[:2])
     home = found[far_r - _HOME_PX : far_r + _HOME_PX + 1, far_c - _HOME_PX : far_c + _HOME_PX + 1].max(axis=(0, 1))
     # what `before` shows at r - far_r is found at offset r: the lines have moved the other way
     return np.stack([far_r - at_r, far_c - at_c], axis=1), found.reshape(-1, rows).max(axis=0), home
+
+
+def _over_lines(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    return np.asarray(ndimage.uniform_filter1d(values, _OVER_LINES, mode="constant"))
 
 
 def _paired(scan: Scan, earlier: Scan | None, channel: str, measured_xy: np.ndarray, bad_lines: np.ndarray) -> _Pair | None:

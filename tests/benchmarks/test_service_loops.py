@@ -10,11 +10,12 @@ from benchmarks.service_processes import TINY_SEARCH
 from benchmarks.service_property import random_loops
 from benchmarks.service_soak import FINE, Week, soak
 
+HERE = (FINE + TINY_SEARCH).replace("workers = 1", "workers = 0")  # no process to start
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 
 
 def test_a_loop_whose_agent_and_client_are_killed_loses_nothing(tmp_path: Path) -> None:
-    found = killed_loop(tmp_path / "loop", 3, 2, pixels=64, search=FINE + TINY_SEARCH, targets={"agent": 0.5, "adapter": 0.5})
+    found = killed_loop(tmp_path / "loop", 3, 2, pixels=64, search=HERE, targets={"agent": 0.5, "adapter": 0.5})
     assert found["alive"], found["faults"]
     assert (found["lost"], found["measured_twice"], found["verify"], found["faults"]) == (0, 0, [], []), found["sentences"]
     assert found["exits"] == {"adapter": 0, "agent": 0}
@@ -23,7 +24,7 @@ def test_a_loop_whose_agent_and_client_are_killed_loses_nothing(tmp_path: Path) 
 
 
 def test_in_a_simulated_hour_with_faults_every_scan_is_accounted_for(tmp_path: Path) -> None:
-    found = soak(tmp_path / "soak", 5, Week(days=0.03, fault_rate=0.5))
+    found = soak(tmp_path / "soak", 5, Week(days=0.03, fault_rate=0.5), HERE)
     assert not found["stalled"]
     assert (found["lost"], found["verify"], found["undecided"]) == (0, [], []), found["sentences"]
     assert found["exits"]["agent"] == 0
