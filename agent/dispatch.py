@@ -138,11 +138,11 @@ class Dispatcher:
         self.commands.heed_alarms(instrument_id)
         self.approvals.settle(instrument_id)
 
-    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
+    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
         """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
         assert entry.decision is not None
         where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
-        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
+        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")} | _resting_on(question)
         self._record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
 
     def noted(self, kind: str, subject: str, body: Mapping[str, Any]) -> None:
@@ -335,3 +335,7 @@ def _content_digest(packet: Packet, message: wire.ScanMessage) -> str:
     for array in packet.arrays.values():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _resting_on(question: Asked | None) -> dict[str, Any]:
+    return {"asked": question.model_dump(mode="json")} if question else {}

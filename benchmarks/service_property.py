@@ -1,0 +1,264 @@
+"""Random loops over the wire: is a point ever received that lies outside the frame, the limits, or what was approved?
+
+A service in this process meets a scripted instrument on a real socket. What it decides is drawn by chance, and badly: points far
+outside, too near to one another, too many, on places measured before. Limits and frames are drawn too. Whatever arrives at the
+instrument is held against what it told in its hello, by arithmetic of its own.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+import zmq
+import zmq.asyncio
+
+from agent.config import Config
+from agent.core import Agent
+from agent.decision import Decision, DecisionRecord
+from agent.service import STATE_FILE, Service
+from benchmarks.service_processes import emptied
+from instrument_adapters import messages as wire
+from instrument_adapters.codec import Packet, decode, encode, scan_packet, specs
+from instrument_adapters.geometry import Frame
+from instrument_adapters.scan import Scan
+
+_LONGEST_S = 3.0
+_MOST_TOLD = 20
+_ROUNDING = 1e-6
+
+
+def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict[str, Any]:
+    """What arrived in `loops` loops of `scans` scans each.
+
+    Returns
+    -------
+    dict
+        decided (points that decisions held), received (points that reached the instrument), outside (faults among them),
+        sentences (the first of them), empty (recommendations without any point), silent (scans that nothing came back on).
+    """
+    rng = np.random.default_rng(seed)
+    quiet_logs()
+    with emptied(directory):
+        found = [
+            asyncio.run(_loop(directory / f"{n}", np.random.default_rng(rng.integers(1 << 62)), scans)) for n in range(loops)
+        ]
+    counted = {key: sum(one[key] for one in found) for key in ("decided", "received", "empty", "silent")}
+    outside = [sentence for one in found for sentence in one["outside"]]
+    return {"loops": loops, **counted, "outside": len(outside), "sentences": outside[:_MOST_TOLD]}
+
+
+async def _loop(run: Path, rng: np.random.Generator, scans: int) -> dict[str, Any]:
+    frame = _frame(rng)
+    limits = _limits(frame, rng)
+    decided: list[wire.MeasurementRequest] = []
+
+    def on_scan(_self: Agent, scan: Scan, *_args: Any, **_more: Any) -> Decision:
+        requests = _requests(scan, frame, limits, rng)
+        decided.extend(requests)
+        return _decision(scan, requests)
+
+    before, Agent.on_scan = Agent.on_scan, on_scan  # type: ignore[method-assign, assignment]
+    service = Service(_config(), run)
+    task = asyncio.create_task(service.run())
+    try:
+        while not (run / STATE_FILE).exists() and not task.done():
+            await asyncio.sleep(0.005)
+        if task.done():
+            await task
+        address = json.loads((run / STATE_FILE).read_text())["bind"]
+        found = await _visit(address, frame, limits, rng, scans)
+    finally:
+        service.stop()
+        await asyncio.gather(task, return_exceptions=True)
+        Agent.on_scan = before  # type: ignore[method-assign]
+    task.result()
+    return {"decided": len(decided), **found}
+
+
+async def _visit(address: str, frame: Frame, limits: wire.Limits, rng: np.random.Generator, scans: int) -> dict[str, Any]:
+    """A scripted instrument: scans, takes what it is told, and measures it."""
+    received = empty = silent = 0
+    outside: list[str] = []
+    measured: list[tuple[float, float]] = []
+    with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.ROUTING_ID, b"afm-1")
+        socket.connect(address)
+        await socket.send_multipart(
+            encode(Packet(wire.Hello(**_head(), instrument_id="afm-1", model="m", software="s", limits=limits)))
+        )
+        for n in range(scans):
+            scan = _scan(frame, f"scan-{n}", rng)
+            await socket.send_multipart(encode(scan_packet(scan, wire.Heartbeat(**_head()))))
+            message = await _recommendation(socket)
+            if message is None:
+                silent += 1
+                continue
+            await socket.send_multipart(encode(Packet(wire.Ack(**_head(), of=message.id))))
+            received, empty = received + len(message.requests), empty + (not message.requests)
+            outside += _faults(message, frame, limits, measured)
+            for request in message.requests:
+                measured.append((request.x_m, request.y_m))
+                await socket.send_multipart(encode(_result(request)))
+    return {"received": received, "empty": empty, "silent": silent, "outside": outside}
+
+
+async def _recommendation(socket: zmq.asyncio.Socket) -> wire.RecommendationMessage | None:
+    """The next recommendation; None if nothing comes for a while."""
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            while True:
+                message = decode(await socket.recv_multipart()).message
+                if isinstance(message, wire.RecommendationMessage):
+                    return message
+    except TimeoutError:
+        return None
+
+
+def _faults(
+    message: wire.RecommendationMessage, frame: Frame, limits: wire.Limits, measured: Sequence[tuple[float, float]]
+) -> list[str]:
+    """What is wrong with points that have arrived, a sentence each."""
+    found = []
+    points = [(r.x_m, r.y_m) for r in message.requests]
+    inside = frame.contains(np.array(points).reshape(-1, 2))
+    for (x, y), within in zip(points, inside, strict=True):
+        if not within:
+            found.append(f"({x}, {y}) lies outside the frame {frame}")
+        if not (limits.x_min_m <= x <= limits.x_max_m and limits.y_min_m <= y <= limits.y_max_m):
+            found.append(f"({x}, {y}) lies outside the limits {limits}")
+    nearest = min((math.dist(a, b) for a, b in itertools.combinations(points, 2)), default=math.inf)
+    if nearest < limits.spacing_min_m * (1 - _ROUNDING):
+        found.append(f"two points are {nearest} m apart, {limits.spacing_min_m} m are allowed")
+    if len(points) > limits.points_max:
+        found.append(f"{len(points)} points came, {limits.points_max} are allowed")
+    for x, y in points:
+        dose = 1 + sum(math.dist((x, y), at) <= limits.dose_radius_m for at in measured)
+        if dose > limits.dose_max:
+            found.append(f"({x}, {y}) would be the {dose}th point within {limits.dose_radius_m} m, {limits.dose_max} are allowed")
+            break
+    return found
+
+
+def _frame(rng: np.random.Generator) -> Frame:
+    size = float(rng.uniform(0.5e-6, 5e-6))
+    return Frame(
+        size_fast_m=size,
+        size_slow_m=size * float(rng.uniform(0.5, 1.0)),
+        x_offset_m=float(rng.uniform(-5e-6, 5e-6)),
+        y_offset_m=float(rng.uniform(-5e-6, 5e-6)),
+        angle_rad=float(rng.uniform(-np.pi, np.pi)),
+        rows=16,
+        cols=16,
+    )
+
+
+def _limits(frame: Frame, rng: np.random.Generator) -> wire.Limits:
+    """Often ones that cut through the frame."""
+    x, y = frame.x_offset_m, frame.y_offset_m
+    reach = rng.uniform(0.1, 2.0, 4) * frame.size_fast_m
+    return wire.Limits(
+        x_min_m=x - reach[0],
+        x_max_m=x + reach[1],
+        y_min_m=y - reach[2],
+        y_max_m=y + reach[3],
+        spacing_min_m=float(rng.choice([0.0, 30e-9, 100e-9, 300e-9])),
+        points_max=int(rng.choice([0, 1, 5, 50])),
+        dose_max=int(rng.choice([0, 1, 3, 60])),
+        dose_radius_m=float(rng.choice([100e-9, 500e-9])),
+    )
+
+
+def _requests(scan: Scan, frame: Frame, limits: wire.Limits, rng: np.random.Generator) -> tuple[wire.MeasurementRequest, ...]:
+    """Points within and beyond frame and limits, some on top of one another."""
+    count = int(rng.integers(0, 30))
+    spread = float(rng.choice([0.4, 0.6, 1.5, 100.0]))
+    x = frame.x_offset_m + spread * frame.size_fast_m * rng.uniform(-1, 1, count)
+    y = frame.y_offset_m + spread * frame.size_fast_m * rng.uniform(-1, 1, count)
+    if count > 3 and rng.uniform() < 0.3:
+        x[1], y[1] = x[0] + float(rng.choice([0.0, 1e-9])), y[0]
+    if count > 3 and rng.uniform() < 0.2:
+        x[2], y[2] = limits.x_max_m, limits.y_max_m
+    return tuple(
+        wire.MeasurementRequest(
+            request_id=f"r-{scan.scan_id}-{n}", x_m=float(a), y_m=float(b), row=0, col=0, cluster=0, rank=n, core_distance=0.0
+        )
+        for n, (a, b) in enumerate(zip(x, y, strict=True))
+    )
+
+
+def _decision(scan: Scan, requests: tuple[wire.MeasurementRequest, ...]) -> Decision:
+    record = DecisionRecord(
+        decision_id=f"d-{scan.scan_id}",
+        scan_id=scan.scan_id,
+        sample_id=scan.sample_id,
+        channel=next(iter(scan.channels)),
+        unit="",
+        frame=scan.frame,
+        outcome="types_found",
+        explanation="Drawn by chance.",
+        chosen=None,
+        config={},
+        versions={},
+        keypoints_found=0,
+        keypoints_used=0,
+        keypoints_dropped={},
+        common_points=0,
+        points_measured_before=0,
+        configurations=[],
+        candidates=[],
+        clusters=[],
+        requests=list(requests),
+    )
+    return Decision(record, {})
+
+
+def _scan(frame: Frame, scan_id: str, rng: np.random.Generator) -> Scan:
+    image = rng.uniform(size=(frame.rows, frame.cols)).astype(np.float32)
+    now = datetime.now(UTC)
+    scan = Scan({"Amplitude1Retrace": image}, {"Amplitude1Retrace": "m"}, frame, scan_id, sample_id="sample")
+    return replace(scan, started_at=now, finished_at=now)
+
+
+def _result(request: wire.MeasurementRequest) -> Packet:
+    arrays = {"bias_V": np.linspace(-1, 1, 5), "response": np.zeros(5)}
+    message = wire.ResultMessage(
+        **_head(),
+        arrays=specs(arrays),
+        request_id=request.request_id,
+        status="ok",
+        x_m=request.x_m,
+        y_m=request.y_m,
+        measured_at=datetime.now(UTC),
+    )
+    return Packet(message, arrays)
+
+
+def _config() -> Config:
+    service = {"bind": "tcp://127.0.0.1:*", "telemetry": ""}
+    return Config.model_validate({"search": {"workers": 0}, "service": service})
+
+
+def quiet_logs() -> None:
+    """What the services in this process say is not of interest."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
+def _head() -> dict[str, Any]:
+    return {"id": uuid.uuid4().hex, "sent_at": datetime.now(UTC)}
+
+
+if __name__ == "__main__":
+    import sys
+
+    print(json.dumps(random_loops(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])), indent=1))
