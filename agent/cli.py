@@ -117,6 +117,13 @@ def replay(context: typer.Context) -> None:
     _become([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@_command
+def adapter(context: typer.Context) -> None:
+    """Run what stands between an instrument and an agent: folder, mfp3d, replay (`vaestar adapter --help`)."""
+    _become([sys.executable, "-m", "instrument_adapters", *context.args])
+
+
 @app.command()
 @_command
 def demo(

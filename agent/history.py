@@ -116,8 +116,8 @@ class ArrayStore:
         """
         try:
             content = self._path(digest).read_bytes()
-        except OSError as error:
-            raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
+        except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
+            raise StorageError(f"array {digest[:12]!r} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
@@ -227,7 +227,7 @@ class History:
             for row in self._db.execute(query, (after, kind, kind, subject, subject)):
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {why(error)}; "
                 "`vaestar history verify` says what was altered"
@@ -261,7 +261,7 @@ class History:
     def _array_faults(self, seq: int, arrays_text: str) -> list[str]:
         try:
             digests = dict(json.loads(arrays_text))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return [f"event {seq}: what it says of its arrays cannot be read"]
         faults = []
         for name, digest in digests.items():
