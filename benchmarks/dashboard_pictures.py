@@ -115,7 +115,7 @@ class Camera:
 
 def _fewer_greys(pixels: UInt8[np.ndarray, "rows cols 3"]) -> UInt8[np.ndarray, "rows cols 3"]:
     """The scan has all greys there are, which would leave no room for the colours."""
-    grey = np.ptp(pixels.astype(np.int16), axis=2) < 4
+    grey = np.ptp(pixels, axis=2) == 0
     pixels[grey] = np.minimum(pixels[grey] // 7 * 7 + 3, 255)
     return pixels
 
@@ -134,7 +134,8 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
         camera.take(page, "empty")
         with simulated(bind, directory, *options):
             page.wait_for_selector("#progress:not([hidden])")
-            page.wait_for_timeout(2500)
+            page.wait_for_selector("#progress:has-text('training')")
+            page.wait_for_timeout(4000)
             camera.take(page, "searching")
             page.wait_for_selector("#approve-bar:not([hidden])")
             point_at(page, 2)
