@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import (
     CandidateRecord,
     ClusterRecord,

@@ -16,6 +16,7 @@ import numpy as np
 from agent import ledger as kinds
 from agent.approval import Approvals
 from agent.archive import scan_in
+from agent.asked import Asked
 from agent.clocks import Clocks
 from agent.commands import Commands
 from agent.decision import Decision
@@ -118,15 +119,16 @@ class Dispatcher:
         """The scan of an entry, read back from the history."""
         return scan_in(self.history, entry.event)
 
-    def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates, the decision drawn from them and who lets its points pass; nothing is sent before, nor ever if a
-        newer scan is in.
+    def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
+        """Record all candidates, the decision drawn from them, what it rests on and who lets its points pass; nothing is sent
+        before, nor ever if a newer scan is in.
         """
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
         self._record(kinds.CANDIDATES_SCORED, record.decision_id, where | scored)
         body = where | {"scan_id": entry.scan_id, "seconds": seconds, "decision": record.model_dump(mode="json")}
+        body |= _resting_on(question)
         newest = self.ledger.latest(entry.instrument_id)
         if newest is not None and newest is not entry:
             body |= {"superseded_by": newest.scan_id}

@@ -47,6 +47,9 @@ INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
 CLOCK_STEPPED = "clock_stepped"
 JOB_TROUBLED = "job_troubled"
+HISTORY_MIGRATED = "history_migrated"
+HEAD_RENEWED = "head_renewed"
+ARRAYS_RELEASED = "arrays_released"
 
 
 @contextmanager

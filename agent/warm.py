@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from agent.candidates import seeds_of
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import ConfigurationRecord, Decision, DecisionRecord, versions
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 
