@@ -1,6 +1,7 @@
 """`vaestar serve`: run directory, signals; then the service."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
