@@ -4,17 +4,16 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from instrument_adapters.errors import AdapterError
-
-BAD_INPUT = 2
-INTERRUPTED = 130
+from agent import cli_steering
+from agent.command_line import command as _command
+from agent.command_line import fail as _fail
+from agent.logs_settings import LogFormat, LogLevel
+from instrument_adapters import exit_codes
 
 app = typer.Typer(
     help="Chooses where an automated scanning-probe microscope should measure.",
@@ -22,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cli_steering.app)
 history_app = typer.Typer(help="What was decided, when and why.", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 
@@ -37,38 +37,8 @@ RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (de
 
 
 def main() -> None:
-    """Run the command line; every foreseeable mistake ends in one sentence and exit code 2."""
+    """Run the command line; every foreseeable mistake ends in one sentence and an exit code."""
     app()
-
-
-def _command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that turns foreseen errors into one sentence on stderr and an exit code."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except KeyboardInterrupt:
-            typer.echo("vaestar: interrupted; what was finished is kept", err=True)
-            raise SystemExit(INTERRUPTED) from None
-        except ModuleNotFoundError as error:
-            _fail(f"this command needs '{error.name}', which is not installed; install with: pip install 'vaestar[agent]'")
-        except AdapterError as error:
-            _fail(str(error))
-        except Exception as error:
-            # AgentError lives behind heavy imports, so it is looked up only once something went wrong.
-            from agent.workflow.errors import AgentError
-
-            if isinstance(error, AgentError):
-                _fail(str(error))
-            raise
-
-    return run
-
-
-def _fail(sentence: str) -> None:
-    typer.echo(f"vaestar: {sentence}", err=True)
-    raise SystemExit(BAD_INPUT) from None
 
 
 @app.command()
@@ -104,19 +74,31 @@ def serve(
     run: Annotated[Path | None, typer.Option(help="Run directory, new or to be taken up (default: runs/<time>).")] = None,
     bind: Annotated[str | None, typer.Option(help="Address for instruments, such as tcp://127.0.0.1:5555.")] = None,
     telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(help="Where /healthz, /metrics and the commands are answered, such as 127.0.0.1:5557; '' nowhere."),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show a page there, to watch the agent and to say yes or no.")
+    ] = False,
     key: Annotated[Path | None, typer.Option(help="The agent's secret key (of vaestar keygen).")] = None,
     allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of those who may connect.")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
     deadline: DeadlineOption = None,
     dask: DaskOption = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Of the lines on stderr.")] = LogFormat.CONSOLE,
+    log_file: Annotated[Path | None, typer.Option(help="JSON lines as well, in at most ten files of 10 MB.")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="The least that is told.")] = LogLevel.INFO,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM."""
+    from agent.logs import log_to
     from agent.serving import serve_forever
 
     paths = {name: None if path is None else str(path.resolve()) for name, path in (("key", key), ("allowed", allowed))}
-    given = {"bind": bind, "telemetry": telemetry, **paths}
-    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask)
+    given = {"bind": bind, "telemetry": telemetry, "http": http, **paths}
+    log_to(log_format, log_level, log_file)
+    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -200,7 +182,7 @@ def check_reward(
     from agent.checking import report
 
     if not report(name, config):
-        raise SystemExit(1)
+        raise SystemExit(exit_codes.FAILED)
 
 
 @history_app.command("list")
@@ -247,7 +229,7 @@ def history_verify(run: RunOption = None) -> None:
     from agent.audit import verify
 
     if not verify(run):
-        raise SystemExit(1)
+        raise SystemExit(exit_codes.FAILED)
 
 
 def _become(command: list[str]) -> None:

@@ -18,17 +18,18 @@ from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
+from agent.entries import ScanEntry
 from agent.history import HistoryError
 from agent.idle import Idle
-from agent.ledger import ScanEntry
 from agent.recall import Recall
 from agent.searching import End, Search, in_thread
-from agent.turns import State, Turns, running
+from agent.turns import Turns, running
 from agent.warm import deep_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.messages import State
 from instrument_adapters.scan import Scan
 
 _LOG = structlog.get_logger("vaestar.agent")
@@ -125,7 +126,8 @@ class Decider:
         while not self._stop.is_set():
             self._wake.clear()
             if (entry := self._turns.take()) is not None:
-                await self._decide_on(entry)
+                with structlog.contextvars.bound_contextvars(scan=entry.scan_id, instrument=entry.instrument_id):
+                    await self._decide_on(entry)
                 self._turns.current = None
             elif (entry := self._idle.due(self._not_stopped())) is not None:
                 await self._deepen(entry)

@@ -19,12 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from agent.run_directories import DATABASE as DATABASE
+from agent.run_directories import RUNS as RUNS
+from agent.storage_faults import InPlace, gone, why
 from agent.workflow.errors import AgentError
+from instrument_adapters import exit_codes
 
-DATABASE = "history.sqlite"
 WRITER_LOCK = "writer.lock"
-RUNS = Path("runs")  # where runs are looked for when none is named
 SCHEMA_VERSION = 1
+_WAIT_S = 5.0  # for another program that has locked the database
 _GENESIS = "0" * 64
 
 _SCHEMA = """
@@ -45,7 +48,13 @@ CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'his
 
 
 class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted."""
+    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
+
+
+class StorageError(HistoryError):
+    """The disk or the database does not do what it should."""
+
+    exit_code = exit_codes.STORAGE
 
 
 @dataclass(frozen=True)
@@ -108,9 +117,9 @@ class ArrayStore:
         try:
             content = self._path(digest).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
-            raise HistoryError(f"array {digest[:12]!r} is missing from {self._directory}: {error}") from error
+            raise StorageError(f"array {digest[:12]!r} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise HistoryError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
+            raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
 
     def _path(self, digest: str) -> Path:
@@ -140,6 +149,11 @@ class History:
         path = run_directory / DATABASE
         if read_only and not path.is_file():
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
+        if not read_only and not path.exists() and (run_directory / "arrays").is_dir():
+            raise StorageError(
+                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; put that back from a backup, "
+                "or name another run directory"
+            )
         with contextlib.ExitStack() as stack:
             try:
                 if not read_only:
@@ -148,8 +162,9 @@ class History:
                 self._db = stack.enter_context(contextlib.closing(_connect(path, read_only)))
                 last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
             except (sqlite3.Error, OSError) as error:
-                raise HistoryError(f"the history {path} cannot be opened: {error}") from error
+                raise StorageError(f"the history {path} cannot be opened: {why(error)}") from error
             self._open = stack.pop_all()
+        self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
         self._seq: int = last[0] if last else 0
         self._hash: str = last[1] if last else _GENESIS
 
@@ -195,7 +210,10 @@ class History:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise HistoryError(f"'{kind}' could not be written to {self.run_directory}: {error}") from error
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {why(error)}") from error
+        missing = self._in_place.missing()
+        if missing is not None:
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
         self._seq, self._hash = seq, chained
         return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
 
@@ -210,8 +228,9 @@ class History:
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-            raise HistoryError(
-                f"the history in {self.run_directory} cannot be read: {error}; `vaestar history verify` says what was altered"
+            raise StorageError(
+                f"the history in {self.run_directory} cannot be read: {why(error)}; "
+                "`vaestar history verify` says what was altered"
             ) from error
 
     def verify(self) -> list[str]:
@@ -260,7 +279,7 @@ class History:
         try:
             count: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
         except sqlite3.Error as error:
-            raise HistoryError(f"the history in {self.run_directory} cannot be read: {error}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
         return count
 
     def close(self) -> None:
@@ -291,7 +310,7 @@ def _sole_writer(run_directory: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True, timeout=_WAIT_S)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode=WAL")

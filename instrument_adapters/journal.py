@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from instrument_adapters import exit_codes
 from instrument_adapters.errors import AdapterError
 
 if sys.platform == "win32":
@@ -44,6 +45,8 @@ _ADVICE: Mapping[int, str] = {
 
 class SpoolError(AdapterError, RuntimeError):
     """The spool directory cannot be used: another client has it, it is damaged, or it cannot be written any more."""
+
+    exit_code = exit_codes.STORAGE
 
 
 class Journal:

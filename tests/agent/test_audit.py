@@ -25,6 +25,7 @@ KINDS = (
     "scan_received",
     "candidates_scored",
     "decision_made",
+    "approval_given",
     "recommendation_sent",
     "recommendation_acknowledged",
     "result_received",
@@ -105,7 +106,7 @@ def test_without_a_name_the_newest_run_is_taken(run: Path, vaestar: Vaestar) -> 
     older = run.parent / "older"
     History(older).close()
     os.utime(older / DATABASE, (1, 1))
-    assert "10 events, 0 faults" in vaestar("history", "verify").stdout
+    assert "11 events, 0 faults" in vaestar("history", "verify").stdout
 
 
 def test_where_there_is_no_run_that_is_said(vaestar: Vaestar, tmp_path: Path) -> None:
@@ -138,10 +139,10 @@ def test_showing_a_decision_shows_its_words_its_clusters_and_its_configurations(
 @pytest.mark.parametrize(
     ("identifier", "event"),
     [
-        ("10", "#10 run_stopped"),
-        ("d-0007-000", "#8 result_received"),
+        ("11", "#11 run_stopped"),
+        ("d-0007-000", "#9 result_received"),
         ("d-0007-001", "#5 decision_made"),  # a request that has no result yet
-        ("[/red]", "#9 message_refused"),
+        ("[/red]", "#10 message_refused"),
         ("afm", "#2 instrument_connected"),
     ],
 )
@@ -153,7 +154,7 @@ def test_events_are_found_by_number_by_request_and_by_the_beginning_of_a_name(
     assert event in done.stdout
 
 
-@pytest.mark.parametrize("identifier", ["11", "8007", "99999999999999999999999", "d-9999", "-", "²", "9" * 5000])
+@pytest.mark.parametrize("identifier", ["12", "8007", "99999999999999999999999", "d-9999", "-", "²", "9" * 5000])
 def test_an_id_that_is_not_there_is_said_not_to_be(run: Path, vaestar: Vaestar, identifier: str) -> None:
     done = vaestar("history", "show", "--run", run, "--", identifier)
     assert done.exit_code == 2
@@ -173,7 +174,7 @@ def test_the_export_is_one_json_object_a_line(run: Path, vaestar: Vaestar) -> No
 
 def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "verify", "--run", run)
-    assert (done.exit_code, done.stdout) == (0, f"10 events, 0 faults in {run}\n")
+    assert (done.exit_code, done.stdout) == (0, f"11 events, 0 faults in {run}\n")
 
 
 def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar: Vaestar) -> None:
@@ -184,7 +185,7 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
     first, second, last = done.stdout.splitlines()
     assert first.startswith("event 2 (nothing afm-1) is not as it was written")
     assert " is missing from " in second
-    assert last == f"10 events, 2 faults in {run}"
+    assert last == f"11 events, 2 faults in {run}"
 
 
 @pytest.mark.parametrize(
@@ -204,8 +205,8 @@ def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Pa
     assert vaestar("history", "verify", "--run", run).exit_code == 1
     for command in (["list"], ["export"], ["show", "0007"], ["show", "d-0007"], ["show", "5"]):
         done = vaestar("history", *command, "--run", run)
-        assert done.exit_code in (0, 2), done.stdout
-        assert len(done.stderr.splitlines()) == (done.exit_code == 2)
+        assert done.exit_code in (0, 2, 4), done.stdout
+        assert len(done.stderr.splitlines()) == (done.exit_code != 0)
 
 
 def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path) -> None:
