@@ -1,17 +1,19 @@
 """Random loops over the wire: is a point ever received that lies outside the frame, the limits, or what was approved?
 
 A service in this process meets a scripted instrument on a real socket. What it decides is drawn by chance, and badly: points far
-outside, too near to one another, too many, on places measured before. Limits and frames are drawn too. Whatever arrives at the
-instrument is held against what it told in its hello, by arithmetic of its own.
+outside, too near to one another, too many, on places measured before. Limits, frames and the mode of approval are drawn too;
+where a person has to approve, one does or does not, leaves points out and moves others, now and then beyond the limits. Whatever
+arrives at the instrument is held against what it told in its hello, and what was approved, by arithmetic of its own.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ import zmq
 import zmq.asyncio
 
 from agent.config import Config
+from agent.control import ControlError
 from agent.core import Agent
 from agent.decision import Decision, DecisionRecord
 from agent.service import STATE_FILE, Service
@@ -35,6 +38,9 @@ from instrument_adapters.scan import Scan
 _LONGEST_S = 3.0
 _MOST_TOLD = 20
 _ROUNDING = 1e-6
+_NEAR_M = 1e-12
+_MOVED = "-m"  # what the id of a point that a person has moved ends with
+_GATED = "approval" in Config.model_fields
 
 
 def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict
 async def _loop(run: Path, rng: np.random.Generator, scans: int) -> dict[str, Any]:
     frame = _frame(rng)
     limits = _limits(frame, rng)
+    mode = str(rng.choice(["auto", "review", "dry-run"], p=[0.5, 0.35, 0.15])) if _GATED else "auto"
     decided: list[wire.MeasurementRequest] = []
 
     def on_scan(_self: Agent, scan: Scan, *_args: Any, **_more: Any) -> Decision:
@@ -68,25 +75,37 @@ async def _loop(run: Path, rng: np.random.Generator, scans: int) -> dict[str, An
         return _decision(scan, requests)
 
     before, Agent.on_scan = Agent.on_scan, on_scan  # type: ignore[method-assign, assignment]
-    service = Service(_config(), run)
-    task = asyncio.create_task(service.run())
+    service = Service(_config(mode), run)
+    person = Person(service, frame, rng)
+    task, decides = asyncio.create_task(service.run()), None
     try:
         while not (run / STATE_FILE).exists() and not task.done():
             await asyncio.sleep(0.005)
         if task.done():
             await task
         address = json.loads((run / STATE_FILE).read_text())["bind"]
-        found = await _visit(address, frame, limits, rng, scans)
+        if mode == "review":
+            decides = asyncio.create_task(person.decide())
+        found = await _visit(address, frame, limits, rng, scans, None if mode == "auto" else person.approved)
     finally:
+        if decides is not None:
+            decides.cancel()
         service.stop()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(task, *([decides] if decides else []), return_exceptions=True)
         Agent.on_scan = before  # type: ignore[method-assign]
     task.result()
     return {"decided": len(decided), **found}
 
 
-async def _visit(address: str, frame: Frame, limits: wire.Limits, rng: np.random.Generator, scans: int) -> dict[str, Any]:
-    """A scripted instrument: scans, takes what it is told, and measures it."""
+async def _visit(
+    address: str,
+    frame: Frame,
+    limits: wire.Limits,
+    rng: np.random.Generator,
+    scans: int,
+    approved: Mapping[str, tuple[float, float]] | None,
+) -> dict[str, Any]:
+    """A scripted instrument: scans, takes what it is told, and measures it; `approved` is None where no person is asked."""
     received = empty = silent = 0
     outside: list[str] = []
     measured: list[tuple[float, float]] = []
@@ -107,6 +126,7 @@ async def _visit(address: str, frame: Frame, limits: wire.Limits, rng: np.random
             await socket.send_multipart(encode(Packet(wire.Ack(**_head(), of=message.id))))
             received, empty = received + len(message.requests), empty + (not message.requests)
             outside += _faults(message, frame, limits, measured)
+            outside += [] if approved is None else _unapproved(message, approved)
             for request in message.requests:
                 measured.append((request.x_m, request.y_m))
                 await socket.send_multipart(encode(_result(request)))
@@ -123,6 +143,59 @@ async def _recommendation(socket: zmq.asyncio.Socket) -> wire.RecommendationMess
                     return message
     except TimeoutError:
         return None
+
+
+class Person:
+    """Somebody who approves about half of what waits, and who is careless with it.
+
+    Attributes
+    ----------
+    approved
+        Request id -> where it was allowed to go.
+    """
+
+    def __init__(self, service: Service, frame: Frame, rng: np.random.Generator) -> None:
+        self._service, self._frame, self._rng = service, frame, rng
+        self.approved: dict[str, tuple[float, float]] = {}
+
+    async def decide(self) -> None:
+        """Look at what waits until cancelled."""
+        control: Any = self._service.control  # type: ignore[attr-defined, unused-ignore]
+        while True:
+            for waiting in control.pending():
+                await self._answer(control, waiting["decision_id"], {r["request_id"]: r for r in waiting["requests"]})
+            await asyncio.sleep(0.01)
+
+    async def _answer(self, control: Any, decision_id: str, points: Mapping[str, Mapping[str, float]]) -> None:
+        if self._rng.uniform() < 0.5:
+            await control.reject(decision_id, "Ada", "not today")
+            return
+        drop = [name for name in points if self._rng.uniform() < 0.3]
+        left = {name: tuple(self._place(point).tolist()) for name, point in points.items() if name not in drop}
+        far = float(self._rng.choice([0.05, 0.3, 10.0])) * self._frame.size_fast_m
+        move = {name: tuple((np.array(xy) + self._rng.uniform(-far, far, 2)).tolist()) for name, xy in list(left.items())[:1]}
+        try:
+            # What is allowed is written down first: the points may be on their way when `approve` returns.
+            self.approved |= left | move
+            await control.approve(decision_id, "Ada", "", drop=drop, move=move)
+        except ControlError:
+            self.approved |= left
+            with contextlib.suppress(ControlError):
+                await control.approve(decision_id, "Ada", "", drop=drop)
+
+    @staticmethod
+    def _place(point: Mapping[str, float]) -> np.ndarray:
+        return np.array([point["x_m"], point["y_m"]])
+
+
+def _unapproved(message: wire.RecommendationMessage, approved: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Points that nobody has let pass, or not there, a sentence each."""
+    found = []
+    for r in message.requests:
+        at = approved.get(r.request_id.removesuffix(_MOVED))
+        if at is None or math.dist(at, (r.x_m, r.y_m)) > _NEAR_M:
+            found.append(f"{r.request_id} at ({r.x_m}, {r.y_m}) was not approved there")
+    return found
 
 
 def _faults(
@@ -158,8 +231,8 @@ def _frame(rng: np.random.Generator) -> Frame:
         x_offset_m=float(rng.uniform(-5e-6, 5e-6)),
         y_offset_m=float(rng.uniform(-5e-6, 5e-6)),
         angle_rad=float(rng.uniform(-np.pi, np.pi)),
-        rows=16,
-        cols=16,
+        rows=64,
+        cols=64,
     )
 
 
@@ -180,20 +253,20 @@ def _limits(frame: Frame, rng: np.random.Generator) -> wire.Limits:
 
 
 def _requests(scan: Scan, frame: Frame, limits: wire.Limits, rng: np.random.Generator) -> tuple[wire.MeasurementRequest, ...]:
-    """Points within and beyond frame and limits, some on top of one another."""
+    """Points within and beyond frame and limits, some on top of one another; their pixels are right where they have any."""
     count = int(rng.integers(0, 30))
-    spread = float(rng.choice([0.4, 0.6, 1.5, 100.0]))
-    x = frame.x_offset_m + spread * frame.size_fast_m * rng.uniform(-1, 1, count)
-    y = frame.y_offset_m + spread * frame.size_fast_m * rng.uniform(-1, 1, count)
+    spread = float(rng.choice([0.3, 0.6, 1.5, 100.0]))
+    xy = np.array([frame.x_offset_m, frame.y_offset_m]) + spread * frame.size_fast_m * rng.uniform(-1, 1, (count, 2))
     if count > 3 and rng.uniform() < 0.3:
-        x[1], y[1] = x[0] + float(rng.choice([0.0, 1e-9])), y[0]
+        xy[1] = xy[0] + (float(rng.choice([0.0, 1e-9])), 0.0)
     if count > 3 and rng.uniform() < 0.2:
-        x[2], y[2] = limits.x_max_m, limits.y_max_m
+        xy[2] = limits.x_max_m, limits.y_max_m
+    pixels = np.clip(np.rint(frame.to_pixels(xy)), 0, (frame.rows - 1, frame.cols - 1)).astype(int)
     return tuple(
         wire.MeasurementRequest(
-            request_id=f"r-{scan.scan_id}-{n}", x_m=float(a), y_m=float(b), row=0, col=0, cluster=0, rank=n, core_distance=0.0
+            request_id=f"r-{scan.scan_id}-{n}", x_m=x, y_m=y, row=row, col=col, cluster=0, rank=n, core_distance=0.0
         )
-        for n, (a, b) in enumerate(zip(x, y, strict=True))
+        for n, ((x, y), (row, col)) in enumerate(zip(xy.tolist(), pixels.tolist(), strict=True))
     )
 
 
@@ -244,9 +317,10 @@ def _result(request: wire.MeasurementRequest) -> Packet:
     return Packet(message, arrays)
 
 
-def _config() -> Config:
+def _config(mode: str) -> Config:
     service = {"bind": "tcp://127.0.0.1:*", "telemetry": ""}
-    return Config.model_validate({"search": {"workers": 0}, "service": service})
+    gate = {"approval": {"mode": mode}} if _GATED else {}
+    return Config.model_validate({"search": {"workers": 0}, "service": service, **gate})
 
 
 def quiet_logs() -> None:
