@@ -204,8 +204,8 @@ class Service:
 
     async def _serve(self) -> None:
         retain = functools.partial(retained, self._directory, self._config.retention, self._now, self._dispatch.recorder.record)
-        chores = {"retain": retain, "look_after": self.attendance.look_after}
-        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self.tick, **chores)
+        look_after, note = self.attendance.look_after, self._dispatch.noted
+        schedule = planned(self._config, self._directory, note, self._decider, self.tick, retain=retain, look_after=look_after)
         tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
             # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.

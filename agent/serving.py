@@ -3,19 +3,13 @@
 import asyncio
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.config import Config, load_config
-from agent.history import RUNS
+from agent.run_directories import new_run_directory
 from agent.service import Service
 
 _SWITCH_S = 0.5e-3  # an answer takes the interpreter's lock a dozen times, and each time a thread that computes may hold it
-
-
-def new_run_directory(prefix: str = "") -> Path:
-    """`<RUNS>/<prefix><time>`, not yet made."""
-    return RUNS / f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def serve_forever(

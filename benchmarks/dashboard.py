@@ -44,9 +44,7 @@ def main() -> None:
         (Path(folder) / "search").mkdir()
         late_ms = sorted(_while_training(browser, Path(folder) / "search", arguments.words))
         middle, last = statistics.median(late_ms), late_ms[int(0.95 * len(late_ms))]
-        print(
-            f"{len(late_ms)} events while models train: median {middle:.0f} ms, 95 % within {last:.0f} ms, all within {late_ms[-1]:.0f} ms"
-        )
+        print(f"{len(late_ms)} events while models train: median {middle:.0f}, 95 % within {last:.0f}, all {late_ms[-1]:.0f} ms")
         up_s, scan_s, data_s = _demo(browser, Path(folder) / "demo")
         print(f"demo: page up {up_s:.1f} s after the command's start; first data {data_s - scan_s:.1f} s after the first scan")
         browser.close()

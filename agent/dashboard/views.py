@@ -183,7 +183,7 @@ class Views:
         """The newest events, those of one instrument and of the run itself."""
         with self._now() as story:
             explanations = {d: told.record.explanation for d, told in story.decisions.items()}
-            events = [e for e in story.events if _concerns(e.body.get("instrument_id"), instrument_id)]
+            events = (e for e in reversed(story.events) if _concerns(e.body.get("instrument_id"), instrument_id))
             return timeline(events, explanations, most)
 
     @contextlib.contextmanager

@@ -146,6 +146,6 @@ def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) 
     agent.do(agent.service.control.reject("d-scan-2", "Ben", "too dark"))
     page.click("#approve")
     answer(page)
-    expect(page.locator("#notice")).to_contain_text("Not done: this page showed a state that is past.")
+    expect(page.locator("#notice")).to_contain_text("Not done: decision 'd-scan-1' does not wait for approval")
     expect(page.locator("#notice")).to_contain_text("a newer scan of the instrument has replaced it")
     assert events(agent.run, "approval_given") == []
