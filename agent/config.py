@@ -1,30 +1,31 @@
 """One TOML file, one seed: every choice that the agent makes beforehand, with its default."""
 
-import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
+from agent.config_file import ConfigError as ConfigError
+from agent.config_file import TomlFile, validated
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
+from agent.retention_settings import RetentionSettings
 from agent.rule import RuleSettings
+from agent.safety_settings import ApprovalSettings, SafetySettings
 from agent.schedule_settings import ScheduleSettings
 from agent.workflow.budget import TrainSettings
-from agent.workflow.errors import AgentError
+from agent.workflow.order import in_order
 from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
@@ -35,10 +36,6 @@ Channels = Literal["auto", "amplitude", "vector", "height"]
 
 #: A list that a single value may stand for.
 OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | int | float) else value)
-
-
-class ConfigError(AgentError, ValueError):
-    """The configuration file is missing, is not TOML, or holds a value that is not allowed."""
 
 
 class Section(BaseModel):
@@ -236,14 +233,20 @@ class ServiceSection(Section):
         Where progress is published (lossy, for display only); empty: nowhere.
     heartbeat_s
         Interval of heartbeats in seconds.
+    http
+        HOST:PORT on loopback where health, metrics and a person's words are taken; port 0: any; empty: nowhere.
+    silence_s
+        An instrument of which nothing is heard for so many seconds is recorded as lost.
     """
 
     bind: str = "tcp://127.0.0.1:5555"
     telemetry: str = "tcp://127.0.0.1:5556"
     heartbeat_s: float = Field(default=5.0, gt=0)
+    http: str = "127.0.0.1:5557"
     key: str = ""
     allowed: str = ""
     messages_per_s: float = Field(default=50.0, gt=0)
+    silence_s: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")
     def _key_with_list(self) -> "ServiceSection":
@@ -251,6 +254,9 @@ class ServiceSection(Section):
             raise ValueError("'key' and 'allowed' belong together: a key without a list would let everybody in; give both")
         return self
 
+
+#: Sections on which no decision depends: they are no part of the question that a decision answers, nor of its id.
+OPERATIONAL = ("service", "schedule", "safety", "approval", "retention")
 
 #: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
 PAPER: Mapping[str, Any] = {
@@ -286,9 +292,9 @@ class Config(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
-    reward_options: dict[str, Any] = {}
+    reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
-    keypoints_options: dict[str, Any] = {}
+    keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     scan: ScanSection = ScanSection()
     quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()
@@ -301,7 +307,10 @@ class Config(Section):
     recommend: RecommendSettings = RecommendSettings()
     drift: DriftSettings = DriftSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    safety: SafetySettings = SafetySettings()
+    approval: ApprovalSettings = ApprovalSettings()
     service: ServiceSection = ServiceSection()
+    retention: RetentionSettings = RetentionSettings()
 
     _directory: Path | None = PrivateAttr(default=None)
 
@@ -349,13 +358,15 @@ class Config(Section):
     def _with(self, name: str, given: Mapping[str, Any]) -> "Config":
         section: Section = getattr(self, name)
         given = {key: value for key, value in given.items() if value is not None}
-        try:
-            new = type(section).model_validate(section.model_dump() | given)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ConfigError(_sentence(first | {"loc": (name, *first["loc"])}, None)) from error
-        changed = self.model_copy(update={name: new})
+        section = getattr(validated(Config, TomlFile(), {name: section.model_dump() | given}), name)
+        changed = self.model_copy(update={name: section})
         changed._directory = self._directory
+        return changed
+
+    def beside(self, directory: Path | None) -> "Config":
+        """The same configuration as if its file lay in `directory`."""
+        changed = self.model_copy()
+        changed._directory = directory
         return changed
 
     @property
@@ -379,49 +390,9 @@ def load_config(path: Path | None, **overrides: Any) -> Config:
     Raises
     ------
     ConfigError
-        With one sentence that names the key, what it holds and what is allowed.
+        With a line for each value that is wrong: its line in the file, what it is, and what is allowed.
     """
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad may put a byte-order mark in front
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"the configuration {path} is not TOML: {error}") from error
-    overrides = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        config = Config.model_validate(raw | overrides)
-        _check_finite(config.model_dump())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(_sentence(first, path if first["loc"][0] not in overrides else None)) from error
+    file = TomlFile() if path is None else TomlFile.read(path)
+    config = validated(Config, file, {key: value for key, value in overrides.items() if value is not None})
     config._directory = path.resolve().parent if path is not None else None
     return config
-
-
-def _sentence(error: ErrorDetails, path: Path | None) -> str:
-    loc, source = error["loc"], f" in {path}" if path is not None else ""
-    key = f"'{'.'.join(str(part) for part in loc)}'{source}"
-    if error["type"] == "extra_forbidden":
-        return f"{key} is unknown; the allowed keys are {', '.join(_keys_beside(loc))}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "model_type":
-        message = f"it must be a table, [{'.'.join(str(part) for part in loc)}]"
-    return f"{key} is {error['input']!r}: {message}"
-
-
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
-    for part in loc[:-1]:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def _check_finite(value: Any, key: str = "") -> None:
-    """Refuse what JSON cannot say: the history records the configuration."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"'{key}' is {value}: it must be a finite number")
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for name, part in inner:
-        _check_finite(part, f"{key}.{name}".lstrip("."))

@@ -36,6 +36,7 @@ class Control(Protocol):
         *,
         drop: Sequence[str] = (),
         move: Mapping[str, tuple[float, float]] | None = None,
+        instrument_id: str | None = None,
     ) -> None:
         """Send the points of a decision that waits for approval.
 
@@ -49,6 +50,8 @@ class Control(Protocol):
             Request ids that are not to be measured.
         move
             Request id -> new (x, y) in metres; outside any limit the whole approval is refused.
+        instrument_id
+            Needed only where two instruments sent the same scan, and so have a decision of one name.
 
         Raises
         ------
@@ -56,8 +59,11 @@ class Control(Protocol):
             With one sentence.
         """
 
-    async def reject(self, decision_id: str, by: str, reason: str) -> None:
+    async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
         """Send none of a decision's points; the instrument goes on with a new scan."""
+
+    def pending(self) -> list[dict[str, Any]]:
+        """The decisions that wait for approval, each with its points, as plain JSON."""
 
     def status(self) -> dict[str, Any]:
         """Where things stand, as plain JSON: run, uptime, each instrument with its state, what is decided on, what waits."""

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import (
     CandidateRecord,
     ClusterRecord,
@@ -48,6 +48,8 @@ from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
 NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
+# What of the configuration bears on a decision elsewhere, or not at all.
+_BESIDE = (*OPERATIONAL, "evidence")
 
 
 class Agent:
@@ -274,9 +276,7 @@ class _Question:
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(
-            exclude={"service": True, "schedule": True, "evidence": True, "search": set(BESIDE_THE_POINT)}
-        )
+        config = self.config.model_dump_json(exclude=dict.fromkeys(_BESIDE, True) | {"search": set(BESIDE_THE_POINT)})
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()

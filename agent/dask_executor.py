@@ -117,6 +117,11 @@ class DaskWorkers(Workers):
         self._disconnect(BrokenExecutor("the task was given up"))
         self._client = _connected(self._address)
 
+    def trouble(self) -> str:
+        """See `Workers`."""
+        status = self._client.status
+        return "" if status == "running" else f"the connection to the Dask scheduler at {self._address} is {status}"
+
     def close(self) -> None:
         """Give up what runs and leave the cluster, which lives on."""
         self.dismiss()

@@ -13,22 +13,24 @@ from typing import Any, Protocol
 
 import structlog
 
+from agent.asked import asked
 from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
+from agent.entries import ScanEntry
 from agent.history import HistoryError
 from agent.idle import Idle
-from agent.ledger import ScanEntry
 from agent.recall import Recall
 from agent.searching import End, Search, in_thread
-from agent.turns import State, Turns, running
+from agent.turns import Turns, running
 from agent.warm import deep_start
 from agent.work import WorkDirectory
 from agent.workflow.errors import AgentError, SearchCancelledError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.messages import State
 from instrument_adapters.scan import Scan
 
 _LOG = structlog.get_logger("vaestar.agent")
@@ -125,7 +127,8 @@ class Decider:
         while not self._stop.is_set():
             self._wake.clear()
             if (entry := self._turns.take()) is not None:
-                await self._decide_on(entry)
+                with structlog.contextvars.bound_contextvars(scan=entry.scan_id, instrument=entry.instrument_id):
+                    await self._decide_on(entry)
                 self._turns.current = None
             elif (entry := self._idle.due(self._not_stopped())) is not None:
                 await self._deepen(entry)
@@ -175,7 +178,7 @@ class Decider:
         if decision is None or entry.settled:
             self._given_up(entry, search)
             return
-        self._dispatch.decided(entry, decision, search.seconds)
+        self._dispatch.decided(entry, decision, search.seconds, search.question)
         if decision.record.outcome != "bad_scan":
             self._recall.keep(entry, decision)
         self._work.clear()
@@ -237,12 +240,13 @@ class Decider:
             _LOG.warning("the deeper search failed", scan=entry.scan_id, why=str(error))
             self._idle.give_up(entry)
         else:
-            await self._deepened(entry, found, search.seconds)
+            await self._deepened(entry, found, search)
         finally:
             self._search = self._deepening = None
 
-    async def _deepened(self, entry: ScanEntry, found: Decision, seconds: float) -> None:
-        self._dispatch.deepened(entry, found, seconds)
+    async def _deepened(self, entry: ScanEntry, found: Decision, search: Search) -> None:
+        seconds = search.seconds
+        self._dispatch.deepened(entry, found, seconds, search.question)
         self._recall.keep(entry, found)
         record = found.record
         _LOG.info("searched more deeply", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1))
@@ -253,15 +257,19 @@ class Decider:
     def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: Search, **more: Any) -> Callable[[], Decision]:
         """The question, with all that bears on it as of now."""
         ledger, before = self._dispatch.ledger, self._recall.before(entry)
+        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
+        previous = None if before is None else self._recall.decision_on(before)
+        earlier = None if before is None else self._earlier(before)
+        search.question = asked(self._dispatch.history.head.seq, limits, previous, earlier)
         return functools.partial(
             agent.on_scan,
             scan,
-            self._dispatch.limits.get(entry.instrument_id, wire.Limits()),
+            limits,
             ledger.measured_xy(entry.sample_id),
             measured_s=ledger.measured_s(entry.sample_id),
             results=ledger.results(entry.sample_id),
-            previous=None if before is None else self._recall.decision_on(before),
-            earlier=None if before is None else self._earlier(before),
+            previous=previous,
+            earlier=earlier,
             cancelled=search.ended,
             **more,
         )

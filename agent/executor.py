@@ -81,6 +81,10 @@ class Workers(ABC):
         """End the workers whose tasks do not heed `stopped`, and go on with new ones, where that can be done."""
         self.restart()
 
+    def trouble(self) -> str:
+        """What keeps them from working, in a sentence; empty if nothing does."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Cancel what runs, and leave no process, connection or file behind."""

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterable
 
-from agent.ledger import Ledger, ScanEntry
+from agent.entries import ScanEntry
+from agent.ledger import Ledger
 from agent.schedule_settings import ScheduleSettings
 
 

@@ -1,11 +1,11 @@
-"""What a run stands at, told from its history alone: scans, decisions, requests and results.
+"""What a run stands at, told from its history alone: scans, decisions, approvals, requests, results and instruments.
 
 The same code reads a history at start-up and follows it while the service runs, so a restarted agent knows what the killed one
 knew.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,28 +13,43 @@ from datetime import datetime
 import numpy as np
 
 from agent.decision import DecisionRecord
+from agent.entries import POLICY, Approval, RequestEntry, ScanEntry, Told, Touched
 from agent.history import Event, HistoryError
 from agent.results import MeasuredOnSample, Result
+from agent.standing import COMMAND_ACKNOWLEDGED, COMMAND_GIVEN, RECOMMENDATION_READY, Command, Standing
 from instrument_adapters.codec import explain
-from instrument_adapters.messages import MeasurementRequest
+from instrument_adapters.messages import Limits, MeasurementRequest
+
+__all__ = ["COMMAND_ACKNOWLEDGED", "COMMAND_GIVEN", "RECOMMENDATION_READY", "ScanEntry"]  # what is looked for here
 
 # Kinds of events, in the order in which a scan makes them.
 RUN_STARTED = "run_started"
+RUN_RECOVERED = "run_recovered"
 INSTRUMENT_CONNECTED = "instrument_connected"
 SCAN_RECEIVED = "scan_received"
 SEARCH_CANCELLED = "search_cancelled"
 CANDIDATES_SCORED = "candidates_scored"
 DECISION_MADE = "decision_made"
 DECISION_DEEPENED = "decision_deepened"
+REQUESTS_REFUSED = "requests_refused"
+APPROVAL_ASKED = "approval_asked"
+APPROVAL_GIVEN = "approval_given"
+APPROVAL_REJECTED = "approval_rejected"
 RECOMMENDATION_SENT = "recommendation_sent"
 RECOMMENDATION_ACKNOWLEDGED = "recommendation_acknowledged"
 RESULT_RECEIVED = "result_received"
+LIMIT_EXCEEDED = "limit_exceeded"
 MESSAGE_REFUSED = "message_refused"
 CLIENT_DENIED = "client_denied"
+INSTRUMENT_LOST = "instrument_lost"
+INSTRUMENT_BACK = "instrument_back"
 INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
 CLOCK_STEPPED = "clock_stepped"
 JOB_TROUBLED = "job_troubled"
+HISTORY_MIGRATED = "history_migrated"
+HEAD_RENEWED = "head_renewed"
+ARRAYS_RELEASED = "arrays_released"
 
 
 @contextmanager
@@ -50,45 +65,19 @@ def trusted(event: Event) -> Iterator[None]:
 
 
 @dataclass
-class ScanEntry:
-    """One scan: whose it is, what it shows, and what has become of it."""
-
-    scan_id: str
-    instrument_id: str
-    sample_id: str
-    digest: str
-    event: Event
-    closed: bool = False
-    decision: DecisionRecord | None = None
-    deepened: DecisionRecord | None = None  # what a deeper search found afterwards; nothing of it is sent
-    number: int = 0  # of the recommendation, among all that the instrument is told to do
-    acknowledged: bool = False
-
-    @property
-    def settled(self) -> bool:
-        """Whether no decision on it is to be made any more."""
-        return self.closed or self.decision is not None
-
-
-@dataclass
-class RequestEntry:
-    """One recommended place and, once it came, the status of its result."""
-
-    request: MeasurementRequest
-    instrument_id: str
-    scan_id: str
-    status: str | None = None
-
-
-@dataclass
 class Ledger:
     """The state of a run; `apply` is the only way to change it."""
 
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
     requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)  # of the last that each instrument has been told
+    standing: Standing = field(default_factory=Standing)
+    told: dict[str, Told] = field(default_factory=dict)  # every instrument that ever connected
+    present: set[str] = field(default_factory=set)  # that has connected and not left
+    lost: set[str] = field(default_factory=set)  # of those, the silent ones
+    unfit: dict[str, list[str]] = field(default_factory=dict)  # what was wrong with the last scans, as far as all were unfit
+    alarms: dict[str, str] = field(default_factory=dict)  # why an instrument must be paused that has not been told so yet
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
-    _results: dict[str, list[Result]] = field(default_factory=dict)
+    _results: dict[str, list[Touched]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
@@ -107,49 +96,77 @@ class Ledger:
 
     def apply(self, event: Event) -> None:
         """Take one event into account; kinds that change nothing are passed over."""
-        body = event.body
-        if event.kind == SCAN_RECEIVED:
-            entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
-            self.scans[entry.instrument_id, entry.scan_id] = entry
-            self._latest[entry.instrument_id] = entry
-        elif event.kind == SEARCH_CANCELLED:
-            self.scans[body["instrument_id"], event.subject].closed = True
-        elif event.kind == DECISION_MADE:
-            self._decided(event)
-        elif event.kind == DECISION_DEEPENED:
-            record = DecisionRecord.model_validate(body["decision"])
-            self.scans[body["instrument_id"], record.scan_id].deepened = record
-        elif event.kind == RECOMMENDATION_ACKNOWLEDGED:
-            self.scans[body["instrument_id"], body["scan_id"]].acknowledged = True
-        elif event.kind == RESULT_RECEIVED:
-            self._measured_at(event)
+        change = _CHANGES.get(event.kind)
+        if change is not None:
+            change(self, event)
+        self.standing.apply(event)
 
     def latest(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument."""
         return self._latest.get(instrument_id)
 
     def undecided(self, instrument_id: str) -> ScanEntry | None:
-        """The newest scan of an instrument, if it still waits for a decision; older ones are never gone back to."""
+        """The newest scan of an instrument, if a decision on it is to be made; older ones are never gone back to.
+
+        While an instrument is stopped nothing is decided for it: what it scanned before is not to be measured on afterwards.
+        """
+        return None if self.standing.state(instrument_id) == "stopped" else self.open_scan(instrument_id)
+
+    def open_scan(self, instrument_id: str) -> ScanEntry | None:
+        """The newest scan of an instrument, if it has no decision."""
         entry = self._latest.get(instrument_id)
-        return entry if entry and entry.decision is None and not entry.closed else None
+        return entry if entry and not entry.settled else None
 
     def unacknowledged(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument, if it has a decision that the instrument has not acknowledged."""
         entry = self._latest.get(instrument_id)
         return entry if entry and entry.decision is not None and not entry.acknowledged else None
 
+    def waiting(self, instrument_id: str) -> ScanEntry | None:
+        """The newest scan of an instrument, if its decision waits for a person."""
+        entry = self.unacknowledged(instrument_id)
+        return entry if entry and entry.asked_at is not None and entry.approval is None and not entry.void else None
+
+    def touched(self, sample_id: str) -> list[Touched]:
+        """All results on a sample of points that the tip went to, in the order in which they came."""
+        return [t for t in self._results.get(sample_id, []) if t.result.status != "skipped"]
+
     def measured_xy(self, sample_id: str) -> np.ndarray:
         """Where a sample has been measured, or tried to be; shape (k, 2), x and y in metres."""
-        touched = [r.xy_m for r in self._results.get(sample_id, []) if r.status != "skipped"]  # the tip never went there
-        return np.array(touched, dtype=np.float64).reshape(-1, 2)
+        return np.array([t.result.xy_m for t in self.touched(sample_id)], dtype=np.float64).reshape(-1, 2)
 
     def measured_s(self, sample_id: str) -> np.ndarray:
         """When, for each of `measured_xy`: POSIX seconds by the instrument's clock, NaN where that is not known; shape (k,)."""
-        return np.array([r.at_s for r in self._results.get(sample_id, []) if r.status != "skipped"], dtype=np.float64)
+        return np.array([t.result.at_s for t in self.touched(sample_id)], dtype=np.float64)
 
     def results(self, sample_id: str) -> MeasuredOnSample:
         """All results on a sample that can be used together, whichever scan and instrument asked for them."""
-        return MeasuredOnSample.of(self._results.get(sample_id, []))
+        return MeasuredOnSample.of([t.result for t in self._results.get(sample_id, [])])
+
+    def asked(self, entry: ScanEntry) -> list[RequestEntry]:
+        """What a scan's decision may have measured."""
+        requests = entry.approval.requests if entry.approval else ()
+        return [self.requests[entry.instrument_id, r.request_id] for r in requests]
+
+    def _connected(self, event: Event) -> None:
+        body, name = event.body, event.subject
+        limits = Limits.model_validate(body["limits"])
+        self.told[name] = Told(body.get("model", ""), body.get("software", ""), limits, body.get("bias_V"))
+        self.present.add(name)
+        self.lost.discard(name)
+
+    def _left(self, event: Event) -> None:
+        self.present.discard(event.subject)
+        self.lost.discard(event.subject)
+
+    def _received(self, event: Event) -> None:
+        body = event.body
+        entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
+        self.scans[entry.instrument_id, entry.scan_id] = entry
+        self._latest[entry.instrument_id] = entry
+
+    def _closed(self, event: Event) -> None:
+        self.scans[event.body["instrument_id"], event.subject].closed = True
 
     def _decided(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
@@ -158,10 +175,65 @@ class Ledger:
         entry.decision = record
         if event.body.get("superseded_by"):  # never sent
             return
-        self.numbers[instrument_id] = entry.number = self.numbers.get(instrument_id, 0) + 1
+        entry.refused, entry.asked_at, entry.approval = {}, None, None
+        entry.number, entry.acknowledged = 0, False
         for request in record.requests:
             # Two instruments that sent one scan get requests of the same names.
-            self.requests[instrument_id, request.request_id] = RequestEntry(request, instrument_id, record.scan_id)
+            made = RequestEntry(request, instrument_id, record.scan_id, record.decision_id)
+            self.requests.setdefault((instrument_id, request.request_id), made)
+        problems = [p.sentence for p in record.quality.problems if p.action == "skip"]
+        unfit = record.outcome == "bad_scan" and bool(problems)
+        self.unfit[instrument_id] = [*self.unfit.get(instrument_id, []), problems[0]] if unfit else []
+
+    def _deepened(self, event: Event) -> None:
+        record = DecisionRecord.model_validate(event.body["decision"])
+        self.scans[event.body["instrument_id"], record.scan_id].deepened = record
+
+    def _refused(self, event: Event) -> None:
+        entry = self._entry(event)
+        if entry is not None:
+            entry.refused |= {refusal["request_id"]: refusal["rule"] for refusal in event.body["refused"]}
+
+    def _asked(self, event: Event) -> None:
+        entry = self._entry(event)
+        if entry is not None:
+            entry.asked_at = event.recorded_at
+
+    def _approved(self, event: Event) -> None:
+        requests = tuple(MeasurementRequest.model_validate(r) for r in event.body["requests"])
+        moved = {m["request_id"]: m["moved_from"] for m in event.body["moved"]}
+        self._approve(event, Approval(True, event.body["by"], event.body["reason"], requests, moved))
+
+    def _rejected(self, event: Event) -> None:
+        self._approve(event, Approval(False, event.body["by"], event.body["reason"]))
+
+    def _sent(self, event: Event) -> None:
+        entry = self._entry(event)
+        if entry is not None and entry.approval is None and entry.decision is not None:
+            # Versions that asked for no approval sent what they had decided; what they had not sent is checked anew.
+            self._approve(event, Approval(True, POLICY, "sent by an earlier version", tuple(entry.decision.requests)))
+
+    def _approve(self, event: Event, approval: Approval) -> None:
+        entry = self._entry(event)
+        if entry is None:
+            return
+        entry.approval = approval
+        for request in approval.requests:
+            made = RequestEntry(request, entry.instrument_id, entry.scan_id, event.subject)
+            self.requests.setdefault((entry.instrument_id, request.request_id), made).approved = True
+
+    def _ready(self, event: Event) -> None:
+        entry = self._entry(event)
+        if entry is not None:
+            entry.number = event.body["seq"]
+
+    def _acknowledged(self, event: Event) -> None:
+        self.scans[event.body["instrument_id"], event.body["scan_id"]].acknowledged = True
+
+    def _entry(self, event: Event) -> ScanEntry | None:
+        """The scan that an event about a decision is about, if that decision is its newest."""
+        entry = self.scans[event.body["instrument_id"], event.body["scan_id"]]
+        return entry if entry.decision is not None and entry.decision.decision_id == event.subject else None
 
     def _measured_at(self, event: Event) -> None:
         entry = self.requests[event.body["instrument_id"], event.subject]
@@ -172,4 +244,46 @@ class Ledger:
         place = asked if x is None or y is None else (x, y)
         at = event.body.get("measured_at")
         at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
-        self._results.setdefault(sample_id, []).append(Result(entry.status, place, event.body.get("parameters", {}), at_s))
+        result = Result(entry.status, place, event.body.get("parameters", {}), at_s)
+        self._results.setdefault(sample_id, []).append(Touched(entry, result))
+
+    def _exceeded(self, event: Event) -> None:
+        self.alarms[event.body["instrument_id"]] = event.body["reason"]
+
+    def _commanded(self, event: Event) -> None:
+        """An emergency stop voids what is open, decided or not; so does its end with what came in meanwhile."""
+        order = event.body["command"]
+        for name in event.body["seqs"]:
+            self.alarms.pop(name, None)
+            self.unfit.pop(name, None)
+            entry = self._latest.get(name)
+            if (
+                entry is not None
+                and not entry.acknowledged
+                and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped"))
+            ):
+                stop = Command(0, "stop", event.body["by"], event.body["reason"])
+                why = stop.sentence if order == "stop" else self.standing.reason(name)
+                entry.void = f"the instrument was {why}"
+
+
+_CHANGES: Mapping[str, Callable[[Ledger, Event], None]] = {
+    INSTRUMENT_CONNECTED: Ledger._connected,
+    INSTRUMENT_LEFT: Ledger._left,
+    INSTRUMENT_LOST: lambda ledger, event: ledger.lost.add(event.subject),
+    INSTRUMENT_BACK: lambda ledger, event: ledger.lost.discard(event.subject),
+    SCAN_RECEIVED: Ledger._received,
+    SEARCH_CANCELLED: Ledger._closed,
+    DECISION_MADE: Ledger._decided,
+    DECISION_DEEPENED: Ledger._deepened,
+    REQUESTS_REFUSED: Ledger._refused,
+    APPROVAL_ASKED: Ledger._asked,
+    APPROVAL_GIVEN: Ledger._approved,
+    APPROVAL_REJECTED: Ledger._rejected,
+    RECOMMENDATION_READY: Ledger._ready,
+    RECOMMENDATION_SENT: Ledger._sent,
+    RECOMMENDATION_ACKNOWLEDGED: Ledger._acknowledged,
+    RESULT_RECEIVED: Ledger._measured_at,
+    LIMIT_EXCEEDED: Ledger._exceeded,
+    COMMAND_GIVEN: Ledger._commanded,
+}

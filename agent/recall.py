@@ -11,8 +11,9 @@ import structlog
 from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.decision import Decision
+from agent.entries import ScanEntry
 from agent.history import Event, History, HistoryError
-from agent.ledger import Ledger, ScanEntry
+from agent.ledger import Ledger
 
 _KEPT = 8
 _LOG = structlog.get_logger("vaestar.agent")

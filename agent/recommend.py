@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from agent.envelope import crowded
 from agent.ordering.kernel import PlaceKernel, scaled
 from agent.ordering.policies import Area, Equal, Informative, Policy, Spread
 from agent.ordering.settings import RecommendSettings
@@ -101,9 +102,9 @@ def recommend(
 ) -> Recommended:
     """Where to measure, in order.
 
-    A place is passed over when it lies outside the instrument's range or in the margin of the frame, when its patch shows the
-    spot of an earlier measurement (unless nothing else is left), or when it is too near to a place recommended or measured (a
-    loop alters the sample).
+    A place is passed over when it lies outside the instrument's range or in the margin of the frame, where as many points as
+    are allowed have been measured around it, when its patch shows the spot of an earlier measurement (unless nothing else is
+    left), or when it is too near to a place recommended or measured (a loop alters the sample).
 
     Parameters
     ----------
@@ -145,6 +146,7 @@ class _Selection:
         self.forbidden = {
             "outside the limits": ~(within(self.xy, limits) & frame.contains(self.xy)),
             "in the margin of the frame": border_distance(pool.points_rc, frame) < settings.margin_m,
+            "where enough has been measured": crowded(self.xy, measured_xy, limits.dose_max, limits.dose_radius_m),
             _ALTERED: altered(pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame),
         }
         self.near = np.zeros(len(pool.points_rc), dtype=bool)

@@ -1,17 +1,18 @@
-"""The long-running agent: it owns the sockets, takes scans, has them decided on, and sends the recommendations.
+"""The long-running agent: it owns the sockets, takes scans, has them decided on, and sends what instruments are to do.
 
-One thread (this event loop's) owns the sockets, so that messages are answered and hearts beat while models train
-(`agent.deciding`).
+One thread (this event loop's) owns the sockets, so that messages are answered, hearts beat and a person is heeded while models
+train (`agent.deciding`).
 """
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ import zmq
 import zmq.asyncio
 
 from agent import ledger as kinds
+from agent.attending import Attendance
 from agent.chores import planned
 from agent.config import Config
+from agent.control import Control
 from agent.core import Agent
 from agent.deciding import Decider
 from agent.decision import versions
@@ -31,17 +34,22 @@ from agent.executor import workers_for
 from agent.flow import Flow
 from agent.gate import Gate
 from agent.history import History, HistoryError
+from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
+from agent.recovery import recovered, sentence
+from agent.retention import retained
+from agent.run_directories import STATE_FILE as STATE_FILE
+from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
+from agent.steering import Steering
+from agent.watchers import Watchers, told
 from agent.work import WorkDirectory
 from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, decode, encode, message_id
+from instrument_adapters.codec import decode, message_id
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.keys import load_pair
 
-STATE_FILE = "service.json"
 _LOG = structlog.get_logger("vaestar.agent")
-_RESEND_S = 10.0
 
 
 class Service:
@@ -62,7 +70,51 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
-        self._sent_at: dict[str, float] = {}
+        self.attendance = Attendance(run_directory, config.service.http)
+        self._fault: HistoryError | None = None
+        self._started_at = now()
+        self._published = 0
+        self._progress: dict[str, dict[str, Any]] = {}  # scan id -> how far the search on it has come
+        self._recovered: dict[str, Any] = {}
+        self._control: Steering | None = None
+        self.watchers = Watchers()
+        self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
+
+    @property
+    def control(self) -> Control:
+        """What a person steers this agent with.
+
+        Raises
+        ------
+        ServiceError
+            If it does not run yet.
+        """
+        if self._control is None:
+            raise ServiceError("the agent is not running yet; try again in a moment")
+        return self._control
+
+    def events_since(self, seq: int) -> list[dict[str, Any]]:
+        """The recorded events with numbers above `seq`, in order, as `agent.watchers.told`."""
+        return [told(event) for event in self._dispatch.history.events(after=seq)]
+
+    def status(self) -> dict[str, Any]:
+        """Where things stand, as plain JSON.
+
+        `mode` is the approval mode, `events` the number of the newest event, `instruments` is described in `agent.overview`, and
+        `recovered`, what was found when this run was taken up, in `agent.recovery`; empty in a new run.
+        """
+        return {
+            "run_id": self._run_id,
+            "directory": str(self._directory),
+            "pid": os.getpid(),
+            "version": versions()["vaestar"],
+            "started_at": self._started_at.isoformat(),
+            "uptime_s": round(uptime_s(self._started_at, self._now()), 1),
+            "mode": self._config.approval.mode,
+            "events": self._dispatch.recorder.newest_seq,
+            "instruments": instruments(self._dispatch, self._progress),
+            "recovered": self._recovered,
+        }
 
     async def run(self) -> None:
         """Serve until `stop`; then end in order, with everything recorded.
@@ -85,17 +137,44 @@ class Service:
             workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
             self._agent = Agent(self._config, workers)
             history = stack.enter_context(History(self._directory))
-            self._dispatch = Dispatcher(history, _run_id(history), self._now)
-            self._decider = Decider(self._agent, self._dispatch, self._config, WorkDirectory(self._directory / "work"), self)
+            self._run_id = _run_id(history)
+            silence_s = self._config.service.silence_s
+            self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
+            self._dispatch.recorder.listen(self.watchers.tell)
+            self._dispatch.recorder.listen(self.attendance.news)
+            self._dispatch.recorder.on_fault = self._end_by
+            work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state
+            self._decider = Decider(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
             context = stack.enter_context(zmq.asyncio.Context())
             self._gate = self._guarded(stack, context)
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
+            self._sender = Sender(self._router, self._dispatch)
+            self._control = Steering(self._agent, self._dispatch, self._decider, self._sender.attend, self.status)
             telemetry = self._config.service.telemetry
             self._telemetry = stack.enter_context(bound(context, zmq.PUB, telemetry, self._gate)) if telemetry else None
+            stack.enter_context(self.attendance.listening())
+            self.attendance.health.checks["workers"] = workers.trouble
             stack.enter_context(self._announced())
-            self._dispatch.started(self._config.model_dump(mode="json"), versions())
-            await self._serve()
+            self._take_up()
+            async with self.attendance.attending(self._control):
+                await self._serve()
             self._dispatch.stopped("asked to stop")
+
+    def _take_up(self) -> None:
+        """Record that this agent begins, and what it found."""
+        before = self._dispatch.recorder.newest_seq
+        self._dispatch.started(self._config.model_dump(mode="json"), versions())
+        if before:
+            self._recovered = recovered(self._dispatch.ledger)
+            self._dispatch.recovered(self._recovered)
+        found = sentence(self._recovered) if before else ""
+        addresses = {"address": endpoint(self._router), "http": self.attendance.address}
+        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
+
+    def _end_by(self, fault: HistoryError) -> None:
+        """What cannot be recorded must not be acted on, whoever asked for it: the service ends, and says why."""
+        self._fault = self._fault or fault
+        self._stop.set()
 
     def stop(self) -> None:
         """Make `run` return; call it from the event loop's thread (a signal handler of the loop, say)."""
@@ -105,6 +184,14 @@ class Service:
     def partial_frame(self, instrument_id: str) -> PartialFrame | None:
         """What an instrument has shown of the frame that it is recording; for watching only, nothing is decided on it."""
         return self._dispatch.partial.newest(instrument_id)
+
+    def doing(self, instrument_id: str) -> wire.StatusMessage | None:
+        """What an instrument last said that it is doing."""
+        return self._dispatch.doing.get(instrument_id)
+
+    def objections(self, decision_id: str, drop: Sequence[str], move: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+        """Which points of a decision that waits could not be approved with these edits, and why; see `agent.approval`."""
+        return self._dispatch.approvals.objections(decision_id, drop, move)
 
     def stop_on_signals(self) -> None:
         """Stop at SIGINT and SIGTERM."""
@@ -116,7 +203,9 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self._tick)
+        retain = functools.partial(retained, self._directory, self._config.retention, self._now, self._dispatch.recorder.record)
+        look_after, note = self.attendance.look_after, self._dispatch.noted
+        schedule = planned(self._config, self._directory, note, self._decider, self.tick, retain=retain, look_after=look_after)
         tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
             # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.
@@ -129,7 +218,7 @@ class Service:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in list(self._dispatch.limits):
             await self._send(instrument_id.encode(), self._dispatch.bye())
-        for result in results:
+        for result in [self._fault, *results]:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
 
@@ -153,6 +242,7 @@ class Service:
                 _LOG.debug("a message came too fast", instrument=identity)
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
+        since_s = time.perf_counter()
         # Who gave no name has one from zmq that is no text; it is answered all the same.
         instrument_id = identity.decode("utf-8", "backslashreplace")
         try:
@@ -171,6 +261,8 @@ class Service:
         else:
             if answer is not None:
                 await self._send(identity, answer)
+            if isinstance(answer, wire.Ack):
+                self.attendance.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
@@ -184,7 +276,6 @@ class Service:
         if isinstance(message, wire.Hello):
             _LOG.info("instrument connected", instrument=instrument_id, model=message.model)
             await self.publish("instrument", instrument_id=instrument_id, model=message.model)
-            await self.recommend(instrument_id)
             self._decider.news()
         elif isinstance(message, wire.ScanMessage) and fresh:
             _LOG.info("scan recorded", instrument=instrument_id, scan=message.scan_id)
@@ -194,37 +285,37 @@ class Service:
             facts = {"request_id": message.request_id, "status": message.status, "reason": message.reason}
             cluster = self._dispatch.ledger.requests[instrument_id, message.request_id].request.cluster
             await self.publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
+        if isinstance(message, wire.Hello | wire.Resend):
+            self._sender.again(instrument_id)
+        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage):
+            await self.recommend(instrument_id)
 
     async def recommend(self, instrument_id: str) -> None:
-        """Send the newest decision of an instrument, unless it has been acknowledged."""
-        entry = self._dispatch.ledger.unacknowledged(instrument_id)
-        if entry is not None and instrument_id in self._dispatch.limits:
-            self._sent_at[instrument_id] = time.monotonic()
-            if await self._send(instrument_id.encode(), self._dispatch.recommendation(entry)):
-                self._dispatch.sent(entry)
+        """Send an instrument what is open and due: a command, and the newest decision unless it has been acknowledged."""
+        await self._sender.attend(instrument_id)
 
-    async def _tick(self) -> None:
-        """Heartbeats, and recommendations that have not been acknowledged for a while."""
-        for instrument_id in list(self._dispatch.limits):
-            await self._send(instrument_id.encode(), self._dispatch.heartbeat())
-            if time.monotonic() - self._sent_at.get(instrument_id, 0.0) > _RESEND_S:
-                await self.recommend(instrument_id)
+    async def tick(self) -> None:
+        """Heartbeats, what has not been acknowledged for a while, approvals that come too late, and who has gone silent."""
+        for instrument_id in self._dispatch.note_silence():
+            _LOG.warning("instrument silent", instrument=instrument_id)
+            await self.publish("silent", instrument_id=instrument_id)
+        for instrument_id in sorted(self._dispatch.ledger.told):
+            await self.recommend(instrument_id)
+            if instrument_id in self._dispatch.limits:
+                await self._sender.beat(instrument_id)
 
     async def _send(self, identity: bytes, message: wire.Message) -> bool:
-        """True if the message went out; never waits for an instrument that does not read."""
-        frames = [identity, *encode(Packet(message))]  # type: ignore[arg-type]
-        try:
-            await self._router.send_multipart(frames, flags=zmq.DONTWAIT)
-        except zmq.ZMQError as error:
-            # Whoever is away gets what it missed when it says hello again.
-            _LOG.info("instrument away", instrument=identity, message=type(message).__name__, why=str(error))
-            return False
-        return True
+        return await self._sender.send(identity, message)
 
     async def publish(self, kind: str, **facts: Any) -> None:
-        """Tell whoever watches; nobody may, and nothing depends on it."""
+        """Tell whoever watches, with a running number; nobody may, and nothing depends on it."""
+        self.on_publish(kind, facts)
+        if kind == "progress":
+            self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
         if self._telemetry is not None:
-            await self._telemetry.send_multipart([b"vaestar", json.dumps({"kind": kind, **facts}).encode()])
+            self._published += 1
+            news = {"kind": kind, "seq": self._published, **facts}
+            await self._telemetry.send_multipart([b"vaestar", json.dumps(news).encode()])
 
     @contextlib.contextmanager
     def _announced(self) -> Iterator[None]:
@@ -234,6 +325,7 @@ class Service:
             "pid": os.getpid(),
             "bind": endpoint(self._router),
             "telemetry": endpoint(self._telemetry) if self._telemetry is not None else "",
+            "http": self.attendance.address,
             "started_at": self._now().isoformat(),
         }
         temporary = path.with_suffix(".tmp")
@@ -242,7 +334,6 @@ class Service:
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(f"{path} cannot be written: {error}") from error
-        _LOG.info("listening", address=state["bind"], run=str(self._directory))
         try:
             yield
         finally:

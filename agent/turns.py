@@ -5,11 +5,10 @@ by those that scan seldom.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal
 
-from agent.ledger import Ledger, ScanEntry
-
-State = Literal["running", "paused", "stopped"]
+from agent.entries import ScanEntry
+from agent.ledger import Ledger
+from instrument_adapters.messages import State
 
 
 def running(_instrument_id: str) -> State:

@@ -71,7 +71,7 @@ CONFIG: Mapping[str, Any] = {
     # A thousandth of a nanometre: no place twice, and nothing else is kept away from.
     "recommend": {"points": LONGEST, "spacing_m": 1e-12, "damage_radius_m": 0},
 }
-LIMITS = Limits(spacing_min_m=0, points_max=LONGEST)
+LIMITS = Limits(spacing_min_m=0, points_max=LONGEST, dose_max=1_000_000)  # recorded loops harm nothing
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Where an instrument stands with its agent: how far it has followed, and what a person lets it do. Pure; no clock, no disk.
 
-The agent numbers what it tells an instrument. A command that holds it back is obeyed at once, whatever was lost before it; what lets
-it go on, a recommendation as well, waits until nothing before it is missing, since that might be a stop.
+The agent numbers what it tells an instrument. A command that holds it back is obeyed at once, whatever was lost before it; what
+lets it go on, a recommendation as well, waits until nothing before it is missing, since that might be a stop.
 """
 
 from typing import Annotated

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from instrument_adapters import arguments as values
+from instrument_adapters import exit_codes
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.keys import ClientKeys
 from instrument_adapters.keys_options import add_key_options, client_keys
@@ -30,7 +31,7 @@ _DEFAULTS = MFP3DConfig()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gave up, 2 for bad input."""
+    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gave up, 2 bad input, 4 for the spool."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         schedule = fault_schedule(arguments, config)
         if arguments.print_config:
             sys.stdout.write(as_toml(config))
-            return 0
+            return exit_codes.OK
         if arguments.connect is None:
             parser.error("--connect is required: where the agent listens, as tcp://127.0.0.1:5555")
         keys = client_keys(arguments)
@@ -66,9 +67,9 @@ def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, fault
         report = run_client(instrument, address, cycles=arguments.cycles or None, stop=stop, spool_dir=arguments.spool, keys=keys)
     except AdapterError as error:
         _LOG.error("%s", error)
-        return 1
+        return exit_codes.of(error, exit_codes.FAILED)
     _LOG.info("%s is done: %s", config.instrument_id, report)
-    return 0
+    return exit_codes.OK
 
 
 def instrument_config(arguments: argparse.Namespace) -> MFP3DConfig:

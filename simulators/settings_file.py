@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from instrument_adapters.geometry import Frame
+from instrument_adapters.toml_lines import line_of, toml_lines
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownTierError
 from simulators.tiers import tier
@@ -114,8 +115,8 @@ def _holds(values: Any, loc: tuple[int | str, ...]) -> bool:
 
 
 def _sentence(error: ErrorDetails, path: Path | None) -> str:
-    loc, source = error["loc"], f" in {path}" if path is not None else ""
-    key = f"'{'.'.join(str(part) for part in loc)}'{source}"
+    loc = error["loc"]
+    key = f"{_place(path, loc)}'{'.'.join(str(part) for part in loc)}'"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key} is unknown; the allowed keys are {', '.join(_keys_beside(loc))}"
@@ -124,6 +125,14 @@ def _sentence(error: ErrorDetails, path: Path | None) -> str:
     if isinstance(error["input"], Mapping | BaseModel):
         return f"{key}: {message}" if loc else message
     return f"{key} is {error['input']!r}: {message}"
+
+
+def _place(path: Path | None, loc: tuple[int | str, ...]) -> str:
+    """Where a value stands in the file, to begin a sentence with; empty if it is not from a file."""
+    if path is None:
+        return ""
+    line = line_of(toml_lines(path.read_text(encoding="utf-8-sig")), loc)
+    return f"{path}, line {line}: " if line else f"{path}: "
 
 
 def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:

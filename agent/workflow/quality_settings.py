@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from agent.workflow.order import in_order
 
 Action = Literal["warn", "mask", "rescan", "skip"]
 ProblemName = Literal[
@@ -64,7 +66,7 @@ class QualitySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
-    actions: dict[ProblemName, Action] = {}
+    actions: Annotated[dict[ProblemName, Action], AfterValidator(in_order)] = {}
     most_bad_lines: Annotated[float, Field(gt=0, le=1)] = 0.3
     saturated_share: Annotated[float, Field(gt=0, le=1)] = 0.005
     least_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.2

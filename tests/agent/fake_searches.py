@@ -11,12 +11,12 @@ from agent.config import Config
 from agent.deciding import Decider
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
+from agent.entries import ScanEntry
 from agent.history import History
-from agent.ledger import ScanEntry
-from agent.turns import State
 from agent.work import WorkDirectory
 from agent.workflow.errors import SearchCancelledError
 from instrument_adapters import messages as wire
+from instrument_adapters.messages import State
 from instrument_adapters.scan import Scan
 from tests.agent.samples import Clock, decision, hello, sample_scan, scan_message
 
@@ -81,6 +81,7 @@ class Bench:
 
     def __init__(self, run: Path, instruments: tuple[str, ...] = ("afm-1",), **schedule: Any) -> None:
         self.history = History(run)
+        self.history._db.execute("PRAGMA synchronous=OFF")
         self.dispatch = Dispatcher(self.history, "run-1", Clock())
         self.searches: list[Running] = []
         self.states: dict[str, State] = {}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,68 +9,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.dispatch import Dispatcher
 from agent.history import DATABASE, History
-from instrument_adapters.errors import ProtocolError
-from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan, scan_message
+from tests.agent.hand_made_run import KINDS, hand_made_run
+from tests.agent.tampering import tamper
 
 Vaestar = Callable[..., Result]
-KINDS = (
-    "run_started",
-    "instrument_connected",
-    "scan_received",
-    "candidates_scored",
-    "decision_made",
-    "recommendation_sent",
-    "recommendation_acknowledged",
-    "result_received",
-    "message_refused",
-    "run_stopped",
-)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """One event of each kind; one of them about a peer with an awkward name."""
-    directory = tmp_path / "runs" / "run [bold]1"
-    with History(directory) as history:
-        agent = Dispatcher(history, "run-1", Clock())
-        agent.started({"seed": 0}, {"python": "3"})
-        agent.on_packet("afm-1", hello())
-        agent.on_packet("afm-1", scan_message(sample_scan("0007")))
-        entry = agent.ledger.undecided("afm-1")
-        agent.decided(entry, decision("0007"), 1.5)
-        agent.sent(entry)
-        agent.on_packet("afm-1", ack("rec-d-0007"))
-        agent.on_packet("afm-1", result("d-0007-000"))
-        agent.refuse("[/red] \\xff", None, ProtocolError("bad_json", "the header [/is] not JSON"))
-        agent.stopped("asked to stop")
-    return directory
-
-
-@pytest.fixture
-def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
-    """Runs the command in a directory that holds `runs/`; never with a traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run_it(*arguments: object) -> Result:
-        done = CliRunner().invoke(app, [str(a) for a in arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    return run_it
-
-
-def tamper(run: Path, change: str) -> None:
-    db = sqlite3.connect(run / DATABASE)
-    with db:
-        db.execute("DROP TRIGGER event_is_final")
-        db.execute(f"UPDATE event SET {change}")
-    db.close()
+    return hand_made_run(tmp_path / "runs" / "run [bold]1")
 
 
 def test_the_list_has_a_line_for_each_event(run: Path, vaestar: Vaestar) -> None:
@@ -105,7 +53,7 @@ def test_without_a_name_the_newest_run_is_taken(run: Path, vaestar: Vaestar) -> 
     older = run.parent / "older"
     History(older).close()
     os.utime(older / DATABASE, (1, 1))
-    assert "10 events, 0 faults" in vaestar("history", "verify").stdout
+    assert "11 events, 0 faults" in vaestar("history", "verify").stdout
 
 
 def test_where_there_is_no_run_that_is_said(vaestar: Vaestar, tmp_path: Path) -> None:
@@ -138,10 +86,10 @@ def test_showing_a_decision_shows_its_words_its_clusters_and_its_configurations(
 @pytest.mark.parametrize(
     ("identifier", "event"),
     [
-        ("10", "#10 run_stopped"),
-        ("d-0007-000", "#8 result_received"),
+        ("11", "#11 run_stopped"),
+        ("d-0007-000", "#9 result_received"),
         ("d-0007-001", "#5 decision_made"),  # a request that has no result yet
-        ("[/red]", "#9 message_refused"),
+        ("[/red]", "#10 message_refused"),
         ("afm", "#2 instrument_connected"),
     ],
 )
@@ -153,38 +101,27 @@ def test_events_are_found_by_number_by_request_and_by_the_beginning_of_a_name(
     assert event in done.stdout
 
 
-@pytest.mark.parametrize("identifier", ["11", "8007", "99999999999999999999999", "d-9999", "-", "²", "9" * 5000])
+@pytest.mark.parametrize("identifier", ["12", "8007", "99999999999999999999999", "d-9999", "-", "²", "9" * 5000])
 def test_an_id_that_is_not_there_is_said_not_to_be(run: Path, vaestar: Vaestar, identifier: str) -> None:
     done = vaestar("history", "show", "--run", run, "--", identifier)
     assert done.exit_code == 2
     assert f"'{identifier}' is not in {run}; `vaestar history list` shows what is" in done.stderr
 
 
-def test_the_export_is_one_json_object_a_line(run: Path, vaestar: Vaestar) -> None:
-    done = vaestar("history", "export", "--json", "--run", run)
-    assert done.exit_code == 0
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["kind"] for line in lines] == list(KINDS)
-    assert done.stdout.isascii()  # whatever the terminal's encoding
-    with History(run, read_only=True) as history:
-        for line, event in zip(lines, history.events(), strict=True):
-            assert (line["seq"], line["body"], line["hash"], line["arrays"]) == (event.seq, event.body, event.hash, event.arrays)
-
-
 def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "verify", "--run", run)
-    assert (done.exit_code, done.stdout) == (0, f"10 events, 0 faults in {run}\n")
+    assert (done.exit_code, done.stdout) == (0, f"11 events, 0 faults in {run}\n")
 
 
 def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar: Vaestar) -> None:
     next((run / "arrays").rglob("*.npy")).unlink()
-    tamper(run, "kind = 'nothing' WHERE seq = 2")
+    tamper(run, "UPDATE event SET kind = 'nothing' WHERE seq = 2")
     done = vaestar("history", "verify", "--run", run)
     assert done.exit_code == 1
     first, second, last = done.stdout.splitlines()
     assert first.startswith("event 2 (nothing afm-1) is not as it was written")
     assert " is missing from " in second
-    assert last == f"10 events, 2 faults in {run}"
+    assert last == f"11 events, 2 faults in {run}"
 
 
 @pytest.mark.parametrize(
@@ -200,12 +137,12 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
     ],
 )
 def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Path, vaestar: Vaestar, change: str) -> None:
-    tamper(run, change)
+    tamper(run, f"UPDATE event SET {change}")
     assert vaestar("history", "verify", "--run", run).exit_code == 1
     for command in (["list"], ["export"], ["show", "0007"], ["show", "d-0007"], ["show", "5"]):
         done = vaestar("history", *command, "--run", run)
-        assert done.exit_code in (0, 2), done.stdout
-        assert len(done.stderr.splitlines()) == (done.exit_code == 2)
+        assert done.exit_code in (0, 2, 4), done.stdout
+        assert len(done.stderr.splitlines()) == (done.exit_code != 0)
 
 
 def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path) -> None:
@@ -219,6 +156,6 @@ def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path
         text=True,
         env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
     ) as process:
-        assert json.loads(process.stdout.readline())["kind"] == "run_started"
+        assert json.loads(process.stdout.readline())["format"] == "vaestar-history"
         process.stdout.close()
         assert process.stderr.read() == ""

@@ -51,12 +51,12 @@ def test_by_policy_the_search_is_finished_first_and_sent_to_nobody(tmp_path: Pat
         assert await bench.finish() == "s-1"
         ledger = bench.dispatch.ledger
         assert ledger.unacknowledged("afm-1") is None
-        assert ledger.numbers == {}
+        assert bench.dispatch.due("afm-1") is None
         assert not ledger.requests
         assert bench.running.asked["previous"].record.decision_id == "d-s-1"
         assert await bench.finish() == "s-3"
         assert ledger.unacknowledged("afm-1").scan_id == "s-3"
-        assert ledger.numbers == {"afm-1": 1}
+        assert bench.dispatch.recommendation(bench.dispatch.due("afm-1")).seq == 1
         made = {e.subject: e.body.get("superseded_by") for e in bench.history.events(kind=kinds.DECISION_MADE)}
         assert made == {"d-s-1": "s-3", "d-s-3": None}
 

@@ -171,8 +171,8 @@ def test_all_candidates_and_the_decision_are_recorded_before_anything_can_be_sen
     with pytest.raises(AssertionError):
         agent.recommendation(entry)
     agent.decided(entry, decision(), 1.5)
-    scored, made = list(agent.history.events(subject="d-scan-1"))
-    assert (scored.kind, made.kind) == (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE)
+    scored, made, passed = list(agent.history.events(subject="d-scan-1"))
+    assert (scored.kind, made.kind, passed.kind) == (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.APPROVAL_GIVEN)
     assert [c["candidate_id"] for c in scored.body["candidates"]] == ["rt-w9-s0", "v-w5-s0"]
     assert scored.body["candidates"][0]["reconstruction_per_px"] is None  # it was not a number
     assert made.body["seconds"] == 1.5

@@ -48,13 +48,13 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
     what, instrument, scan_id, status = step
     waiting = agent.ledger.undecided(instrument)
     if what == "decide" and waiting is not None:
-        names = (f"p-{waiting.scan_id}-0", f"p-{waiting.scan_id}-1")
-        agent.decided(waiting, decision(waiting.scan_id, tuple(request(n) for n in names)), 1.0)
+        asked = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
+        agent.decided(waiting, decision(waiting.scan_id, asked), 1.0)
     elif what == "cancel" and waiting is not None:
         agent.cancelled(waiting, "told to")
     else:
         packets = {
-            "hello": hello(instrument),
+            "hello": hello(instrument, spacing_min_m=0.0),
             "scan": scan_message(sample_scan(scan_id)),
             "ack": ack(f"rec-d-{scan_id}"),
             "refuse": refused(f"rec-d-{scan_id}"),
@@ -72,7 +72,7 @@ def test_a_replayed_history_gives_the_state_that_was_followed_live(
     with History(tmp_path_factory.mktemp("run")) as history:
         agent = Dispatcher(history, "run-1", Clock())
         for instrument in INSTRUMENTS:
-            agent.on_packet(instrument, hello(instrument))
+            agent.on_packet(instrument, hello(instrument, spacing_min_m=0.0))
         for step in steps:
             do(agent, step)
         assert view(Ledger.of(history.events())) == view(agent.ledger)

@@ -73,13 +73,16 @@ def test_the_effective_configuration_is_printed_and_nothing_is_started(path: Pat
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sede = 1", r"^'sede' in .*t.toml is unknown; the allowed keys are instrument_id, .*, limits, tier$"),
-        ("[surface.stripes]\nperiod = 1", r"^'surface.stripes.period' in .* is unknown; the allowed keys are period_m, "),
-        ("[dart]\nQ = -3.0", r"^'dart.Q' in .*t.toml is -3.0: Input should be greater than 0$"),
-        ("[surface]\npixels = 10", r"^'surface' in .*t.toml: a surface of 10 pixels a side was asked for; 64 to 4096"),
-        ("[surface]\nsize_m = 'wide'", r"^'surface.size_m' in .*t.toml is 'wide': Input should be a valid number"),
-        ("[frame]\nrows = 'many'", r"^'frame.rows' in .* is 'many': Input should be a valid integer"),
-        ("surface = 3", r"^'surface' in .* is 3: it must be a table, \[surface\]$"),
+        ("sede = 1", r"^.*t.toml, line 1: 'sede' is unknown; the allowed keys are instrument_id, .*, limits, tier$"),
+        (
+            "[surface.stripes]\nperiod = 1",
+            r"^.*t.toml, line 2: 'surface.stripes.period' is unknown; the allowed keys are period_m, ",
+        ),
+        ("[dart]\nQ = -3.0", r"^.*t.toml, line 2: 'dart.Q' is -3.0: Input should be greater than 0$"),
+        ("[surface]\npixels = 10", r"^.*t.toml, line 1: 'surface': a surface of 10 pixels a side was asked for; 64 to 4096"),
+        ("[surface]\nsize_m = 'wide'", r"^.*t.toml, line 2: 'surface.size_m' is 'wide': Input should be a valid number"),
+        ("[frame]\nrows = 'many'", r"^.*t.toml, line 2: 'frame.rows' is 'many': Input should be a valid integer"),
+        ("surface = 3", r"^.*t.toml, line 1: 'surface' is 3: it must be a table, \[surface\]$"),
         ("[spectroscopy.loop]\nplus_V = nan", "^'spectroscopy.loop.plus_V' is nan: it must be a finite number$"),
         ("[timing]\nscan_rate_Hz = 30.0", r"^the tip would move at 187.5 um/s, allowed are 20.0 um/s"),
         ("tier = 'hopeless'", "^'tier' is 'hopeless': there is no tier 'hopeless'; use one of clean"),

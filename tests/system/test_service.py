@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent import ledger as kinds
-from agent import service as module
+from agent import sending
 from agent.decision import Decision
 from agent.service import STATE_FILE
 from agent.workflow.errors import SearchCancelledError, UnusableScanError
@@ -46,12 +46,14 @@ def test_a_scan_is_followed_by_a_recommendation_and_its_results(tmp_path: Path, 
     assert [a[2].tolist() for a in asked] == [[], [[1e-7, 2e-7]]]
     assert np.array_equal(asked[0][0].channels["Amplitude"], sample_scan().channels["Amplitude"])
     order = [e.kind for e in events(tmp_path)]
-    assert order[:9] == [
+    assert order[:11] == [
         kinds.RUN_STARTED,
         kinds.INSTRUMENT_CONNECTED,
         kinds.SCAN_RECEIVED,
         kinds.CANDIDATES_SCORED,
         kinds.DECISION_MADE,
+        kinds.APPROVAL_GIVEN,
+        kinds.RECOMMENDATION_READY,
         kinds.RECOMMENDATION_SENT,
         kinds.RECOMMENDATION_ACKNOWLEDGED,
         kinds.RESULT_RECEIVED,
@@ -239,7 +241,7 @@ def test_a_recommendation_is_sent_again_to_an_instrument_that_comes_back(tmp_pat
 
 def test_a_recommendation_is_repeated_until_it_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
-    monkeypatch.setattr(module, "_RESEND_S", 0.0)
+    monkeypatch.setattr(sending, "RESEND_S", 0.0)
 
     async def scenario() -> None:
         async with connected(tmp_path, config(heartbeat_s=0.02)) as bench:

@@ -78,7 +78,7 @@ def test_what_happens_is_published_for_whoever_watches(tmp_path: Path, monkeypat
     deciding(monkeypatch)
 
     async def scenario() -> list[str]:
-        seen = []
+        seen, numbers = [], []
         async with serving(tmp_path) as (service, state):
             with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as watcher, instrument(state["bind"]) as bench:
                 watcher.connect(state["telemetry"])
@@ -90,7 +90,10 @@ def test_what_happens_is_published_for_whoever_watches(tmp_path: Path, monkeypat
                 await bench.ask(scan_message(sample_scan()), wire.Ack)
                 async with asyncio.timeout(10):
                     while "decision" not in seen:
-                        seen.append(json.loads((await watcher.recv_multipart())[1])["kind"])
+                        news = json.loads((await watcher.recv_multipart())[1])
+                        seen.append(news["kind"])
+                        numbers.append(news["seq"])
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         return [kind for kind in seen if kind != "hello"]
 
     assert asyncio.run(scenario()) == ["instrument", "scan", "progress", "decision"]

@@ -44,6 +44,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts an agent on `tmp_path/run` whose search never ends, and waits until it listens."""
     (tmp_path / "endless.toml").write_text(ENDLESS)
     arguments = ["--run", "run", "--config", "endless.toml", "--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*"]
+    arguments += ["--http", "127.0.0.1:0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with ExitStack() as stack:
 

@@ -1,0 +1,81 @@
+"""What the ledger holds of each scan, request, result and instrument."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.decision import DecisionRecord
+from agent.history import Event
+from agent.results import Result
+from instrument_adapters.messages import Limits, MeasurementRequest
+
+POLICY = "policy"  # who decides where no person does
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What became of a decision's points: which of them may be sent, by whom and why; none where it was rejected.
+
+    `moved` holds, for the id of each request that a person moved, the id of the one that the agent made.
+    """
+
+    given: bool
+    by: str
+    reason: str
+    requests: tuple[MeasurementRequest, ...] = ()
+    moved: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class ScanEntry:
+    """One scan: whose it is, what it shows, and what has become of it."""
+
+    scan_id: str
+    instrument_id: str
+    sample_id: str
+    digest: str
+    event: Event
+    closed: bool = False
+    decision: DecisionRecord | None = None
+    deepened: DecisionRecord | None = None  # what a deeper search found afterwards; nothing of it is sent
+    refused: dict[str, str] = field(default_factory=dict)  # request id -> the rule that keeps it out
+    asked_at: datetime | None = None  # when a person was asked
+    approval: Approval | None = None
+    void: str = ""  # why nothing of the scan is measured any more
+    number: int = 0  # of the recommendation, among all that the instrument is told to do
+    acknowledged: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to decide any more."""
+        return self.closed or self.decision is not None
+
+
+@dataclass
+class RequestEntry:
+    """One place of a decision, whether it may be measured and, once it came, the status of its result."""
+
+    request: MeasurementRequest
+    instrument_id: str
+    scan_id: str
+    decision_id: str
+    approved: bool = False
+    status: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an instrument last said of itself."""
+
+    model: str
+    software: str
+    limits: Limits
+    bias_V: float | None
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A result on a sample, and whose it is."""
+
+    asked: RequestEntry
+    result: Result

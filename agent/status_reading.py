@@ -1,0 +1,40 @@
+"""What `Control.status` says, read out by whoever shows it: the command line and the metrics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Status = Mapping[str, Any]
+
+
+def instruments(status: Status) -> list[dict[str, Any]]:
+    """Each instrument, by the same names as `Control.status` has, and `instrument_id`, `doing`, `deciding` and `obeyed`.
+
+    `doing` and `deciding` are a few words, or empty; `obeyed` says whether it has acknowledged its newest command, if there was
+    one.
+    """
+    return [_instrument(name, one) for name, one in status.get("instruments", {}).items()]
+
+
+def _instrument(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "instrument_id": name,
+        "connected": bool(one.get("connected")),
+        "state": one.get("state", "running"),
+        "state_reason": one.get("state_reason", ""),
+        "last_heard_s": one.get("last_heard_s"),
+        "doing": _doing(one.get("doing") or {}),
+        "deciding": _deciding(one.get("newest_scan") or {}, one.get("deciding")),
+        "obeyed": one.get("command_unacknowledged") is None,
+    }
+
+
+def _doing(doing: Mapping[str, Any]) -> str:
+    left = f", {doing['points_left']} points left" if doing.get("points_left") else ""
+    said = f" ({doing['sentence']})" if doing.get("sentence") else ""
+    return f"{doing.get('activity', '')}{left}{said}"
+
+
+def _deciding(newest: Mapping[str, Any], deciding: Mapping[str, Any] | None) -> str:
+    if deciding is None:
+        return ""
+    return f"{newest.get('scan_id')}: {deciding.get('stage')} {deciding.get('done')}/{deciding.get('total')}"

@@ -1,0 +1,138 @@
+"""What a failing disk or database does to an agent: nothing is acknowledged that is not recorded, and it ends with a sentence."""
+
+import asyncio
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent import history as module
+from agent import ledger as kinds
+from agent.cli import app
+from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
+from agent.run_directories import STATE_FILE
+from instrument_adapters import messages as wire
+from tests.agent.samples import hello, sample_scan, scan_message
+from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs
+from tests.system.bench import deciding, events, instrument, serving
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WAIT_S", 0.1)
+
+
+def served(run: Path) -> tuple[int, str]:
+    """Exit code of `vaestar serve` on a run, and its last line."""
+    arguments = ["serve", "--run", str(run), "--bind", "tcp://127.0.0.1:*", "--telemetry", "", "--http", ""]
+    done = CliRunner().invoke(app, arguments)
+    assert "Traceback" not in done.stderr
+    assert not (run / STATE_FILE).exists()
+    return done.exit_code, done.stderr.splitlines()[-1]
+
+
+def recorded(run: Path) -> Path:
+    History(run).close()
+    return run
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    run = recorded(tmp_path / "run")
+    with closing(sqlite3.connect(run / DATABASE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield run
+
+
+def test_a_database_that_another_program_holds_keeps_an_agent_from_starting(locked: Path) -> None:
+    code, sentence = served(locked)
+    assert code == 4
+    assert sentence.startswith(
+        f"vaestar: 'run_started' could not be written to {locked}: database is locked: another program has"
+    )
+
+
+def test_a_run_that_another_agent_serves_is_left_to_it(tmp_path: Path) -> None:
+    with History(tmp_path / "run"):
+        code, sentence = served(tmp_path / "run")
+    assert (code, "another agent is using it; stop that one, or name another run directory" in sentence) == (4, True)
+
+
+@pytest.mark.parametrize("content", [b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_what_is_no_database_is_told_and_kept(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / DATABASE).write_bytes(content)
+    code, sentence = served(tmp_path)
+    assert (code, "it is damaged, or not a history; nothing was overwritten" in sentence) == (4, True)
+    assert (tmp_path / DATABASE).read_bytes() == content
+
+
+def test_a_history_of_a_newer_version_is_told_and_kept(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    with closing(sqlite3.connect(run / DATABASE)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    code, sentence = served(run)
+    assert (code, f"it has schema {SCHEMA_VERSION + 1}, this vaestar knows up to {SCHEMA_VERSION}" in sentence) == (4, True)
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="nobody may make a directory in /sys, not even root")
+def test_a_directory_that_may_not_be_written_is_told() -> None:
+    code, sentence = served(Path("/sys/vaestar"))
+    assert (code, "it may not be written; give this user the right to" in sentence) == (4, True)
+
+
+def test_a_file_in_the_place_of_the_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    assert served(tmp_path / "run")[0] == 4
+
+
+def break_it(run: Path, fault: str, stack: ExitStack) -> None:
+    """Until `stack` is closed."""
+    if fault == "deleted":
+        (run / DATABASE).unlink()
+    elif fault == "locked":
+        other = stack.enter_context(closing(sqlite3.connect(run / DATABASE)))
+        other.execute("BEGIN IMMEDIATE")
+    else:
+
+        def full(_path: Path, _content: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        patched.setattr(module, "_write_durably", full)
+
+
+@pytest.mark.parametrize("fault", ["locked", "deleted", "full"])
+def test_a_scan_that_cannot_be_recorded_is_not_acknowledged_and_is_taken_by_the_next_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    deciding(monkeypatch)
+    said, heard = scan_message(sample_scan()), []
+
+    async def fails() -> None:
+        async with serving(tmp_path) as (_, state):
+            with instrument(state["bind"]) as bench, ExitStack() as broken:
+                await bench.ask(hello(), wire.Welcome)
+                break_it(tmp_path, fault, broken)
+                await bench.say(said)
+                await bench.hear(wire.Bye)
+                heard.extend(bench.heard)
+
+    with pytest.raises(StorageError, match="'scan_received' could not be written"):
+        asyncio.run(fails())
+    assert [type(message) for message in heard] == [wire.Welcome, wire.Bye]
+    if fault == "deleted":
+        return
+    assert events(tmp_path, kinds.SCAN_RECEIVED) == []
+
+    async def goes_on() -> wire.Ack:
+        async with serving(tmp_path) as (_, state):
+            with instrument(state["bind"]) as bench:
+                await bench.ask(hello(), wire.Welcome)
+                return await bench.ask(said, wire.Ack)
+
+    assert asyncio.run(goes_on()).duplicate is False
+    assert len(events(tmp_path, kinds.SCAN_RECEIVED)) == 1
