@@ -35,7 +35,7 @@ _CONFIG = """
 windows_px = [11, 15, 21]
 seeds = 2
 [train]
-steps = 300
+steps = 200
 [recommend]
 points_per_cluster = 3
 [approval]
@@ -99,11 +99,11 @@ class Camera:
         return page
 
     def take(self, page: Page, name: str) -> None:
-        """One picture, in at most 256 colours."""
+        """One picture, in as many colours as its size allows."""
         page.wait_for_timeout(700)
         picture = Image.fromarray(_fewer_greys(np.array(Image.open(BytesIO(page.screenshot())).convert("RGB"))))
-        for colours in (256, 128, 64):
-            small = picture.quantize(colours, dither=Image.Dither.NONE)
+        for colours in (0, 256, 128, 64):
+            small = picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
             file = BytesIO()
             small.save(file, format="png", optimize=True)
             if file.tell() <= LARGEST_BYTES:
@@ -157,6 +157,7 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
             page.keyboard.press("1")
             page.wait_for_selector("#places-state:has-text('measured')")
             page.keyboard.press("Escape")
+            page.evaluate("import('/static/store.js').then(({ set, state }) => set({ pinned: state.scan.scan_id }))")
             page.evaluate("document.getElementById('notice').hidden = true")
             page.set_viewport_size({"width": DESK[0], "height": 1290})
             camera.take(page, "measured")
