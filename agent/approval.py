@@ -90,6 +90,24 @@ class Approvals:
         self._give(entry, by, reason, requests, edits)
         return entry.instrument_id
 
+    def objections(self, decision_id: str, drop: Sequence[str], move: Mapping[str, _XY]) -> dict[str, str]:
+        """Request id -> why it would be refused if the decision were approved with these edits; nothing is recorded.
+
+        Raises
+        ------
+        ControlError
+            If it does not wait for approval any more, or an id is unknown.
+        """
+        entry = self._open(decision_id, None)
+        assert entry.decision is not None
+        offered = {r.request_id: r for r in entry.decision.requests if r.request_id not in entry.refused}
+        _check_names(offered, drop, move)
+        kept = [r for name, r in offered.items() if name not in move and name not in drop]
+        shifted = [self._shifted(entry, offered[name], f"{name}-m", xy) for name, xy in move.items()]
+        verdict = self._safeguard.verdict(entry, [*self._safeguard.places(entry, kept), *shifted])
+        names = {f"{name}-m": name for name in move}
+        return {names.get(r.request.request_id, r.request.request_id): r.reason for r in verdict.refused}
+
     def reject(self, decision_id: str, by: str, reason: str, instrument_id: str | None = None) -> str:
         """The instrument whose decision is not measured.
 

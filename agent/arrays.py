@@ -52,7 +52,7 @@ class ArrayStore:
         """
         try:
             content = self.path(digest).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
             raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")

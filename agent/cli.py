@@ -78,6 +78,9 @@ def serve(
         str | None,
         typer.Option(help="Where /healthz, /metrics and the commands are answered, such as 127.0.0.1:5557; '' nowhere."),
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show a page there, to watch the agent and to say yes or no.")
+    ] = False,
     key: Annotated[Path | None, typer.Option(help="The agent's secret key (of vaestar keygen).")] = None,
     allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of those who may connect.")] = None,
     seed: SeedOption = None,
@@ -95,7 +98,7 @@ def serve(
     paths = {name: None if path is None else str(path.resolve()) for name, path in (("key", key), ("allowed", allowed))}
     given = {"bind": bind, "telemetry": telemetry, "http": http, **paths}
     log_to(log_format, log_level, log_file)
-    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask)
+    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -112,6 +115,13 @@ def simulate(context: typer.Context) -> None:
 def replay(context: typer.Context) -> None:
     """Work for an agent with recorded data (`vaestar replay --help` lists its options)."""
     _become([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@_command
+def adapter(context: typer.Context) -> None:
+    """Run what stands between an instrument and an agent: folder, mfp3d, replay (`vaestar adapter --help`)."""
+    _become([sys.executable, "-m", "instrument_adapters", *context.args])
 
 
 @app.command()
@@ -300,7 +310,7 @@ def history_retain(
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Let go of arrays on which nothing rests, as [retention] says."""
+    """Let go of arrays on which nothing rests, as the section retention of the configuration says."""
     from agent.audit_retain import retain_arrays
 
     retain_arrays(run, config, dry_run=dry_run)

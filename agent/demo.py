@@ -18,11 +18,10 @@ from rich.table import Table
 from agent import ledger as kinds
 from agent.archive import decision_in, scan_behind
 from agent.config import load_config
+from agent.dashboard.address import page_address
 from agent.history import DATABASE, History, HistoryError
 from agent.ledger import Ledger
-from agent.report import write_report
-from agent.service import STATE_FILE
-from agent.serving import new_run_directory
+from agent.run_directories import STATE_FILE, new_run_directory
 from agent.terminal import ERR, OUT, search_progress
 from agent.workflow.errors import AgentError
 
@@ -67,10 +66,11 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     load_config(config)
     started = time.monotonic()
     agent_command = ["agent", "serve", "--run", str(directory), "--config", str(config), "--seed", str(seed)]
-    agent_command += ["--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0"]
+    agent_command += ["--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dashboard"]
     agent_command += ["--dask", dask] if dask else []
     with _process(agent_command, directory / "agent.log") as agent:
         state = _wait_for_agent(agent, directory)
+        OUT.print(f"dashboard: {page_address(state['http'], directory)}", highlight=False, soft_wrap=True)
         simulator_command = ["simulators", "--connect", state["bind"], "--cycles", str(cycles), "--seed", str(seed)]
         simulator_command += ["--speed", "event", "--spool", str(directory / "spool")]
         with _process(simulator_command, directory / "simulator.log") as simulator:
@@ -155,6 +155,8 @@ def _line(told: dict[str, Any]) -> str:
 
 def _close(directory: Path, cycles: int, seconds: float) -> None:
     """The closing table and the figures, from the history alone."""
+    from agent.report import write_report  # here, since matplotlib would keep the page waiting
+
     with History(directory, read_only=True) as history:
         decisions = list(history.events(kind=kinds.DECISION_MADE))
         if len(decisions) < cycles:

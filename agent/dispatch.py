@@ -73,7 +73,7 @@ class Dispatcher:
         self.partial = PartialFrames()
         self.finishes: Callable[[ScanEntry], bool] = lambda _entry: False  # whether its search goes on beside a newer scan
         self.clocks, self.presence = Clocks(monotonic), Presence(silence_s, monotonic)
-        self.safeguard = Safeguard(self.ledger, safety, self.clocks)
+        self.safeguard = Safeguard(self.ledger, safety, self.clocks, now)
         self.approvals = Approvals(self.recorder, self.safeguard, approval)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.recommendations = Recommendations(self.recorder, self.safeguard, self.approvals)
@@ -176,6 +176,7 @@ class Dispatcher:
             seq=standing.numbers.get(instrument_id, 0),
             state=standing.state(instrument_id),
             state_reason=standing.reason(instrument_id)[:2000],
+            stop_seq=standing.stops.get(instrument_id, 0),
             newest_scan_id=newest.scan_id if newest else None,
             open_decision_id=undelivered.decision.decision_id if undelivered and undelivered.decision else None,
         )
@@ -232,8 +233,7 @@ class Dispatcher:
         return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=where)
 
     def _heard(self, instrument_id: str, message: wire.Message) -> None:
-        fresh = isinstance(message, wire.Hello | wire.Heartbeat | wire.StatusMessage)  # what is never kept for later
-        self.clocks.heard(instrument_id, message.sent_at, fresh=fresh)
+        self.clocks.heard(instrument_id, message)
         self.presence.heard(instrument_id, message)
         if instrument_id in self.ledger.lost:
             self._record(kinds.INSTRUMENT_BACK, instrument_id, {"instrument_id": instrument_id})

@@ -41,7 +41,7 @@ class ScanEntry:
     refused: dict[str, str] = field(default_factory=dict)  # request id -> the rule that keeps it out
     asked_at: datetime | None = None  # when a person was asked
     approval: Approval | None = None
-    void: str = ""  # why nothing of the decision is measured any more
+    void: str = ""  # why nothing of the scan is measured any more
     number: int = 0  # of the recommendation, among all that the instrument is told to do
     acknowledged: bool = False
 

@@ -234,7 +234,7 @@ class History:
             for row in self._db.execute(query, values):
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {why(error)}; "
                 "`vaestar history verify` says what was altered"

@@ -175,7 +175,7 @@ class Ledger:
         entry.decision = record
         if event.body.get("superseded_by"):  # never sent
             return
-        entry.refused, entry.asked_at, entry.approval, entry.void = {}, None, None, ""
+        entry.refused, entry.asked_at, entry.approval = {}, None, None
         entry.number, entry.acknowledged = 0, False
         for request in record.requests:
             # Two instruments that sent one scan get requests of the same names.
@@ -251,13 +251,17 @@ class Ledger:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
 
     def _commanded(self, event: Event) -> None:
-        """An emergency stop ends what is open, and what came in meanwhile is not measured on after it."""
+        """An emergency stop voids what is open, decided or not; so does its end with what came in meanwhile."""
         order = event.body["command"]
         for name in event.body["seqs"]:
             self.alarms.pop(name, None)
             self.unfit.pop(name, None)
-            entry = self.unacknowledged(name)
-            if entry is not None and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped")):
+            entry = self._latest.get(name)
+            if (
+                entry is not None
+                and not entry.acknowledged
+                and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped"))
+            ):
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
                 why = stop.sentence if order == "stop" else self.standing.reason(name)
                 entry.void = f"the instrument was {why}"

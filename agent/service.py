@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class Service:
         self._recovered: dict[str, Any] = {}
         self._control: Steering | None = None
         self.watchers = Watchers()
+        self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
 
     @property
     def control(self) -> Control:
@@ -184,6 +185,14 @@ class Service:
         """What an instrument has shown of the frame that it is recording; for watching only, nothing is decided on it."""
         return self._dispatch.partial.newest(instrument_id)
 
+    def doing(self, instrument_id: str) -> wire.StatusMessage | None:
+        """What an instrument last said that it is doing."""
+        return self._dispatch.doing.get(instrument_id)
+
+    def objections(self, decision_id: str, drop: Sequence[str], move: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+        """Which points of a decision that waits could not be approved with these edits, and why; see `agent.approval`."""
+        return self._dispatch.approvals.objections(decision_id, drop, move)
+
     def stop_on_signals(self) -> None:
         """Stop at SIGINT and SIGTERM."""
         loop = asyncio.get_running_loop()
@@ -195,7 +204,8 @@ class Service:
 
     async def _serve(self) -> None:
         retain = functools.partial(retained, self._directory, self._config.retention, self._now, self._dispatch.recorder.record)
-        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self.tick, retain=retain)
+        look_after, note = self.attendance.look_after, self._dispatch.noted
+        schedule = planned(self._config, self._directory, note, self._decider, self.tick, retain=retain, look_after=look_after)
         tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
             # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.
@@ -299,6 +309,7 @@ class Service:
 
     async def publish(self, kind: str, **facts: Any) -> None:
         """Tell whoever watches, with a running number; nobody may, and nothing depends on it."""
+        self.on_publish(kind, facts)
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
         if self._telemetry is not None:

@@ -1,18 +1,15 @@
 """`vaestar serve`: run directory, signals; then the service."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.config import Config, load_config
-from agent.history import RUNS
+from agent.run_directories import new_run_directory
 from agent.service import Service
 
-
-def new_run_directory(prefix: str = "") -> Path:
-    """`<RUNS>/<prefix><time>`, not yet made."""
-    return RUNS / f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+_SWITCH_S = 0.5e-3  # an answer takes the interpreter's lock a dozen times, and each time a thread that computes may hold it
 
 
 def serve_forever(
@@ -23,6 +20,7 @@ def serve_forever(
     config_path: Path | None,
     deadline_s: float | None = None,
     dask: str | None = None,
+    dashboard: bool = False,
 ) -> None:
     """Serve until a signal ends it in order; what of [service] is given on the command line goes before the configuration.
 
@@ -31,14 +29,19 @@ def serve_forever(
     AgentError
         With one sentence, if the service cannot start.
     """
+    sys.setswitchinterval(_SWITCH_S)
     config = load_config(config_path, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     full = config.with_service(**given)
     # zmq needs a selector loop, which is not Windows' default
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(full, run or new_run_directory()))
+        runner.run(_serve(full, run or new_run_directory(), dashboard=dashboard))
 
 
-async def _serve(config: Config, run: Path) -> None:
+async def _serve(config: Config, run: Path, *, dashboard: bool) -> None:
     service = Service(config, run)
+    if dashboard:
+        from agent.dashboard.opening import show  # here, since it takes a moment and may not be wanted
+
+        show(service, config, run)
     service.stop_on_signals()
     await service.run()

@@ -32,6 +32,14 @@ def not_negative(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} was given; a number above 0 is allowed")
+    return value
+
+
 def speed(text: str) -> float | None:
     """None for "event", 1 for "real", else a factor above 0."""
     if text == "event":

@@ -10,7 +10,7 @@ import numpy as np
 from instrument_adapters import codec
 from instrument_adapters.envelope import Terms, check_point
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError, ScanDataError
-from instrument_adapters.instrument import Biasing, Instrument, Measurement, Streaming, check_request
+from instrument_adapters.instrument import Biasing, Instrument, Measurement, Planning, Streaming, check_request
 from instrument_adapters.lines import Lines
 from instrument_adapters.link import message_id
 from instrument_adapters.messages import MeasurementRequest, Message, RecommendationMessage, ResultMessage, ScanMessage
@@ -86,6 +86,11 @@ class Bench:
         # A file's clock may run ahead of the instrument's; a scan never ends after it was handed over.
         ended_at = min(packet.message.finished_at or got_at, got_at)
         return self._record(Outgoing(packet.message, frames), ended_at)
+
+    def plan(self, recommendation: RecommendationMessage) -> None:
+        """Show an instrument that wants to see it what is about to be carried out."""
+        if isinstance(self._instrument, Planning):
+            self._instrument.plan(recommendation)
 
     def _scanned(self, on_lines: Callable[[Lines], None]) -> Scan:
         """What the instrument scans; a scan during which an emergency stop came is given up, whatever became of it."""

@@ -12,6 +12,10 @@ class ScanFileError(AdapterError, ValueError):
     """A scan file is missing, damaged, or not what its name says."""
 
 
+class NoImageError(ScanFileError):
+    """A sound file that holds something other than an image: curves, text."""
+
+
 class ScanDataError(AdapterError, ValueError):
     """A scan was read, but its arrays or its geometry make no sense."""
 

@@ -5,11 +5,11 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 
 from instrument_adapters.errors import ScanFileError
+from instrument_adapters.hdf5_guard import read_guarded
 from instrument_adapters.igor import read_ibw
-from instrument_adapters.nsid import read_nsid
 from instrument_adapters.scan import Scan
 
-READERS: Mapping[str, Callable[[Path, tzinfo], Scan]] = {".ibw": read_ibw, ".h5": read_nsid, ".hdf5": read_nsid}
+READERS: Mapping[str, Callable[[Path, tzinfo], Scan]] = {".ibw": read_ibw, ".h5": read_guarded, ".hdf5": read_guarded}
 
 
 def read_scan(path: Path | str, zone: tzinfo = UTC) -> Scan:

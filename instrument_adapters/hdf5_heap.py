@@ -2,8 +2,8 @@
 
 Text of variable length lives there. Of small files with a few random bytes damaged about one in 200 hung h5py 3.16, nearly
 each time in a heap whose object sizes had been hit, and no exception or signal gets out of that loop. With this check, and
-with attributes of odd types left alone (`nsid`), two of 8000 still hung and none crashed: who must read HDF5 files of
-unknown origin without supervision does it in a process of its own, with a deadline.
+with attributes of odd types left alone (`nsid`), two of 8000 still hung and none crashed: `hdf5_guard` reads such a file in a
+process of its own, with a deadline.
 """
 
 import struct

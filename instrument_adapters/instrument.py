@@ -9,7 +9,7 @@ import numpy as np
 
 from instrument_adapters.errors import LimitError
 from instrument_adapters.lines import Lines
-from instrument_adapters.messages import Limits, MeasurementRequest
+from instrument_adapters.messages import Limits, MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
 
 
@@ -92,6 +92,14 @@ class Streaming(Protocol):
 
     def scan_in_lines(self, on_lines: Callable[[Lines], None]) -> Scan:
         """As `scan`; `on_lines` is called with each line or few, in the order of recording, and returns at once."""
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """What an `Instrument` may offer besides, to see all points of a recommendation before the first is measured."""
+
+    def plan(self, recommendation: RecommendationMessage) -> None:
+        """Called once before the points of a recommendation are carried out, and after a restart again with what is left."""
 
 
 @runtime_checkable

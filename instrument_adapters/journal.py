@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ else:
 
 VERSION = 2
 _READABLE = (1, 2)
+_FILE_NAME = re.compile(r"\d{8,20}\.raw")
 _TO_DO = "move that directory away and start anew"
 _ADVICE: Mapping[int, str] = {
     errno.ENOSPC: "make room on that disk",
@@ -142,24 +144,32 @@ class Journal:
         SpoolError
             If the file is gone or has another size.
         """
-        path = self._directory / name
+        path = self._path_of(name)
         try:
-            with path.open("rb") as file:
-                arrays = [file.read(n) for n in lengths]
-        except OSError as error:
+            raw, at, arrays = path.read_bytes(), 0, []
+            for length in lengths:
+                arrays.append(raw[at : at + length])
+                at += length
+        except (OSError, TypeError) as error:  # TypeError: lengths of a damaged journal
             raise SpoolError(f"the arrays in {path} cannot be read: {error}; {_TO_DO}") from error
-        if [len(a) for a in arrays] != list(lengths):
-            raise SpoolError(f"{path} holds fewer bytes than the {sum(lengths)} that were written; {_TO_DO}")
+        if [len(a) for a in arrays] != list(lengths) or at > len(raw):
+            raise SpoolError(f"{path} holds fewer bytes than the {at} that were written; {_TO_DO}")
         return arrays
 
     def drop(self, name: str) -> None:
         """Remove a file that nobody will ask for again; one that cannot be removed stays."""
         with contextlib.suppress(OSError):
-            (self._directory / name).unlink(missing_ok=True)
+            self._path_of(name).unlink(missing_ok=True)
 
     def damaged(self, number: int, reason: str) -> SpoolError:
         """An error that says which line cannot be understood, and why."""
         return SpoolError(f"line {number} of {self._path} cannot be understood: {reason}; {_TO_DO}")
+
+    def _path_of(self, name: str) -> Path:
+        """Where a file of arrays is; a damaged journal names no other."""
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+            raise SpoolError(f"{self._path} names a file {str(name)[:40]!r}, which is none of its own; {_TO_DO}")
+        return self._directory / name
 
     @contextlib.contextmanager
     def _on_disk(self) -> Iterator[None]:
@@ -214,7 +224,7 @@ class Journal:
         for number, line in enumerate(lines, 1):
             try:
                 self.records.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 if number < len(lines) or tail:
                     raise self.damaged(number, str(error)) from error
                 good -= len(line) + 1

@@ -129,7 +129,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
         for key in (public, secret):
             if key is not None:
                 zmq.curve_public(key)  # checks length and alphabet
-    except (OSError, ValueError, UnicodeDecodeError, zmq.ZMQError) as error:
+    except (OSError, ValueError, IndexError, zmq.ZMQError) as error:  # IndexError: a key without its value
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no key"
         raise KeyFileError(f"{path} cannot be used: {why}; make keys with: vaestar keygen NAME") from error
     return public, secret

@@ -165,6 +165,8 @@ class Memory:
         if record["file"] is not None:
             self._files[message.id] = (record["file"], record["lengths"])
         if isinstance(message, ResultMessage):
+            if message.status == "skipped":
+                self.begun.pop(message.request_id, None)  # the instrument refused it, so no tip was sent there
             plan = self.unfinished.pop(message.request_id, None)
             if plan is not None:
                 self._shorten(plan)

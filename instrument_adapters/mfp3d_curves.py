@@ -30,7 +30,13 @@ def read_loop(path: Path, phase_zero_deg: float = 0.0) -> tuple[Float[np.ndarray
     ScanFileError
         If the file is missing, damaged, or holds no such columns.
     """
-    raw = read_bytes(path)
+    return parse_loop(read_bytes(path), path, phase_zero_deg)
+
+
+def parse_loop(
+    raw: bytes, path: Path, phase_zero_deg: float = 0.0
+) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
+    """The loop in the bytes of such a file; see `read_loop`. `path` is named in messages."""
     columns = _columns(raw, path)
     if not set(_NEEDED) <= set(columns):
         raise ScanFileError(

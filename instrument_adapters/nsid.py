@@ -22,8 +22,9 @@ The unit attributes are wrong in part ("m" for NapPhase, "deg" for the x axis of
 """
 
 import io
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -42,7 +43,9 @@ from instrument_adapters.source import read_bytes, scan_id
 
 _MEASUREMENT = "Measurement_000"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PIXELS_MAX = 1 << 28  # a compressed image can be far larger than its file
+_PIXELS_MAX = 1 << 28  # of all channels together: 16 of 4096 x 4096
+_INFLATION_MAX, _HARMLESS_BYTES = 200, 64 << 20  # a compressed image can be far larger than its file
+_KEYS_MAX = 4000  # as on the wire; a real note has 700
 _ATTRIBUTE_MAX = 1 << 16  # bytes; HDF5 keeps no larger attribute beside its object
 _DEFAULT_UNITS = {"m", "deg"}  # written for whatever the writer does not know
 _H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError)
@@ -74,7 +77,11 @@ def read_nsid(path: Path | str, zone: tzinfo = UTC) -> Scan:
         If its channels differ in size.
     """
     path = Path(path)
-    raw = read_bytes(path)
+    return parse_nsid(read_bytes(path), path, zone)
+
+
+def parse_nsid(raw: bytes, path: Path, zone: tzinfo = UTC) -> Scan:
+    """The scan in the bytes of such a file; see `read_nsid`. `path` gives the scan its name."""
     channels, note = _read_channels(raw, path)
     first = channels[0]
     names = channel_names([c.label for c in channels])
@@ -110,6 +117,7 @@ def _read_channels(raw: bytes, path: Path) -> tuple[list[_Channel], dict[str, st
         if not names:
             raise _other_layout(path, f"{_MEASUREMENT} holds no Channel_N")
         names.sort(key=lambda name: int(name.removeprefix("Channel_")))
+        _check_sizes([_dataset(measurement[name], name, path) for name in names], len(raw), path)
         channels = [_read_channel(measurement[name], name, path) for name in names]
         return channels, _read_note(measurement[names[0]][names[0]])
 
@@ -125,12 +133,29 @@ def _h5py_errors(path: Path) -> Iterator[None]:
         raise ScanFileError(f"{path} is damaged or cut short (h5py says {type(error).__name__}); copy the file again") from error
 
 
-def _read_channel(group: h5py.Group, name: str, path: Path) -> _Channel:
-    inner = group.get(name)
+def _dataset(group: object, name: str, path: Path) -> h5py.Dataset:
+    """The image of a channel, not read yet."""
+    inner = group.get(name) if isinstance(group, h5py.Group) else None
     data = inner.get(name) if isinstance(inner, h5py.Group) else None
     if not isinstance(data, h5py.Dataset):
         raise _other_layout(path, f"{_MEASUREMENT}/{name} holds no {name}/{name}")
-    if data.ndim != 2 or max(data.shape) > SIDE_MAX or data.size > _PIXELS_MAX or data.dtype.kind not in "fiu":
+    return data
+
+
+def _check_sizes(images: Sequence[h5py.Dataset], file_bytes: int, path: Path) -> None:
+    """Refuse before anything is read what would fill the memory."""
+    pixels = sum(data.size or 0 for data in images)
+    filled = sum(data.nbytes for data in images if data.size)
+    if pixels > _PIXELS_MAX or filled > max(_HARMLESS_BYTES, _INFLATION_MAX * file_bytes):
+        raise ScanFileError(
+            f"the images of {path}, of shape {images[0].shape}, would have {pixels} pixels, {filled} bytes out of {file_bytes}; "
+            f"at most {_PIXELS_MAX} pixels and {_INFLATION_MAX} times the file are read, so give the scan as it was saved"
+        )
+
+
+def _read_channel(group: h5py.Group, name: str, path: Path) -> _Channel:
+    data, inner = _dataset(group, name, path), group[name]
+    if data.ndim != 2 or max(data.shape) > SIDE_MAX or data.dtype.kind not in "fiu":
         raise ScanFileError(
             f"{name} of {path} has shape {data.shape} and type {data.dtype}; an image of real numbers is needed, "
             "so leave out what is no image"
@@ -164,7 +189,9 @@ def _pitch(group: h5py.Group, axis: str, points: int, path: Path) -> float | Non
 
 def _read_note(group: h5py.Group) -> dict[str, str | float]:
     metadata = group.get("original_metadata")
-    return {} if metadata is None else {str(key): _note_value(_attribute(metadata, key, "")) for key in metadata.attrs}
+    if metadata is None:
+        return {}
+    return {str(key): _note_value(_attribute(metadata, key, "")) for key in itertools.islice(metadata.attrs, _KEYS_MAX)}
 
 
 def _attribute(item: h5py.HLObject, key: str, default: object) -> object:

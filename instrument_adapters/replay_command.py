@@ -2,15 +2,14 @@
 
 import argparse
 import logging
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from instrument_adapters import arguments as values
+from instrument_adapters.connecting import add_connection_options, begin_to_log, work_for_agent
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.keys import ClientKeys
-from instrument_adapters.keys_options import add_key_options, client_keys
+from instrument_adapters.keys_options import client_keys
 from instrument_adapters.replay import Replay
 from instrument_adapters.replay_pace import Pace
 from instrument_adapters.replay_sources import open_source
@@ -22,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit code: 0 when the cycles are done or after a signal, 1 if agent or replay gave up, 2 for bad input."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    begin_to_log(arguments.log_format)
     stop = threading.Event()
     try:
         recorded = open_source(arguments.source, arguments.data, arguments.sample_id)
@@ -40,23 +39,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error(str(error))
     cycles = len(recorded) if arguments.cycles is None else arguments.cycles
     _LOG.info("%s replays %s: %d recordings", arguments.instrument_id, arguments.source, len(recorded))
-    return _run(replay, arguments.connect, cycles or None, stop, arguments.spool, keys)
-
-
-def _run(
-    replay: Replay, address: str, cycles: int | None, stop: threading.Event, spool: Path | None, keys: ClientKeys | None
-) -> int:
-    # Here, so that bad input is reported and --help shown without loading zmq.
-    from instrument_adapters.client import run_client, stop_on_signals
-
-    stop_on_signals(stop)
-    try:
-        report = run_client(replay, address, cycles=cycles, stop=stop, spool_dir=spool, keys=keys)
-    except AdapterError as error:
-        _LOG.error("%s", error)
-        return 1
-    _LOG.info("%s is done: %s", replay.instrument_id, report)
-    return 0
+    return work_for_agent(replay, arguments.connect, cycles=cycles or None, stop=stop, spool=arguments.spool, keys=keys)
 
 
 def _short(source: str) -> str:
@@ -75,15 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="mexpsimu, mexpsimu:FILM (1d3um, 1d7um, 3um), a scan file (.ibw, .h5) or a folder of them",
     )
-    add(
-        "--connect",
-        type=values.address,
-        required=True,
-        metavar="ADDRESS",
-        help="where the agent listens, as tcp://127.0.0.1:5555",
-    )
+    add_connection_options(parser, "replay")
     add("--data", type=Path, default=None, metavar="FOLDER", help="mexpsimu's .npz files (default: where it is installed)")
-    add("--instrument-id", type=values.name, default="replay", metavar="NAME", help="name of this instrument (%(default)s)")
     add("--sample-id", type=values.name, default=None, metavar="NAME", help="name of the sample (default: by the source)")
     add(
         "--cycles",
@@ -108,6 +84,4 @@ def _parser() -> argparse.ArgumentParser:
         help="largest distance of a record that answers for a point (default: one pixel)",
     )
     add("--points-max", type=values.count(0), default=200, metavar="N", help="loops a scan (%(default)s)")
-    add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
-    add_key_options(parser)
     return parser

@@ -295,6 +295,9 @@ class Session:
         self._counts["cycles"] += not self._spool.standing.barred
 
     async def _carry_out(self, plan: RecommendationMessage, refusal: str = "") -> None:
+        await self._until(lambda: self._spool.standing.state != "paused" or bool(refusal), or_fault=False)
+        if not refusal and not self._spool.standing.barred:
+            await self._in_worker(partial(self._bench.plan, plan))
         for number, request in enumerate(plan.requests):
             outgoing = await self._result_of(request, plan, refusal, len(plan.requests) - number)
             self._post(outgoing)

@@ -152,7 +152,7 @@ class Spool(Memory):
                 self.apply(_of_today(record) if journal.version < VERSION else record)
             except (KeyError, AttributeError) as error:
                 raise journal.damaged(number, f"it lacks {error}") from error
-            except TypeError as error:
+            except (TypeError, RecursionError) as error:
                 raise journal.damaged(number, str(error)) from error
             except ValueError as error:
                 raise journal.damaged(number, explain(error)) from error

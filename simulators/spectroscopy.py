@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import Field
-from scipy import ndimage
 
+from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Positive
+from instrument_adapters.loop_analysis import branch, loop_numbers
 from simulators.domains import DomainState, Truth
 from simulators.errors import FailedLoopError
 from simulators.failures import FailureConfig, draw_failure
@@ -19,9 +20,6 @@ SPOT_STATE = DomainState.C_MINUS
 
 _NOISE_OVERLAP = 0.25  # of a step's noise into its neighbours': real noise is smoother from step to step than white noise
 _SPIKE, _SPIKE_SPREAD = 0.2, 0.6  # median height of a spike relative to the loop's, and the log standard deviation
-_MEDIAN_STEPS = 3
-_END_SHARE = 0.15  # of each branch: from there the levels of the saturated states are taken
-_CONTRAST_MIN = 6.0  # heights below so many times the noise are no loop
 
 
 class SpectroscopyConfig(Settings):
@@ -104,40 +102,15 @@ def loop_parameters(loop: Loop) -> dict[str, float]:
         If the loop does not stand out from its noise, if a branch does not cross the middle, or if the branches cross within
         one step of the bias or in the wrong order; the message says which and by how much.
     """
-    rising_v, rising = branch_of(loop, rising=True)
-    falling_v, falling = branch_of(loop, rising=False)
-    count = max(2, round(_END_SHARE * len(rising)))
-    low = float(np.median([*rising[:count], *falling[:count]]))
-    high = float(np.median([*rising[-count:], *falling[-count:]]))
-    _refuse_noise(loop, high - low)
-    plus = _crossing(rising_v, rising, (low + high) / 2, "rising")
-    minus = _crossing(falling_v, falling, (low + high) / 2, "falling")
-    if plus - minus < np.abs(np.diff(loop.bias_V)).max():
-        raise FailedLoopError(
-            f"the loop is closed: it rises at {plus:.2f} V and falls at {minus:.2f} V, which is less than a step of the bias "
-            "apart; measure another point"
-        )
-    grid = np.linspace(max(rising_v[0], falling_v[0]), min(rising_v[-1], falling_v[-1]), len(loop.bias_V))
-    gap = np.interp(grid, falling_v, falling) - np.interp(grid, rising_v, rising)
-    return {
-        "coercive_plus_V": plus,
-        "coercive_minus_V": minus,
-        "imprint_V": (plus + minus) / 2,
-        "width_V": plus - minus,
-        "remanent_plus_pm": float(np.interp(0.0, falling_v, falling)),
-        "remanent_minus_pm": float(np.interp(0.0, rising_v, rising)),
-        "area_pmV": float(np.trapezoid(gap, grid)),
-    }
+    try:
+        return loop_numbers(loop.bias_V, loop.response_pm)
+    except InstrumentFaultError as error:
+        raise FailedLoopError(str(error)) from error
 
 
 def branch_of(loop: Loop, *, rising: bool) -> tuple[np.ndarray, np.ndarray]:
     """(bias, smoothed response) of one branch in ascending bias; the rising one is put together from its two pieces."""
-    top, bottom = int(np.argmax(loop.bias_V)), int(np.argmin(loop.bias_V))
-    if rising:
-        steps = np.concatenate([np.arange(bottom, len(loop.bias_V)), np.arange(top + 1)])
-    else:
-        steps = np.arange(bottom, top - 1, -1)
-    return loop.bias_V[steps], ndimage.median_filter(loop.response_pm[steps], _MEDIAN_STEPS, mode="nearest")
+    return branch(loop.bias_V, loop.response_pm, rising=rising)
 
 
 def _spikes(config: SpectroscopyConfig, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
@@ -153,26 +126,3 @@ def _noise(steps: int, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
     """Of unit variance; neighbouring steps share some of it."""
     own = rng.standard_normal(steps)
     return np.asarray((own + _NOISE_OVERLAP * (np.roll(own, 1) + np.roll(own, -1))) / np.sqrt(1 + 2 * _NOISE_OVERLAP**2))
-
-
-def _refuse_noise(loop: Loop, height_pm: float) -> None:
-    steps = np.diff(loop.response_pm)
-    noise = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / np.sqrt(2)
-    if height_pm < _CONTRAST_MIN * noise:
-        raise FailedLoopError(
-            f"no hysteresis: the response rises by {height_pm:.2f} pm where its noise is {noise:.2f} pm and a height of "
-            f"{_CONTRAST_MIN:.0f} times the noise is needed; the tip may have lost contact, so retune and measure another point"
-        )
-
-
-def _crossing(bias_V: np.ndarray, response: np.ndarray, level: float, branch: str) -> float:
-    """Bias at which the branch crosses `level` upwards; of several crossings (spikes) the median."""
-    below = response < level
-    at = np.nonzero(below[:-1] & ~below[1:])[0]
-    if not len(at):
-        raise FailedLoopError(
-            f"the {branch} branch never crosses the middle of the loop within {bias_V[0]:.1f} to {bias_V[-1]:.1f} V: "
-            "the sample did not switch there; measure another point or raise the bias"
-        )
-    share = (level - response[at]) / (response[at + 1] - response[at])
-    return float(np.median(bias_V[at] + share * (bias_V[at + 1] - bias_V[at])))

@@ -15,6 +15,9 @@ from agent.config import Config, load_config
 from agent.plugins import load_keypoints, load_reward
 from agent.workflow.keypoints import find_keypoints
 from agent.workflow.normalise import normalise
+from instrument_adapters.folder_command import _parser as folder_parser
+from instrument_adapters.folder_outbox import ABOUT, TO_FILL_IN
+from instrument_adapters.folder_results import parse_results
 from instrument_adapters.replay_command import _parser
 from rewards.contract import CHECKS
 from simulators.settings_file import load_instrument
@@ -43,6 +46,15 @@ def test_the_configuration_of_the_replay_page_is_one_and_its_options_are_the_com
     known = set(re.findall(r"--[a-z][a-z-]*", _parser().format_help()))
     page = (DOCS / "replay.md").read_text(encoding="utf-8")
     assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--run", "--config", "--out"} <= known
+
+
+def test_the_options_of_the_folder_page_are_the_commands_and_its_results_are_understood() -> None:
+    known = set(re.findall(r"--[a-z][a-z-]*", folder_parser().format_help()))
+    page = (DOCS / "folder.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--run", "--out"} <= known
+    assert all(f"`{column}`" in page for column in (*ABOUT, *TO_FILL_IN))
+    first, second = parse_results(blocks("folder.md", "json")[0].encode(), Path("results.json"))
+    assert (first.parameters, second.reason) == ({"coercive_plus_V": 2.5}, "a scratch")
 
 
 def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ ProblemName = Literal[
     "contact_lost",
     "no_signal",
     "blunt_tip",
+    "lines_shifted",
+    "lines_skipped",
+    "phase_turned",
+    "written",
 ]
 
 DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
@@ -32,6 +36,10 @@ DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
     "contact_lost": "mask",
     "no_signal": "rescan",
     "blunt_tip": "warn",
+    "lines_shifted": "mask",
+    "lines_skipped": "warn",
+    "phase_turned": "warn",
+    "written": "warn",
 }
 
 
@@ -44,7 +52,7 @@ class QualitySettings(BaseModel):
         Whether frames are inspected.
     actions
         Problem -> "mask", "rescan", "skip" or "warn", where it shall not be the default; only problems of single lines
-        ("not_recorded", "lock_lost", "contact_lost") can be masked.
+        ("not_recorded", "lock_lost", "contact_lost", "lines_shifted") can be masked.
     most_bad_lines
         Share of the lines above which a new frame is asked for instead of masking them.
     saturated_share

@@ -31,14 +31,15 @@ def make_decision(
     windows_px: tuple[int, ...] = (5, 9),
     seeds: int = 2,
     places: int = RECOMMENDED,
+    points_each: int = MEMBERS,
 ) -> Decision:
     """A decision that chose window 9 of `invariance`, seed 0.
 
     Its other invariance is guarded out whole at window 9 (collapsed), and seed 1 of it at window 5 (stuck).
     """
     rng = np.random.default_rng(1)
-    n = clusters * MEMBERS
-    labels = np.repeat(np.arange(clusters), MEMBERS).astype(np.int32)
+    n = clusters * points_each
+    labels = np.repeat(np.arange(clusters), points_each).astype(np.int32)
     centres = 3.0 * rng.standard_normal((clusters, latent_dim))
     spread = np.linspace(0.2, 0.4, latent_dim)
     z = centres[labels] + spread * rng.standard_normal((n, latent_dim))
@@ -66,7 +67,7 @@ def make_decision(
                 weight=1 / clusters,
                 mean=centres[k].tolist(),
                 covariance=np.diag(spread**2).tolist(),
-                points=MEMBERS,
+                points=points_each,
                 core_points=CORE,
             )
             for k in range(clusters)

@@ -81,6 +81,7 @@ class Bench:
 
     def __init__(self, run: Path, instruments: tuple[str, ...] = ("afm-1",), **schedule: Any) -> None:
         self.history = History(run)
+        self.history._db.execute("PRAGMA synchronous=OFF")
         self.dispatch = Dispatcher(self.history, "run-1", Clock())
         self.searches: list[Running] = []
         self.states: dict[str, State] = {}

@@ -41,6 +41,7 @@ STEP = st.one_of(
     st.tuples(st.just("result"), NAME, st.integers(0, 4), STATUS, st.booleans()),
     st.tuples(st.just("approve"), NAME, NUMBERS, st.dictionaries(st.integers(0, 6), PLACE, max_size=2)),
     st.tuples(st.just("reject"), NAME),
+    st.tuples(st.sampled_from(("pause", "resume", "stop", "stop")), st.one_of(NAME, st.none())),
     st.tuples(st.sampled_from(("pause", "resume", "resume", "stop")), st.one_of(NAME, st.none())),
     st.tuples(st.just("wait"), st.sampled_from((10.0, 600.0, 2000.0))),
     st.tuples(st.just("hello"), NAME, st.sampled_from((None, 5.0, 12.0))),
@@ -62,7 +63,7 @@ def cycles(draw: st.DrawFn) -> list[tuple]:
             ("ack", name),
         ]
         cycle += [("result", name, i, status, False) for i, status in enumerate(draw(st.lists(STATUS, max_size=5)))]
-        cycle.append(("resume", None))
+        cycle += [("resume", None), ("attend", name)]
         for step in cycle:
             if draw(st.integers(0, 7)) == 0:
                 steps.append(draw(STEP))

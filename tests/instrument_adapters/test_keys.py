@@ -35,6 +35,15 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     assert (public.read_bytes(), secret.read_bytes()) == before
 
 
+@pytest.mark.parametrize("line", ["public-key", "secret-key =", "public-key = short", 'secret-key = ""'])
+def test_a_file_of_keys_that_is_damaged_is_refused_in_one_sentence(line: str, tmp_path: Path) -> None:
+    _, secret = make_keys("afm", tmp_path)
+    kept = [old for old in secret.read_text().splitlines() if line[:6].strip() not in old]
+    secret.write_text("\n".join([*kept, f"    {line}", ""]), encoding="utf-8")
+    with pytest.raises(KeyFileError):
+        load_pair(secret)
+
+
 @pytest.mark.parametrize("name", ["", "../afm", "a b", "-afm", "x" * 97])
 def test_a_name_that_no_instrument_can_have_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyFileError, match="cannot name a key"):

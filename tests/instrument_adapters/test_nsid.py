@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from instrument_adapters import nsid
 from instrument_adapters.errors import ScanDataError, ScanFileError
 from instrument_adapters.files import read_scan
 from instrument_adapters.geometry import Frame
@@ -147,6 +148,29 @@ def test_an_axis_of_another_length_is_refused(tmp_path: Path) -> None:
         file["Measurement_000/Channel_0/Channel_0/x"] = np.zeros(7)
     with pytest.raises(ScanFileError, match=r"axis x .* for 5 pixels"):
         read_nsid(path)
+
+
+def test_many_images_that_unpack_to_far_more_than_their_file_are_refused_before_they_are(tmp_path: Path) -> None:
+    path, packed = tmp_path / "a.h5", {"compression": "gzip", "chunks": (2048, 2048)}
+    with h5py.File(path, "w") as file:
+        for number in range(6):  # each of them harmless: 16 MB out of 16 kB
+            name = f"Measurement_000/Channel_{number}/Channel_{number}/Channel_{number}"
+            file.create_dataset(name, data=np.zeros((2048, 2048), np.float32), **packed)
+    assert path.stat().st_size < 400_000
+    with pytest.raises(ScanFileError, match="200 times the file are read"):
+        read_nsid(path)
+
+
+def test_no_more_of_a_note_is_read_than_the_wire_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert nsid._KEYS_MAX == 4000
+    monkeypatch.setattr(nsid, "_KEYS_MAX", 7)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("Measurement_000/Channel_0/Channel_0")
+        group.create_dataset("Channel_0", data=np.zeros((5, 3), np.float32))
+        group.create_group("original_metadata").attrs.update({**NOTE, **{f"Z{n}": n for n in range(20)}})
+    with h5py.File(path) as file:
+        assert len(nsid._read_note(file["Measurement_000/Channel_0/Channel_0"])) == 7
 
 
 def test_an_image_far_larger_than_its_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_bad_input_ends_in_one_sentence(given: list[str], sentence: str, capsys:
 @pytest.mark.parametrize("given", [[], ["play"]])
 def test_another_command_is_refused_with_those_that_are_known(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(given) == 2
-    assert "give one of: replay" in capsys.readouterr().err
+    assert "give one of: folder, mfp3d, replay" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("more", "cycles"), [([], 3), (["--cycles", "5"], 5), (["--cycles", "0"], None)])

@@ -144,6 +144,30 @@ def test_a_spool_without_a_directory_remembers_as_long_as_it_lives():
         assert (list(spool.waiting), list(spool.plans)) == (["result-p0"], ["r1"])
 
 
+DAMAGED = {
+    "nested deeply": b"[" * 100_000,
+    "a header that is no text": b'{"event": "sent", "header": 3, "file": null, "lengths": []}',
+    "a file elsewhere": b'{"event": "sent", "header": %s, "file": "../../etc/passwd", "lengths": [3]}',
+    "a file that is no name": b'{"event": "sent", "header": %s, "file": [], "lengths": [3]}',
+    "a length that is no number": b'{"event": "sent", "header": %s, "file": "00000000.raw", "lengths": ["3"]}',
+    "a length of a petabyte": b'{"event": "sent", "header": %s, "file": "00000000.raw", "lengths": [1000000000000000]}',
+    "lengths that are none": b'{"event": "sent", "header": %s, "file": "00000000.raw", "lengths": 3}',
+    "a length below nothing": b'{"event": "sent", "header": %s, "file": "00000000.raw", "lengths": [-3]}',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_entry_is_one_sentence_whatever_it_holds(tmp_path, name):
+    with Spool(tmp_path) as spool:
+        spool.send(result("p0"))
+    header = json.dumps(result("p0").frames[0].decode()).encode()
+    lines = (tmp_path / "journal.jsonl").read_bytes().splitlines()[:1]
+    damaged = DAMAGED[name].replace(b"%s", header)
+    (tmp_path / "journal.jsonl").write_bytes(b"\n".join([*lines, damaged, b'{"event": "begun"}', b""]))
+    with pytest.raises(SpoolError, match="move that directory away"):
+        Spool(tmp_path)
+
+
 def scan(scan_id="s1", sample_id="film"):
     arrays = {"channels": np.ones((1, 2, 3), np.float32)}
     message = ScanMessage(

@@ -70,9 +70,12 @@ def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000
 
 
 @asynccontextmanager
-async def serving(run: Path, settings: Config | None = None) -> AsyncIterator[tuple[Service, dict[str, Any]]]:
+async def serving(
+    run: Path, settings: Config | None = None, prepare: Callable[[Service], None] = lambda _: None
+) -> AsyncIterator[tuple[Service, dict[str, Any]]]:
     """A service and what it announced; stopped at the end, with no task left behind."""
     service = Service(settings or config(), run)
+    prepare(service)
     task = asyncio.create_task(service.run())
     try:
         async with asyncio.timeout(LONGEST_S):

@@ -1,0 +1,64 @@
+// Numbers with units, times in the viewer's zone, and small pieces of the page.
+
+export const um = (metres) => (metres * 1e6).toFixed(3);
+
+export function size(metres) {
+  return metres >= 1e-6 ? `${+(metres * 1e6).toPrecision(3)} µm` : `${+(metres * 1e9).toPrecision(3)} nm`;
+}
+
+export function num(value, digits = 3) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential(digits - 1);
+  return String(+value.toPrecision(digits));
+}
+
+export function clock(time) {
+  return new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+export function date(time) {
+  return new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+}
+
+export function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 90) return `${s} s`;
+  if (s < 5400) return `${Math.round(s / 60)} min`;
+  return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
+}
+
+// How far a search is, in words, and how long it has still to go.
+export function stage(p) {
+  const name = { plain: "plain models", warm: "going on from the last models" }[p.stage] ?? (/steps$/.test(p.stage) ? `training, ${p.stage}` : p.stage);
+  return `${name}${p.total > 1 ? `: ${p.done} of ${p.total}` : ""}`;
+}
+
+export function left(p) {
+  if (p.most_left_s !== null) return `, at most ${duration(p.most_left_s)} left`;
+  if (p.about_left_s !== null) return p.about_left_s > 1 ? `, about ${duration(p.about_left_s)} left` : ", nearly done";
+  return `, for ${duration(p.since_s)}`;
+}
+
+export const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+export const percent = (share) => `${Math.round(100 * share)}%`;
+
+// A name as instruments write it ("coercive_plus_V") in words and its unit.
+export function parameter(name) {
+  const found = name.match(/^(.*)_(V|mV|pm|nm|pmV|Hz|kHz|s|deg)$/);
+  return found ? `${found[1].replaceAll("_", " ")} (${found[2] === "pmV" ? "pm·V" : found[2]})` : name.replaceAll("_", " ");
+}
+
+// An element: el("p", {class: "dim", onclick}, "text", child). Text is never read as HTML.
+export function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  return made;
+}
+
+export const $ = (id) => document.getElementById(id);
