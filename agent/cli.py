@@ -310,7 +310,7 @@ def history_retain(
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Let go of arrays on which nothing rests, as [retention] says."""
+    """Let go of arrays on which nothing rests, as the section retention of the configuration says."""
     from agent.audit_retain import retain_arrays
 
     retain_arrays(run, config, dry_run=dry_run)

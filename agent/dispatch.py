@@ -176,6 +176,7 @@ class Dispatcher:
             seq=standing.numbers.get(instrument_id, 0),
             state=standing.state(instrument_id),
             state_reason=standing.reason(instrument_id)[:2000],
+            stop_seq=standing.stops.get(instrument_id, 0),
             newest_scan_id=newest.scan_id if newest else None,
             open_decision_id=undelivered.decision.decision_id if undelivered and undelivered.decision else None,
         )

@@ -69,7 +69,7 @@ def measurements_of(history: History, decision: Event) -> Iterator[Measurement]:
     for name, old in fate.moved.items():
         moved = (fate.approved or {}).get(name)
         if moved is not None:
-            yield Measurement(moved, decision, result_of(history, owner, name), f"{old}, moved by {fate.by}")
+            yield Measurement(moved, decision, result_of(history, owner, name), f"moved by {fate.by} from {old}")
 
 
 def fate_of(history: History, decision: Event) -> Fate:

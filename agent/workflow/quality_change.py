@@ -144,11 +144,10 @@ def _lines_shifted(pair: _Pair) -> Said | None:
             far[bands == band] = False
     if not far.any():
         return None
+    by_px = np.median(np.abs(across[far]))
+    far = np.asarray(ndimage.binary_dilation(far, iterations=_OVER_LINES // 2))  # the outermost saw lines at their place too
     at = np.flatnonzero(far)
-    said = (
-        f"{len(at)} lines ({at[0]} to {at[-1]}) lie {np.median(np.abs(across[far])):.0f} px beside where the last frame has them"
-    )
-    return said, far
+    return f"{len(at)} lines ({at[0]} to {at[-1]}) lie {by_px:.0f} px beside where the last frame has them", far
 
 
 def _lines_skipped(pair: _Pair) -> Said | None:

@@ -148,10 +148,10 @@ def test_who_approved_and_what_was_made_of_each_place_is_told(run: Path, explain
     rows = [line.split("|")[4].strip() for line in said.splitlines() if line.startswith(f"| {decision}-")]
     new = moved["request_id"]
     expected = ["no result", "dropped by Ada", f"moved by Ada, now {new}", "refused: 60 points lie there already", "no result"]
-    assert rows == [*expected, f"{decision}-002, moved by Ada"]
+    assert rows == [*expected, f"moved by Ada from {decision}-002"]
     assert "- Dropped by Ada" in explained(f"{decision}-001")
     assert f"{moved['x_m'] * 1e6:.4f} µm" in explained(new)
-    assert f"- {decision}-002, moved by Ada" in explained(new)
+    assert f"- Moved by Ada from {decision}-002" in explained(new)
 
 
 def test_what_is_said_of_a_decision_by_kinds_that_are_not_known_here_is_told(run: Path, explained: Callable[[str], str]) -> None:

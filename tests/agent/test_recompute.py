@@ -174,8 +174,7 @@ def test_what_cannot_be_put_together_any_more_is_said_in_one_sentence(run: Path,
     done = vaestar("history", "replay", event.subject, "--run", run)
     assert done.exit_code == (exit_codes.STORAGE if what == "array" else exit_codes.BAD_INPUT)
     assert len(done.stderr.splitlines()) == 1
-    explained = vaestar("history", "explain", event.subject, "--run", run)
-    assert explained.exit_code in (0, 2)
+    assert vaestar("history", "explain", event.subject, "--run", run).exit_code in (0, 2, exit_codes.STORAGE)
 
 
 @pytest.mark.parametrize(
