@@ -160,6 +160,7 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
             page.evaluate("import('/static/store.js').then(({ set, state }) => set({ pinned: state.scan.scan_id }))")
             page.evaluate("document.getElementById('notice').hidden = true")
             page.set_viewport_size({"width": DESK[0], "height": 1290})
+            page.wait_for_selector("#tab-loops .main-svg")
             camera.take(page, "measured")
 
 
