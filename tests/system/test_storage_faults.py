@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import history as module
+from agent import history_schema as module
 from agent import ledger as kinds
 from agent.cli import app
 from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
