@@ -52,7 +52,10 @@ class Tally:
 
 def make_input(target: Target, seed: int, number: int) -> Input:
     """Input `number` of a target: the same whenever and wherever it is made."""
-    return target.make(random.Random(f"{seed}:{target.name}:{number}"))
+    try:
+        return target.make(random.Random(f"{seed}:{target.name}:{number}"))
+    except RecursionError:  # it came out too deep for the one who makes it
+        return target.make(random.Random(f"{seed}:{target.name}:{number}:again"))
 
 
 def work(target: Target, seed: int, numbers: Sequence[int], folder: Path, begin: Callable[[int], None] = lambda _: None) -> Tally:

@@ -165,7 +165,8 @@ class FolderWatch:
             if file is None:
                 self._files[path] = _File(state, now_s, now_s, self._settings.settle_s)
             elif file.state != state:
-                self._files[path] = _File(state, now_s, now_s, self._settings.settle_s, file.judged, now_s, file.old)
+                first_s = now_s if file.done else file.first_s
+                self._files[path] = _File(state, now_s, first_s, self._settings.settle_s, file.judged, now_s, file.old)
         if old and unknown:
             _LOG.info("%d scan files are there already; of these, %s taken", len(unknown), _TAKEN[self._settings.existing])
             self._pass_over(unknown, now_s)

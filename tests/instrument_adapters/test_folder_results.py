@@ -1,16 +1,21 @@
 """What may stand in an inbox's files, and what is refused in one sentence."""
 
 import json
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from instrument_adapters.folder_outbox import Outbox
 from instrument_adapters.folder_results import Inbox, ResultFileError, parse_results
+from instrument_adapters.messages import MeasurementRequest, RecommendationMessage
 
 HERE = Path("/nowhere")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def table(text: str, name: str = "a.csv") -> list:
@@ -90,6 +95,21 @@ def test_parameters_survive_table_and_json(parameters: dict[str, float]) -> None
     page = json.dumps({"request_id": "r-1", "status": "ok", "parameters": parameters})
     for (result,) in (table(text), table(page, "a.json")):
         assert dict(result.parameters) == parameters
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(-45e-6, 45e-6), st.floats(-45e-6, 45e-6)), min_size=1, max_size=5))
+def test_the_outboxs_table_given_back_says_the_same_places(tmp_path: Path, places: list[tuple[float, float]]) -> None:
+    requests = tuple(
+        MeasurementRequest(request_id=f"d-1-{n:03d}", x_m=x, y_m=y, row=0, col=0, cluster=0, rank=n, core_distance=0.0)
+        for n, (x, y) in enumerate(places)
+    )
+    head = {"id": f"r-{hash(requests)}", "sent_at": NOW, "seq": 1, "decision_id": "d-1", "scan_id": "s", "reason": ""}
+    path = Outbox(tmp_path, lambda: NOW).write(RecommendationMessage(**head, requests=requests), None)
+    filled = path.read_text(encoding="utf-8-sig").replace("policy,,", "policy,ok,")
+    results = parse_results(filled.encode(), path)
+    assert [r.request_id for r in results] == [r.request_id for r in requests]
+    np.testing.assert_allclose([(r.x_m, r.y_m) for r in results], places, atol=1e-12)
 
 
 def test_a_file_that_is_wrong_is_told_of_once_and_read_when_it_is_corrected(

@@ -148,6 +148,15 @@ def test_an_older_scan_that_arrives_while_a_newer_one_settles_goes_first(lab: La
     assert lab.looks(10) == ["old.ibw", "new.ibw"]
 
 
+def test_a_file_that_grows_without_end_holds_no_other_up_for_long(lab: Lab) -> None:
+    lab.put("whole.ibw")
+    found = []
+    for length in range(30):
+        (lab.folder / "growing.ibw").write_bytes(bytes(length))
+        found += lab.looks(1)
+    assert found == ["whole.ibw"]
+
+
 def test_a_scan_recorded_long_before_the_last_one_is_left_out_and_said_so(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab.put("new.ibw", seconds=100_000)
     assert lab.looks(5) == ["new.ibw"]
