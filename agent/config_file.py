@@ -80,30 +80,33 @@ def validated(model: type[_M], file: TomlFile, given: Mapping[str, Any]) -> _M:
     try:
         found = model.model_validate({**file.values, **given})
     except ValidationError as error:
-        raise ConfigError(_joined([sentence for _, sentence in sorted(_wrong(error, model, file, given))])) from error
+        raise ConfigError(_wrong(error, model, file, given)) from error
     infinite = [
         (file if loc[0] not in given else TomlFile()).place(loc) + f"{_key(loc)} is {value}: it must be a finite number"
         for loc, value in _not_finite(found.model_dump())
     ]
     if infinite:
-        raise ConfigError(_joined(infinite))
+        raise ConfigError(_joined(infinite[:_MOST_TOLD], len(infinite)))
     return found
 
 
-def _wrong(error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """For each value that is wrong its line in the file, 0 if it stands in none, and a sentence."""
+def _wrong(error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]) -> str:
+    """A line for each of the first values that are wrong, in the file's order; before them what does not stand in it."""
     errors = error.errors(include_url=False)
+    around = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
+    placed = []
     for details in errors:
         loc = details["loc"]
-        if any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
-            continue  # a list whose entry is wrong is found to be too short as well
-        inside = TomlFile() if loc and loc[0] in given else file
-        yield line_of(inside.lines, loc) or 0, inside.place(loc) + _sentence(details, model)
+        if loc not in around:  # a list whose entry is wrong is found to be too short as well
+            inside = TomlFile() if loc and loc[0] in given else file
+            placed.append((line_of(inside.lines, loc) or 0, inside.place(loc), details))
+    placed.sort(key=lambda one: one[0])
+    return _joined([place + _sentence(details, model) for _, place, details in placed[:_MOST_TOLD]], len(placed))
 
 
-def _joined(sentences: Sequence[str]) -> str:
-    more = len(sentences) - _MOST_TOLD
-    return "\n".join([*sentences[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])])
+def _joined(sentences: Sequence[str], found: int) -> str:
+    more = found - len(sentences)
+    return "\n".join([*sentences, *([f"and {more} more"] if more else [])])
 
 
 def _key(loc: _Loc) -> str:

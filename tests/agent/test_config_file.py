@@ -1,5 +1,6 @@
 """Every value that is wrong is named with its line, what it is, what is allowed, and what was probably meant."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def test_a_long_value_is_cut_short(tmp_path: Path) -> None:
 def test_nesting_without_end_is_no_toml(tmp_path: Path) -> None:
     (line,) = told(tmp_path / "lab.toml", "a = " + "[" * 100_000)
     assert "lab.toml is not TOML: " in line
+
+
+def test_of_many_mistakes_the_first_are_told_in_no_time(tmp_path: Path) -> None:
+    before = time.process_time()
+    lines = told(tmp_path / "lab.toml", "".join(f"sede_{i} = {i}\n" for i in range(5_000)))
+    assert time.process_time() - before < 5
+    assert (len(lines), lines[-1]) == (6, "and 4995 more")
 
 
 def test_a_number_without_end_is_refused(tmp_path: Path) -> None:
