@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import history as module
+from agent import arrays, history_schema
 from agent import ledger as kinds
 from agent.cli import app
 from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
@@ -23,7 +23,7 @@ from tests.system.bench import deciding, events, instrument, serving
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAIT_S", 0.1)
+    monkeypatch.setattr(history_schema, "_WAIT_S", 0.1)
 
 
 def served(run: Path) -> tuple[int, str]:
@@ -102,7 +102,7 @@ def break_it(run: Path, fault: str, stack: ExitStack) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patched = stack.enter_context(pytest.MonkeyPatch.context())
-        patched.setattr(module, "_write_durably", full)
+        patched.setattr(arrays, "write_durably", full)
 
 
 @pytest.mark.parametrize("fault", ["locked", "deleted", "full"])
