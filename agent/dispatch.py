@@ -21,7 +21,7 @@ from agent.clocks import Clocks
 from agent.commands import Commands
 from agent.decision import Decision
 from agent.entries import ScanEntry
-from agent.history import History
+from agent.history import History, HistoryError
 from agent.partial import PartialFrames
 from agent.presence import Presence
 from agent.recommending import Recommendations
@@ -116,8 +116,17 @@ class Dispatcher:
         return wire.Refused(**self._head(), of=of, code=error.code, reason=reason)
 
     def scan_of(self, entry: ScanEntry) -> Scan:
-        """The scan of an entry, read back from the history."""
-        return scan_in(self.history, entry.event)
+        """The scan of an entry, read back from the history.
+
+        Raises
+        ------
+        HistoryError
+            If it cannot be.
+        """
+        event = self.history.event(entry.event.seq)  # the ledger lets go of what an older one said of itself
+        if event is None:
+            raise HistoryError(f"event {entry.event.seq} (scan {entry.scan_id}) is missing from {self.history.run_directory}")
+        return scan_in(self.history, event)
 
     def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
         """Record all candidates, the decision drawn from them, what it rests on and who lets its points pass; nothing is sent

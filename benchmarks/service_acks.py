@@ -26,8 +26,10 @@ from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode, scan_packet
 from instrument_adapters.scan import Scan
 
-DEFAULT_SEARCH = "[service]\nmessages_per_s = 10000.0\n"
-NO_SEARCH = 'channel = "none of this name"  # so that each decision is made at once\n[service]\nmessages_per_s = 10000.0\n'
+DEFAULT_SEARCH = '[service]\nmessages_per_s = 10000.0\nhttp = ""\n'
+NO_SEARCH = (
+    'channel = "none of this name"  # so that each decision is made at once\n[service]\nmessages_per_s = 10000.0\nhttp = ""\n'
+)
 _PAUSE_S = 0.25
 _LONGEST_S = 120.0
 

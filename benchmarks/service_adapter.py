@@ -1,8 +1,9 @@
-"""`python -m benchmarks.service_adapter DIARY ...`: `python -m simulators ...` with a diary of what its tip really does.
+"""`python -m benchmarks.service_adapter DIARY ...`: `python -m simulators ...` with a diary of what it does and is told.
 
-The diary is the benchmark's own book: one JSON line, on disk before the deed, for each request that the instrument is asked to
-measure and for each loop that the tip makes, whoever asked for it. No restart makes it forget, and neither agent nor client
-knows of it.
+The diary is the benchmark's own book, which neither agent nor client knows of, and which no restart and no tidying up shortens.
+One JSON line, on disk before the deed, for each request that the instrument is asked to measure and each loop that the tip makes,
+whoever asked for it; and one for each scan and result that the client has in its spool, each answer and each recommendation that
+it took.
 """
 
 import json
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import simulators.__main__ as program
+from instrument_adapters import client
 from instrument_adapters.instrument import Measurement
-from instrument_adapters.messages import MeasurementRequest
+from instrument_adapters.messages import MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
+from instrument_adapters.spool import Outgoing, Spool
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.spectroscopy import Loop
 
@@ -61,10 +64,32 @@ def recorded(diary: Diary) -> type[SimulatedMFP3D]:
     return Recorded
 
 
+def witnessed(diary: Diary) -> type[Spool]:
+    """The client's spool; what it is told is noted once it is on disk there, before anybody acts on it."""
+
+    class Witnessed(Spool):
+        def send(self, outgoing: Outgoing, *more: Any, **keywords: Any) -> None:
+            super().send(outgoing, *more, **keywords)
+            diary.note("sent", header=outgoing.message.model_dump(mode="json", exclude={"metadata", "frame", "parameters"}))
+
+        def answered(self, message_id: str, *, run_id: str, refused: bool) -> None:
+            super().answered(message_id, run_id=run_id, refused=refused)
+            diary.note("answered", id=message_id, refused=refused)
+
+        def accept(self, message: RecommendationMessage) -> RecommendationMessage:
+            left = super().accept(message)
+            diary.note("accepted", header=message.model_dump(mode="json"))
+            return left
+
+    return Witnessed
+
+
 def main() -> int:
     """As the simulator's own command, after the diary's path."""
     diary, *rest = sys.argv[1:]
-    program.SimulatedMFP3D = recorded(Diary(Path(diary)))  # type: ignore[misc]
+    book = Diary(Path(diary))
+    program.SimulatedMFP3D = recorded(book)  # type: ignore[misc]
+    client.Spool = witnessed(book)  # type: ignore[misc]
     return program.main(rest)
 
 

@@ -1,7 +1,7 @@
 """Independent books of a closed loop: what client, tip and a witness wrote down, held against the agent's history.
 
-Nothing of the agent's own bookkeeping is used: the history is read as the table that it is, the client's spool as lines of
-JSON, and the tip's diary was written by the benchmark's own instrument (`service_adapter`).
+Nothing of the agent's own bookkeeping is used: the history is read as the table that it is, and what client and tip did stands
+in a diary that the benchmark's own instrument wrote (`service_adapter`).
 """
 
 import contextlib
@@ -81,19 +81,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Spooled:
-    """What one client wrote into its spool.
+class Diary:
+    """What one instrument noted.
 
     Parameters
     ----------
     scans, results
-        Id of the scan, or of the request -> header of the message.
+        Id of the scan, or of the request -> header of the message that the client wrote into its diary.
     acknowledged, refused
         Ids of messages that the agent answered so.
     accepted
-        Headers of recommendations that the client has acknowledged.
-    begun
-        Ids of requests that the tip was sent to.
+        Headers of recommendations that the client took, and acknowledges.
+    loops
+        What the tip did: request_id, x_m, y_m.
+    frames
+        What was recorded: scan_id, simulated_s, pid.
     """
 
     scans: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -101,30 +103,44 @@ class Spooled:
     acknowledged: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     accepted: list[dict[str, Any]] = field(default_factory=list)
-    begun: list[str] = field(default_factory=list)
+    loops: list[dict[str, Any]] = field(default_factory=list)
+    frames: list[dict[str, Any]] = field(default_factory=list)
 
     @staticmethod
-    def of(directory: Path) -> "Spooled":
-        """What stands in the journal of a spool."""
-        found = Spooled()
-        for line in lines(directory / "journal.jsonl"):
+    def of(path: Path) -> "Diary":
+        """What stands in a file."""
+        found = Diary()
+        for line in lines(path):
             found._add(line)
         return found
 
+    @property
+    def last_scan(self) -> int:
+        """Number of the last scan that was sent; 0 if there was none."""
+        return max((int(name.rpartition("-")[2]) for name in self.scans), default=0)
+
+    @property
+    def unanswered(self) -> set[str]:
+        """Ids of messages that nothing has been heard of; a recommendation answers its scan."""
+        sent = {header["id"] for header in (*self.scans.values(), *self.results.values())}
+        return sent - self.acknowledged - self.refused - {f"scan-{header['scan_id']}" for header in self.accepted}
+
     def _add(self, line: Mapping[str, Any]) -> None:
-        match line["event"]:
+        match line["what"]:
             case "sent":
-                header = json.loads(line["header"])
+                header = line["header"]
                 if header["type"] == "scan":
                     self.scans[header["scan_id"]] = header
-                elif header["type"] == "result":
+                else:
                     self.results[header["request_id"]] = header
             case "answered":
                 (self.refused if line["refused"] else self.acknowledged).add(line["id"])
             case "accepted":
-                self.accepted.append(json.loads(line["header"]))
-            case "begun":
-                self.begun.append(line["id"])
+                self.accepted.append(line["header"])
+            case "loop":
+                self.loops.append(dict(line))
+            case "scan":
+                self.frames.append(dict(line))
 
 
 @dataclass
@@ -155,15 +171,15 @@ class Audit:
         }
 
 
-def audit(run: Path, spools: Mapping[str, Path], diaries: Mapping[str, Path], seen: Mapping[int, tuple[str, str]] = {}) -> Audit:
+def audit(run: Path, diaries: Mapping[str, Path], seen: Mapping[int, tuple[str, str]] = {}) -> Audit:
     """All books of a run held against each other, once everything has come to rest.
 
     Parameters
     ----------
     run
         The run directory.
-    spools, diaries
-        Instrument -> its client's spool, and its tip's diary.
+    diaries
+        Instrument -> its diary.
     seen
         Number -> (kind, hash) of events that a witness saw.
     """
@@ -171,12 +187,11 @@ def audit(run: Path, spools: Mapping[str, Path], diaries: Mapping[str, Path], se
     events = rows(run)
     _witnessed(found, events, seen)
     history = _by_instrument(events)
-    for name, directory in spools.items():
-        spool = Spooled.of(directory)
-        _scans_and_results(found, name, spool, history[name])
-        _decisions(found, name, spool, history[name])
     for name, path in diaries.items():
-        _landings(found, name, lines(path), history[name], spools.get(name))
+        diary = Diary.of(path)
+        _scans_and_results(found, name, diary, history[name])
+        _decisions(found, name, diary, history[name])
+        _landings(found, name, diary, history[name])
     found.counts["events"] += len(events)
     found.counts["decisions"] += sum(len(ids) for by_kind in history.values() for ids in by_kind["decision_made"].values())
     return found
@@ -208,12 +223,12 @@ def _witnessed(found: Audit, events: Sequence[tuple[int, str, str, dict[str, Any
             found.lost.append(f"event {seq} ({was[0]}) was in the history once, and is not any more")
 
 
-def _scans_and_results(found: Audit, name: str, spool: Spooled, history: _Events) -> None:
-    for what, kind, sent in (("scan", "scan_received", spool.scans), ("result", "result_received", spool.results)):
+def _scans_and_results(found: Audit, name: str, diary: Diary, history: _Events) -> None:
+    for what, kind, sent in (("scan", "scan_received", diary.scans), ("result", "result_received", diary.results)):
         for subject, header in sent.items():
             bodies = history[kind].get(subject, [])
-            told = "acknowledged" if header["id"] in spool.acknowledged else "sent"
-            if header["id"] in spool.refused:
+            told = "acknowledged" if header["id"] in diary.acknowledged else "sent"
+            if header["id"] in diary.refused:
                 found.lost.append(f"{what} {subject} of {name} was refused")
             elif not bodies:
                 found.lost.append(f"{what} {subject} of {name} was {told}, and is not in the history")
@@ -226,9 +241,9 @@ def _scans_and_results(found: Audit, name: str, spool: Spooled, history: _Events
             found.counts[f"{what}s_{told}"] += 1
 
 
-def _decisions(found: Audit, name: str, spool: Spooled, history: _Events) -> None:
+def _decisions(found: Audit, name: str, diary: Diary, history: _Events) -> None:
     """Each recommendation that a client acknowledged stands in the history, point for point."""
-    for header in spool.accepted:
+    for header in diary.accepted:
         made = history["decision_made"].get(header["decision_id"], [])
         found.counts["recommendations_accepted"] += 1
         asked = {r["request_id"] for r in header["requests"]}
@@ -237,14 +252,14 @@ def _decisions(found: Audit, name: str, spool: Spooled, history: _Events) -> Non
             found.lost.append(f"decision {header['decision_id']}, acknowledged by {name}, is not in the history as it was sent")
 
 
-def _landings(found: Audit, name: str, diary: Sequence[Mapping[str, Any]], history: _Events, spool: Path | None) -> None:
-    """No request and no place has met the tip twice, and each that has has one result."""
-    landed = [line for line in diary if line["what"] == "loop"]
+def _landings(found: Audit, name: str, diary: Diary, history: _Events) -> None:
+    """No request has met the tip twice, and each that has has one result; how near two places were, is told."""
+    landed = diary.loops
     found.counts["loops"] += len(landed)
     for request_id, times in Counter(line["request_id"] for line in landed).items():
         if times > 1:
             found.twice.append(f"{name} measured {request_id} {times} times")
-        if spool is not None and len(history["result_received"].get(request_id, [])) != 1:
+        if len(history["result_received"].get(request_id, [])) != 1:
             found.lost.append(f"{name} measured {request_id}, and the history does not hold one result of it")
     nearest = _nearest_m(landed)
     if landed and math.isfinite(nearest):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.service_books import Spooled, audit, lines, rows, verified
+from benchmarks.service_books import Diary, audit, lines, rows, verified
 from benchmarks.service_processes import TINY_SEARCH, Site, emptied
 from simulators.faults import FAULTS
 
@@ -67,8 +67,8 @@ def one_fault(directory: Path, fault: str, seed: int, pixels: int = 256) -> dict
         codes = {"adapter": adapter.wait(_LONGEST_S), "agent": site.agent.stop()}
     happened = [entry for entry in lines(directory / "sealed.jsonl") if entry["fault"] == fault]
     said = _said(site.run)
-    spool = directory / f"{INSTRUMENT}.spool"
-    found = audit(site.run, {INSTRUMENT: spool}, {INSTRUMENT: directory / f"{INSTRUMENT}.diary.jsonl"})
+    diary = directory / f"{INSTRUMENT}.diary.jsonl"
+    found = audit(site.run, {INSTRUMENT: diary})
     harm = [*found.lost, *found.twice, *verified(site.run), *undecided(site.run)]
     harm += [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
     harm += ["a traceback in a log"] * any("Traceback" in d.log.read_text(errors="replace") for d in (site.agent, adapter))
@@ -82,7 +82,7 @@ def one_fault(directory: Path, fault: str, seed: int, pixels: int = 256) -> dict
         "harm": harm[:5],
         "outcome": outcome,
         "told_by_client": _told(adapter.log.read_text(errors="replace")),
-        "scans": len(Spooled.of(spool).scans),
+        "scans": len(Diary.of(diary).scans),
     }
 
 
@@ -111,12 +111,17 @@ def _named(fault: str, said: Sequence[str]) -> list[str]:
 
 
 def undecided(run: Path) -> list[str]:
-    """Scans without an end: neither a decision nor the record of why there is none."""
+    """Scans without an end: neither a decision nor the record of why there is none.
+
+    The newest scan of an instrument that has left may wait: it is decided on when the instrument is back, or given up for a
+    newer one.
+    """
     events = rows(run)
     ended = {body["scan_id"] for _, kind, _, body, _ in events if kind == "decision_made"}
     ended |= {subject for _, kind, subject, _, _ in events if kind == "search_cancelled"}
-    received = [subject for _, kind, subject, _, _ in events if kind == "scan_received"]
-    return [f"scan {scan_id} was neither decided on nor given up" for scan_id in received if scan_id not in ended]
+    received = [(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "scan_received"]
+    ended |= set(dict(received).values())  # the newest of each instrument
+    return [f"scan {scan_id} was neither decided on nor given up" for _, scan_id in received if scan_id not in ended]
 
 
 def _told(log: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.service_books import Spooled, Witness, audit, verified
+from benchmarks.service_books import Diary, Witness, audit, verified
 from benchmarks.service_processes import SMALL_SEARCH, BrokenLoopError, Site, emptied, workers_of
 
 INSTRUMENT = "mfp3d-1"
@@ -72,7 +72,7 @@ def killed_loop(
         except BrokenLoopError as error:
             alive, loop.faults = False, [*loop.faults, str(error)]
         exits = loop.end()
-    found = audit(site.run, {INSTRUMENT: loop.spool}, {INSTRUMENT: loop.diary}, witness.seen)
+    found = audit(site.run, {INSTRUMENT: loop.diary}, witness.seen)
     return {
         "seed": seed,
         "kills": dict(loop.killed),
@@ -144,10 +144,7 @@ class _Loop:
         return codes
 
     def _unanswered(self) -> set[str]:
-        spool = Spooled.of(self.spool)
-        sent = {header["id"] for header in (*spool.scans.values(), *spool.results.values())}
-        recommended_on = {f"scan-{header['scan_id']}" for header in spool.accepted}
-        return sent - spool.acknowledged - spool.refused - recommended_on
+        return Diary.of(self.diary).unanswered
 
     def _strike(self, target: str) -> bool:
         """Kill, and start again; False if there is nothing of the kind just now."""
@@ -185,8 +182,7 @@ class _Loop:
 
     def _next_scan(self) -> int:
         """A scan's name is used once: numbers go on from the largest that the client has ever sent."""
-        names = Spooled.of(self.spool).scans
-        return max((int(name.rpartition("-")[2]) for name in names), default=0) + 1
+        return Diary.of(self.diary).last_scan + 1
 
 
 def _wait(condition: Any, seconds: float) -> None:

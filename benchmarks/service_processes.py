@@ -35,6 +35,7 @@ spacing_m = 60e-9
 [service]
 heartbeat_s = 1.0
 messages_per_s = 1000.0
+http = ""
 """
 #: Without training, for what is not about it.
 TINY_SEARCH = """
@@ -49,6 +50,7 @@ spacing_m = 60e-9
 [service]
 heartbeat_s = 2.0
 messages_per_s = 1000.0
+http = ""
 """
 
 

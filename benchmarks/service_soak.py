@@ -12,14 +12,14 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.service_books import Spooled, audit, lines, rows, verified
+from benchmarks.service_books import Diary, audit, lines, rows, verified
 from benchmarks.service_faults import undecided
 from benchmarks.service_processes import TINY_SEARCH, BrokenLoopError, Daemon, Site, emptied, footprint, workers_of
 
@@ -74,11 +74,8 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
         except BrokenLoopError as error:
             stalled = str(error)
         exits = watch.end()
-    found = audit(
-        site.run,
-        {name: directory / f"{name}.spool" for name in (WEEK, SHIFT)},
-        {name: directory / f"{name}.diary.jsonl" for name in (WEEK, SHIFT)},
-    )
+    diaries = {name: directory / f"{name}.diary.jsonl" for name in (WEEK, SHIFT)}
+    found = audit(site.run, diaries)
     return {
         "seed": seed,
         "simulated_days": watch.days(),
@@ -88,7 +85,7 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
         "restarts": watch.restarts,
         "samples": watch.samples,
         "slopes": slopes(watch.samples),
-        "accounts": accounts(site.run, [directory / f"{name}.spool" for name in (WEEK, SHIFT)]),
+        "accounts": accounts(site.run, diaries.values()),
         "undecided": undecided(site.run),
         "verify": verified(site.run),
         "tables_mb": tables(site.run),
@@ -160,8 +157,7 @@ class _Watch:
 
         def command() -> list[str]:
             seed = self._seed + (0 if name == WEEK else 1 + self._shift) + 1000 * self.restarts[WEEK] * (name == WEEK)
-            scans = Spooled.of(self._site.directory / f"{name}.spool").scans
-            first = max((int(scan.rpartition("-")[2]) for scan in scans), default=0) + 1
+            first = Diary.of(self._site.directory / f"{name}.diary.jsonl").last_scan + 1
             return [*fixed, "--seed", str(seed), "--first-scan", str(first)]
 
         daemon = self._site.adapter(name, command)
@@ -175,8 +171,8 @@ class _Watch:
 
     def _look(self) -> None:
         for name, daemon in ((WEEK, self._steady), (SHIFT, self._shifting)):
-            scans = [line for line in lines(self._site.directory / f"{name}.diary.jsonl") if line["what"] == "scan"]
-            mine = [line["simulated_s"] for line in scans if line["pid"] == daemon.pid]
+            frames = Diary.of(self._site.directory / f"{name}.diary.jsonl").frames
+            mine = [frame["simulated_s"] for frame in frames if frame["pid"] == daemon.pid]
             if mine and mine[-1] != self._simulated[name]:
                 self._simulated[name], self._moved_at = mine[-1], time.monotonic()
         agent = footprint(self._site.agent.pid)
@@ -223,13 +219,13 @@ def _slope(x: np.ndarray, y: np.ndarray, rng: np.random.Generator, blocks: int =
     return {"per_day": float(np.polyfit(x, y, 1)[0]), "low": float(low), "high": float(high)}
 
 
-def accounts(run: Path, spools: Sequence[Path]) -> dict[str, int]:
+def accounts(run: Path, diaries: Iterable[Path]) -> dict[str, int]:
     """What became of each scan that a client sent, and how many events there are of each kind."""
     events = rows(run)
     found: Counter[str] = Counter(f"events {kind}" for _, kind, _, _, _ in events)
     found.update(f"decided {body['decision']['outcome']}" for _, kind, _, body, _ in events if kind == "decision_made")
     found.update(f"result {body['status']}" for _, kind, _, body, _ in events if kind == "result_received")
-    found["scans sent"] = sum(len(Spooled.of(spool).scans) for spool in spools)
+    found["scans sent"] = sum(len(Diary.of(path).scans) for path in diaries)
     return dict(sorted(found.items()))
 
 

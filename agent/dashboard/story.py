@@ -37,7 +37,7 @@ class DecisionStory:
     @property
     def current(self) -> bool:
         """Whether it is the last word on its scan."""
-        return self.entry.decision is self.record
+        return self.entry.decision is not None and self.entry.decision.decision_id == self.record.decision_id
 
     @property
     def void(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.history import History
 from benchmarks import service, service_acks, service_faults, service_kills, service_property, service_report, service_soak
-from benchmarks.service_books import Witness, audit, lines
+from benchmarks.service_books import Diary, Witness, audit, lines
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, RecommendationMessage
 from tests.agent.samples import NOW, request
@@ -25,48 +25,51 @@ def recorded(run: Path, *events: tuple[str, str, dict[str, Any]]) -> Path:
     return run
 
 
-def spooled(directory: Path, *entries: dict[str, Any]) -> Path:
-    directory.mkdir()
-    text = "".join(json.dumps(entry) + "\n" for entry in ({"event": "spool", "version": 1}, *entries))
-    (directory / "journal.jsonl").write_text(text + '{"event": "se')
-    return directory
+def noted(path: Path, *entries: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"what": "se')
+    return path
 
 
 def sent(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"event": "sent", "header": json.dumps({"type": kind, **fields})}
+    return {"what": "sent", "header": {"type": kind, **fields}}
 
 
 def answered(message: str) -> dict[str, Any]:
-    return {"event": "answered", "id": message, "run": "r", "refused": False}
+    return {"what": "answered", "id": message, "refused": False}
 
 
-SCAN = sent("scan", id="scan-s1", scan_id="s1")
+SCAN = sent("scan", id="scan-afm-1-0007", scan_id="afm-1-0007")
 RESULT = sent("result", id="result-q1", request_id="q1", status="ok")
-RECEIVED = ("scan_received", "s1", {})
+ACCEPTED = {"what": "accepted", "header": {"decision_id": "d1", "scan_id": "afm-1-0007", "requests": []}}
+RECEIVED = ("scan_received", "afm-1-0007", {})
 MEASURED = ("result_received", "q1", {"status": "ok", "reason": ""})
 
 
 def test_books_that_agree_hold_nothing_against_the_agent(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", RECEIVED, MEASURED)
-    spool = spooled(tmp_path / "spool", SCAN, answered("scan-s1"), RESULT, answered("result-q1"))
-    found = audit(run, {NAME: spool}, {})
+    diary = noted(tmp_path / "diary", SCAN, answered("scan-afm-1-0007"), RESULT, answered("result-q1"))
+    found = audit(run, {NAME: diary})
     assert (found.lost, found.twice) == ([], [])
     assert (found.counts["scans_acknowledged"], found.counts["results_acknowledged"]) == (1, 1)
 
 
 def test_what_was_acknowledged_and_is_not_in_the_history_is_lost(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", ("run_started", "r", {}))
-    accepted = {"event": "accepted", "header": json.dumps({"decision_id": "d1", "requests": []})}
-    spool = spooled(tmp_path / "spool", SCAN, answered("scan-s1"), RESULT, accepted)
-    assert len(audit(run, {NAME: spool}, {}).lost) == 3
+    diary = noted(tmp_path / "diary", SCAN, answered("scan-afm-1-0007"), RESULT, ACCEPTED)
+    assert len(audit(run, {NAME: diary}).lost) == 3
+
+
+def test_a_diary_says_what_is_unanswered_and_which_scan_was_the_last(tmp_path: Path) -> None:
+    diary = Diary.of(noted(tmp_path / "diary", SCAN, RESULT))
+    assert diary.unanswered == {"scan-afm-1-0007", "result-q1"}
+    assert diary.last_scan == 7
+    assert Diary.of(noted(tmp_path / "diary", SCAN, RESULT, ACCEPTED)).unanswered == {"result-q1"}
 
 
 def test_a_point_that_met_the_tip_twice_is_told_and_so_is_one_without_a_result(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", RECEIVED, MEASURED)
-    diary = tmp_path / "diary.jsonl"
     loops = [{"what": "loop", "request_id": r, "x_m": 0.0, "y_m": y} for r, y in (("q1", 0.0), ("q1", 1e-9), ("q2", 5e-7))]
-    diary.write_text("".join(json.dumps(loop) + "\n" for loop in loops))
-    found = audit(run, {NAME: spooled(tmp_path / "spool")}, {NAME: diary})
+    found = audit(run, {NAME: noted(tmp_path / "diary", *loops)})
     assert found.twice == ["afm-1 measured q1 2 times"]
     assert found.lost == ["afm-1 measured q2, and the history does not hold one result of it"]
     assert found.counts["nearest_two_places_pm"] == 1000
@@ -74,11 +77,11 @@ def test_a_point_that_met_the_tip_twice_is_told_and_so_is_one_without_a_result(t
 
 def test_an_event_that_was_seen_and_is_gone_is_lost(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", RECEIVED)
-    assert audit(run, {}, {}, {2: ("decision_made", "00")}).lost
+    assert audit(run, {}, {2: ("decision_made", "00")}).lost
     with Witness(run) as witness:
         while not witness.seen:
             pass
-    assert audit(run, {}, {}, witness.seen).lost == []
+    assert audit(run, {}, witness.seen).lost == []
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:

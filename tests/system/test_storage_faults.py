@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import arrays, history_schema
+from agent import arrays
+from agent import history_schema as module
 from agent import ledger as kinds
 from agent.cli import app
 from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
@@ -23,7 +24,7 @@ from tests.system.bench import deciding, events, instrument, serving
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_schema, "_WAIT_S", 0.1)
+    monkeypatch.setattr(module, "_WAIT_S", 0.1)
 
 
 def served(run: Path) -> tuple[int, str]:
