@@ -4,6 +4,7 @@ A new database takes the same steps as an old one, so both end with the same tab
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -108,11 +109,12 @@ def migrate(db: sqlite3.Connection, to: int = SCHEMA_VERSION) -> None:
     db.commit()
 
 
-def expected(version: int) -> set[tuple[str, ...]]:
+@functools.cache
+def expected(version: int) -> frozenset[tuple[str, ...]]:
     """Type, name, table and text of all that a database of this schema holds."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         migrate(db, version)
-        return objects(db)
+        return frozenset(objects(db))
 
 
 def objects(db: sqlite3.Connection) -> set[tuple[str, ...]]:
