@@ -86,7 +86,7 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
         "samples": watch.samples,
         "slopes": slopes(watch.samples),
         "accounts": accounts(site.run, diaries.values()),
-        "undecided": undecided(site.run),
+        "undecided": undecided(site.run, cut_off=True),
         "verify": verified(site.run),
         "tables_mb": tables(site.run),
         "faults": dict(Counter(e["fault"] for name in (WEEK, SHIFT) for e in lines(directory / f"{name}.sealed.jsonl"))),
