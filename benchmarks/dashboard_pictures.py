@@ -154,12 +154,13 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
             page.keyboard.press("Enter")
             page.wait_for_selector("#ask[open]")
             page.keyboard.press("Enter")
-            page.keyboard.press("1")
             page.wait_for_selector("#places-state:has-text('measured')")
+            page.keyboard.press("1")
             page.keyboard.press("Escape")
             page.evaluate("import('/static/store.js').then(({ set, state }) => set({ pinned: state.scan.scan_id }))")
             page.evaluate("document.getElementById('notice').hidden = true")
             page.set_viewport_size({"width": DESK[0], "height": 1290})
+            page.wait_for_selector("#tab-loops .main-svg")
             camera.take(page, "measured")
 
 

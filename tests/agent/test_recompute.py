@@ -19,7 +19,11 @@ from agent.executor import workers_for
 from agent.history import DATABASE, Event, History
 from agent.question import question_behind
 from agent.recompute import Comparison, compared, recompute
+from agent.retention import weights_needed
+from agent.schedule_settings import ScheduleSettings
+from agent.warm import deep_start
 from instrument_adapters import exit_codes
+from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 from tests.agent.golden_runs import golden_run
 from tests.agent.samples import Clock, hello, scan_message
@@ -88,6 +92,24 @@ def test_a_search_whose_deadline_left_no_rung_is_nothing_again(tmp_path: Path) -
     decision = decide(tmp_path, with_vae(families=("vae",)), scan(1, picture(1)), out_of_time=lambda: True)
     assert (decision.record.ended_early, decision.record.rungs) == (True, [])
     assert again(tmp_path).same
+
+
+def test_a_deeper_search_comes_out_the_same_again_and_its_weights_are_kept(tmp_path: Path, vaestar: Vaestar) -> None:
+    config = with_vae(seeds=1).model_copy(update={"schedule": ScheduleSettings(deep_seeds=2, deep_steps_factor=1.5)})
+    first = decide(tmp_path, config, scan(1, picture(1)))
+    with History(tmp_path) as history, workers_for(0) as workers:
+        dispatch = Dispatcher(history, "run-1", Clock())
+        entry = dispatch.ledger.latest("afm-1")
+        question = asked(history.head.seq, Limits(), None, None)
+        found = Agent(config, workers).deeper().on_scan(scan(1, picture(1)), start=deep_start(first, config))
+        dispatch.deepened(entry, found, 1.0, question)
+        (event,) = history.events(kind=kinds.DECISION_DEEPENED)
+        assert len(weights_needed([*history.events(kind=kinds.DECISION_MADE), event])) == 2
+    done = vaestar("history", "replay", str(event.seq), "--run", tmp_path, "--workers", 0)
+    assert (done.exit_code, "first decision (event" in done.stdout) == (0, True), done.stdout
+    said = vaestar("history", "explain", event.subject, "--run", tmp_path).stdout
+    assert said.startswith(f"# Deeper search {found.record.decision_id} on scan-1 of afm-1")
+    assert "the scan was searched once more" in vaestar("history", "explain", first.record.decision_id, "--run", tmp_path).stdout
 
 
 def test_a_scan_without_contrast_is_as_unresolvable_as_before(tmp_path: Path) -> None:

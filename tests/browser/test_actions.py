@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 from instrument_adapters import messages as wire
 from tests.browser.conftest import Opens
 from tests.browser.served import Served
-from tests.system.bench import events
+from tests.system.bench import events, recorded
 
 WORDS = [("#pause", "Pause", "paused"), ("#stop", None, "emergency stop")]
 
@@ -143,6 +143,7 @@ def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) 
     page.context.route("**/api/view*", lambda route: route.abort())  # it does not hear of the newer scan
     page.context.route("**/api/view/**", lambda route: route.abort())
     agent.scans("scan-2")
+    agent.do(recorded(agent.run, "approval_asked", 2))
     agent.do(agent.service.control.reject("d-scan-2", "Ben", "too dark"))
     page.click("#approve")
     answer(page)
