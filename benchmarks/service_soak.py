@@ -230,14 +230,14 @@ def accounts(run: Path, diaries: Iterable[Path]) -> dict[str, int]:
 
 
 def tables(run: Path) -> dict[str, float]:
-    """MB that an agent's ledger of this run holds, by part, and a scan."""
+    """MB that an agent's ledger of this run holds, by part (what parts share counts in each), and KB a scan in all."""
     from agent.history import History
     from agent.ledger import Ledger
 
     with History(run, read_only=True) as history:
         ledger = Ledger.of(history.events())
     parts = {name: deep_size(value) / 2**20 for name, value in vars(ledger).items()}
-    return {**parts, "kb_a_scan": 1024 * sum(parts.values()) / max(1, len(ledger.scans))}
+    return {**parts, "kb_a_scan": deep_size(vars(ledger)) / 1024 / max(1, len(ledger.scans))}
 
 
 def deep_size(thing: Any) -> int:
