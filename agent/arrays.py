@@ -31,6 +31,7 @@ class ArrayStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._known: set[Path] = set()  # directories whose names are on disk for certain
 
     def put(self, array: np.ndarray) -> str:
         """The digest under which `array` can be had again; on disk when this returns."""
@@ -40,6 +41,9 @@ class ArrayStore:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, content)
+            if path.parent not in self._known:  # it may be new, of this process or of one that was killed
+                sync_directories(path.parent.parent)
+                self._known.add(path.parent)
         return digest
 
     def get(self, digest: str) -> np.ndarray:
@@ -97,7 +101,7 @@ def _content(array: np.ndarray) -> bytes:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write so that the file is either there in full or not at all, also after a power cut."""
+    """Write so that the file is either there in full or not at all, also after a power cut; its directory is on disk already."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -109,7 +113,7 @@ def write_durably(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_directories(path.parent, path.parent.parent)  # the second, since the first may be new
+    sync_directories(path.parent)
 
 
 def sync_directories(*paths: Path) -> None:

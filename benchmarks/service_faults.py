@@ -110,18 +110,17 @@ def _named(fault: str, said: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))[:3]
 
 
-def undecided(run: Path) -> list[str]:
+def undecided(run: Path, *, cut_off: bool = False) -> list[str]:
     """Scans without an end: neither a decision nor the record of why there is none.
 
-    The newest scan of an instrument that has left may wait: it is decided on when the instrument is back, or given up for a
-    newer one.
+    Where the instruments were `cut_off`, the newest scan of each may wait for the next agent of the run.
     """
     events = rows(run)
-    ended = {body["scan_id"] for _, kind, _, body, _ in events if kind == "decision_made"}
-    ended |= {subject for _, kind, subject, _, _ in events if kind == "search_cancelled"}
+    ended = {(body["instrument_id"], body["scan_id"]) for _, kind, _, body, _ in events if kind == "decision_made"}
+    ended |= {(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "search_cancelled"}
     received = [(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "scan_received"]
-    ended |= set(dict(received).values())  # the newest of each instrument
-    return [f"scan {scan_id} was neither decided on nor given up" for _, scan_id in received if scan_id not in ended]
+    newest = set(dict(received).items()) if cut_off else set()
+    return [f"scan {scan} of {name} has no end" for name, scan in received if (name, scan) not in ended | newest]
 
 
 def _told(log: str) -> list[str]:

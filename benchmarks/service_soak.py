@@ -86,7 +86,7 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
         "samples": watch.samples,
         "slopes": slopes(watch.samples),
         "accounts": accounts(site.run, diaries.values()),
-        "undecided": undecided(site.run),
+        "undecided": undecided(site.run, cut_off=True),
         "verify": verified(site.run),
         "tables_mb": tables(site.run),
         "faults": dict(Counter(e["fault"] for name in (WEEK, SHIFT) for e in lines(directory / f"{name}.sealed.jsonl"))),
@@ -230,14 +230,14 @@ def accounts(run: Path, diaries: Iterable[Path]) -> dict[str, int]:
 
 
 def tables(run: Path) -> dict[str, float]:
-    """MB that an agent's ledger of this run holds, by part, and a scan."""
+    """MB that an agent's ledger of this run holds, by part (what parts share counts in each), and KB a scan in all."""
     from agent.history import History
     from agent.ledger import Ledger
 
     with History(run, read_only=True) as history:
         ledger = Ledger.of(history.events())
     parts = {name: deep_size(value) / 2**20 for name, value in vars(ledger).items()}
-    return {**parts, "kb_a_scan": 1024 * sum(parts.values()) / max(1, len(ledger.scans))}
+    return {**parts, "kb_a_scan": deep_size(vars(ledger)) / 1024 / max(1, len(ledger.scans))}
 
 
 def deep_size(thing: Any) -> int:

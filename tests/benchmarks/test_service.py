@@ -84,6 +84,13 @@ def test_an_event_that_was_seen_and_is_gone_is_lost(tmp_path: Path) -> None:
     assert audit(run, {}, witness.seen).lost == []
 
 
+def test_a_scan_without_an_end_is_told_but_for_the_newest_of_an_instrument_that_was_cut_off(tmp_path: Path) -> None:
+    made = ("decision_made", "d1", {"scan_id": "s1"})
+    run = recorded(tmp_path / "run", *(("scan_received", scan, {}) for scan in ("s1", "s2", "s3")), made)
+    assert service_faults.undecided(run) == [f"scan {scan} of afm-1 has no end" for scan in ("s2", "s3")]
+    assert service_faults.undecided(run, cut_off=True) == ["scan s2 of afm-1 has no end"]
+
+
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a").write_text('{"a": 1}\n{"a"')
     assert lines(tmp_path / "a") == [{"a": 1}]
