@@ -24,7 +24,8 @@ _POLL_S = 0.5
 def list_events(run: Path | None, part: Part, last: int | None = None) -> None:
     """Print one line an event."""
     with opened(run) as history:
-        table = Table(title=escape(str(history.run_directory)), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        say(str(history.run_directory))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
         for event in stream(history, part, last=last):

@@ -111,12 +111,17 @@ def _named(fault: str, said: Sequence[str]) -> list[str]:
 
 
 def undecided(run: Path) -> list[str]:
-    """Scans without an end: neither a decision nor the record of why there is none."""
+    """Scans without an end: neither a decision nor the record of why there is none.
+
+    The newest scan of an instrument that has left may wait: it is decided on when the instrument is back, or given up for a
+    newer one.
+    """
     events = rows(run)
     ended = {body["scan_id"] for _, kind, _, body, _ in events if kind == "decision_made"}
     ended |= {subject for _, kind, subject, _, _ in events if kind == "search_cancelled"}
-    received = [subject for _, kind, subject, _, _ in events if kind == "scan_received"]
-    return [f"scan {scan_id} was neither decided on nor given up" for scan_id in received if scan_id not in ended]
+    received = [(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "scan_received"]
+    ended |= set(dict(received).values())  # the newest of each instrument
+    return [f"scan {scan_id} was neither decided on nor given up" for _, scan_id in received if scan_id not in ended]
 
 
 def _told(log: str) -> list[str]:

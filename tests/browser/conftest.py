@@ -26,9 +26,9 @@ _EXPECTED = ("Failed to load resource", "net::ERR")
 Opens = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests; each page has a context of its own."""
+    """One Chromium for all tests of a file, no longer: while it is there an event loop runs, and no other can."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no chromium is installed")
