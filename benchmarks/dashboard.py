@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def _demo(browser: Browser, directory: Path) -> tuple[float, float, float]:
         data_s = time.time() - began
         at = page.evaluate("import('/static/store.js').then(({ state }) => state.scan.at)")
         page.close()
-        demo.terminate()
+        demo.send_signal(signal.SIGINT)  # it ends its two processes in order
         demo.stdout.read()
     return up_s, datetime.fromisoformat(at).timestamp() - began, data_s
 

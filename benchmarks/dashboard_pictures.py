@@ -185,7 +185,7 @@ def a_fault(camera: Camera, directory: Path, options: Sequence[object]) -> None:
     with agent(directory) as (address, bind):
         page = camera.page(address)
         with simulated(bind, directory, *options, "--fault", "swapped_labels@1", "--cycles", "1"):
-            page.wait_for_selector("#words .lead:has-text('Nothing')")
+            page.wait_for_selector("#words .lead:has-text('not fit')")
             page.keyboard.press("Shift+S")
             page.wait_for_selector("#state:has-text('emergency stop')")
             page.keyboard.press("3")

@@ -4,7 +4,7 @@ import numpy as np
 
 from agent.dashboard.models import ConfigurationView, FrontView, SeedView
 from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord, configuration_name
-from agent.figures.pareto import CRITERIA
+from agent.shown import CRITERIA
 from agent.workflow.kinds import label
 from rewards.composite import criteria_table, pareto_front
 from rewards.metrics import bare, higher_is_better

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from agent.chosen import Chosen, Projection, chosen_of
 from agent.dashboard import board, words
 from agent.dashboard.looks import made_by
 from agent.dashboard.models import ClusterView, DecisionView, PointsView
 from agent.dashboard.story import DecisionStory
 from agent.decision import ClusterRecord, Decision
-from agent.figures.chosen import Chosen, Projection, chosen_of
 from agent.workflow.kinds import label
 from instrument_adapters.geometry import Frame
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from agent.chosen import Chosen, chosen_of
 from agent.dashboard.decoder import reconstruct
 from agent.decision import Decision
-from agent.figures.chosen import Chosen, chosen_of
 from agent.warm import WEIGHTS
 from agent.workflow.channels import stack_channels
 from agent.workflow.patches import cut_patches

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from agent.dashboard.models import ChannelView, ScanView
-from agent.figures.scan import grey_range
-from agent.figures.style import prefixed
+from agent.shown import grey_range, prefixed
 from agent.workflow.errors import UnusableScanError
 from agent.workflow.normalise import normalise
 from instrument_adapters.errors import UnknownChannelError

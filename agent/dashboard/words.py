@@ -1,7 +1,7 @@
 """A decision in three short answers: what was seen, what is believed, and what is wanted and why."""
 
 from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord, configuration_name
-from agent.figures.style import prefixed
+from agent.shown import prefixed
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 
 _FORBIDDING = ("skip", "rescan")

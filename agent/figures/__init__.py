@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
+from agent.chosen import FigureError
 from agent.decision import Decision
-from agent.figures.chosen import FigureError
 from agent.figures.latent import latent_figure
 from agent.figures.latent_grid import latent_grid_figure
 from agent.figures.loops import loops_figure, loops_of

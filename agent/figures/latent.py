@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
+from agent.chosen import Chosen, Projection, chosen_of
 from agent.decision import Decision
-from agent.figures.chosen import Chosen, Projection, chosen_of
 from agent.figures.style import DARK, GREY, SMALL, cluster_handles, colour, label_axes, marker, new_figure, title
 from agent.workflow.kinds import label
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agent.figures.chosen import FigureError
+from agent.chosen import FigureError
 from agent.figures.style import DARK, SMALL, colour, label_axes, new_figure, title
 from agent.measured import Measured
 

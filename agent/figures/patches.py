@@ -5,8 +5,8 @@ from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from agent.chosen import Chosen, chosen_of
 from agent.decision import ClusterRecord, Decision
-from agent.figures.chosen import Chosen, chosen_of
 from agent.figures.style import DARK, MEDIUM, SMALL, colour, new_figure, prefixed
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 from agent.workflow.normalise import normalise

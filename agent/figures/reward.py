@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from agent.chosen import chosen_of
 from agent.decision import CandidateRecord, ConfigurationRecord, Decision, DecisionRecord
-from agent.figures.chosen import chosen_of
 from agent.figures.style import DARK, SMALL, colour, label_axes, marker, new_figure, title
 from agent.workflow.kinds import label
 

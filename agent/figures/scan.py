@@ -3,14 +3,14 @@
 import textwrap
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2D
 
+from agent.chosen import Chosen, chosen_of
 from agent.decision import Decision
-from agent.figures.chosen import Chosen, chosen_of
 from agent.figures.style import (
     DARK,
     MEDIUM,
@@ -25,6 +25,7 @@ from agent.figures.style import (
     prefixed,
     title,
 )
+from agent.shown import grey_range as grey_range
 from agent.workflow.kinds import label
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
@@ -83,15 +84,6 @@ def image_to_micrometres(frame: Frame) -> Affine2D:
     origin, along_col, along_row = frame.to_metres(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])) * MICROMETRES
     (a, b), (c, d) = along_col - origin, along_row - origin
     return Affine2D.from_values(a, b, c, d, *origin)
-
-
-def grey_range(image: Float32[np.ndarray, "rows cols"], low_percentile: float, high_percentile: float) -> tuple[float, float]:
-    """The values drawn black and white: two percentiles of what is finite, kept apart where the image is constant."""
-    finite = image[np.isfinite(image)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(finite.astype(np.float64), [low_percentile, high_percentile]))
-    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
 
 
 def place_labels(

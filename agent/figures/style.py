@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from agent.decision import DecisionRecord
+from agent.shown import prefixed as prefixed
 
 WIDTH_IN = 180 / 25.4  # a page of two columns
 DPI = 160
@@ -22,9 +22,6 @@ GREY, DARK = "0.8", "0.25"
 #: M. Okabe and K. Ito's eight, then two that stay apart from them under all three colour-vision deficiencies.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h")
-
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
-_PREFIXED_UNITS = frozenset({"m", "V", "A", "Hz", "N", "W", "F", "C", "Pa", "s"})
 
 
 def colour(cluster: int) -> str:
@@ -88,14 +85,3 @@ def cluster_handles(record: DecisionRecord) -> list[Line2D]:
         label = f"cluster {c.cluster}: {share:.0%}\n{c.core_points} core point{'' if c.core_points == 1 else 's'}"
         handles.append(Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=label))
     return handles
-
-
-def prefixed(unit: str, magnitude: float) -> tuple[float, str]:
-    """(factor, unit) such that values of `magnitude` times the factor are between 1 and 1000 in the unit returned.
-
-    Units that take no prefix ("deg", "", a detector's "a.u.") are returned as they are, and so is any magnitude of 0.
-    """
-    if unit not in _PREFIXED_UNITS or not np.isfinite(magnitude) or magnitude <= 0:
-        return 1.0, unit
-    size, prefix = next((p for p in _PREFIXES if p[0] <= magnitude * (1 + 1e-9)), _PREFIXES[-1])
-    return 1.0 / size, prefix + unit

@@ -7,6 +7,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from agent.chosen import chosen_of
 from agent.decision import Decision
 from agent.figures import (
     FIGURES,
@@ -18,7 +19,6 @@ from agent.figures import (
     reward_figure,
     scan_figure,
 )
-from agent.figures.chosen import chosen_of
 from agent.figures.reward import left_out_note
 from agent.figures.scan import grey_range, place_labels
 from agent.figures.style import COLOURS, MARKERS, colour, marker, prefixed

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.patches import Ellipse
 
+from agent.chosen import Projection, chosen_of
 from agent.figures import latent_figure, latent_grid_figure
-from agent.figures.chosen import Projection, chosen_of
 from agent.figures.latent import ellipse
 from agent.figures.latent_grid import density
 from tests.agent.decisions import MEMBERS, RECOMMENDED, make_decision, make_guarded_out

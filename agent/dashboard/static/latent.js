@@ -27,6 +27,12 @@ function fitView(width, height) {
   return { x, y, su, sv, plane, xs, ys, u: [cu, (width - MARGIN) / su], v: [cv, (height - MARGIN) / sv], index: new Nearest(xs, ys) };
 }
 
+// What lies above is placed by what lies below, so the two are drawn together.
+function drawBoth() {
+  drawBase();
+  drawOver();
+}
+
 function drawBase() {
   const { context, width, height } = fit(base);
   view = null;
@@ -190,7 +196,7 @@ function head() {
 }
 
 export function startLatent() {
-  on("decision cluster scan theme", drawBase);
-  on("decision places hover place cluster edits theme", drawOver);
-  new ResizeObserver(() => { drawBase(); drawOver(); }).observe($("latent-box"));
+  on("decision cluster scan theme", drawBoth);
+  on("places hover place edits", drawOver);
+  new ResizeObserver(drawBoth).observe($("latent-box"));
 }

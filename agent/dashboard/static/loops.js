@@ -5,7 +5,7 @@ import { el, num, parameter } from "./format.js";
 import { chart } from "./plotted.js";
 import { shows, state } from "./store.js";
 
-const MOST_COLUMNS = 4;
+const MOST_COLUMNS = 3;
 
 export async function drawLoops(box) {
   const loops = state.loops?.decision_id === state.decision?.decision_id ? state.loops?.loops ?? [] : [];
