@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := agent instrument_adapters rewards simulators
 REFERENCE := $(VENV)/reference
+# Processes that share the tests; each test file stays with one of them.
+JOBS ?= 2
 
 .PHONY: help install reference demo test lint types imports pytest format clean
 
@@ -55,7 +57,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 pytest: $(STAMP) $(REFERENCE)/pyroved $(REFERENCE)/mexpsimu
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -16,10 +16,12 @@ def scan_in(history: History, event: Event) -> Scan:
 
 
 def decision_in(history: History, event: Event) -> Decision:
-    """The decision of a "decision_made" event."""
+    """The decision of a "decision_made" or "decision_deepened" event; without arrays that retention has released."""
     with kinds.trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
-        return Decision(record, {name: history.arrays.get(digest) for name, digest in event.arrays.items()})
+        released = history.released()
+        held = {name: digest for name, digest in event.arrays.items() if digest not in released}
+        return Decision(record, {name: history.arrays.get(digest) for name, digest in held.items()})
 
 
 def scan_behind(history: History, event: Event) -> Scan:
@@ -30,19 +32,29 @@ def scan_behind(history: History, event: Event) -> Scan:
     HistoryError
         If the history does not hold it.
     """
-    wanted = event.body["instrument_id"]
-    for received in history.events(kind=kinds.SCAN_RECEIVED, subject=event.body["scan_id"]):
-        if received.body["instrument_id"] == wanted:
-            return scan_in(history, received)
-    raise HistoryError(
-        f"the history does not hold scan {event.body['scan_id']} of {wanted}, which decision {event.subject} is about"
-    )
+    return scan_in(history, received(history, event.body["instrument_id"], event.body["scan_id"]))
 
 
-def last_decision(history: History, sample_id: str) -> Decision | None:
-    """The newest decision on a sample that came of a scan fit for one, or None."""
+def received(history: History, instrument_id: str, scan_id: str) -> Event:
+    """The "scan_received" event of a scan.
+
+    Raises
+    ------
+    HistoryError
+        If the history does not hold it.
+    """
+    for event in history.events(kind=kinds.SCAN_RECEIVED, subject=scan_id):
+        if event.body.get("instrument_id") == instrument_id:
+            return event
+    raise HistoryError(f"the history in {history.run_directory} does not hold scan {scan_id} of {instrument_id}")
+
+
+def last_decision(history: History, sample_id: str, until: int | None = None) -> Decision | None:
+    """The newest decision on a sample (up to event `until`) that came of a scan fit for one, or None."""
     newest = None
     for event in history.events(kind=kinds.DECISION_MADE):
+        if until is not None and event.seq > until:
+            break
         with kinds.trusted(event):
             body = event.body["decision"]
             if body["sample_id"] == sample_id and body["outcome"] != "bad_scan":

@@ -36,6 +36,7 @@ class Attendance:
         self._http, self._directory = http, run_directory
         self._door: WebDoor | None = None
         self.health, self.meters = HealthChecks(run_directory), Meters()
+        self._told: dict[str, str] = {}
         self.pages: list[Callable[[FastAPI], None]] = []  # what else the door shows
 
     @property
@@ -79,6 +80,16 @@ class Attendance:
                 yield
             finally:
                 notify("STOPPING=1")
+
+    async def look_after(self) -> None:
+        """Say what is wrong, once, and when it is well again: a disk that fills is told of while there is time."""
+        checks = (await self.health.health()).checks
+        for name, wrong in checks.items():
+            if wrong and not self._told.get(name):
+                _LOG.warning("not healthy", check=name, why=wrong)
+            elif not wrong and self._told.get(name):
+                _LOG.info("healthy again", check=name)
+        self._told = dict(checks)
 
     def news(self, *_: object) -> None:
         """Something has been recorded; called in the event loop's thread."""

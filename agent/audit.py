@@ -1,7 +1,8 @@
-"""`vaestar history`: reading a run's events."""
+"""`vaestar history list, show, verify, head`: reading a run's events."""
 
 import json
-import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,50 @@ from rich.table import Table
 
 from agent import ledger as kinds
 from agent.archive import decision_in
+from agent.finding import find, opened, say
 from agent.history import Event, History, HistoryError
-from agent.runs import run_directory
-from agent.terminal import OUT, cluster_table
+from agent.history_head import Head
+from agent.streams import Part, stream
+from agent.terminal import OUT, cluster_table, counting
 from agent.workflow.kinds import label
 
+_POLL_S = 0.5
 
-def list_events(run: Path | None, kind: str | None) -> None:
+
+def list_events(run: Path | None, part: Part, last: int | None = None) -> None:
     """Print one line an event."""
-    with History(run_directory(run), read_only=True) as history:
-        table = Table(title=escape(str(history.run_directory)), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    with opened(run) as history:
+        say(str(history.run_directory))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
-        for event in history.events(kind=kind):
-            time = f"{event.recorded_at:%Y-%m-%d %H:%M:%S}"
-            table.add_row(str(event.seq), time, escape(event.kind), escape(event.subject), escape(_summary(event)))
-        if kind is not None and not table.rows:
-            known = sorted({e.kind for e in history.events()})
-            raise HistoryError(
-                f"no event of kind '{kind}' in {history.run_directory}; it holds {', '.join(known) or 'nothing yet'}"
-            )
+        for event in stream(history, part, last=last):
+            table.add_row(*(escape(cell) for cell in _cells(event)))
+        if not table.rows and str(part):
+            raise HistoryError(_nothing(history, part))
         OUT.print(table)
+
+
+def follow(run: Path | None, part: Part, last: int | None = None, wait: Callable[[], None] = lambda: time.sleep(_POLL_S)) -> None:
+    """Print the newest events, a line each, and then every further one when it comes, until interrupted."""
+    with opened(run) as history:
+        seen = 0
+        for event in stream(history, part, last=10 if last is None else last):
+            say("  ".join(_cells(event)))
+            seen = event.seq
+        seen = max(seen, history.head.seq)
+        while True:
+            for event in stream(history, part, after=seen):
+                say("  ".join(_cells(event)))
+            seen = max(seen, history.head.seq)
+            wait()
 
 
 def show(run: Path | None, identifier: str) -> None:
     """Print everything that is known about an id: its events, and a decision in words."""
-    with History(run_directory(run), read_only=True) as history:
-        found = _find(history, identifier)
-        for event in found:
+    with opened(run) as history:
+        released = history.released()
+        for event in find(history, identifier):
             heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
             OUT.print(heading, style="bold", markup=False, highlight=False)
             if event.kind == kinds.DECISION_MADE:
@@ -45,59 +62,56 @@ def show(run: Path | None, identifier: str) -> None:
             else:
                 OUT.print_json(json.dumps(_brief(event.body)))
             for name, digest in event.arrays.items():
+                if digest in released:
+                    say(f"  array {name}: released, {digest[:12]}")
+                    continue
                 array = history.arrays.get(digest)
-                _print(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}")
+                say(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}")
 
 
-def export_json(run: Path | None) -> None:
-    """Print all events as JSON lines."""
-    with History(run_directory(run), read_only=True) as history:
-        for event in history.events():
-            line = {
-                "seq": event.seq,
-                "recorded_at": event.recorded_at.isoformat(),
-                "kind": event.kind,
-                "subject": event.subject,
-                "body": event.body,
-                "arrays": event.arrays,
-                "hash": event.hash,
-            }
-            sys.stdout.write(json.dumps(line) + "\n")
+def verify(run: Path | None, noted: str | None = None) -> bool:
+    """True if the history is as it was written; otherwise its faults are printed.
+
+    Parameters
+    ----------
+    run
+        Run directory.
+    noted
+        A head that was noted down earlier (`print_head`): the history must still hold it.
+    """
+    head = None if noted is None else Head.parse(noted)
+    with opened(run) as history:
+        with counting("events") as progress:
+            verdict = history.inspect(head, progress)
+        for fault in verdict.faults:
+            say(fault)
+        for remark in verdict.remarks:
+            say(f"({remark})")
+        say(f"{verdict.events} events, {len(verdict.faults)} faults in {history.run_directory}")
+    return not verdict.faults
 
 
-def verify(run: Path | None) -> bool:
-    """True if the history is as it was written; otherwise its faults are printed."""
-    with History(run_directory(run), read_only=True) as history:
-        faults = history.verify()
-        for fault in faults:
-            _print(fault)
-        _print(f"{len(history)} events, {len(faults)} faults in {history.run_directory}")
-    return not faults
+def print_head(run: Path | None) -> None:
+    """Print number and hash of the newest event, to be noted down elsewhere."""
+    with opened(run) as history:
+        say(str(history.head))
 
 
-def _print(sentence: str) -> None:
-    """One line, as it stands, however long."""
-    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)
+def _cells(event: Event) -> tuple[str, ...]:
+    return str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
 
 
-def _find(history: History, identifier: str) -> list[Event]:
-    events = list(history.events())
-    found = [e for e in events if identifier in _names(e)] or [e for e in events if str(e.seq) == identifier]
-    found = found or [e for e in events if e.subject.startswith(identifier)]
-    if not found:
-        raise HistoryError(f"'{identifier}' is not in {history.run_directory}; `vaestar history list` shows what is")
-    return found
-
-
-def _names(event: Event) -> list[str]:
-    """The ids of all that an event is about: its subject, its scan, and the requests that it makes."""
-    requests = event.body.get("decision", {}).get("requests", ())
-    return [event.subject, event.body.get("scan_id", event.subject), *(r["request_id"] for r in requests)]
+def _nothing(history: History, part: Part) -> str:
+    sentence = f"no event of {part} in {history.run_directory}"
+    if part.kind is None:
+        return sentence
+    known = sorted({e.kind for e in history.events()})
+    return f"{sentence}; it holds {', '.join(known) or 'nothing yet'}"
 
 
 def _show_decision(history: History, event: Event) -> None:
     record = decision_in(history, event).record
-    _print(record.explanation)
+    say(record.explanation)
     if record.clusters:
         OUT.print(cluster_table(record))
     table = Table(title="configurations, best first", title_justify="left")
@@ -120,7 +134,7 @@ def _show_decision(history: History, event: Event) -> None:
         OUT.print(table)
     for candidate in record.candidates:
         if candidate.guarded_out:
-            _print(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}")
+            say(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}")
 
 
 def _brief(body: dict[str, Any]) -> dict[str, Any]:

@@ -185,51 +185,135 @@ def check_reward(
         raise SystemExit(exit_codes.FAILED)
 
 
+InstrumentOption = Annotated[str | None, typer.Option("--instrument", metavar="ID", help="Only what this instrument did.")]
+SampleOption = Annotated[str | None, typer.Option("--sample", metavar="ID", help="Only what became of this sample.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Only from then on: 2026-11-26T14:30 (UTC), or 2h, 3d, 90min ago.")
+]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a scan, decision or request, or the number of an event.")]
+
+
 @history_app.command("list")
 @_command
 def history_list(
-    run: RunOption = None, kind: Annotated[str | None, typer.Option(help="Only this kind of event.")] = None
+    run: RunOption = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind of event.")] = None,
+    instrument: InstrumentOption = None,
+    sample: SampleOption = None,
+    since: SinceOption = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, metavar="N", help="Only the newest N.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes in, until Ctrl-C.")] = False,
 ) -> None:
     """One line for each event of a run."""
-    from agent.audit import list_events
+    from agent import audit, streams
 
-    list_events(run, kind)
+    part = streams.Part(kind=kind, instrument=instrument, sample=sample, since=streams.since(since))
+    (audit.follow if follow else audit.list_events)(run, part, last)
 
 
 @history_app.command("show")
 @_command
-def history_show(
-    identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="Number of an event, or the id of a scan, decision or request.")
-    ],
-    run: RunOption = None,
-) -> None:
+def history_show(identifier: IdArgument, run: RunOption = None) -> None:
     """Everything about one scan, decision, request or event."""
     from agent.audit import show
 
     show(run, identifier)
 
 
+@history_app.command("verify")
+@_command
+def history_verify(
+    run: RunOption = None,
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="SEQ:HASH", help="The history must hold what `history head` once printed.")
+    ] = None,
+) -> None:
+    """Check that no event and no array of a run was altered or removed; exit code 0 or 1."""
+    from agent.audit import verify
+
+    if not verify(run, head):
+        raise SystemExit(exit_codes.FAILED)
+
+
+@history_app.command("head")
+@_command
+def history_head(run: RunOption = None) -> None:
+    """Number and hash of the newest event: note it down elsewhere, and nobody can change the past unseen."""
+    from agent.audit import print_head
+
+    print_head(run)
+
+
+@history_app.command("replay")
+@_command
+def history_replay(
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="Decision, scan or event.", show_default=False)] = None,
+    run: RunOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Every decision of the run.")] = False,
+    beside: Annotated[Path | None, typer.Option(help="Folder of the configuration, if it names modules of your own.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, max=256, help="Processes (default: as recorded).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Make a decision again from the history alone, and say whether it is the same; exit code 0 or 1."""
+    if every == (identifier is not None):
+        _fail("name a decision, a scan or the number of an event, or --all for every decision")
+    from agent.audit_replay import replay as replayed
+
+    if not replayed(run, identifier, beside=beside, workers=workers, as_json=json):
+        raise SystemExit(exit_codes.FAILED)
+
+
+@history_app.command("explain")
+@_command
+def history_explain(
+    identifier: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="Decision, scan, request, instrument or event (default: the run).", show_default=False
+        ),
+    ] = None,
+    run: RunOption = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """In words: what was seen, tried, chosen and why, what it rests on, who approved, and what became of it."""
+    from agent.audit_explain import explain
+
+    explain(run, identifier, as_json=json)
+
+
 @history_app.command("export")
 @_command
 def history_export(
     run: RunOption = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON lines, one event a line (the only format so far).")] = True,  # noqa: ARG001
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, nsid (HDF5) or bluesky.")] = "jsonl",
+    out: Annotated[Path | None, typer.Option(help="File, or folder for csv and nsid (default: standard output).")] = None,
+    instrument: InstrumentOption = None,
+    sample: SampleOption = None,
+    scan: Annotated[str | None, typer.Option("--scan", metavar="ID", help="Only what became of this scan.")] = None,
+    since: SinceOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export left there.")] = False,
+    json: Annotated[bool, typer.Option("--json", hidden=True)] = False,  # noqa: ARG001 - what it was called before there were others
 ) -> None:
-    """All events of a run as JSON lines."""
-    from agent.audit import export_json
+    """A run, or a part of it, for other programs."""
+    if form not in ("jsonl", "csv", "nsid", "bluesky"):
+        _fail(f"there is no format '{form}'; choose jsonl, csv, nsid or bluesky")
+    from agent import exporting, streams
 
-    export_json(run)
+    part = streams.Part(instrument=instrument, sample=sample, scan=scan, since=streams.since(since))
+    exporting.export(run, exporting.Wanted(form, part, out, force))  # type: ignore[arg-type]  # checked above
 
 
-@history_app.command("verify")
+@history_app.command("retain")
 @_command
-def history_verify(run: RunOption = None) -> None:
-    """Check that no event and no array of a run was altered or removed."""
-    from agent.audit import verify
+def history_retain(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Let go of arrays on which nothing rests, as the section retention of the configuration says."""
+    from agent.audit_retain import retain_arrays
 
-    if not verify(run):
-        raise SystemExit(exit_codes.FAILED)
+    retain_arrays(run, config, dry_run=dry_run)
 
 
 def _become(command: list[str]) -> None:

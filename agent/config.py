@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,10 +20,12 @@ from agent.config_file import ConfigError as ConfigError
 from agent.config_file import TomlFile, validated
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings
+from agent.retention_settings import RetentionSettings
 from agent.rule import RuleSettings
 from agent.safety_settings import ApprovalSettings, SafetySettings
 from agent.schedule_settings import ScheduleSettings
 from agent.workflow.budget import TrainSettings
+from agent.workflow.order import in_order
 from agent.workflow.quality_settings import QualitySettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
@@ -252,6 +255,9 @@ class ServiceSection(Section):
         return self
 
 
+#: Sections on which no decision depends: they are no part of the question that a decision answers, nor of its id.
+OPERATIONAL = ("service", "schedule", "safety", "approval", "retention")
+
 #: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
@@ -286,9 +292,9 @@ class Config(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     channel: str | None = None
     reward: str = "spatial"
-    reward_options: dict[str, Any] = {}
+    reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
-    keypoints_options: dict[str, Any] = {}
+    keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = {}
     scan: ScanSection = ScanSection()
     quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()
@@ -304,6 +310,7 @@ class Config(Section):
     safety: SafetySettings = SafetySettings()
     approval: ApprovalSettings = ApprovalSettings()
     service: ServiceSection = ServiceSection()
+    retention: RetentionSettings = RetentionSettings()
 
     _directory: Path | None = PrivateAttr(default=None)
 
@@ -354,6 +361,12 @@ class Config(Section):
         section = getattr(validated(Config, TomlFile(), {name: section.model_dump() | given}), name)
         changed = self.model_copy(update={name: section})
         changed._directory = self._directory
+        return changed
+
+    def beside(self, directory: Path | None) -> "Config":
+        """The same configuration as if its file lay in `directory`."""
+        changed = self.model_copy()
+        changed._directory = directory
         return changed
 
     @property

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import (
     CandidateRecord,
     ClusterRecord,
@@ -43,12 +43,13 @@ from agent.search import SearchResult, search
 from agent.warm import BESIDE_THE_POINT, WEIGHTS, WarmStart, deepened, warm_start, worth_trying
 from agent.work import Store
 from agent.workflow.quality import Quality, inspect
+from agent.workflow.quality_change import MISLEADING
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 
 NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
 # What of the configuration bears on a decision elsewhere, or not at all.
-_BESIDE = ("service", "schedule", "safety", "approval", "evidence")
+_BESIDE = (*OPERATIONAL, "evidence")
 
 
 class Agent:
@@ -134,7 +135,7 @@ class Agent:
         SearchCancelledError
             If `cancelled` said so.
         """
-        quality = self._inspected(scan, previous)
+        quality = self._inspected(scan, previous, earlier, measured_xy)
         if quality is not None and quality.fatal is not None:
             return self._unfit(scan, quality)
         before = previous.record.drift if previous is not None else None
@@ -168,13 +169,22 @@ class Agent:
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
         return _decide(name, scan, channel, self.config, unusable=reason)
 
-    def _inspected(self, scan: Scan, previous: Decision | None) -> Quality | None:
+    def _inspected(self, scan: Scan, previous: Decision | None, earlier: Scan | None, measured_xy: np.ndarray) -> Quality | None:
         settings = self.config.quality
         if not settings.enabled:
             return None
         before = previous.record.quality if previous is not None and previous.record.frame == scan.frame else QualityRecord()
         channel = scan.find_channel(self.config.channel)
-        return inspect(scan, channel, settings, sharpness_before=before.sharpness, content_before=before.content or None)
+        misleading = MISLEADING & {p.name for p in before.problems}
+        return inspect(
+            scan,
+            channel,
+            settings,
+            sharpness_before=before.sharpness,
+            content_before=before.content or None,
+            earlier=None if misleading else earlier,
+            measured_xy=measured_xy,
+        )
 
     def _unfit(self, scan: Scan, quality: Quality) -> Decision:
         """The decision not to measure on a scan that went wrong."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from agent.asked import asked
 from agent.asking import deadline
 from agent.config import Config
 from agent.core import Agent
@@ -177,7 +178,7 @@ class Decider:
         if decision is None or entry.settled:
             self._given_up(entry, search)
             return
-        self._dispatch.decided(entry, decision, search.seconds)
+        self._dispatch.decided(entry, decision, search.seconds, search.question)
         if decision.record.outcome != "bad_scan":
             self._recall.keep(entry, decision)
         self._work.clear()
@@ -239,12 +240,13 @@ class Decider:
             _LOG.warning("the deeper search failed", scan=entry.scan_id, why=str(error))
             self._idle.give_up(entry)
         else:
-            await self._deepened(entry, found, search.seconds)
+            await self._deepened(entry, found, search)
         finally:
             self._search = self._deepening = None
 
-    async def _deepened(self, entry: ScanEntry, found: Decision, seconds: float) -> None:
-        self._dispatch.deepened(entry, found, seconds)
+    async def _deepened(self, entry: ScanEntry, found: Decision, search: Search) -> None:
+        seconds = search.seconds
+        self._dispatch.deepened(entry, found, seconds, search.question)
         self._recall.keep(entry, found)
         record = found.record
         _LOG.info("searched more deeply", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1))
@@ -255,15 +257,19 @@ class Decider:
     def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: Search, **more: Any) -> Callable[[], Decision]:
         """The question, with all that bears on it as of now."""
         ledger, before = self._dispatch.ledger, self._recall.before(entry)
+        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
+        previous = None if before is None else self._recall.decision_on(before)
+        earlier = None if before is None else self._earlier(before)
+        search.question = asked(self._dispatch.history.head.seq, limits, previous, earlier)
         return functools.partial(
             agent.on_scan,
             scan,
-            self._dispatch.limits.get(entry.instrument_id, wire.Limits()),
+            limits,
             ledger.measured_xy(entry.sample_id),
             measured_s=ledger.measured_s(entry.sample_id),
             results=ledger.results(entry.sample_id),
-            previous=None if before is None else self._recall.decision_on(before),
-            earlier=None if before is None else self._earlier(before),
+            previous=previous,
+            earlier=earlier,
             cancelled=search.ended,
             **more,
         )

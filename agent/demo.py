@@ -21,9 +21,7 @@ from agent.config import load_config
 from agent.dashboard.address import page_address
 from agent.history import DATABASE, History, HistoryError
 from agent.ledger import Ledger
-from agent.report import write_report
-from agent.service import STATE_FILE
-from agent.serving import new_run_directory
+from agent.run_directories import STATE_FILE, new_run_directory
 from agent.terminal import ERR, OUT, search_progress
 from agent.workflow.errors import AgentError
 
@@ -157,6 +155,8 @@ def _line(told: dict[str, Any]) -> str:
 
 def _close(directory: Path, cycles: int, seconds: float) -> None:
     """The closing table and the figures, from the history alone."""
+    from agent.report import write_report  # here, since matplotlib would keep the page waiting
+
     with History(directory, read_only=True) as history:
         decisions = list(history.events(kind=kinds.DECISION_MADE))
         if len(decisions) < cycles:

@@ -16,11 +16,12 @@ import numpy as np
 from agent import ledger as kinds
 from agent.approval import Approvals
 from agent.archive import scan_in
+from agent.asked import Asked
 from agent.clocks import Clocks
 from agent.commands import Commands
 from agent.decision import Decision
 from agent.entries import ScanEntry
-from agent.history import History
+from agent.history import History, HistoryError
 from agent.partial import PartialFrames
 from agent.presence import Presence
 from agent.recommending import Recommendations
@@ -72,7 +73,7 @@ class Dispatcher:
         self.partial = PartialFrames()
         self.finishes: Callable[[ScanEntry], bool] = lambda _entry: False  # whether its search goes on beside a newer scan
         self.clocks, self.presence = Clocks(monotonic), Presence(silence_s, monotonic)
-        self.safeguard = Safeguard(self.ledger, safety, self.clocks)
+        self.safeguard = Safeguard(self.ledger, safety, self.clocks, now)
         self.approvals = Approvals(self.recorder, self.safeguard, approval)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.recommendations = Recommendations(self.recorder, self.safeguard, self.approvals)
@@ -115,18 +116,28 @@ class Dispatcher:
         return wire.Refused(**self._head(), of=of, code=error.code, reason=reason)
 
     def scan_of(self, entry: ScanEntry) -> Scan:
-        """The scan of an entry, read back from the history."""
-        return scan_in(self.history, entry.event)
+        """The scan of an entry, read back from the history.
 
-    def decided(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
-        """Record all candidates, the decision drawn from them and who lets its points pass; nothing is sent before, nor ever if a
-        newer scan is in.
+        Raises
+        ------
+        HistoryError
+            If it cannot be.
+        """
+        event = self.history.event(entry.event.seq)  # the ledger lets go of what an older one said of itself
+        if event is None:
+            raise HistoryError(f"event {entry.event.seq} (scan {entry.scan_id}) is missing from {self.history.run_directory}")
+        return scan_in(self.history, event)
+
+    def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
+        """Record all candidates, the decision drawn from them, what it rests on and who lets its points pass; nothing is sent
+        before, nor ever if a newer scan is in.
         """
         where = {"instrument_id": entry.instrument_id}
         record = decision.record
         scored = {"scan_id": entry.scan_id, "candidates": [c.model_dump(mode="json") for c in record.candidates]}
         self._record(kinds.CANDIDATES_SCORED, record.decision_id, where | scored)
         body = where | {"scan_id": entry.scan_id, "seconds": seconds, "decision": record.model_dump(mode="json")}
+        body |= _resting_on(question)
         newest = self.ledger.latest(entry.instrument_id)
         if newest is not None and newest is not entry:
             body |= {"superseded_by": newest.scan_id}
@@ -138,11 +149,11 @@ class Dispatcher:
         self.commands.heed_alarms(instrument_id)
         self.approvals.settle(instrument_id)
 
-    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float) -> None:
+    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
         """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
         assert entry.decision is not None
         where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
-        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")}
+        body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")} | _resting_on(question)
         self._record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
 
     def noted(self, kind: str, subject: str, body: Mapping[str, Any]) -> None:
@@ -174,6 +185,7 @@ class Dispatcher:
             seq=standing.numbers.get(instrument_id, 0),
             state=standing.state(instrument_id),
             state_reason=standing.reason(instrument_id)[:2000],
+            stop_seq=standing.stops.get(instrument_id, 0),
             newest_scan_id=newest.scan_id if newest else None,
             open_decision_id=undelivered.decision.decision_id if undelivered and undelivered.decision else None,
         )
@@ -230,8 +242,7 @@ class Dispatcher:
         return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=where)
 
     def _heard(self, instrument_id: str, message: wire.Message) -> None:
-        fresh = isinstance(message, wire.Hello | wire.Heartbeat | wire.StatusMessage)  # what is never kept for later
-        self.clocks.heard(instrument_id, message.sent_at, fresh=fresh)
+        self.clocks.heard(instrument_id, message)
         self.presence.heard(instrument_id, message)
         if instrument_id in self.ledger.lost:
             self._record(kinds.INSTRUMENT_BACK, instrument_id, {"instrument_id": instrument_id})
@@ -336,3 +347,7 @@ def _content_digest(packet: Packet, message: wire.ScanMessage) -> str:
     for array in packet.arrays.values():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _resting_on(question: Asked | None) -> dict[str, Any]:
+    return {"asked": question.model_dump(mode="json")} if question else {}

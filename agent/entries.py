@@ -1,15 +1,26 @@
 """What the ledger holds of each scan, request, result and instrument."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from agent.decision import DecisionRecord
+from agent.decision import DecisionRecord, DriftRecord
 from agent.history import Event
 from agent.results import Result
 from instrument_adapters.messages import Limits, MeasurementRequest
 
 POLICY = "policy"  # who decides where no person does
+#: What of a decision is asked for while its scan is the newest of its instrument, and not afterwards.
+_LET_GO: Mapping[str, Any] = {
+    "config": {},
+    "versions": {},
+    "drift": DriftRecord(),
+    "verified": [],
+    "configurations": [],
+    "candidates": [],
+    "clusters": [],
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Approval:
     moved: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(slots=True)
 class ScanEntry:
     """One scan: whose it is, what it shows, and what has become of it."""
 
@@ -41,7 +52,7 @@ class ScanEntry:
     refused: dict[str, str] = field(default_factory=dict)  # request id -> the rule that keeps it out
     asked_at: datetime | None = None  # when a person was asked
     approval: Approval | None = None
-    void: str = ""  # why nothing of the decision is measured any more
+    void: str = ""  # why nothing of the scan is measured any more
     number: int = 0  # of the recommendation, among all that the instrument is told to do
     acknowledged: bool = False
 
@@ -50,8 +61,17 @@ class ScanEntry:
         """Whether there is nothing to decide any more."""
         return self.closed or self.decision is not None
 
+    def abridge(self) -> None:
+        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it."""
+        header = {name: value for name, value in self.event.body["header"].items() if name != "metadata"}
+        self.event = replace(self.event, body=self.event.body | {"header": header})
+        if self.decision is not None:
+            self.decision = self.decision.model_copy(update=_LET_GO)
+        if self.deepened is not None:
+            self.deepened = self.deepened.model_copy(update=_LET_GO)
 
-@dataclass
+
+@dataclass(slots=True)
 class RequestEntry:
     """One place of a decision, whether it may be measured and, once it came, the status of its result."""
 
@@ -73,7 +93,7 @@ class Told:
     bias_V: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Touched:
     """A result on a sample, and whose it is."""
 

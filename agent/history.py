@@ -1,60 +1,35 @@
 """The decision history: an append-only table of events and a store of arrays, both on disk before anything is acted on.
 
 One SQLite file a run (WAL, `synchronous=FULL`: what was committed survives a power cut), one row an event. Rows can neither be
-changed nor deleted, and each carries a hash over itself and its predecessor, so that tampering and gaps show. Arrays lie beside
-it as files named after their content.
+changed nor deleted, and each carries a hash over itself and its predecessor, so that tampering and gaps show; a file beside the
+database notes the newest one, so that a cut at the end shows too (`agent.history_head`). Arrays lie beside it as files named
+after their content.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agent.run_directories import DATABASE as DATABASE
-from agent.run_directories import RUNS as RUNS
+from agent.arrays import ArrayStore, HistoryError, StorageError
+from agent.history_head import HEAD, Head, head_file, read_head
+from agent.history_schema import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
+from agent.history_verify import ARRAYS_RELEASED, HEAD_RENEWED, Verdict, inspected
+from agent.run_directories import DATABASE, RUNS
 from agent.storage_faults import InPlace, gone, why
-from agent.workflow.errors import AgentError
-from instrument_adapters import exit_codes
+
+__all__ = ["DATABASE", "RUNS", "SCHEMA_VERSION", "WRITER_LOCK", "ArrayStore", "Event", "History", "HistoryError", "StorageError"]
+
+MIGRATED = "history_migrated"
 
 WRITER_LOCK = "writer.lock"
-SCHEMA_VERSION = 1
-_WAIT_S = 5.0  # for another program that has locked the database
-_GENESIS = "0" * 64
-
-_SCHEMA = """
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY,
-    recorded_at TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    once TEXT UNIQUE,
-    body TEXT NOT NULL,
-    arrays TEXT NOT NULL,
-    hash TEXT NOT NULL
-) STRICT;
-CREATE INDEX event_of ON event (subject, kind);
-CREATE TRIGGER event_is_final BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-"""
-
-
-class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
-
-
-class StorageError(HistoryError):
-    """The disk or the database does not do what it should."""
-
-    exit_code = exit_codes.STORAGE
+_COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
 
 
 @dataclass(frozen=True)
@@ -76,7 +51,9 @@ class Event:
     arrays
         Name -> digest in the array store.
     hash
-        SHA-256 over the previous event's hash and everything above.
+        SHA-256 over the previous event's hash and everything else.
+    once
+        Something that may happen once only, such as "scan:afm1:scan-0001".
     """
 
     seq: int
@@ -85,45 +62,8 @@ class Event:
     subject: str
     body: dict[str, Any]
     arrays: dict[str, str] = field(default_factory=dict)
-    hash: str = _GENESIS
-
-
-class ArrayStore:
-    """Arrays as `.npy` files named after the SHA-256 of their bytes; equal arrays are stored once."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def put(self, array: np.ndarray) -> str:
-        """The digest under which `array` can be had again; on disk when this returns."""
-        buffer = BytesIO()
-        np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-        content = buffer.getvalue()
-        digest = hashlib.sha256(content).hexdigest()
-        path = self._path(digest)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_durably(path, content)
-        return digest
-
-    def get(self, digest: str) -> np.ndarray:
-        """The array stored as `digest`.
-
-        Raises
-        ------
-        HistoryError
-            If it is missing or its bytes are not those that were stored.
-        """
-        try:
-            content = self._path(digest).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
-            raise StorageError(f"array {digest[:12]!r} is missing from {self._directory}: {error}") from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
-        return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
-
-    def _path(self, digest: str) -> Path:
-        return self._directory / digest[:2] / f"{digest}.npy"
+    hash: str = GENESIS
+    once: str | None = None
 
 
 class History:
@@ -159,14 +99,49 @@ class History:
                 if not read_only:
                     run_directory.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(_sole_writer(run_directory))
-                self._db = stack.enter_context(contextlib.closing(_connect(path, read_only)))
-                last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+                self._db, was = connect(path, read_only=read_only)
+                stack.callback(self._db.close)
+                self._instrument = INSTRUMENT if read_only and was < 2 else "instrument"
+                self._head = self._newest()
+                news = [] if read_only else self._news(was)
+                self._note = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
                 raise StorageError(f"the history {path} cannot be opened: {why(error)}") from error
+            self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
+            for kind, body in news:
+                self.record(kind, "history", body, at=datetime.now(UTC))
             self._open = stack.pop_all()
-        self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
-        self._seq: int = last[0] if last else 0
-        self._hash: str = last[1] if last else _GENESIS
+
+    @property
+    def head(self) -> Head:
+        """The newest event; who has noted it down can hold the history against it later on."""
+        try:
+            return self._newest() if self._note is None else self._head
+        except sqlite3.Error as error:
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
+
+    def _newest(self) -> Head:
+        last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+        return Head(*last) if last else Head(0, GENESIS)
+
+    def _news(self, was: int) -> list[tuple[str, dict[str, Any]]]:
+        """What is to be told of the history itself, now that it is taken up again."""
+        try:
+            noted, reason = read_head(self.run_directory), f"{HEAD} was missing"
+        except HistoryError as error:
+            noted, reason = None, str(error)
+        if noted is not None and noted.seq > self._head.seq:
+            raise HistoryError(
+                f"its newest events were cut off: it ends with event {self._head.seq}, and {HEAD} says that event {noted.seq} "
+                f"was written; restore {DATABASE} from a copy, or, to go on without them, remove {HEAD}"
+            )
+        if not self._head.seq:
+            return []
+        if was < SCHEMA_VERSION:
+            return [(MIGRATED, {"from": was, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), was).name})]
+        if noted is None:
+            return [(HEAD_RENEWED, {"reason": f"{reason}: whether events before this one were cut off cannot be told"})]
+        return []
 
     def record(
         self,
@@ -201,9 +176,9 @@ class History:
         try:
             digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
-            body_text, arrays_text = _canonical(body), _canonical(digests)
-            seq = self._seq + 1
-            chained = _chain(self._hash, seq, when.isoformat(), kind, subject, once, body_text, arrays_text)
+            body_text, arrays_text = canonical(body), canonical(digests)
+            seq = self._head.seq + 1
+            chained = chain(self._head.hash, seq, when.isoformat(), kind, subject, once, body_text, arrays_text)
             row = (seq, when.isoformat(), kind, subject, once, body_text, arrays_text, chained)
             with self._db:
                 self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -214,62 +189,82 @@ class History:
         missing = self._in_place.missing()
         if missing is not None:
             raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
-        self._seq, self._hash = seq, chained
-        return Event(seq, when, kind, subject, json.loads(body_text), digests, chained)
+        self._head = Head(seq, chained)
+        if self._note is not None:
+            self._note.write(self._head)
+        return Event(seq, when, kind, subject, json.loads(body_text), digests, chained, once)
 
-    def events(self, *, kind: str | None = None, subject: str | None = None, after: int = 0) -> Iterator[Event]:
-        """Events in order, filtered by kind and subject, with numbers above `after`."""
-        query = (
-            "SELECT seq, recorded_at, kind, subject, body, arrays, hash FROM event "
-            "WHERE seq > ? AND (? IS NULL OR kind = ?) AND (? IS NULL OR subject = ?) ORDER BY seq"
-        )
+    def events(
+        self,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        instrument: str | None = None,
+        mentioning: str | None = None,
+        after: int = 0,
+        last: int | None = None,
+    ) -> Iterator[Event]:
+        """Events in order, one at a time from the disk.
+
+        Parameters
+        ----------
+        kind, subject
+            Only such.
+        instrument
+            Only those of one instrument: each has a stream of its own.
+        mentioning
+            Only those whose subject or body holds this text somewhere.
+        after
+            Only those with a greater number.
+        last
+            Of these, only so many, the newest.
+        """
+        wanted = {"kind": kind, "subject": subject, self._instrument: instrument}
+        asked = {column: value for column, value in wanted.items() if value is not None}
+        conditions = ["seq > ?", *(f"{column} = ?" for column in asked)]
+        values = [after, *asked.values()]
+        if mentioning is not None:
+            conditions.append("(instr(subject, ?) OR instr(body, ?))")
+            values += [mentioning, mentioning]
+        where = " AND ".join(conditions)
+        query = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
+        if last is not None:
+            query = f"SELECT * FROM ({query} DESC LIMIT {int(last)}) ORDER BY seq"  # noqa: S608
         try:
-            for row in self._db.execute(query, (after, kind, kind, subject, subject)):
+            for row in self._db.execute(query, values):
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
-                yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6])
+                yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {why(error)}; "
                 "`vaestar history verify` says what was altered"
             ) from error
 
+    def event(self, seq: int) -> Event | None:
+        """One event by its number."""
+        first = next(self.events(after=seq - 1), None)
+        return first if first is not None and first.seq == seq else None
+
+    def released(self) -> set[str]:
+        """Digests of arrays that retention has removed (`agent.retention`); of these, what is there again is there."""
+        gone = {entry["digest"] for event in self.events(kind=ARRAYS_RELEASED) for entry in event.body["released"]}
+        return {digest for digest in gone if not self.arrays.path(digest).exists()}
+
     def verify(self) -> list[str]:
-        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written.
+        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written."""
+        return self.inspect().faults
 
-        That the newest events were cut off cannot be seen in the history itself.
+    def inspect(self, noted: Head | None = None, progress: Callable[[int, int], None] | None = None) -> Verdict:
+        """All that can be said of whether the history is as it was written.
+
+        Parameters
+        ----------
+        noted
+            A head that somebody noted down earlier: the history must still hold it.
+        progress
+            Told of how many events of how many have been looked at.
         """
-        try:
-            return self._faults()
-        except sqlite3.Error as error:
-            return [f"{self.run_directory / DATABASE} cannot be read: {error}"]
-
-    def _faults(self) -> list[str]:
-        faults = []
-        expected, previous = 1, _GENESIS
-        columns = "seq, recorded_at, kind, subject, once, body, arrays, hash"
-        for seq, *fields, stored in self._db.execute(f"SELECT {columns} FROM event ORDER BY seq"):  # noqa: S608 - constants only
-            if seq != expected:
-                faults.append(f"events {expected} to {seq - 1} are missing")
-            if _chain(previous, seq, *fields) != stored:
-                faults.append(
-                    f"event {seq} ({fields[1]} {fields[2]}) is not as it was written, or does not follow its predecessor"
-                )
-            faults += self._array_faults(seq, fields[5])
-            expected, previous = seq + 1, stored
-        return faults
-
-    def _array_faults(self, seq: int, arrays_text: str) -> list[str]:
-        try:
-            digests = dict(json.loads(arrays_text))
-        except (ValueError, TypeError, RecursionError):
-            return [f"event {seq}: what it says of its arrays cannot be read"]
-        faults = []
-        for name, digest in digests.items():
-            try:
-                self.arrays.get(str(digest))
-            except HistoryError as error:
-                faults.append(f"event {seq}: '{name}': {error}")
-        return faults
+        return inspected(self.run_directory, DATABASE, self.arrays, noted, progress)
 
     def _has(self, once: str | None) -> bool:
         return once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone() is not None
@@ -307,56 +302,3 @@ def _sole_writer(run_directory: Path) -> Iterator[None]:
                 raise
             raise sqlite3.OperationalError("another agent is using it; stop that one, or name another run directory") from error
         yield
-
-
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True, timeout=_WAIT_S)
-    try:
-        if not read_only:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it has schema {version}, this vaestar knows up to {SCHEMA_VERSION}; update vaestar")
-        if version == 0 and read_only:
-            raise sqlite3.DatabaseError("it is empty")
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _chain(previous: str, *fields: object) -> str:
-    return hashlib.sha256(json.dumps([previous, *fields]).encode()).hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Write so that the file is either there in full or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    if os.name == "posix":  # Windows cannot open a directory; NTFS journals the rename
-        for directory in (path.parent, path.parent.parent):  # the second, since the first may be new
-            _sync_directory(directory)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

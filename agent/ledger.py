@@ -5,6 +5,7 @@ knew.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ INSTRUMENT_LEFT = "instrument_left"
 RUN_STOPPED = "run_stopped"
 CLOCK_STEPPED = "clock_stepped"
 JOB_TROUBLED = "job_troubled"
+HISTORY_MIGRATED = "history_migrated"
+HEAD_RENEWED = "head_renewed"
+ARRAYS_RELEASED = "arrays_released"
 
 
 @contextmanager
@@ -160,6 +164,9 @@ class Ledger:
         body = event.body
         entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
         self.scans[entry.instrument_id, entry.scan_id] = entry
+        older = self._latest.get(entry.instrument_id)
+        if older is not None:
+            older.abridge()
         self._latest[entry.instrument_id] = entry
 
     def _closed(self, event: Event) -> None:
@@ -170,9 +177,11 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision = record
+        if self._latest.get(instrument_id) is not entry:
+            entry.abridge()
         if event.body.get("superseded_by"):  # never sent
             return
-        entry.refused, entry.asked_at, entry.approval, entry.void = {}, None, None, ""
+        entry.refused, entry.asked_at, entry.approval = {}, None, None
         entry.number, entry.acknowledged = 0, False
         for request in record.requests:
             # Two instruments that sent one scan get requests of the same names.
@@ -197,7 +206,7 @@ class Ledger:
             entry.asked_at = event.recorded_at
 
     def _approved(self, event: Event) -> None:
-        requests = tuple(MeasurementRequest.model_validate(r) for r in event.body["requests"])
+        requests = tuple(self._known(event, MeasurementRequest.model_validate(r)) for r in event.body["requests"])
         moved = {m["request_id"]: m["moved_from"] for m in event.body["moved"]}
         self._approve(event, Approval(True, event.body["by"], event.body["reason"], requests, moved))
 
@@ -218,6 +227,11 @@ class Ledger:
         for request in approval.requests:
             made = RequestEntry(request, entry.instrument_id, entry.scan_id, event.subject)
             self.requests.setdefault((entry.instrument_id, request.request_id), made).approved = True
+
+    def _known(self, event: Event, request: MeasurementRequest) -> MeasurementRequest:
+        """The request itself, if it is there already: thousands of equal ones would pile up."""
+        made = self.requests.get((event.body["instrument_id"], request.request_id))
+        return made.request if made is not None and made.request == request else request
 
     def _ready(self, event: Event) -> None:
         entry = self._entry(event)
@@ -241,20 +255,25 @@ class Ledger:
         place = asked if x is None or y is None else (x, y)
         at = event.body.get("measured_at")
         at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
-        result = Result(entry.status, place, event.body.get("parameters", {}), at_s)
+        parameters = {sys.intern(name): value for name, value in event.body.get("parameters", {}).items()}
+        result = Result(entry.status, place, parameters, at_s)
         self._results.setdefault(sample_id, []).append(Touched(entry, result))
 
     def _exceeded(self, event: Event) -> None:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
 
     def _commanded(self, event: Event) -> None:
-        """An emergency stop ends what is open, and what came in meanwhile is not measured on after it."""
+        """An emergency stop voids what is open, decided or not; so does its end with what came in meanwhile."""
         order = event.body["command"]
         for name in event.body["seqs"]:
             self.alarms.pop(name, None)
             self.unfit.pop(name, None)
-            entry = self.unacknowledged(name)
-            if entry is not None and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped")):
+            entry = self._latest.get(name)
+            if (
+                entry is not None
+                and not entry.acknowledged
+                and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped"))
+            ):
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
                 why = stop.sentence if order == "stop" else self.standing.reason(name)
                 entry.void = f"the instrument was {why}"

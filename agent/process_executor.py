@@ -3,6 +3,7 @@
 A shared array is a file in a temporary directory that each process maps into its memory once: no copy per task or process.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, InvalidStateError, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from agent.executor import _ALL_SEARCHES, Workers
+from agent.workflow.errors import SearchCancelledError
 
 _GRACE_S = 1.0  # a task that does not stop by then ends with its worker
 _WATCH_S = 0.2
+_NICENESS = 10  # training takes what answering instruments leaves
 
 # In a worker process:
 _cancelled_up_to: Any = None  # the shared number of the latest cancelled search
@@ -74,10 +77,10 @@ class ProcessWorkers(Workers):
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
         """See `Workers`."""
         try:
-            return self._pool.submit(_run, self._search, fn, *args)
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
         except BrokenExecutor:  # a process died while it had nothing to do
             self.restart()
-            return self._pool.submit(_run, self._search, fn, *args)
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
 
     def cancel(self) -> None:
         """See `Workers`."""
@@ -116,6 +119,38 @@ class ProcessWorkers(Workers):
         return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
 
 
+class _Shielded(Future[Any]):
+    """The same result, without the pool hearing of it when it is cancelled.
+
+    When a process dies, the pool of Python 3.11 tells each of its futures, and gives up at the first that was cancelled: the
+    others would be waited for without end. So the pool's own are never cancelled; a task that nobody wants finds itself stopped.
+    """
+
+    def __init__(self, inner: Future[Any]) -> None:
+        super().__init__()
+        self._inner = inner
+        inner.add_done_callback(self._hand_on)
+
+    def cancel(self) -> bool:
+        """False once the task may have begun."""
+        if self._inner.running() or not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()
+        return True
+
+    def _hand_on(self, done: Future[Any]) -> None:
+        with contextlib.suppress(InvalidStateError):  # cancelled here meanwhile
+            if self.cancelled():
+                return
+            if done.cancelled():
+                super().cancel()
+                self.set_running_or_notify_cancel()
+            elif (error := done.exception()) is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(done.result())
+
+
 def _kill(pool: ProcessPoolExecutor) -> None:
     # Python 3.14 has `kill_workers` for this. Shutting down forgets the processes, but ends only those that are idle.
     for process in list((pool._processes or {}).values()):
@@ -126,6 +161,8 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are
@@ -149,6 +186,8 @@ def _end_when_not_needed(files: str) -> None:
 
 
 def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:
+    if _cancelled_up_to.value >= search:
+        raise SearchCancelledError("the search was cancelled before this task began")
     for path in [p for p in _mapped if not p.exists()]:  # of an earlier search; a mapped file keeps its place on the disk
         del _mapped[path]
     args = tuple(_opened(a.path) if isinstance(a, _SharedFile) else a for a in args)

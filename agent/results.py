@@ -18,7 +18,7 @@ from rewards.base import MeasuredResults
 from rewards.evidence import nearby
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """What came of one request.
 

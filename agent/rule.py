@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from agent.workflow.order import in_order
 
 
 class RuleSettings(BaseModel):
@@ -28,7 +30,7 @@ class RuleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    criteria: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    criteria: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], AfterValidator(in_order)] = {}
     combine: Literal["rank_sum", "weighted_sum", "pareto"] = "rank_sum"
     tie_sigmas: float = Field(default=2.0, ge=0)
     pick: Literal["parsimonious", "best"] = "parsimonious"

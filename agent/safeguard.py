@@ -1,11 +1,11 @@
 """What the envelope is asked with: a decision's ground, put together from the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from agent.clocks import Clocks, scan_end
+from agent.clocks import Clocks
 from agent.drift import Track, seen_at
 from agent.entries import ScanEntry
 from agent.envelope import Ground, Place, Verdict, check, narrowed
@@ -27,10 +27,12 @@ class Safeguard:
         Narrower limits.
     clocks
         Of the instruments.
+    now
+        Our own wall clock.
     """
 
-    def __init__(self, ledger: Ledger, settings: SafetySettings, clocks: Clocks) -> None:
-        self._ledger, self._settings, self._clocks = ledger, settings, clocks
+    def __init__(self, ledger: Ledger, settings: SafetySettings, clocks: Clocks, now: Callable[[], datetime]) -> None:
+        self._ledger, self._settings, self._clocks, self._now = ledger, settings, clocks, now
 
     def limits(self, instrument_id: str) -> Limits:
         """What both the instrument, as it last said, and the settings allow."""
@@ -54,8 +56,15 @@ class Safeguard:
         now = self._clocks.now(entry.instrument_id)
         if now is None:
             return None
-        most = self.limits(entry.instrument_id).scan_age_max_s
-        return min(now + timedelta(seconds=self._settings.expiry_s), _ended(entry) + timedelta(seconds=most))
+        left_s = self.limits(entry.instrument_id).scan_age_max_s - (self._age_s(entry) or 0.0)
+        return now + timedelta(seconds=min(self._settings.expiry_s, left_s))
+
+    def _age_s(self, entry: ScanEntry) -> float | None:
+        """Seconds since a scan ended, by the instrument's clock, or, where it does not say, since it came in; None: not known."""
+        ended, now = _header(entry).finished_at, self._clocks.now(entry.instrument_id)
+        if ended is None:
+            return (self._now() - entry.event.recorded_at).total_seconds()
+        return None if now is None else (now - ended).total_seconds()
 
     def _ground(self, entry: ScanEntry) -> Ground:
         assert entry.decision is not None
@@ -69,7 +78,7 @@ class Safeguard:
         xy = np.array([t.result.xy_m for t in others], dtype=np.float64).reshape(-1, 2)
         if track.known:
             xy = seen_at(track, _outline(entry), xy, np.array([t.result.at_s for t in others], dtype=np.float64))
-        now, told = self._clocks.now(mine), ledger.told.get(mine)
+        told = ledger.told.get(mine)
         return Ground(
             decision.frame,
             self.limits(mine),
@@ -83,7 +92,7 @@ class Safeguard:
                 if instrument_id == mine and asked.decision_id != decision.decision_id
             ),
             bias_V=None if told is None else told.bias_V,
-            age_s=None if now is None else (now - _ended(entry)).total_seconds(),
+            age_s=self._age_s(entry),
         )
 
 
@@ -98,11 +107,6 @@ def _track(entry: ScanEntry) -> Track:
 def _header(entry: ScanEntry) -> ScanMessage:
     with trusted(entry.event):
         return ScanMessage.model_validate({k: v for k, v in entry.event.body["header"].items() if k != "version"})
-
-
-def _ended(entry: ScanEntry) -> datetime:
-    header = _header(entry)
-    return scan_end(header.sent_at, header.finished_at)
 
 
 def _outline(entry: ScanEntry) -> Scan:

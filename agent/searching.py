@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal, TypeVar
 
+from agent.asked import Asked
 from agent.asking import deadline
 from agent.workflow.errors import SearchCancelledError
 
@@ -35,6 +36,7 @@ class Search:
         self.began_s = clock()
         self._clock, self._longest_s = clock, longest_s
         self._why: End | None = None
+        self.question: Asked | None = None  # what it rests on
 
     @property
     def why(self) -> End | None:

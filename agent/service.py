@@ -6,6 +6,7 @@ train (`agent.deciding`).
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -36,6 +37,7 @@ from agent.history import History, HistoryError
 from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
+from agent.retention import retained
 from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
@@ -201,7 +203,9 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        schedule = planned(self._config, self._directory, self._dispatch.noted, self._decider, self.tick)
+        retain = functools.partial(retained, self._directory, self._config.retention, self._now, self._dispatch.recorder.record)
+        look_after, note = self.attendance.look_after, self._dispatch.noted
+        schedule = planned(self._config, self._directory, note, self._decider, self.tick, retain=retain, look_after=look_after)
         tasks = [asyncio.create_task(job()) for job in (self._receive, schedule.run, self._decider.run, self._stop.wait)]
         try:
             # Any of the four ends the service: an error in one must not leave a half-dead agent that still looks alive.

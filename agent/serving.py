@@ -1,18 +1,15 @@
 """`vaestar serve`: run directory, signals; then the service."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.config import Config, load_config
-from agent.history import RUNS
+from agent.run_directories import new_run_directory
 from agent.service import Service
 
-
-def new_run_directory(prefix: str = "") -> Path:
-    """`<RUNS>/<prefix><time>`, not yet made."""
-    return RUNS / f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+_SWITCH_S = 0.5e-3  # an answer takes the interpreter's lock a dozen times, and each time a thread that computes may hold it
 
 
 def serve_forever(
@@ -32,6 +29,7 @@ def serve_forever(
     AgentError
         With one sentence, if the service cannot start.
     """
+    sys.setswitchinterval(_SWITCH_S)
     config = load_config(config_path, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     full = config.with_service(**given)
     # zmq needs a selector loop, which is not Windows' default

@@ -54,6 +54,7 @@ class Standing:
 
     numbers: dict[str, int] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
+    stops: dict[str, int] = field(default_factory=dict)  # number of the last emergency stop
     everybody: Command | None = None
 
     def apply(self, event: Event) -> None:
@@ -63,6 +64,8 @@ class Standing:
             for name, seq in body["seqs"].items():
                 self.numbers[name] = seq
                 self.commands[name] = Command(seq, body["command"], body["by"], body["reason"])
+                if body["command"] == "stop":
+                    self.stops[name] = seq
             if body["instrument_id"] is None and not self._weakens(body["command"]):
                 self.everybody = Command(0, body["command"], body["by"], body["reason"])
         elif event.kind == COMMAND_ACKNOWLEDGED:

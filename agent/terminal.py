@@ -30,6 +30,13 @@ def search_progress(console: Console = ERR) -> Iterator[Report]:
         yield report
 
 
+@contextmanager
+def counting(what: str, console: Console = ERR) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total), drawn as a bar; silent where the console is no terminal."""
+    with search_progress(console) as report:
+        yield lambda done, total: report(what, done, total)
+
+
 def cluster_table(record: DecisionRecord) -> Table:
     """Each cluster with its share, its core points, and its most typical place."""
     types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from agent.candidates import seeds_of
-from agent.config import Config
+from agent.config import OPERATIONAL, Config
 from agent.decision import ConfigurationRecord, Decision, DecisionRecord, versions
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 
@@ -125,6 +125,6 @@ def _why_not(record: DecisionRecord, config: Config) -> str | None:
 
 def _question(config: Mapping[str, Any]) -> str:
     """What of a configuration decides what is trained."""
-    asked = {key: value for key, value in config.items() if key not in ("service", "schedule", "recommend")}
+    asked = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend")}
     asked["search"] = {k: v for k, v in asked["search"].items() if k not in BESIDE_THE_POINT}
     return json.dumps(asked, sort_keys=True)

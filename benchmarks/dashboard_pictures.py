@@ -35,7 +35,7 @@ _CONFIG = """
 windows_px = [11, 15, 21]
 seeds = 2
 [train]
-steps = 300
+steps = 200
 [recommend]
 points_per_cluster = 3
 [approval]
@@ -99,11 +99,11 @@ class Camera:
         return page
 
     def take(self, page: Page, name: str) -> None:
-        """One picture, in at most 256 colours."""
+        """One picture, in as many colours as its size allows."""
         page.wait_for_timeout(700)
         picture = Image.fromarray(_fewer_greys(np.array(Image.open(BytesIO(page.screenshot())).convert("RGB"))))
-        for colours in (256, 128, 64):
-            small = picture.quantize(colours, dither=Image.Dither.NONE)
+        for colours in (0, 256, 128, 64):
+            small = picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
             file = BytesIO()
             small.save(file, format="png", optimize=True)
             if file.tell() <= LARGEST_BYTES:
@@ -115,7 +115,7 @@ class Camera:
 
 def _fewer_greys(pixels: UInt8[np.ndarray, "rows cols 3"]) -> UInt8[np.ndarray, "rows cols 3"]:
     """The scan has all greys there are, which would leave no room for the colours."""
-    grey = np.ptp(pixels.astype(np.int16), axis=2) < 4
+    grey = np.ptp(pixels, axis=2) == 0
     pixels[grey] = np.minimum(pixels[grey] // 7 * 7 + 3, 255)
     return pixels
 
@@ -134,7 +134,8 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
         camera.take(page, "empty")
         with simulated(bind, directory, *options):
             page.wait_for_selector("#progress:not([hidden])")
-            page.wait_for_timeout(2500)
+            page.wait_for_selector("#progress:has-text('training')")
+            page.wait_for_timeout(4000)
             camera.take(page, "searching")
             page.wait_for_selector("#approve-bar:not([hidden])")
             point_at(page, 2)
@@ -153,11 +154,13 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
             page.keyboard.press("Enter")
             page.wait_for_selector("#ask[open]")
             page.keyboard.press("Enter")
-            page.keyboard.press("1")
             page.wait_for_selector("#places-state:has-text('measured')")
+            page.keyboard.press("1")
             page.keyboard.press("Escape")
+            page.evaluate("import('/static/store.js').then(({ set, state }) => set({ pinned: state.scan.scan_id }))")
             page.evaluate("document.getElementById('notice').hidden = true")
             page.set_viewport_size({"width": DESK[0], "height": 1290})
+            page.wait_for_selector("#tab-loops .main-svg")
             camera.take(page, "measured")
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from instrument_adapters import arguments as values
+from instrument_adapters import exit_codes
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.instrument import Instrument
 from instrument_adapters.keys import ClientKeys
@@ -67,7 +68,7 @@ def work_for_agent(
     spool: Path | None,
     keys: ClientKeys | None,
 ) -> int:
-    """Exit code: 0 when the cycles are done or after a signal, 1 if the agent refuses or the instrument gives up."""
+    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gives up, 4 if the spool fails."""
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
@@ -76,6 +77,6 @@ def work_for_agent(
         report = run_client(instrument, address, cycles=cycles, stop=stop, spool_dir=spool, keys=keys)
     except (AdapterError, OSError, ValueError) as error:
         _LOG.error("%s", error)
-        return 1
+        return exit_codes.of(error, exit_codes.FAILED)
     _LOG.info("%s is done: %s", instrument.instrument_id, report)
-    return 0
+    return exit_codes.OK

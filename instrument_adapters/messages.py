@@ -175,10 +175,7 @@ class SnapshotMessage(Message):
 
 
 class Ack(Message):
-    """Message `of` has been recorded on disk. `duplicate`: it had been recorded before and is not acted on again.
-
-    `first_sent_at`: `sent_at` of the message that was recorded, where a duplicate may be another one of the same content.
-    """
+    """Message `of` is on disk. `duplicate`: it was before; `first_sent_at`: then, `sent_at` of the scan that was recorded."""
 
     type: Literal["ack"] = "ack"
     of: Id

@@ -6,6 +6,7 @@ holds already, and only what tells one value from the next has to be known: brac
 
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Callable
 
 Path = tuple[str | int, ...]
@@ -45,6 +46,7 @@ class _Walk:
 
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
+        self._ends = [found.start() for found in re.finditer("\n", text)]
         self._lines: Lines = {}
         self._arrays: dict[Path, int] = {}  # arrays of tables: how many there are so far
 
@@ -132,7 +134,7 @@ class _Walk:
         self._at += 1
 
     def _line(self, at: int) -> int:
-        return self._text.count("\n", 0, at) + 1
+        return bisect_left(self._ends, at) + 1
 
     def _peek(self) -> str:
         return self._text[self._at]

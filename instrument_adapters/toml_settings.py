@@ -1,4 +1,4 @@
-"""Settings out of a TOML file, each mistake in one sentence that names the key, what it holds and what is allowed."""
+"""Settings out of a TOML file, each mistake in one sentence that names the line, the key, what it holds and what is allowed."""
 
 import math
 import tomllib
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.toml_lines import Lines, line_of, toml_lines
 
 _M = TypeVar("_M", bound=BaseModel)
 _BYTES_MAX = 1 << 20
@@ -25,8 +26,8 @@ def load_settings(path: Path, model: type[_M]) -> _M:
     SettingsError
         If the file is missing or no TOML, or holds a key or a value that is not allowed.
     """
-    values = _read(path)
-    _refuse_not_finite(values, path)
+    values, lines = _read(path)
+    _refuse_not_finite(values, path, lines)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -36,14 +37,15 @@ def load_settings(path: Path, model: type[_M]) -> _M:
         said = "is missing" if first["type"] == "missing" else f"is {str(first['input'])[:80]!r}: {message}"
         if first["type"] == "extra_forbidden":
             said = f"is unknown; allowed here are {', '.join(_keys(model, first['loc']))}"
-        raise SettingsError(f"'{key}' in {path} {said}") from error
+        raise SettingsError(f"{_place(path, lines, first['loc'])}'{key}' {said}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
         if path.stat().st_size > _BYTES_MAX:
             raise SettingsError(f"{path} has more than {_BYTES_MAX} bytes; is it a settings file?")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad may put a byte-order mark in front
+        text = path.read_text(encoding="utf-8-sig")  # Windows' Notepad may put a byte-order mark in front
+        return tomllib.loads(text), toml_lines(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings {path} cannot be read: {error}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -52,12 +54,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings {path} hold a value that cannot be read: {error}") from error
 
 
-def _refuse_not_finite(value: Any, path: Path, key: str = "") -> None:
+def _refuse_not_finite(value: Any, path: Path, lines: Lines, loc: tuple[str | int, ...] = ()) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise SettingsError(f"'{key}' in {path} is {value}: it must be a finite number")
+        key = ".".join(str(part) for part in loc)
+        raise SettingsError(f"{_place(path, lines, loc)}'{key}' is {value}: it must be a finite number")
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in inner:
-        _refuse_not_finite(part, path, f"{key}.{name}".lstrip("."))
+        _refuse_not_finite(part, path, lines, (*loc, name))
+
+
+def _place(path: Path, lines: Lines, loc: tuple[str | int, ...]) -> str:
+    """Where a value stands, to begin a sentence with."""
+    line = line_of(lines, loc)
+    return f"{path}, line {line}: " if line else f"{path}: "
 
 
 def _keys(model: Any, loc: tuple[int | str, ...]) -> list[str]:

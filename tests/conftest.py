@@ -1,11 +1,14 @@
 """Shapes and types of array arguments are checked in the tests (and only there)."""
 
+import os
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401 - the hook below reaches it as an attribute of `tests`
+
+os.environ.pop("COLUMNS", None)  # set for the processes that share the tests; a terminal's width is for each test to say
 
 _hook = install_import_hook(
     ["rewards", "agent.workflow", "agent.ordering", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"

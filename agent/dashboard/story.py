@@ -37,7 +37,7 @@ class DecisionStory:
     @property
     def current(self) -> bool:
         """Whether it is the last word on its scan."""
-        return self.entry.decision is self.record
+        return self.entry.decision is not None and self.entry.decision.decision_id == self.record.decision_id
 
     @property
     def void(self) -> str:
@@ -95,11 +95,11 @@ class Story:
         return self.decisions[decision_id]
 
     def _apply(self, event: Event) -> None:
+        light = replace(event, body={k: v for k, v in event.body.items() if k not in _LARGE})
         handler = _HANDLERS.get(event.kind)
         if handler is not None:
-            handler(self, event)
-        light = {k: v for k, v in event.body.items() if k not in _LARGE}
-        self.events.append(replace(event, body=light))
+            handler(self, event if event.kind == kinds.RUN_STARTED else light)
+        self.events.append(light)
 
     def _started(self, event: Event) -> None:
         self.run_id, self.started_at = event.subject, event.recorded_at

@@ -1,6 +1,7 @@
 """Events in words for the page, the newest first."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from agent import ledger as kinds
@@ -13,19 +14,18 @@ _SILENT = (kinds.CANDIDATES_SCORED, kinds.RECOMMENDATION_READY)
 
 
 def timeline(events: Iterable[Event], explanations: Mapping[str, str], most: int) -> list[TimelineEntry]:
-    """The last `most` events, results of one decision gathered under one another as they came.
+    """The first `most` of the events in words.
 
     Parameters
     ----------
     events
-        In order.
+        The newest first.
     explanations
         Decision id -> its explanation.
     most
         Entries.
     """
-    shown = [e for e in events if e.kind not in _SILENT]
-    return [_entry(e, explanations) for e in reversed(shown[-most:])]
+    return [_entry(e, explanations) for e in islice((e for e in events if e.kind not in _SILENT), most)]
 
 
 def _entry(event: Event, explanations: Mapping[str, str]) -> TimelineEntry:

@@ -183,7 +183,7 @@ class Views:
         """The newest events, those of one instrument and of the run itself."""
         with self._now() as story:
             explanations = {d: told.record.explanation for d, told in story.decisions.items()}
-            events = [e for e in story.events if _concerns(e.body.get("instrument_id"), instrument_id)]
+            events = (e for e in reversed(story.events) if _concerns(e.body.get("instrument_id"), instrument_id))
             return timeline(events, explanations, most)
 
     @contextlib.contextmanager
@@ -202,7 +202,10 @@ class Views:
     def _scan(self, entry: ScanEntry) -> Scan:
         def make() -> Scan:
             with History(self.story.run_directory, read_only=True) as history:
-                return scan_in(history, entry.event)
+                event = history.event(entry.event.seq)  # the ledger lets go of what an older one said of itself
+                if event is None:
+                    raise HistoryError(f"event {entry.event.seq} is missing from {self.story.run_directory}")
+                return scan_in(history, event)
 
         return self._scans.get((entry.instrument_id, entry.scan_id), make)
 

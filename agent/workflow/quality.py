@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from scipy import fft
 
 from agent.workflow.channels import phase_of
 from agent.workflow.lines import flat_lines
+from agent.workflow.quality_change import changes
 from agent.workflow.quality_settings import Action, ProblemName, QualitySettings
 from instrument_adapters.scan import Scan
 
@@ -29,6 +30,7 @@ _LEAST_LINE_PX = 16  # the spread of shorter lines says little
 _ACROSS = 3.0  # steps between columns over steps between lines; of the frequency, sound frames have a ninth and less
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
 _FINEST = 0.4  # from here on noise only
+NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def inspect(
     *,
     sharpness_before: float | None = None,
     content_before: str | None = None,
+    earlier: Scan | None = None,
+    measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
 ) -> Quality:
     """What is wrong with `scan`.
 
@@ -121,9 +125,16 @@ def inspect(
         Thresholds, and what is done about each problem.
     sharpness_before, content_before
         Of the last frame of the same sample, if there was one.
+    earlier, measured_xy
+        That frame itself, and where the sample has been measured, in metres: what else has changed since is told.
     """
     seen = _Inspection(scan, channel, settings, sharpness_before, content_before)
     found = [Problem(name, settings.action(name), said) for name, check in _CHECKS.items() if (said := check(seen))]
+    if not any(p.action in ("skip", "rescan") for p in found):
+        for name, (said, lines) in changes(scan, earlier, channel, measured_xy, seen.bad_lines).items():
+            found.append(Problem(name, settings.action(name), said))
+            if lines is not None and settings.action(name) == "mask":
+                seen.bad_lines |= lines
     if seen.bad_lines.mean() > settings.most_bad_lines:
         found = [Problem(p.name, "rescan" if p.action == "mask" else p.action, p.sentence) for p in found]
     masked = {p.name for p in found if p.action == "mask"}

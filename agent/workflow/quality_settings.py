@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from agent.workflow.order import in_order
 
 Action = Literal["warn", "mask", "rescan", "skip"]
 ProblemName = Literal[
@@ -17,6 +19,10 @@ ProblemName = Literal[
     "contact_lost",
     "no_signal",
     "blunt_tip",
+    "lines_shifted",
+    "lines_skipped",
+    "phase_turned",
+    "written",
 ]
 
 DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
@@ -30,6 +36,10 @@ DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
     "contact_lost": "mask",
     "no_signal": "rescan",
     "blunt_tip": "warn",
+    "lines_shifted": "mask",
+    "lines_skipped": "warn",
+    "phase_turned": "warn",
+    "written": "warn",
 }
 
 
@@ -42,7 +52,7 @@ class QualitySettings(BaseModel):
         Whether frames are inspected.
     actions
         Problem -> "mask", "rescan", "skip" or "warn", where it shall not be the default; only problems of single lines
-        ("not_recorded", "lock_lost", "contact_lost") can be masked.
+        ("not_recorded", "lock_lost", "contact_lost", "lines_shifted") can be masked.
     most_bad_lines
         Share of the lines above which a new frame is asked for instead of masking them.
     saturated_share
@@ -56,7 +66,7 @@ class QualitySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
-    actions: dict[ProblemName, Action] = {}
+    actions: Annotated[dict[ProblemName, Action], AfterValidator(in_order)] = {}
     most_bad_lines: Annotated[float, Field(gt=0, le=1)] = 0.3
     saturated_share: Annotated[float, Field(gt=0, le=1)] = 0.005
     least_correlation: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -41,7 +41,7 @@ def register(earlier: Float32[np.ndarray, "rows cols"], later: Float32[np.ndarra
     earlier, later
         Of one shape, in one unit; NaN where nothing was recorded.
     """
-    first, second = _features(earlier), _features(later)
+    first, second = features(earlier), features(later)
     if first is None or second is None:
         return None
     # Twice, since the window would draw a large movement towards zero.
@@ -60,7 +60,8 @@ def _movement(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " 2"]:
     return np.asarray(moved)
 
 
-def _features(image: np.ndarray) -> Float[np.ndarray, "rows cols"] | None:
+def features(image: np.ndarray) -> Float[np.ndarray, "rows cols"] | None:
+    """What frames are compared by: the image without noise and slow variation; None if it shows nothing or is too small."""
     known = np.isfinite(image)
     if min(image.shape) < _LEAST_PX or not known.any():
         return None

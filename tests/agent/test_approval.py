@@ -1,7 +1,7 @@
 """Who lets points pass, and what goes out then."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from agent.dispatch import Dispatcher
 from agent.history import History
 from agent.safety_settings import ApprovalSettings, SafetySettings
 from instrument_adapters import messages as wire
+from instrument_adapters.codec import Packet
 from tests.agent.samples import NOW, Clock, ack, decision, hello, packet, request, result, sample_scan, scan_message
 
 AFM = "afm-1"
@@ -38,9 +39,14 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 
 
 def decide(agent: Dispatcher, scan_id: str = "s-1", points: tuple[wire.MeasurementRequest, ...] = POINTS) -> str:
-    agent.on_packet(AFM, scan_message(sample_scan(scan_id)))
+    agent.on_packet(AFM, scan_message(sample_scan(scan_id, finished_at=NOW)))
     agent.decided(agent.ledger.undecided(AFM), decision(scan_id, points), 1.0)
     return f"d-{scan_id}"
+
+
+def said_at(time: datetime) -> Packet:
+    """A hello at this time of the instrument's clock."""
+    return packet(hello().message.model_copy(update={"sent_at": time}))
 
 
 def sent(agent: Dispatcher) -> wire.RecommendationMessage | None:
@@ -262,17 +268,26 @@ def test_a_decision_of_a_version_without_approvals_counts_as_approved_only_if_it
 def test_a_scan_that_has_become_too_old_is_not_measured_on(opened: Open) -> None:
     agent = opened("auto", scan_age_max_s=100.0)
     decide(agent)
-    agent.on_packet(AFM, packet(wire.Heartbeat(id="b", sent_at=NOW + timedelta(seconds=101))))
+    agent.on_packet(AFM, said_at(NOW + timedelta(seconds=101)))
     message = sent(agent)
     assert message.requests == ()
     assert message.reason.endswith("Left out for safety, 4 of 4 points: 4 of a scan that is too old.")
     assert message.expires_at == NOW + timedelta(seconds=100)
 
 
+def test_a_scan_that_does_not_say_when_it_ended_is_as_old_as_it_is_known(opened: Open) -> None:
+    agent = opened("auto", scan_age_max_s=100.0)
+    agent.on_packet(AFM, scan_message(sample_scan("s-1")))
+    agent.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
+    assert len(sent(agent).requests) == 4
+    agent.recorder.now.time += timedelta(seconds=100)
+    assert sent(agent).requests == ()
+
+
 def test_points_expire_by_the_instruments_clock(opened: Open) -> None:
     agent = opened("auto", expiry_s=30.0)
     decide(agent)
-    agent.on_packet(AFM, packet(wire.Heartbeat(id="b", sent_at=NOW + timedelta(seconds=50))))
+    agent.on_packet(AFM, said_at(NOW + timedelta(seconds=50)))
     assert sent(agent).expires_at == NOW + timedelta(seconds=80)
 
 

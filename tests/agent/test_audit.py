@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,69 +9,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.dispatch import Dispatcher
 from agent.history import DATABASE, History
-from instrument_adapters.errors import ProtocolError
-from tests.agent.samples import Clock, ack, decision, hello, result, sample_scan, scan_message
+from tests.agent.hand_made_run import KINDS, hand_made_run
+from tests.agent.tampering import tamper
 
 Vaestar = Callable[..., Result]
-KINDS = (
-    "run_started",
-    "instrument_connected",
-    "scan_received",
-    "candidates_scored",
-    "decision_made",
-    "approval_given",
-    "recommendation_sent",
-    "recommendation_acknowledged",
-    "result_received",
-    "message_refused",
-    "run_stopped",
-)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """One event of each kind; one of them about a peer with an awkward name."""
-    directory = tmp_path / "runs" / "run [bold]1"
-    with History(directory) as history:
-        agent = Dispatcher(history, "run-1", Clock())
-        agent.started({"seed": 0}, {"python": "3"})
-        agent.on_packet("afm-1", hello())
-        agent.on_packet("afm-1", scan_message(sample_scan("0007")))
-        entry = agent.ledger.undecided("afm-1")
-        agent.decided(entry, decision("0007"), 1.5)
-        agent.sent(entry)
-        agent.on_packet("afm-1", ack("rec-d-0007"))
-        agent.on_packet("afm-1", result("d-0007-000"))
-        agent.refuse("[/red] \\xff", None, ProtocolError("bad_json", "the header [/is] not JSON"))
-        agent.stopped("asked to stop")
-    return directory
-
-
-@pytest.fixture
-def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
-    """Runs the command in a directory that holds `runs/`; never with a traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run_it(*arguments: object) -> Result:
-        done = CliRunner().invoke(app, [str(a) for a in arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    return run_it
-
-
-def tamper(run: Path, change: str) -> None:
-    db = sqlite3.connect(run / DATABASE)
-    with db:
-        db.execute("DROP TRIGGER event_is_final")
-        db.execute(f"UPDATE event SET {change}")
-    db.close()
+    return hand_made_run(tmp_path / "runs" / "run [bold]1")
 
 
 def test_the_list_has_a_line_for_each_event(run: Path, vaestar: Vaestar) -> None:
@@ -161,17 +108,6 @@ def test_an_id_that_is_not_there_is_said_not_to_be(run: Path, vaestar: Vaestar, 
     assert f"'{identifier}' is not in {run}; `vaestar history list` shows what is" in done.stderr
 
 
-def test_the_export_is_one_json_object_a_line(run: Path, vaestar: Vaestar) -> None:
-    done = vaestar("history", "export", "--json", "--run", run)
-    assert done.exit_code == 0
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["kind"] for line in lines] == list(KINDS)
-    assert done.stdout.isascii()  # whatever the terminal's encoding
-    with History(run, read_only=True) as history:
-        for line, event in zip(lines, history.events(), strict=True):
-            assert (line["seq"], line["body"], line["hash"], line["arrays"]) == (event.seq, event.body, event.hash, event.arrays)
-
-
 def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "verify", "--run", run)
     assert (done.exit_code, done.stdout) == (0, f"11 events, 0 faults in {run}\n")
@@ -179,7 +115,7 @@ def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
 
 def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar: Vaestar) -> None:
     next((run / "arrays").rglob("*.npy")).unlink()
-    tamper(run, "kind = 'nothing' WHERE seq = 2")
+    tamper(run, "UPDATE event SET kind = 'nothing' WHERE seq = 2")
     done = vaestar("history", "verify", "--run", run)
     assert done.exit_code == 1
     first, second, last = done.stdout.splitlines()
@@ -201,7 +137,7 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
     ],
 )
 def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Path, vaestar: Vaestar, change: str) -> None:
-    tamper(run, change)
+    tamper(run, f"UPDATE event SET {change}")
     assert vaestar("history", "verify", "--run", run).exit_code == 1
     for command in (["list"], ["export"], ["show", "0007"], ["show", "d-0007"], ["show", "5"]):
         done = vaestar("history", *command, "--run", run)
@@ -220,6 +156,6 @@ def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path
         text=True,
         env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
     ) as process:
-        assert json.loads(process.stdout.readline())["kind"] == "run_started"
+        assert json.loads(process.stdout.readline())["format"] == "vaestar-history"
         process.stdout.close()
         assert process.stderr.read() == ""

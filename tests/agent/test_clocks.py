@@ -4,49 +4,45 @@ from datetime import timedelta
 
 import pytest
 
-from agent.clocks import Clocks, scan_end
-from tests.agent.samples import NOW
+from agent.clocks import Clocks
+from instrument_adapters import messages as wire
+from tests.agent.samples import NOW, hello, result, sample_scan, scan_message
 
 LATER = NOW + timedelta(seconds=100)
+Told = tuple[Clocks, list[float]]
 
 
 @pytest.fixture
-def clocks() -> tuple[Clocks, list[float]]:
+def told() -> Told:
     """Clocks, and our own time in a list of one."""
     ours = [0.0]
     return Clocks(lambda: ours[0]), ours
 
 
-def test_an_instruments_clock_goes_on_by_ours_between_its_messages(clocks: tuple[Clocks, list[float]]) -> None:
-    told, ours = clocks
-    assert told.now("afm") is None
-    told.heard("afm", NOW, fresh=True)
+def test_an_instruments_clock_is_set_by_its_hello_and_goes_on_by_ours(told: Told) -> None:
+    clocks, ours = told
+    assert clocks.now("afm") is None
+    clocks.heard("afm", hello().message)
     ours[0] = 7.5
-    assert told.now("afm") == NOW + timedelta(seconds=7.5)
-    assert told.now("another") is None
+    assert clocks.now("afm") == NOW + timedelta(seconds=7.5)
+    assert clocks.now("another") is None
+    clocks.heard("afm", hello().message)  # somebody has set it back
+    assert clocks.now("afm") == NOW
 
 
-def test_what_has_waited_never_sets_the_clock_back_but_what_is_fresh_does(clocks: tuple[Clocks, list[float]]) -> None:
-    told, _ = clocks
-    told.heard("afm", LATER, fresh=True)
-    told.heard("afm", NOW, fresh=False)
-    assert told.now("afm") == LATER
-    told.heard("afm", LATER + timedelta(days=1), fresh=False)  # an event-driven simulation may hurry
-    assert told.now("afm") == LATER + timedelta(days=1)
-    told.heard("afm", NOW, fresh=True)  # somebody set the clock
-    assert told.now("afm") == NOW
+def test_scans_and_results_say_that_it_is_not_earlier(told: Told) -> None:
+    clocks, _ = told
+    clocks.heard("afm", hello().message)
+    clocks.heard("afm", scan_message(sample_scan(finished_at=LATER)).message)  # a simulated clock may hurry
+    assert clocks.now("afm") == LATER
+    for waited in (scan_message(sample_scan(finished_at=NOW)), scan_message(sample_scan()), result("r", measured_at=NOW)):
+        clocks.heard("afm", waited.message)
+        assert clocks.now("afm") == LATER
+    clocks.heard("afm", result("r", measured_at=LATER + timedelta(hours=1)).message)
+    assert clocks.now("afm") == LATER + timedelta(hours=1)
 
 
-@pytest.mark.parametrize(
-    ("finished_at", "end"),
-    [
-        (None, LATER),
-        (NOW, NOW),
-        (LATER - timedelta(days=29), LATER - timedelta(days=29)),
-        (LATER + timedelta(seconds=1), LATER),
-        (LATER - timedelta(days=300), LATER),  # a simulated or recorded time
-        (LATER + timedelta(days=300), LATER),
-    ],
-)
-def test_a_scan_ended_when_it_says_unless_that_is_by_another_clock(finished_at: object, end: object) -> None:
-    assert scan_end(LATER, finished_at) == end
+def test_when_something_else_was_sent_says_nothing_of_the_instruments_clock(told: Told) -> None:
+    clocks, _ = told
+    clocks.heard("afm", wire.Heartbeat(id="b", sent_at=LATER))
+    assert clocks.now("afm") is None

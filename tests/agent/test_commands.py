@@ -237,6 +237,16 @@ def test_a_kill_before_the_pause_that_an_alarm_calls_for_does_not_lose_it(opened
     assert states(after) == {AFM: "paused"}
 
 
+def test_where_things_stand_names_the_last_stop_also_after_it_is_over_and_over_a_restart(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    sent(agent)
+    agent.commands.give("stop", "Ada", "")
+    agent.commands.give("resume", "Ada", "")
+    for each in (agent, opened()):
+        assert (each.snapshot(AFM).state, each.snapshot(AFM).seq, each.snapshot(AFM).stop_seq) == ("running", 3, 2)
+
+
 def test_who_asks_where_things_stand_is_told(opened: Open) -> None:
     agent = opened()
     decide(agent)

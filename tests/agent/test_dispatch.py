@@ -111,6 +111,22 @@ def test_a_scan_is_acknowledged_once_it_is_in_the_history(agent: Dispatcher) -> 
     assert (scan.metadata, scan.frame, scan.sample_id, scan.units["Amplitude"]) == (sent.metadata, sent.frame, "bto", "m")
 
 
+def test_of_an_older_scan_the_ledger_keeps_what_it_is_asked_for_and_the_history_all(agent: Dispatcher) -> None:
+    send_scan(agent, "scan-1")
+    decide(agent, "scan-1")
+    entry = agent.ledger.latest(AFM)
+    whole = entry.decision
+    assert whole.candidates
+    assert entry.event.body["header"]["metadata"]
+    send_scan(agent, "scan-2")
+    assert "metadata" not in entry.event.body["header"]
+    assert entry.decision.candidates == []
+    kept = ("decision_id", "outcome", "explanation", "frame", "requests", "chosen")
+    assert [getattr(entry.decision, name) for name in kept] == [getattr(whole, name) for name in kept]
+    assert agent.scan_of(entry).metadata == sample_scan().metadata
+    assert restarted(agent).ledger.scans[AFM, "scan-1"].decision == entry.decision
+
+
 def test_a_scan_that_cannot_be_recorded_is_not_acknowledged(agent: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +121,20 @@ class TestProcesses(WorkersContract):
         workers.close()
         assert isinstance(future.exception(timeout=0), BrokenExecutor)
         assert time.monotonic() - before < 20
+
+    def test_a_dead_worker_is_told_to_all_who_wait_also_after_some_have_withdrawn(self, workers: Workers, tmp_path: Path) -> None:
+        workers.begin()
+        running = workers.submit(deaf, tmp_path / "started")
+        queued = [workers.submit(pid) for _ in range(6)]
+        wait_for((tmp_path / "started").exists)
+        for future in queued[:3]:
+            future.cancel()
+        for process in list(workers._pool._processes.values()):
+            process.kill()
+        _, pending = wait([running, *queued], timeout=20)
+        assert not pending
+        assert isinstance(running.exception(), BrokenExecutor)
+        workers.restart()
 
     def test_a_task_that_does_not_heed_its_cancelling_holds_up_the_next_search_for_a_second(
         self, workers: Workers, tmp_path: Path

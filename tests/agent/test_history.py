@@ -202,7 +202,7 @@ def test_an_empty_database_is_not_a_history_to_read(tmp_path: Path) -> None:
 def test_a_history_of_a_newer_version_is_refused(tmp_path: Path, read_only: bool) -> None:
     with History(tmp_path) as history:
         history._db.execute("PRAGMA user_version=99")
-    with pytest.raises(HistoryError, match="it has schema 99, this vaestar knows up to 1; update vaestar"):
+    with pytest.raises(HistoryError, match="it has schema 99, this vaestar knows up to 2; update vaestar"):
         History(tmp_path, read_only=read_only)
 
 

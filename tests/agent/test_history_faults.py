@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from agent.history import DATABASE, History, HistoryError
 from tests.agent.samples import NOW
+from tests.agent.tampering import tamper
 
 RECORDER = """
 import sys
@@ -41,14 +41,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tamper(run: Path, *statements: str) -> list[str]:
-    db = sqlite3.connect(run / DATABASE)
-    with db:
-        db.execute("DROP TRIGGER event_is_final")
-        db.execute("DROP TRIGGER event_stays")
-        for statement in statements:
-            db.execute(statement)
-    db.close()
+def faults_after(run: Path, *statements: str) -> list[str]:
+    tamper(run, *statements)
     with History(run, read_only=True) as history:
         return history.verify()
 
@@ -68,19 +62,19 @@ def tamper(run: Path, *statements: str) -> list[str]:
     ],
 )
 def test_an_event_that_was_edited_is_found(run: Path, change: str) -> None:
-    faults = tamper(run, f"UPDATE event SET {change} WHERE seq = 3")
+    faults = faults_after(run, f"UPDATE event SET {change} WHERE seq = 3")
     assert any("event 3 " in f and "is not as it was written" in f for f in faults)
     assert not any("event 4" in f for f in faults)
 
 
 def test_an_event_whose_hash_was_edited_too_is_found_by_its_successor(run: Path) -> None:
-    faults = tamper(run, f"UPDATE event SET hash = '{'a' * 64}' WHERE seq = 2")
+    faults = faults_after(run, f"UPDATE event SET hash = '{'a' * 64}' WHERE seq = 2")
     assert [f.split(" (")[0] for f in faults] == ["event 2", "event 3"]
 
 
 @pytest.mark.parametrize(("gone", "sentence"), [("2", "events 2 to 2 are missing"), ("1, 2, 3", "events 1 to 3 are missing")])
 def test_events_that_were_removed_are_found(run: Path, gone: str, sentence: str) -> None:
-    faults = tamper(run, f"DELETE FROM event WHERE seq IN ({gone})")
+    faults = faults_after(run, f"DELETE FROM event WHERE seq IN ({gone})")
     assert faults[0] == sentence
     assert "does not follow its predecessor" in faults[1]
     assert len(faults) == 2

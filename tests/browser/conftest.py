@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from tests.browser.served import Served, deciding_by_hand, served
 
@@ -19,15 +19,16 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nobody else can be asked
 )
 #: What a browser itself writes when an answer is not "ok" or nobody answers: these are tested for.
 _EXPECTED = ("Failed to load resource", "net::ERR")
 Opens = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests; each page has a context of its own."""
+    """One Chromium for all tests of a file, no longer: while it is there an event loop runs, and no other can."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no chromium is installed")
@@ -51,14 +52,11 @@ def opens(browser: Browser) -> Iterator[Opens]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
 
-        def through(route: Route) -> None:
-            if urlsplit(route.request.url).netloc != urlsplit(address).netloc:
-                complaints.append(f"asked {route.request.url}")
-                route.abort()
-            else:
-                route.continue_()
+        def asked(request: Request) -> None:
+            if urlsplit(request.url).netloc != urlsplit(address).netloc:
+                complaints.append(f"asked {request.url}")
 
-        context.route("**/*", through)
+        context.on("request", asked)
         page = context.new_page()
         page.set_default_timeout(6000)
         page.on("console", heard)

@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 from instrument_adapters import messages as wire
 from tests.browser.conftest import Opens
 from tests.browser.served import Served
-from tests.system.bench import events
+from tests.system.bench import events, recorded
 
 WORDS = [("#pause", "Pause", "paused"), ("#stop", None, "emergency stop")]
 
@@ -143,9 +143,10 @@ def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) 
     page.context.route("**/api/view*", lambda route: route.abort())  # it does not hear of the newer scan
     page.context.route("**/api/view/**", lambda route: route.abort())
     agent.scans("scan-2")
+    agent.do(recorded(agent.run, "approval_asked", 2))
     agent.do(agent.service.control.reject("d-scan-2", "Ben", "too dark"))
     page.click("#approve")
     answer(page)
-    expect(page.locator("#notice")).to_contain_text("Not done: this page showed a state that is past.")
+    expect(page.locator("#notice")).to_contain_text("Not done: decision 'd-scan-1' does not wait for approval")
     expect(page.locator("#notice")).to_contain_text("a newer scan of the instrument has replaced it")
     assert events(agent.run, "approval_given") == []

@@ -64,6 +64,7 @@ class Book:
     held: str = "running"
     heard: int = 0
     ids: int = 0
+    kills_after: int | None = None
 
     @property
     def snapshot(self):
@@ -113,6 +114,9 @@ class Judge(HaltingInstrument):
         assert sum(gap <= 2e-6 for _, gap in gaps) < 3, "too much dose"
         assert sum(s == scan for s, _ in gaps) < 4, "too many"
         book.handed[request.request_id] = (scan, request.x_m, request.y_m)
+        if book.kills_after is not None and len(book.handed) > book.kills_after:
+            book.kills_after = None
+            raise KilledError
         return Measurement(x_m=request.x_m, y_m=request.y_m, measured_at=NOW)
 
 
@@ -163,7 +167,7 @@ class Script:
         raise KilledError
 
     async def _rest(self):
-        for _ in range(12):
+        for _ in range(60):
             await asyncio.sleep(0)
         for message_id, header in self._posted:
             if message_id.startswith("result"):
@@ -189,6 +193,10 @@ class Script:
         snapshot = self.book.snapshot
         self.book.held, self.book.heard = snapshot.state, snapshot.seq
         await self._listener.situated(snapshot)
+
+    async def kill(self, after):
+        """The client is killed while it measures, after so many points more."""
+        self.book.kills_after = len(self.book.handed) + after
 
     async def wait(self, seconds):
         self.book.now += timedelta(seconds=seconds)
@@ -237,26 +245,31 @@ class Script:
         await self._listener.commanded(message)
 
 
-coordinate = st.sampled_from([-50.0, -14.0, -3.0, -1.0, 0.0, 0.5, 1.5, 3.9, 4.1, 9.9, 11.0])
-steps = st.one_of(
-    st.tuples(
-        st.just("recommend"),
-        st.lists(st.tuples(coordinate, coordinate), max_size=5),
-        st.sampled_from([0, 0, 0, 1]),
-        st.sampled_from([None, None, -1.0, 60.0]),
-        st.sampled_from([None, None, 4.0, 5.0]),
-        st.booleans(),
-    ),
-    st.tuples(st.just("command"), st.sampled_from(["pause", "resume", "resume", "stop"]), st.booleans()),
-    st.tuples(st.just("again"), st.integers(0, 30)),
-    st.tuples(st.just("answer"), st.booleans()),
-    st.tuples(st.just("wait"), st.sampled_from([1.0, 100.0, 700.0])),
-    st.tuples(st.just("ask")),
+inside = st.sampled_from([-3.0, -1.0, 0.0, 0.5, 1.5, 3.9])
+anywhere = st.sampled_from([-50.0, -14.0, 0.0, 4.1, 9.9, 11.0])
+point = st.one_of(*[st.tuples(inside, inside)] * 5, st.tuples(anywhere, anywhere))
+seldom = st.sampled_from([False] * 9 + [True])
+recommend = st.tuples(
+    st.just("recommend"),
+    st.lists(point, min_size=2, max_size=6),
+    st.sampled_from([0, 0, 0, 0, 1]),
+    st.sampled_from([None, None, None, None, -1.0, 60.0]),
+    st.sampled_from([None, None, None, 4.0, 5.0]),
+    seldom,
 )
+others = [
+    st.tuples(st.just("command"), st.sampled_from(["pause", "resume", "resume", "resume", "stop"]), seldom),
+    st.tuples(st.just("again"), st.integers(0, 30)),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 100.0, 700.0])),
+    st.tuples(st.just("kill"), st.integers(0, 2)),
+]
+answered = st.tuples(st.just("answer"), seldom)
+steps = st.one_of(*[recommend] * 4, answered, answered, *[st.tuples(st.just("ask"))] * 2, *others)
+lives = st.lists(st.lists(steps, min_size=4, max_size=20), min_size=1, max_size=3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(steps, max_size=12), min_size=1, max_size=3), st.sampled_from([5.0, 5.0, 5.0, 6.5]))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives, st.sampled_from([5.0, 5.0, 5.0, 6.5]))
 def test_no_point_is_ever_handed_to_the_instrument_that_must_not_be(monkeypatch, lives, bias_V):
     book = Book()
     monkeypatch.setattr(sessions, "Link", Script)

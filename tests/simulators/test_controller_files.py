@@ -86,7 +86,7 @@ def test_a_loop_comes_back_with_its_sign_and_without_a_place(saving: Saving) -> 
     np.testing.assert_array_equal(bias_V, LOOP.bias_V)
     np.testing.assert_allclose(response_pm, LOOP.response_pm, rtol=1e-6)
     np.testing.assert_allclose(read_loop(path, phase_zero_deg=180.0)[1], -LOOP.response_pm, rtol=1e-6)
-    with pytest.raises(ScanFileError, match="neither FastScanSize nor ScanSize"):
+    with pytest.raises(ScanFileError, match="give a scan, not a curve"):
         read_ibw(path)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import history as module
+from agent import arrays
+from agent import history_schema as module
 from agent import ledger as kinds
 from agent.cli import app
 from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
@@ -102,7 +103,7 @@ def break_it(run: Path, fault: str, stack: ExitStack) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patched = stack.enter_context(pytest.MonkeyPatch.context())
-        patched.setattr(module, "_write_durably", full)
+        patched.setattr(arrays, "write_durably", full)
 
 
 @pytest.mark.parametrize("fault", ["locked", "deleted", "full"])

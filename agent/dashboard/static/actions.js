@@ -52,8 +52,8 @@ async function act(path, body, done) {
     sessionStorage.removeItem(TOKEN);
     notice(`The token was refused; nothing was done. ${reason}`, "bad", true);
   } else if (response.status === 409) {
-    notice(`Not done: this page showed a state that is past. ${reason}`, "bad", true);
-    set({ stale: Date.now() });
+    notice(`Not done: ${reason}.`, "bad", true);
+    set({ stale: Date.now() });  // where things stand now is fetched anew
   } else notice(`Not done: ${reason}`, "bad", true);
   return false;
 }

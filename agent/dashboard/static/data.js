@@ -47,7 +47,8 @@ async function load() {
   const rest = [loadTimeline(), loadStatus()];
   const shown = instrument()?.scans.find((s) => (state.pinned ? s.scan_id === state.pinned : true));
   if (!shown) return void (await Promise.all(rest));
-  await Promise.all([...rest, loadScan(shown), loadDecision(shown)]);
+  // The decision after its scan, so that the two always belong together.
+  await Promise.all([...rest, loadScan(shown).then(() => loadDecision(shown))]);
 }
 
 async function loadTimeline() {

@@ -41,7 +41,7 @@ export function left(p) {
 }
 
 export const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)}%`;
 
 // A name as instruments write it ("coercive_plus_V") in words and its unit.
 export function parameter(name) {

@@ -40,7 +40,7 @@ function progressBlock() {
 // What would come of the search if it ended now.
 function soFar() {
   const p = state.progress[state.instrument];
-  return p?.places ? [`So far (${p.rungs.join(", ")}) it would measure ${plural(p.places, "place")}.`] : [];
+  return p?.places ? [`If it ended now, ${plural(p.places, "place")} would be measured.`] : [];
 }
 
 function block(title, sentences, lead = false) {
