@@ -36,7 +36,7 @@ def heaps_are_sound(raw: bytes) -> bool:
 
 def _objects(raw: bytes, at: int, end: int) -> set[int] | None:
     """Numbers of the objects of a heap, or None if they cannot be walked."""
-    found = set()
+    found: set[int] = set()
     while at + _OBJECT <= end:
         index, _, _, size = struct.unpack_from("<HHIQ", raw, at)
         if index == 0:  # what is left is free, its own header included
