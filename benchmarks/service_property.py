@@ -318,7 +318,7 @@ def _result(request: wire.MeasurementRequest) -> Packet:
 
 
 def _config(mode: str) -> Config:
-    service = {"bind": "tcp://127.0.0.1:*", "telemetry": ""}
+    service = {"bind": "tcp://127.0.0.1:*", "telemetry": "", "http": ""}
     gate = {"approval": {"mode": mode}} if _GATED else {}
     return Config.model_validate({"search": {"workers": 0}, "service": service, **gate})
 
