@@ -93,9 +93,10 @@ def validated(model: type[_M], file: TomlFile, given: Mapping[str, Any]) -> _M:
 def _wrong(error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """For each value that is wrong its line in the file, 0 if it stands in none, and a sentence."""
     errors = error.errors(include_url=False)
+    around = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
     for details in errors:
         loc = details["loc"]
-        if any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
+        if loc in around:
             continue  # a list whose entry is wrong is found to be too short as well
         inside = TomlFile() if loc and loc[0] in given else file
         yield line_of(inside.lines, loc) or 0, inside.place(loc) + _sentence(details, model)
