@@ -58,7 +58,7 @@ def trusted(event: Event) -> Iterator[None]:
     """Say in one sentence that an event does not hold what its kind promises."""
     try:
         yield
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise HistoryError(
             f"event {event.seq} ({event.kind}) cannot be read back, it was altered or written by another version: {reason}"

@@ -12,6 +12,7 @@ another exception, more than a second of processor time, a process that dies, me
 import argparse
 import gc
 import multiprocessing
+import os
 import queue
 import sys
 import time
@@ -25,13 +26,14 @@ from typing import Any
 from benchmarks.commandline import CannotRunError, run
 from benchmarks.fuzz_agent import AGENT_SIDE
 from benchmarks.fuzz_targets import ADAPTER_SIDE, Target
-from benchmarks.fuzz_work import LIMIT_S, Tally, make_input, resident_mb, save, work
+from benchmarks.fuzz_work import LIMIT_S, SLOW, Tally, make_input, resident_mb, save, work
 from benchmarks.writing import Outcome, write
 
 TARGETS: Mapping[str, Callable[[], Target]] = {t.name: t for t in (*ADAPTER_SIDE, *AGENT_SIDE)}  # type: ignore[attr-defined]
 GROWTH_MB = 24.0  # of a process over all inputs of a target, after the first tenth
 _BLOCK = 2000
-_STUCK_S = 20.0  # without a new input: the process hangs in a library, where no signal reaches it
+# Without a new input: the process hangs in a library, where no signal reaches it, or waits for something that never comes.
+_STUCK_CPU_S, _STUCK_WALL_S = 20.0, 600.0
 _QUICK = 20_000
 _TAKEN = ("accepted", "answered", "taken in")
 _FAILURE = (
@@ -40,7 +42,8 @@ _FAILURE = (
     f"a target over which a process grows by {GROWTH_MB:g} MB."
 )
 _HDF5 = (
-    "hdf5_ended_from_outside, hdf5_died: inputs at which the HDF5 library itself looped or ended the process. The product reads "
+    "hdf5_slower_than_1_s, hdf5_ended_from_outside, hdf5_died: inputs at which the HDF5 library itself was slow (it takes up to "
+    "4 GB where a damaged text claims such a length), looped (20 s of processor time) or ended the process. The product reads "
     "such files in a process of its own with a deadline (`hdf5_guard`) and refuses them."
 )
 
@@ -116,15 +119,15 @@ def _heard(
 ) -> bool:
     """Whether this hand goes on: it is waited for until it reports, hangs or dies."""
     process, numbers, memory = hand
-    seen, since_s = process.at.value, time.monotonic()
+    seen, since = process.at.value, _clocks(process)
     while True:
         try:
             tally, resident = process.reports.get(timeout=0.2)
             break
         except queue.Empty:
             if process.at.value != seen:
-                seen, since_s = process.at.value, time.monotonic()
-            if not process.process.is_alive() or (seen >= 0 and time.monotonic() - since_s > _STUCK_S):
+                seen, since = process.at.value, _clocks(process)
+            if not process.process.is_alive() or (seen >= 0 and _is_stuck(since, _clocks(process))):
                 _lost(process, name, numbers, blocks, found, seed, folder)
                 return False
     found.tally.add(tally)
@@ -136,6 +139,20 @@ def _heard(
     settled = memory[len(memory) // 10 :]
     found.growth_mb = max(found.growth_mb, settled[-1] - settled[0])
     return False
+
+
+def _clocks(process: _Hand) -> tuple[float, float]:
+    """(processor time of a process, wall time), in seconds: a busy or sleeping machine makes no process stuck."""
+    try:
+        fields = Path(f"/proc/{process.process.pid}/stat").read_text().rpartition(")")[2].split()
+        cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        cpu_s = 0.0
+    return cpu_s, time.monotonic()
+
+
+def _is_stuck(since: tuple[float, float], now: tuple[float, float]) -> bool:
+    return now[0] - since[0] > _STUCK_CPU_S or now[1] - since[1] > _STUCK_WALL_S
 
 
 def _lost(process: _Hand, name: str, numbers: list[int], blocks: list[list[int]], found: Found, seed: int, folder: Path) -> None:
@@ -206,6 +223,7 @@ def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
         figures={
             "inputs": sum(one.inputs for one in found.values()),
             "failures": failures,
+            "hdf5_slower_than_1_s": sum(one.tally.outcomes[SLOW] for one in found.values()),
             "hdf5_ended_from_outside": sum(one.ended_from_outside for one in found.values()),
             "hdf5_died": sum(one.died for one in found.values()),
             "slowest_ms": max(1e3 * one.tally.slowest_s for one in found.values()),

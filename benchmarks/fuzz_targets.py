@@ -48,7 +48,8 @@ class Target(ABC):
     answers
         Errors that are an answer; any other is a failure.
     library_may_hang
-        Whether the library behind it is known to loop, so that the product calls it in a process of its own, with a deadline.
+        Whether the library behind it is known to loop or to be slow, so that the product calls it in a process of its own, with a
+        deadline.
     peak_mb
         By so much one input may raise the highest memory of the process.
     """

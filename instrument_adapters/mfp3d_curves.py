@@ -43,8 +43,9 @@ def parse_loop(
             f"{path} holds columns {', '.join(columns) or 'without labels'}, a loop has {', '.join(_NEEDED)}; "
             "save it from the spectroscopy panel"
         )
-    bias, amplitude, phase = (columns[name].astype(float) for name in _NEEDED)
-    return bias, _PICO * amplitude * np.cos(np.deg2rad(phase - phase_zero_deg))
+    with np.errstate(all="ignore"):  # damaged numbers become infinite or NaN
+        bias, amplitude, phase = (columns[name].astype(float) for name in _NEEDED)
+        return bias, _PICO * amplitude * np.cos(np.deg2rad(phase - phase_zero_deg))
 
 
 def _columns(raw: bytes, path: Path) -> dict[str, np.ndarray]:

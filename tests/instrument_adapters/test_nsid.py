@@ -194,6 +194,16 @@ def test_damaged_text_storage_is_refused_before_it_can_hang_the_hdf5_library(tmp
             read_nsid(path)
 
 
+def test_a_text_that_claims_to_be_longer_than_the_file_is_refused_before_room_is_made_for_it(tmp_path: Path) -> None:
+    path = write_nsid(tmp_path / "a.h5", ONE)
+    raw = bytearray(path.read_bytes())
+    reference = raw.index(raw.index(b"GCOL").to_bytes(8, "little"))
+    raw[reference - 1] = 0x70  # the last byte of its length: 1.9 GB
+    path.write_bytes(raw)
+    with pytest.raises(ScanFileError, match="its texts overlap"):
+        read_nsid(path)
+
+
 def test_missing_foreign_and_cut_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScanFileError, match="there is no file"):
         read_nsid(tmp_path / "nothing.h5")
