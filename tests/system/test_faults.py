@@ -25,10 +25,13 @@ OPTIONS = (
 
 def three_places(scan: Scan, _: object) -> Decision:
     """Three points of the frame, others after each scan."""
-    across = 4.0 * int(scan.scan_id[-4:])
-    xy = scan.frame.to_metres(np.array([[5.0, across], [15.0, across], [25.0, across]]))
-    requests = tuple(request(f"d-{scan.scan_id}-{n:03d}", x_m, y_m) for n, (x_m, y_m) in enumerate(xy.tolist()))
-    return decision(scan.scan_id, requests)
+    pixels = [(row, 4 * int(scan.scan_id[-4:])) for row in (5, 15, 25)]
+    xy = scan.frame.to_metres(np.array(pixels, dtype=np.float64))
+    requests = tuple(
+        request(f"d-{scan.scan_id}-{n:03d}", x_m, y_m).model_copy(update={"row": row, "col": col})
+        for n, ((row, col), (x_m, y_m)) in enumerate(zip(pixels, xy.tolist(), strict=True))
+    )
+    return decision(scan.scan_id, requests, frame=scan.frame)
 
 
 def test_with_faults_on_the_way_every_scan_and_every_result_arrives_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
