@@ -47,16 +47,3 @@ def received(history: History, instrument_id: str, scan_id: str) -> Event:
         if event.body.get("instrument_id") == instrument_id:
             return event
     raise HistoryError(f"the history in {history.run_directory} does not hold scan {scan_id} of {instrument_id}")
-
-
-def last_decision(history: History, sample_id: str, until: int | None = None) -> Decision | None:
-    """The newest decision on a sample (up to event `until`) that came of a scan fit for one, or None."""
-    newest = None
-    for event in history.events(kind=kinds.DECISION_MADE):
-        if until is not None and event.seq > until:
-            break
-        with kinds.trusted(event):
-            body = event.body["decision"]
-            if body["sample_id"] == sample_id and body["outcome"] != "bad_scan":
-                newest = event
-    return None if newest is None else decision_in(history, newest)

@@ -67,11 +67,12 @@ class Attendance:
     async def attending(self, control: Control) -> AsyncIterator[None]:
         """Answer, watch, and tell systemd, until this is left."""
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(_beside(self.health.watch_the_loop()))
             if self._door is not None:
                 app = await stack.enter_async_context(self._door.serving(control, self.health, self.meters))
                 for put_on in self.pages:
                     put_on(app)
+            # Only now: what is imported for the door, seconds of it on a busy computer, is no slowness of a loop that serves.
+            await stack.enter_async_context(_beside(self.health.watch_the_loop()))
             period_s = watchdog_s()
             if period_s is not None:
                 await stack.enter_async_context(_beside(self._signs_of_life(period_s / 2)))

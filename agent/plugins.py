@@ -56,10 +56,22 @@ def _import(kind: str, name: str, directory: Path | None) -> Any:
         where = f" (looked beside the configuration, in {directory}, and in the installed packages)" if directory else ""
         reason = f"{type(error).__name__}: {error}"
         raise PluginError(f"{kind} = '{name}': module '{module_name}' could not be imported: {reason}{where}") from error
+    file = getattr(module, "__file__", None) or "built in"
+    beside = _beside(module_name, directory)
+    if beside is not None and beside != Path(file).resolve():
+        reason = f"{beside} cannot be used, since a module of the same name ({file}) is found first; give it another name"
+        raise PluginError(f"{kind} = '{name}': {reason}")
     if not hasattr(module, attribute):
-        file = getattr(module, "__file__", None) or "built in"
         raise PluginError(f"{kind} = '{name}': module '{module_name}' ({file}) has no '{attribute}'")
     return getattr(module, attribute)
+
+
+def _beside(module_name: str, directory: Path | None) -> Path | None:
+    """The file beside the configuration that a module's name stands for, if there is one."""
+    if directory is None:
+        return None
+    path = directory.resolve().joinpath(*module_name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _check_options(kind: str, name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from agent.history import DATABASE, RUNS, HistoryError
+from agent.history import HistoryError
+from agent.run_directories import RUNS, newest
 
 
 def run_directory(run: Path | None) -> Path:
@@ -15,7 +16,7 @@ def run_directory(run: Path | None) -> Path:
     """
     if run is not None:
         return run
-    held = sorted(RUNS.glob(f"*/{DATABASE}"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
+    held = newest()
     if not held:
         raise HistoryError(f"there is no run in {RUNS.resolve()}; name a run directory with --run")
-    return held[-1].parent
+    return held[0]

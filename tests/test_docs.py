@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,19 @@ def test_the_options_of_the_folder_page_are_the_commands_and_its_results_are_und
     assert (first.parameters, second.reason) == ({"coercive_plus_V": 2.5}, "a scratch")
 
 
-def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path) -> None:
+@pytest.fixture
+def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that the extension page writes, of which nothing stays imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("my_lab", None)
+    yield tmp_path / "my_lab.py"
+    sys.modules.pop("my_lab", None)
+
+
+def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path, my_lab: Path) -> None:
     code = blocks("extending.md", "python")[0]
     assert len(code.strip().splitlines()) < 20
-    (tmp_path / "my_lab.py").write_text(code)
+    my_lab.write_text(code)
     (tmp_path / "my_lab.toml").write_text(blocks("extending.md", "toml")[0])
     config = load_config(tmp_path / "my_lab.toml")
     reward = load_reward(config.reward, config.reward_options, config.directory)
@@ -70,11 +80,9 @@ def test_the_reward_of_the_extension_page_can_be_used_as_written(tmp_path: Path)
 
 
 def test_the_contract_of_the_extension_page_is_one_test_a_check_and_its_reward_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, my_lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
-    (tmp_path / "my_lab.py").write_text(blocks("extending.md", "python")[0])
+    my_lab.write_text(blocks("extending.md", "python")[0])
     scope: dict[str, Any] = {"__name__": "test_my_lab"}
     exec(blocks("extending.md", "python")[1], scope)
     subject = scope["TestSilhouette"]()

@@ -152,5 +152,12 @@ def test_a_module_that_fails_when_it_is_imported_is_refused_with_the_reason(
 
 def test_a_users_file_named_like_one_of_our_modules_is_said_to_be_hidden_by_it(lab: Callable[..., Path]) -> None:
     message = reward_refusal(lab("rewards", MY_LAB), "rewards:spread")
-    assert "module 'rewards' (" in message
     assert str(Path("rewards") / "__init__.py") in message
+    assert "is found first; give it another name" in message
+
+
+def test_a_module_that_another_one_of_its_name_hides_is_never_silently_replaced_by_it(lab: Callable[..., Path]) -> None:
+    directory = lab("colorsys")
+    message = reward_refusal(directory, "colorsys:rgb_to_hsv")
+    assert f"{directory / 'colorsys.py'} cannot be used, since a module of the same name (" in message
+    assert message.endswith("is found first; give it another name")

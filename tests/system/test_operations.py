@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,12 @@ class Agent:
             return {}
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.state["http"] + path, timeout=5) as answer:
-            return answer.read().decode()
+        try:
+            with urllib.request.urlopen(self.state["http"] + path, timeout=5) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            error.add_note(error.read().decode())
+            raise
 
     def end(self) -> tuple[int, list[dict]]:
         """Exit code after SIGTERM, and what was told."""

@@ -84,10 +84,10 @@ async def send(bench: Bench, scan_id: str) -> None:
 
 
 def test_a_reward_that_never_comes_back_is_ended_with_its_process_and_the_scan_is_answered(tmp_path: Path) -> None:
-    (tmp_path / "my_lab.py").write_text(HANGS)
-    (tmp_path / "my_lab.toml").write_text('reward = "my_lab:hang"\n')
+    (tmp_path / "hanging_lab.py").write_text(HANGS)
+    (tmp_path / "hanging_lab.toml").write_text('reward = "hanging_lab:hang"\n')
     plain = quick(families=["pca"], seeds=1, workers=1, longest_s=6.0)
-    config = load_config(tmp_path / "my_lab.toml")
+    config = load_config(tmp_path / "hanging_lab.toml")
     config = config.model_copy(update={"search": plain.search, "service": plain.service})
 
     async def scenario() -> wire.RecommendationMessage:
