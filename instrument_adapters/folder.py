@@ -61,7 +61,7 @@ class FolderSettings:
 
 
 class WatchedFolder:
-    """The `Instrument`; it is `Planning` and `Halting`, too.
+    """The `Instrument`; it is `Planning`, `Halting` and `Telling`, too.
 
     Parameters
     ----------
@@ -92,13 +92,21 @@ class WatchedFolder:
     ) -> None:
         self._settings, self._outbox, self._inbox = settings, outbox, inbox
         self._pause, self._close, self._wall, self._clock = pause, close, wall, clock
-        self._watch = FolderWatch(settings.folder, settings.watch, settings.zone, wall, lambda: pause(0.0))
+        self._tell_trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
+        self._watch = FolderWatch(settings.folder, settings.watch, settings.zone, wall, lambda: pause(0.0), self._trouble)
         self._scans: dict[str, Scan] = {}
         self._plan_fault = ""
         self._planned: Path | None = None
         self._until_s = 0.0
         self._expires_at: datetime | None = None
         self._halted = False
+
+    def tell_troubles(self, tell: Callable[[str, str], None]) -> None:
+        """Tell of files that cannot be taken through `tell`, in place of the log."""
+        self._tell_trouble = self._inbox.trouble = tell
+
+    def _trouble(self, event: str, sentence: str) -> None:
+        self._tell_trouble(event, sentence)
 
     @property
     def instrument_id(self) -> str:

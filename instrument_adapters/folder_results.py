@@ -68,12 +68,15 @@ class Inbox:
 
     Attributes
     ----------
+    trouble
+        Told what a person should see to: a short name and a sentence.
     results
         Request id -> result, until somebody takes it.
     """
 
     def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
         self.folder, self._wall = folder, wall
+        self.trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
         self.results: dict[str, Result] = {}
         self._read: dict[Path, str] = {}  # digest of what was taken in, or told of
         self._seen: dict[Path, tuple[str, float]] = {}  # digest, and since when
@@ -103,7 +106,7 @@ class Inbox:
         try:
             found = parse_results(raw, path)
         except AdapterError as error:
-            _LOG.warning("%s; correct it and save it again", error)
+            self.trouble("results_unreadable", f"{error}; correct it and save it again")
             return
         fresh = [r for r in found if (r.request_id, r.status) not in self._taken]
         self._taken |= {(r.request_id, r.status) for r in fresh}

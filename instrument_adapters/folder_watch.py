@@ -104,6 +104,8 @@ class FolderWatch:
         Seconds from any origin; never jumps backwards.
     stopped
         Asked between files; once true, a look ends early.
+    trouble
+        Told what a person should see to: a short name and a sentence.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class FolderWatch:
         zone: tzinfo,
         wall: Callable[[], float],
         stopped: Callable[[], bool] = lambda: False,
+        trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence),
     ) -> None:
         self._folder, self._settings, self._zone, self._wall, self._stopped = folder, settings, zone, wall, stopped
+        self._trouble = trouble
         self._files: dict[Path, _File] = {}
         self._present: Mapping[Path, State] = {}
         self._handed_out: dict[str, str] = {}  # essence of a scan -> its name
@@ -127,7 +131,7 @@ class FolderWatch:
             self._present = candidates(self._folder, subfolders=self._settings.subfolders)
         except FolderAwayError as error:
             if not self._away:
-                _LOG.warning("the folder %s cannot be read (%s); waiting until it is back", self._folder, error)
+                self._trouble("folder_away", f"the folder {self._folder} cannot be read ({error}); waiting until it is back")
             self._away = True
             return
         if self._away:
@@ -213,7 +217,7 @@ class FolderWatch:
         elif held_s >= settings.patience_s:
             file.pause_s = min(2 * file.pause_s, settings.retry_max_s)
             if not file.told:
-                _LOG.warning("%s; it is left alone until it changes", judged.flaw)
+                self._trouble("file_damaged", f"{judged.flaw}; it is left alone until it changes")
                 file.told = True
         file.due_s = now_s + file.pause_s
 
@@ -236,7 +240,8 @@ class FolderWatch:
         if same is not None:
             _LOG.info("%s holds scan %s, which was there before; it is left out", path, same)
         elif self._is_late(file):
-            _LOG.warning("%s was recorded before the last scan that was taken; it is left out (see --order)", path)
+            late = f"{path} was recorded before the last scan that was taken; it is left out (see --order)"
+            self._trouble("file_late", late)
         else:
             return False
         file.ready, file.done = False, True

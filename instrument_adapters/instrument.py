@@ -126,6 +126,17 @@ class Halting(Protocol):
 
 
 @runtime_checkable
+class Telling(Protocol):
+    """What an `Instrument` may offer besides: to say what goes wrong and shows in no scan and no result, for the agent's history.
+
+    A file that nobody can read is such a thing.
+    """
+
+    def tell_troubles(self, tell: Callable[[str, str], None]) -> None:
+        """Keep `tell`, and call it from now on, from any thread, with a short name and a sentence; it returns at once."""
+
+
+@runtime_checkable
 class Timed(Protocol):
     """What an `Instrument` with a clock of its own offers besides; of others the computer's clock counts.
 

@@ -77,7 +77,7 @@ class Session:
         self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
         self._timings, self.tell, self._clock, self._keys = timings, tell, clock, keys
         self._now = instrument.now if isinstance(instrument, Timed) else clock
-        self._troubles = Troubles(spool, clock, self._post)
+        self._troubles = Troubles(spool, clock, self._post, tell)
         self._bench = Bench(instrument, spool, stop, clock, self._now)
         self._orders = Orders(instrument, close, spool, timings, tell, self._changed)
         self._doing: dict[str, object] = {"activity": "waiting"}
@@ -98,6 +98,7 @@ class Session:
         """
         try:
             with Link(address, self._hello, self, self._timings, self._clock, self._keys) as self._link:
+                self._troubles.listen(self._instrument)
                 async with asyncio.TaskGroup() as group:
                     jobs = (self._link.send(), self._link.receive(), self._link.watch(), self._heed_stop())
                     tasks = [group.create_task(job) for job in jobs]
@@ -250,7 +251,7 @@ class Session:
             try:
                 outgoing = await self._in_worker(partial(self._bench.scan, self._shown()), activity="scanning")
             except HeldError as held:
-                self._trouble("scan_abandoned", f"the scan was given up: {held}", logging.WARNING)
+                self._troubles.tell("scan_abandoned", f"the scan was given up: {held}", logging.WARNING)
                 return None
             except SpoolError:
                 raise
@@ -259,7 +260,7 @@ class Session:
                     raise StoppedError from error
                 faults += 1
                 self._counts["scans_failed"] += 1
-                self._trouble("scan_failed", f"no scan was recorded: {error}", logging.ERROR)
+                self._troubles.tell("scan_failed", f"no scan was recorded: {error}", logging.ERROR)
                 if faults == _SCAN_FAULTS_MAX:
                     await self._wait(lambda: not self._spool.waiting, self._timings.stop_s)
                     raise
@@ -269,7 +270,9 @@ class Session:
                 self._new_scan = outgoing.message.id
                 self.tell("scan_recorded", f"{outgoing.message.id} was recorded and goes to the agent", of=outgoing.message.id)
                 return outgoing
-            self._trouble("scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING)
+            self._troubles.tell(
+                "scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING
+            )
 
     def _shown(self) -> Callable[[Lines], None]:
         """What the instrument's thread calls with the lines of one scan; it must not fail, whatever becomes of the session."""
@@ -333,11 +336,6 @@ class Session:
             await self._until(lambda: self._spool.standing.state == "running" or stopped_with_plans())
             while stopped_with_plans():
                 await self._carry_out(self._plans.popleft())
-
-    def _trouble(self, event: str, sentence: str, level: int) -> None:
-        """Tell of something that no scan and no result will show, here and for the agent's history."""
-        self.tell(event, sentence, level)
-        self._troubles.tell(event, sentence)
 
     def _post(self, outgoing: Outgoing) -> None:
         self._link.post(outgoing.message.id, outgoing.frames)

@@ -225,6 +225,19 @@ def test_three_scan_faults_in_a_row_end_the_client(agent, instrument, client):
     assert len({t.id for t in agent.got(TroubleMessage)}) == 1, "three times the same is told once"
 
 
+def test_an_instrument_that_tells_of_its_troubles_is_heard_by_the_agent(agent, instrument, client):
+    kept = []
+    instrument.tell_troubles = kept.append
+
+    def on_scan():
+        kept[0]("file_damaged", "half of a file")
+
+    instrument.on_scan = on_scan
+    client(instrument, agent.address, cycles=1)
+    assert {(t.event, t.sentence) for t in agent.got(TroubleMessage)} == {("file_damaged", "half of a file")}
+    assert client.told("file_damaged")[0]["sentence"] == "half of a file"
+
+
 def test_a_trouble_that_an_agent_did_not_hear_of_is_told_by_the_next_client(agent, instrument, client, tmp_path):
     agent.script = lambda message: [] if isinstance(message, TroubleMessage) else None
 

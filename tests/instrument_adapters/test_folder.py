@@ -302,3 +302,25 @@ class Clock:
     def __call__(self) -> float:
         self.s += 1
         return self.s
+
+
+def test_what_is_wrong_with_files_is_told_to_who_listens_in_place_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk, told = Desk(tmp_path, wait_results_s=60.0), []
+    desk.instrument.tell_troubles(lambda event, sentence: told.append((event, sentence)))
+    desk.at = {
+        2.0: lambda: (desk.folder / "torn.ibw").write_bytes(b"no wave"),
+        3.0: lambda: (desk.inbox / "r.csv").write_text("request_id,status\nr,great\n"),
+        2000.0: desk.save,
+    }
+    desk.instrument.scan()
+    (torn,) = told
+    assert torn[0] == "file_damaged"
+    assert "torn.ibw" in torn[1]
+    assert torn[1].endswith("it is left alone until it changes")
+    (request, _) = desk.plan()
+    with pytest.raises(LimitError):
+        desk.instrument.measure(request)
+    assert [event for event, _ in told] == ["file_damaged", "results_unreadable"]
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
