@@ -17,7 +17,6 @@ exclude_patterns = ["_build", "_extensions"]
 
 # The same Markdown is read on a forge, so nothing that only Sphinx understands: no substitutions, no admonitions.
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing_ignored"]
 
 default_role = "code"  # docstrings name things in single backticks
 autodoc_member_order = "bysource"
