@@ -12,12 +12,22 @@ author = "the authors of vaestar"
 project_copyright = "the authors of vaestar, MIT licence"
 release = version_of("vaestar")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "site_map", "command_tables", "setting_tables", "reward_table"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "site_map",
+    "command_tables",
+    "setting_tables",
+    "reward_table",
+    "properties",
+]
 exclude_patterns = ["_build", "_extensions"]
 
 # The same Markdown is read on a forge, so nothing that only Sphinx understands: no substitutions, no admonitions.
 myst_heading_anchors = 3
 
+smartquotes = False  # '' is an empty text, not a pair of quotation marks
 default_role = "code"  # docstrings name things in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # types stand in the signature of the source, shapes in words

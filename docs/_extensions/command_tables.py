@@ -24,6 +24,7 @@ OTHERS: Mapping[str, Any] = {
     "adapter replay": replay_command._parser,
 }
 _SAME = {"adapter replay": "replay"}
+_FEW = 4  # choices beyond so many do not stand in the first column
 _KINDS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
@@ -76,9 +77,11 @@ def _rows_of_parser(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
-        kind = "" if action.nargs == 0 else formatter._format_args(action, action.dest.upper())
+        many = action.choices is not None and len(list(action.choices)) > _FEW
+        kind = "" if action.nargs == 0 else "NAME" if many else formatter._format_args(action, action.dest.upper())
         words = [*action.option_strings, kind] if action.option_strings else [kind]
         says = (action.help or "") % {"default": action.default, "prog": parser.prog}
+        says += f": {', '.join(f'`{choice}`' for choice in action.choices or ())}" if many else ""
         several = isinstance(action, argparse._AppendAction)
         yield _row(" ".join(words).strip(), _default(action.required, action.default), says, several)
 

@@ -30,7 +30,8 @@ def as_markdown() -> str:
 def _section(title: str, docstring: str, keys: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     first, meanings = described(docstring)
     rows = [
-        f"| `{name}` | {_default(s)} | {_cell(_allowed(s, parts))} | {_cell(meanings.get(name, ''))} |" for name, s in keys.items()
+        f"| `{name}` | {_default(s)} | {_cell(_allowed(s, parts))} | {_cell(meanings.get(name, ''))} |"
+        for name, s in keys.items()
     ]
     return "\n".join([f"## {title}", "", first, "", "| key | default | allowed | what |", "|---|---|---|---|", *rows])
 

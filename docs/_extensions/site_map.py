@@ -22,7 +22,7 @@ def contents(text: str) -> str:
 
 
 def _tree(caption: str, entries: list[str]) -> str:
-    options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+    options = [":hidden:", ":titlesonly:", *([f":caption: {caption}"] if caption else [])]
     return "\n".join(["```{toctree}", *options, "", *entries, "```"])
 
 
