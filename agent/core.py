@@ -9,38 +9,27 @@ decision. The service (or `vaestar analyze`) records it and acts on it.
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
 from agent.config import OPERATIONAL, Config
-from agent.decision import (
-    CandidateRecord,
-    ClusterRecord,
-    Decision,
-    DecisionRecord,
-    DriftRecord,
-    ProblemRecord,
-    QualityRecord,
-    versions,
-)
+from agent.decision import Decision, QualityRecord
 from agent.drift import Track, ahead, follow, seen_at, stretch_m
 from agent.executor import Workers
-from agent.explain import SOUND, UNKNOWN, explain
-from agent.ordering.cores import core_order, purity, without_mixed
 from agent.ordering.features import patch_features
 from agent.ordering.lattice import frame_lattice
 from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Pool, Recommended, recommend
+from agent.records import Clusters, as_decision, kept_arrays, quality_record
 from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search
-from agent.warm import BESIDE_THE_POINT, WEIGHTS, WarmStart, deepened, warm_start, worth_trying
+from agent.warm import BESIDE_THE_POINT, WarmStart, deepened, warm_start
 from agent.work import Store
 from agent.workflow.quality import Quality, inspect
 from agent.workflow.quality_change import MISLEADING
@@ -167,7 +156,7 @@ class Agent:
         """The decision not to measure, when `on_scan` could not decide for `reason`."""
         channel = next((n for n in scan.channels if n == self.config.channel), "")
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
-        return _decide(name, scan, channel, self.config, unusable=reason)
+        return as_decision(name, scan, channel, self.config, unusable=reason)
 
     def _inspected(self, scan: Scan, previous: Decision | None, earlier: Scan | None, measured_xy: np.ndarray) -> Quality | None:
         settings = self.config.quality
@@ -190,7 +179,7 @@ class Agent:
         """The decision not to measure on a scan that went wrong."""
         channel = scan.find_channel(self.config.channel)
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{quality.content}:unfit'.encode()).hexdigest()[:16]}"
-        return _decide(name, scan, channel, self.config, quality=_quality_record(quality))
+        return as_decision(name, scan, channel, self.config, quality=quality_record(quality))
 
 
 class _Question:
@@ -227,9 +216,9 @@ class _Question:
         clusters = places = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
-            clusters = _Clusters(chosen, z, points, self.config.recommend)
+            clusters = Clusters(chosen, z, points, self.config.recommend)
             places = self._places(chosen, clusters, points, decision_id)
-        return _decide(
+        return as_decision(
             decision_id,
             self.scan,
             self.scene.channel,
@@ -237,12 +226,12 @@ class _Question:
             found=found,
             clusters=clusters,
             places=places,
-            arrays=_arrays(points, found, clusters, self.config),
+            arrays=kept_arrays(points, found, clusters, self.config),
             keypoints_found=keypoints.found,
             keypoints_used=len(points),
             keypoints_dropped=keypoints.dropped,
             masked=dict(self.scene.masked),
-            quality=_quality_record(self.quality),
+            quality=quality_record(self.quality),
             drift=self.track.record(),
             phase_offset_rad=self.scene.phase_offset_rad,
             points_measured_before=len(self.measured_xy),
@@ -251,7 +240,7 @@ class _Question:
             evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
 
-    def _places(self, chosen: Candidate, clusters: "_Clusters", points: np.ndarray, decision_id: str) -> Recommended:
+    def _places(self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str) -> Recommended:
         settings, window_px = self.config.recommend, chosen.representation.window_px
         rng = np.random.default_rng([self.config.seed, 6])
         apart_m = stretch_m(self.track, self._most(settings), self.config.drift)
@@ -292,148 +281,3 @@ class _Question:
             digest.update("\0".join([self.config.evidence.model_dump_json(), *results.names]).encode())
             digest.update(np.column_stack([results.points_rc, results.values]).tobytes())
         return f"d-{digest.hexdigest()[:16]}"
-
-
-class _Clusters:
-    """All key points sorted into the chosen mixture's clusters, largest cluster first."""
-
-    def __init__(
-        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
-    ) -> None:
-        assert chosen.score is not None  # only candidates with a score and a mixture are chosen
-        assert chosen.score.mixture is not None
-        mixture = chosen.score.mixture
-        self.z = z
-        order = np.argsort(-mixture.weights, kind="stable")
-        rank = np.argsort(order)
-        distance = mixture.mahalanobis(z)[:, order]
-        self.labels = rank[mixture.labels(z)]
-        self.distance = distance[np.arange(len(z)), self.labels]
-        tau = mixture.responsibilities(z)[:, order]
-        own_share = purity(points_rc, self.labels, tau, chosen.representation.window_px / 2)
-        cores = core_order(distance, self.labels, settings.core_fraction)
-        self.cores, self.mixed = without_mixed(cores, own_share, settings.purity)
-        self.records = [
-            ClusterRecord(
-                cluster=k,
-                weight=float(mixture.weights[j]),
-                mean=mixture.means[j].tolist(),
-                covariance=mixture.covariances[j].tolist(),
-                points=int((self.labels == k).sum()),
-                core_points=len(self.cores[k]),
-            )
-            for k, j in enumerate(order)
-        ]
-
-
-def _decide(
-    decision_id: str,
-    scan: Scan,
-    channel: str,
-    config: Config,
-    *,
-    found: SearchResult | None = None,
-    clusters: _Clusters | None = None,
-    places: Recommended | None = None,
-    unusable: str | None = None,
-    quality: QualityRecord = SOUND,
-    drift: DriftRecord = UNKNOWN,
-    arrays: dict[str, np.ndarray] | None = None,
-    **facts: Any,
-) -> Decision:
-    outcome, explanation = explain(found, places, unusable, config.rule, quality, drift)
-    found = found or SearchResult()
-    record = DecisionRecord(
-        decision_id=decision_id,
-        scan_id=scan.scan_id,
-        sample_id=scan.sample_id,
-        channel=channel,
-        unit=scan.units.get(channel, ""),
-        frame=scan.frame,
-        outcome=outcome,
-        explanation=explanation,
-        chosen=found.chosen.candidate_id if found.chosen else None,
-        config=config.model_dump(mode="json"),
-        versions=versions(),
-        common_points=found.common_points,
-        rungs=list(found.rungs),
-        ended_early=found.ended_early,
-        warm_from=found.warm_from,
-        warm_scans=found.warm_scans,
-        cold_because=found.cold_because,
-        verified=list(found.verified),
-        faults=list(found.faults),
-        configurations=list(found.configurations),
-        candidates=[_candidate_record(c) for c in found.candidates],
-        clusters=clusters.records if clusters else [],
-        requests=list(places.requests) if places else [],
-        quality=quality,
-        drift=drift,
-        **(_NO_POINTS | facts),
-    )
-    return Decision(record, arrays or {})
-
-
-_NO_POINTS: dict[str, Any] = {
-    "keypoints_found": 0,
-    "keypoints_used": 0,
-    "keypoints_dropped": {},
-    "points_measured_before": 0,
-}
-
-
-def _quality_record(quality: Quality | None) -> QualityRecord:
-    if quality is None:
-        return QualityRecord()
-    problems = [ProblemRecord(name=p.name, action=p.action, sentence=p.sentence) for p in quality.problems]
-    return QualityRecord(problems=problems, sharpness=quality.sharpness, content=quality.content)
-
-
-def _candidate_record(candidate: Candidate) -> CandidateRecord:
-    r = candidate.representation
-    return CandidateRecord(
-        candidate_id=candidate.candidate_id,
-        window_px=r.window_px,
-        invariance=r.invariance,
-        variant=candidate.configuration.variant,
-        keypoints=candidate.configuration.keypoints,
-        channels=candidate.configuration.channels,
-        steps=candidate.steps,
-        points=len(r.z),
-        latent_dim=r.z.shape[1],
-        beta=candidate.spec.kl_weight,
-        seed=candidate.seed,
-        elbo_per_px=r.elbo_per_px,
-        reconstruction_per_px=r.reconstruction_per_px,
-        survivors=int(candidate.kept.sum()),
-        guarded_out=candidate.guarded_out,
-        value=candidate.score.value if candidate.score else None,
-        metrics=dict(candidate.score.metrics) if candidate.score else {},
-    )
-
-
-def _arrays(points_rc: np.ndarray, found: SearchResult, clusters: _Clusters | None, config: Config) -> dict[str, np.ndarray]:
-    arrays = {"points_rc": points_rc.astype(np.int32), "latents": _padded([c.representation.z for c in found.candidates])}
-    if clusters is not None:
-        core = np.zeros(len(points_rc), dtype=np.int32)
-        core[np.concatenate(clusters.cores)] = 1
-        arrays |= {
-            "z": clusters.z.astype(np.float32),
-            "labels": clusters.labels.astype(np.int32),
-            "core": core,
-            "core_distance": clusters.distance.astype(np.float64),
-        }
-    wanted = {c.name for c in worth_trying(list(found.configurations), config)} if config.warm.enabled else set()
-    for c in found.candidates:
-        if c.configuration.name in wanted and c.guarded_out is None and c.state is not None:
-            arrays[f"{WEIGHTS}{c.candidate_id}"] = c.state
-    return arrays
-
-
-def _padded(latents: list[np.ndarray]) -> np.ndarray:
-    """One array (candidates, most points, largest d), 0 beyond each candidate's own points and dimensions."""
-    most, dims = max((len(z) for z in latents), default=0), max((z.shape[1] for z in latents), default=0)
-    out = np.zeros((len(latents), most, dims), dtype=np.float32)
-    for padded, z in zip(out, latents, strict=True):
-        padded[: len(z), : z.shape[1]] = z
-    return out

@@ -101,6 +101,8 @@ class Dispatcher:
             return self._scan(instrument_id, packet, message)
         if isinstance(message, wire.ResultMessage):
             return self._result(instrument_id, packet, message)
+        if isinstance(message, wire.TroubleMessage):
+            return self._trouble(instrument_id, message)
         if isinstance(message, wire.Resend):
             return wire.SnapshotMessage(**self._head(), of=message.id, snapshot=self.snapshot(instrument_id))
         if isinstance(message, wire.Bye):
@@ -269,7 +271,7 @@ class Dispatcher:
         if known is not None:
             if known.digest == digest:
                 first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
-                return self._ack(message, duplicate=True).model_copy(update={"first_sent_at": first})
+                return self._again(instrument_id, message).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",
                 f"scan '{message.scan_id}' has been received before with other content; give each scan an id of its own",
@@ -300,7 +302,7 @@ class Dispatcher:
                 f"no request '{message.request_id}' was sent to '{instrument_id}'; results answer requests only",
             )
         if entry.status is not None:
-            return self._ack(message, duplicate=True)
+            return self._again(instrument_id, message)
         body = message.model_dump(mode="json", exclude={"version", "type", "arrays"})
         body |= {"instrument_id": instrument_id, "scan_id": entry.scan_id, "cluster": entry.request.cluster}
         self.recommendations.answered(instrument_id, f"rec-{entry.decision_id}")  # it has come, whatever became of its answer
@@ -309,6 +311,18 @@ class Dispatcher:
         self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, once=once)
         self.commands.heed_alarms(instrument_id)
         return self._ack(message)
+
+    def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
+        body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}
+        body["told_at"] = message.sent_at.isoformat()
+        event = self._record(kinds.INSTRUMENT_TROUBLED, message.id, body, once=f"trouble:{instrument_id}:{message.id}")
+        return self._ack(message) if event is not None else self._again(instrument_id, message)
+
+    def _again(self, instrument_id: str, message: wire.ScanMessage | wire.ResultMessage | wire.TroubleMessage) -> wire.Ack:
+        """Acknowledge what is on disk already; that it came again is recorded once, since an answer may have been lost."""
+        body = {"instrument_id": instrument_id, "type": message.type}
+        self._record(kinds.MESSAGE_REPEATED, message.id, body, once=f"repeated:{instrument_id}:{message.id}")
+        return self._ack(message, duplicate=True)
 
     def _check_bias(self, instrument_id: str, packet: Packet, message: wire.ResultMessage) -> None:
         """Record that a measurement applied more than is allowed, before its result: the next one must not be begun."""

@@ -14,7 +14,7 @@ from agent.runs import run_directory
 from agent.terminal import OUT, search_progress
 
 FORMATS = ("png", "svg", "pdf")
-_TOLD = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED)
+_TOLD = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
 _MOST_TOLD = 200
 
 

@@ -88,6 +88,8 @@ class Diary:
     ----------
     scans, results
         Id of the scan, or of the request -> header of the message that the client wrote into its diary.
+    troubles
+        Id of the message -> its header.
     acknowledged, refused
         Ids of messages that the agent answered so.
     accepted
@@ -100,6 +102,7 @@ class Diary:
 
     scans: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    troubles: dict[str, dict[str, Any]] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     accepted: list[dict[str, Any]] = field(default_factory=list)
@@ -131,8 +134,10 @@ class Diary:
                 header = line["header"]
                 if header["type"] == "scan":
                     self.scans[header["scan_id"]] = header
-                else:
+                elif header["type"] == "result":
                     self.results[header["request_id"]] = header
+                else:
+                    self.troubles[header["id"]] = header
             case "answered":
                 (self.refused if line["refused"] else self.acknowledged).add(line["id"])
             case "accepted":
@@ -190,6 +195,7 @@ def audit(run: Path, diaries: Mapping[str, Path], seen: Mapping[int, tuple[str, 
     for name, path in diaries.items():
         diary = Diary.of(path)
         _scans_and_results(found, name, diary, history[name])
+        _troubles(found, name, diary, history[name])
         _decisions(found, name, diary, history[name])
         _landings(found, name, diary, history[name])
     found.counts["events"] += len(events)
@@ -239,6 +245,14 @@ def _scans_and_results(found: Audit, name: str, diary: Diary, history: _Events) 
                     f"result {subject} of {name} was {header['status']} and is {bodies[0]['status']} in the history"
                 )
             found.counts[f"{what}s_{told}"] += 1
+
+
+def _troubles(found: Audit, name: str, diary: Diary, history: _Events) -> None:
+    """Each trouble that the agent has acknowledged stands in the history once; what nobody heard of is told again later."""
+    for subject in diary.troubles.keys() & diary.acknowledged:
+        found.counts["troubles_acknowledged"] += 1
+        if len(history["instrument_troubled"].get(subject, [])) != 1:
+            found.lost.append(f"{subject} of {name} was acknowledged, and is not once in the history")
 
 
 def _decisions(found: Audit, name: str, diary: Diary, history: _Events) -> None:

@@ -44,6 +44,11 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "written_box": ("written",),
     "sensitivity_step": ("gain_lines",),
     "contamination_band": ("gain_lines",),
+    "truncated_file": ("no complete file",),
+    "stale_newest_file": ("no complete file",),
+    "duplicate_scan_id": ("sent before",),
+    "lost_ack": ("again",),
+    "replayed_message": ("again",),
     "frozen_position": ("did not change", "frozen"),
     "silent_clamp": ("did not arrive", "arrived", "off", "beside"),
 }
@@ -96,6 +101,10 @@ def _said(run: Path) -> list[str]:
             found += [f"masked {name}: {count}" for name, count in decision["masked"].items() if count]
         elif kind == "result_received" and body["status"] != "ok":
             found.append(f"result {body['status']}: {body['reason']}")
+        elif kind == "instrument_troubled":
+            found.append(f"trouble {body['event']}: {body['sentence']}")
+        elif kind == "message_repeated":
+            found.append(f"a {body['type']} came again")
         elif kind == "message_refused":
             found.append(f"refused {body['code']}: {body['reason']}")
     connections = sum(1 for _, kind, _, _, _ in rows(run) if kind == "instrument_connected")

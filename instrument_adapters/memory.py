@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from instrument_adapters.geometry import Frame
-from instrument_adapters.messages import ANY_MESSAGE, RecommendationMessage, ResultMessage, ScanMessage
+from instrument_adapters.messages import ANY_MESSAGE, RecommendationMessage, ResultMessage, ScanMessage, TroubleMessage
 from instrument_adapters.standing import Standing
 
 
 @dataclass(frozen=True, eq=False)
 class Outgoing:
-    """A scan or a result as it goes out, each time with the same bytes: its header, and its encoded frames."""
+    """A scan, a result or a trouble as it goes out, each time with the same bytes: its header, and its encoded frames."""
 
-    message: ScanMessage | ResultMessage
+    message: ScanMessage | ResultMessage | TroubleMessage
     frames: Sequence[bytes]
 
 
@@ -43,7 +43,7 @@ class Memory:
     Attributes
     ----------
     waiting
-        Message id -> scan or result that the agent has not answered.
+        Message id -> scan, result or trouble that the agent has not answered.
     open_scan, open_scan_run
         The latest scan, until a recommendation for it is accepted, it is refused, or an emergency stop comes; which run has
         acknowledged it.
@@ -82,6 +82,11 @@ class Memory:
     def latest_scan(self) -> str | None:
         """Id of the newest scan."""
         return self.latest.scan_id if self.latest else None
+
+    @property
+    def owes_answers(self) -> bool:
+        """Whether a scan or a result waits for its answer; a trouble is told in passing, and holds nothing up."""
+        return any(not isinstance(outgoing.message, TroubleMessage) for outgoing in self.waiting.values())
 
     def apply(self, record: Mapping[str, Any]) -> None:
         """Take one record into account.
@@ -164,6 +169,8 @@ class Memory:
         self.waiting[message.id] = outgoing
         if record["file"] is not None:
             self._files[message.id] = (record["file"], record["lengths"])
+        if isinstance(message, TroubleMessage):
+            return
         if isinstance(message, ResultMessage):
             if message.status == "skipped":
                 self.begun.pop(message.request_id, None)  # the instrument refused it, so no tip was sent there
@@ -228,7 +235,7 @@ class Memory:
 
 def _outgoing(header: str) -> Outgoing:
     message = ANY_MESSAGE.validate_json(header)
-    if not isinstance(message, ScanMessage | ResultMessage):
+    if not isinstance(message, ScanMessage | ResultMessage | TroubleMessage):
         raise TypeError(f"a '{message.type}' message is never spooled")
     return Outgoing(message, [header.encode()])
 

@@ -1,76 +1,36 @@
 """The wire, version 2: every message that may pass between an instrument and the agent, and nothing else.
 
 A message is one JSON header, validated by the models below, followed by the raw arrays that `arrays` announces
-(see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `StatusMessage`, `LinesMessage`, `Heartbeat` and
-`Bye`; the agent sends `Welcome`, `SnapshotMessage`, `RecommendationMessage`, `CommandMessage`, `Heartbeat` and `Bye`; both send
-`Resend` when they miss something, and answer with `Ack` or `Refused`. A sender repeats a message until it is answered and a
-receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` and `StatusMessage` are the
-exceptions: they show an instrument at work, and are neither acknowledged nor repeated.
+(see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `TroubleMessage`, `StatusMessage`, `LinesMessage`,
+`Heartbeat` and `Bye`; the agent sends `Welcome`, `SnapshotMessage`, `RecommendationMessage`, `CommandMessage`, `Heartbeat` and
+`Bye`; both send `Resend` when they miss something, and answer with `Ack` or `Refused`. A sender repeats a message until it is
+answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` and
+`StatusMessage` are the exceptions: they show an instrument at work, and are neither acknowledged nor repeated.
 
 What the agent tells an instrument to do, recommendations and commands, is numbered for each instrument without gaps (`seq`).
 Heartbeats carry the last number, so a gap shows, also at the end; who notices one asks again (`Resend`) and is told where things
 stand now (`SnapshotMessage`): what a newer word has replaced is not said again.
 """
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from instrument_adapters.geometry import Finite, Frame, Positive
+from instrument_adapters.wire import ID_PATTERN, PROTOCOL_VERSION, ArraySpec, Id, Message, Name, Note, Sentence, Unit, Wire
 
-PROTOCOL_VERSION = 2
-
-ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
-Id = Annotated[str, Field(pattern=ID_PATTERN.pattern)]
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
-Unit = Annotated[str, Field(max_length=16)]
-Sentence = Annotated[str, Field(max_length=2000)]
-# A real note holds keys of 64 characters and, for flattened images, lists of several thousand.
-Note = dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=65_536)] | Finite]
-
-
-class Wire(BaseModel):
-    """Base of everything that crosses the wire: immutable, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class ArraySpec(Wire):
-    """One raw frame: its name, its little-endian dtype and its shape."""
-
-    name: Name
-    dtype: Literal["<f4", "<f8"]
-    shape: tuple[Annotated[int, Field(ge=0, le=1 << 24)], ...] = Field(min_length=1, max_length=4)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes that the frame must have."""
-        size = int(self.dtype[2:])
-        for side in self.shape:
-            size *= side
-        return size
-
-
-class Message(Wire):
-    """What every message carries.
-
-    Parameters
-    ----------
-    version
-        Protocol version; a receiver refuses any other.
-    id
-        Names this message; a repeated message keeps its id.
-    sent_at
-        Wall time of the sender, with its zone.
-    arrays
-        The raw frames that follow the header, in order.
-    """
-
-    version: Literal[2] = 2
-    id: Id
-    sent_at: AwareDatetime
-    arrays: tuple[ArraySpec, ...] = Field(default=(), max_length=16)
+__all__ = [  # what is looked for here
+    "ID_PATTERN",
+    "PROTOCOL_VERSION",
+    "ArraySpec",
+    "Id",
+    "Message",
+    "Name",
+    "Note",
+    "Sentence",
+    "Unit",
+    "Wire",
+]
 
 
 class Limits(Wire):
@@ -227,6 +187,14 @@ class StatusMessage(Message):
     request_id: Id | None = None
     points_left: int = Field(default=0, ge=0)
     sentence: Sentence = ""
+
+
+class TroubleMessage(Message):
+    """Something went wrong at an instrument that no scan and no result tells of: for the record, not to be acted on."""
+
+    type: Literal["trouble"] = "trouble"
+    event: Id
+    sentence: Annotated[Sentence, Field(min_length=1)]
 
 
 class Bye(Message):
@@ -390,6 +358,7 @@ AnyMessage = Annotated[
     | ScanMessage
     | LinesMessage
     | StatusMessage
+    | TroubleMessage
     | RecommendationMessage
     | CommandMessage
     | ResultMessage,

@@ -128,8 +128,8 @@ class MFP3D:
         Raises
         ------
         LimitError
-            If the point lies outside the stage's range or the frame, too near to a measured one, or if no more points may
-            be measured after this scan; nothing was moved.
+            If the point lies outside the stage's range or the frame, too near to one measured since the last scan, or if no
+            more points may be measured after this scan; nothing was moved.
         InstrumentFaultError
             If the tip does not arrive (nothing was measured), the loop fails or is not saved before its deadline, or the
             instrument was closed or halted meanwhile.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import threading
 import time
@@ -32,8 +31,10 @@ from instrument_adapters.messages import (
     Welcome,
 )
 from instrument_adapters.orders import Orders
+from instrument_adapters.software import software
 from instrument_adapters.spool import HeldError, Outgoing, Spool, SpoolError
 from instrument_adapters.timings import ClientTimings
+from instrument_adapters.troubles import Troubles
 
 _STOP_POLL_S = 0.05
 _SCAN_FAULTS_MAX = 3  # in a row; then a person has to look at the instrument
@@ -73,10 +74,10 @@ class Session:
         clock: Callable[[], datetime],
         keys: ClientKeys | None = None,
     ) -> None:
-        self._keys = keys
         self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
-        self._timings, self.tell, self._clock = timings, tell, clock
+        self._timings, self.tell, self._clock, self._keys = timings, tell, clock, keys
         self._now = instrument.now if isinstance(instrument, Timed) else clock
+        self._troubles = Troubles(spool, clock, self._post)
         self._bench = Bench(instrument, spool, stop, clock, self._now)
         self._orders = Orders(instrument, close, spool, timings, tell, self._changed)
         self._doing: dict[str, object] = {"activity": "waiting"}
@@ -98,8 +99,8 @@ class Session:
         try:
             with Link(address, self._hello, self, self._timings, self._clock, self._keys) as self._link:
                 async with asyncio.TaskGroup() as group:
-                    link = self._link
-                    tasks = [group.create_task(c) for c in (link.send(), link.receive(), link.watch(), self._heed_stop())]
+                    jobs = (self._link.send(), self._link.receive(), self._link.watch(), self._heed_stop())
+                    tasks = [group.create_task(job) for job in jobs]
                     try:
                         await self._work(cycles)
                     finally:
@@ -116,7 +117,7 @@ class Session:
             sent_at=self._now(),
             instrument_id=self._instrument.instrument_id,
             model=self._instrument.model,
-            software=f"vaestar {_version()}",
+            software=software(),
             limits=self._instrument.limits,
             bias_V=self._bench.bias_V,
         )
@@ -136,8 +137,8 @@ class Session:
             run_id=message.run_id,
             scans_recorded=message.scans_recorded,
         )
-        scan, newest = self._spool.open_scan, message.snapshot.newest_scan_id
-        arrived_there = self._spool.open_scan_run == message.run_id and newest in (None, self._spool.latest_scan)
+        scan, known = self._spool.open_scan, (None, self._spool.latest_scan)
+        arrived_there = self._spool.open_scan_run == message.run_id and message.snapshot.newest_scan_id in known
         if scan is not None and self._spool.open_scan_run is not None and not arrived_there:
             self._new_scan = None
             self._post(scan)
@@ -249,7 +250,7 @@ class Session:
             try:
                 outgoing = await self._in_worker(partial(self._bench.scan, self._shown()), activity="scanning")
             except HeldError as held:
-                self.tell("scan_abandoned", f"the scan was given up: {held}", logging.WARNING)
+                self._trouble("scan_abandoned", f"the scan was given up: {held}", logging.WARNING)
                 return None
             except SpoolError:
                 raise
@@ -258,8 +259,9 @@ class Session:
                     raise StoppedError from error
                 faults += 1
                 self._counts["scans_failed"] += 1
-                self.tell("scan_failed", f"no scan was recorded: {error}", logging.ERROR)
+                self._trouble("scan_failed", f"no scan was recorded: {error}", logging.ERROR)
                 if faults == _SCAN_FAULTS_MAX:
+                    await self._wait(lambda: not self._spool.waiting, self._timings.stop_s)
                     raise
                 await self._until(lambda: False, self._timings.repeat_s)
                 continue
@@ -267,7 +269,7 @@ class Session:
                 self._new_scan = outgoing.message.id
                 self.tell("scan_recorded", f"{outgoing.message.id} was recorded and goes to the agent", of=outgoing.message.id)
                 return outgoing
-            self.tell("scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING)
+            self._trouble("scan_repeated", "the instrument returned a scan that was sent before; it is left out", logging.WARNING)
 
     def _shown(self) -> Callable[[Lines], None]:
         """What the instrument's thread calls with the lines of one scan; it must not fail, whatever becomes of the session."""
@@ -280,13 +282,10 @@ class Session:
         return LineBuffer(show, self._timings.lines_s, time.monotonic).add
 
     async def _settle(self) -> None:
-        """End a cycle: the scan has been recommended on and measured, or refused, and every result has been answered.
-
-        After an emergency stop nothing is waited for but answers; the scan's cycle does not count.
-        """
+        """End a cycle: the scan is recommended on and measured, or refused, and all is answered. A stop ends it uncounted."""
 
         def at_rest() -> bool:
-            return self._spool.open_scan is None and not self._spool.waiting
+            return self._spool.open_scan is None and not self._spool.owes_answers
 
         while self._plans or not at_rest():
             await self._until(lambda: bool(self._plans) or at_rest())
@@ -334,6 +333,11 @@ class Session:
             await self._until(lambda: self._spool.standing.state == "running" or stopped_with_plans())
             while stopped_with_plans():
                 await self._carry_out(self._plans.popleft())
+
+    def _trouble(self, event: str, sentence: str, level: int) -> None:
+        """Tell of something that no scan and no result will show, here and for the agent's history."""
+        self.tell(event, sentence, level)
+        self._troubles.tell(event, sentence)
 
     def _post(self, outgoing: Outgoing) -> None:
         self._link.post(outgoing.message.id, outgoing.frames)
@@ -392,10 +396,3 @@ class Session:
         self.tell("stopping", "told to stop; the instrument is closed and what it has done is sent")
         self._close()
         self._news.set()
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("vaestar")
-    except importlib.metadata.PackageNotFoundError:  # run from a copied folder, as on some microscope PCs
-        return "unknown"

@@ -69,7 +69,7 @@ class Spool(Memory):
             self._journal.close()
 
     def send(self, outgoing: Outgoing, ended_at: datetime | None = None) -> None:
-        """Record a scan or a result before it is sent; of a scan, when it ended by the instrument's clock."""
+        """Record a scan, a result or a trouble before it is sent; of a scan, when it ended by the instrument's clock."""
         header, *arrays = outgoing.frames
         with self._mutex:
             name = f"{self._sent_count:08d}.raw" if arrays else None

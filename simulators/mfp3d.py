@@ -136,8 +136,8 @@ class SimulatedMFP3D:
         Raises
         ------
         LimitError
-            If the point lies outside the stage's range or the frame, too near to a measured one, or if no more points may
-            be measured after this scan; nothing was moved.
+            If the point lies outside the stage's range or the frame, too near to one measured since the last scan, or if no
+            more points may be measured after this scan; nothing was moved.
         FailedLoopError
             If the loop is of no use.
         InstrumentFaultError

@@ -114,5 +114,7 @@ _WORDS: dict[str, Callable[[Event], Said]] = {
     kinds.INSTRUMENT_BACK: _plain("Instrument is back"),
     kinds.RESULT_RECEIVED: _result,
     kinds.MESSAGE_REFUSED: _plain("Message refused", "reason", "bad"),
+    kinds.MESSAGE_REPEATED: _plain("A message came again, and was not acted on again"),
+    kinds.INSTRUMENT_TROUBLED: _plain("Trouble at the instrument", "sentence", "bad"),
     kinds.CLIENT_DENIED: _plain("Somebody was not let in", "reason", "bad"),
 }

@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from agent.workflow.adam import Adam
 from agent.workflow.budget import TrainSettings
 from agent.workflow.draws import Draws, stream
 from agent.workflow.errors import AgentError, SearchCancelledError
@@ -153,8 +153,7 @@ def _optimise(
     gradient = Gradient(stack)
     centred = Centred(stack, x)
     centred.enter()
-    stack.flat.grad = gradient.flat
-    optimiser = torch.optim.Adam([stack.flat], fused=True)
+    optimiser = Adam(stack.flat, gradient.flat)
     ask_at = 0.0
     for first in range(0, settings.steps, _BLOCK):
         rows, noise, pixels = _stacked(stack, draws, min(_BLOCK, settings.steps - first))
@@ -165,15 +164,14 @@ def _optimise(
                 ask_at = time.monotonic() + _POLL_S
             judged, shown = (torch.index_select(t, 0, rows[i].view(-1)).view(*rows.shape[1:], -1) for t in (x, centred.patches))
             gradient(judged, noise[i], None if pixels is None else pixels[i], shown)
-            optimiser.param_groups[0].update(one_cycle(first + i, settings))
-            optimiser.step()
+            optimiser.step(*one_cycle(first + i, settings))
         if not stack.finite.any():
             break
     centred.leave()
     return stack.finite
 
 
-def one_cycle(step: int, settings: TrainSettings) -> dict[str, Any]:
+def one_cycle(step: int, settings: TrainSettings) -> tuple[float, tuple[float, float]]:
     """Adam's learning rate and β of a step: up from 1/25 of the peak in the first tenth, then down to nothing, by cosines.
 
     Momentum goes the other way, from 0.95 to 0.85 and back (Smith and Topin 2019, arXiv:1708.07120).
@@ -182,7 +180,7 @@ def one_cycle(step: int, settings: TrainSettings) -> dict[str, Any]:
     part = step / rise if step < rise else (settings.steps - step) / (settings.steps - rise)
     height = (1 - math.cos(math.pi * part)) / 2
     floor = 0.04 if step < rise else 0.0
-    return {"lr": settings.learning_rate * (floor + (1 - floor) * height), "betas": (0.95 - 0.1 * height, 0.97)}
+    return settings.learning_rate * (floor + (1 - floor) * height), (0.95 - 0.1 * height, 0.97)
 
 
 def _stacked(stack: StackedVAE, draws: Sequence[Draws], steps: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from agent.dispatch import Dispatcher
 from agent.history import History, HistoryError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import ProtocolError
-from tests.agent.samples import Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message
+from tests.agent.samples import NOW, Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message
 
 AFM = "afm-1"
 
@@ -146,6 +146,17 @@ def test_a_scan_sent_again_is_acknowledged_as_a_duplicate_and_recorded_once(agen
         answer = send_scan(dispatcher, message_id="m-8")
         assert (answer.of, answer.duplicate) == ("m-8", True)
     assert len(recorded(agent, kinds.SCAN_RECEIVED)) == 1
+    assert recorded(agent, kinds.MESSAGE_REPEATED) == [{"instrument_id": AFM, "type": "scan"}]
+
+
+def test_a_trouble_at_the_instrument_is_recorded_once(agent: Dispatcher) -> None:
+    agent.on_packet(AFM, hello())
+    trouble = wire.TroubleMessage(id="t-1", sent_at=NOW, event="scan_failed", sentence="no scan was recorded: no laser")
+    answers = [agent.on_packet(AFM, packet(trouble)) for _ in range(3)]
+    assert [(a.of, a.duplicate) for a in answers] == [("t-1", False), ("t-1", True), ("t-1", True)]
+    (body,) = recorded(agent, kinds.INSTRUMENT_TROUBLED)
+    assert (body["instrument_id"], body["event"], body["sentence"]) == (AFM, "scan_failed", trouble.sentence)
+    assert recorded(agent, kinds.MESSAGE_REPEATED) == [{"instrument_id": AFM, "type": "trouble"}]
 
 
 @pytest.mark.parametrize("changed", [{"value": 0.6}, {"sample_id": "pzt"}, {"metadata": {"operator": "another"}}])

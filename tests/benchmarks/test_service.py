@@ -59,6 +59,13 @@ def test_what_was_acknowledged_and_is_not_in_the_history_is_lost(tmp_path: Path)
     assert len(audit(run, {NAME: diary}).lost) == 3
 
 
+def test_a_trouble_that_was_acknowledged_stands_in_the_history_once(tmp_path: Path) -> None:
+    heard = [sent("trouble", id=f"t{n}", event="scan_failed", sentence="no laser") for n in range(3)]
+    diary = noted(tmp_path / "diary", *heard, answered("t0"), answered("t1"))
+    run = recorded(tmp_path / "run", ("instrument_troubled", "t0", {}))
+    assert audit(run, {NAME: diary}).lost == ["t1 of afm-1 was acknowledged, and is not once in the history"]
+
+
 def test_a_diary_says_what_is_unanswered_and_which_scan_was_the_last(tmp_path: Path) -> None:
     diary = Diary.of(noted(tmp_path / "diary", SCAN, RESULT))
     assert diary.unanswered == {"scan-afm-1-0007", "result-q1"}

@@ -29,6 +29,7 @@ from instrument_adapters.messages import (
     ScanMessage,
     Snapshot,
     SnapshotMessage,
+    TroubleMessage,
     Welcome,
 )
 from instrument_adapters.scan import Scan
@@ -97,7 +98,7 @@ class FakeAgent:
                 return [SnapshotMessage(id=f"snapshot-{message.id}", sent_at=NOW, of=message.id, snapshot=self.snapshot())]
             case ScanMessage():
                 return [self.ack(message), self.recommendation(message.scan_id)]
-            case ResultMessage():
+            case ResultMessage() | TroubleMessage():
                 return [self.ack(message)]
         return []
 

@@ -6,7 +6,18 @@ import pytest
 
 from instrument_adapters.client import stop_on_signals
 from instrument_adapters.errors import InstrumentFaultError, LimitError, ProtocolError
-from instrument_adapters.messages import Ack, Bye, Heartbeat, Hello, Limits, Refused, ResultMessage, ScanMessage, StatusMessage
+from instrument_adapters.messages import (
+    Ack,
+    Bye,
+    Heartbeat,
+    Hello,
+    Limits,
+    Refused,
+    ResultMessage,
+    ScanMessage,
+    StatusMessage,
+    TroubleMessage,
+)
 
 
 def refuse(message, code="no", reason="the reason"):
@@ -199,6 +210,8 @@ def test_a_scan_fault_is_reported_and_the_scan_taken_again(agent, instrument, cl
     report = client(instrument, agent.address, cycles=1)
     assert (report.scans_failed, report.cycles) == (1, 1)
     assert "no laser" in client.told("scan_failed")[0]["sentence"]
+    (trouble,) = {t.id: t for t in agent.got(TroubleMessage)}.values()
+    assert (trouble.event, trouble.sentence) == ("scan_failed", "no scan was recorded: no laser")
 
 
 def test_three_scan_faults_in_a_row_end_the_client(agent, instrument, client):
@@ -209,6 +222,22 @@ def test_three_scan_faults_in_a_row_end_the_client(agent, instrument, client):
     with pytest.raises(InstrumentFaultError, match="no laser"):
         client(instrument, agent.address)
     assert (instrument.scans, instrument.closings) == (3, 1)
+    assert len({t.id for t in agent.got(TroubleMessage)}) == 1, "three times the same is told once"
+
+
+def test_a_trouble_that_an_agent_did_not_hear_of_is_told_by_the_next_client(agent, instrument, client, tmp_path):
+    agent.script = lambda message: [] if isinstance(message, TroubleMessage) else None
+
+    def on_scan():
+        raise InstrumentFaultError("no laser")
+
+    instrument.on_scan = on_scan
+    with pytest.raises(InstrumentFaultError, match="no laser"):
+        client(instrument, agent.address, spool_dir=tmp_path)
+    agent.script, instrument.on_scan = lambda _: None, lambda: None
+    before = {t.id for t in agent.got(TroubleMessage)}
+    assert client(instrument, agent.address, cycles=1, spool_dir=tmp_path).cycles == 1
+    assert {t.id for t in agent.got(TroubleMessage)} == before
 
 
 def test_a_scan_that_cannot_be_sent_says_why(agent, instrument, client):

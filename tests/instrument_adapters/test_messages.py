@@ -28,6 +28,7 @@ from instrument_adapters.messages import (
     Snapshot,
     SnapshotMessage,
     StatusMessage,
+    TroubleMessage,
     Welcome,
 )
 
@@ -61,6 +62,9 @@ EXAMPLES = {
     ),
     "status": codec.Packet(
         StatusMessage(id="status-1", sent_at=NOW, activity="measuring", scan_id="s1", request_id="r-1", points_left=3)
+    ),
+    "trouble": codec.Packet(
+        TroubleMessage(id="trouble-1", sent_at=NOW, event="scan_failed", sentence="no scan was recorded: no laser")
     ),
     "ack": codec.Packet(Ack(id="ack-1", sent_at=NOW, of="scan-s1", duplicate=True, first_sent_at=NOW)),
     "refused": codec.Packet(Refused(id="refused-1", sent_at=NOW, of=None, code="bad_json", reason="das ist kein JSON – µ")),

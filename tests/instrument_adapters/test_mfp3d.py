@@ -305,7 +305,7 @@ def test_points_outside_too_near_or_too_many_are_refused_and_nothing_moves(bench
             driver.measure(bad)
     assert len(bench.said) == begun
     driver.measure(at(-2e-6, -6e-6))
-    with pytest.raises(LimitError, match="99 nm from a measured point, 100 nm are needed"):
+    with pytest.raises(LimitError, match="99 nm from one measured since the last scan, 100 nm are needed"):
         driver.measure(at(-2e-6, -6e-6 + 99e-9))
     driver.measure(at(-2e-6, -6e-6 + 101e-9))
     with pytest.raises(LimitError, match="2 points were measured since the last scan, 2 are allowed"):

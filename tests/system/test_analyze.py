@@ -1,5 +1,7 @@
 import csv
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -41,41 +43,46 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_scan_becomes_places_a_record_and_figures_and_again_the_same(tmp_path: Path) -> None:
-    scan = written(tmp_path / "scan.ibw", two_textures(96))
-    config = quick_config(tmp_path)
-    for out in ("one", "two"):
-        done = vaestar("analyze", scan, "--out", tmp_path / out, "--seed", 3, "--config", config)
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], tuple[Path, str]]:
+    """Analyses one scan, each time with a directory of its own: (where, what was printed)."""
+    directory = tmp_path_factory.mktemp("analysed")
+    scan, config = written(directory / "scan.ibw", two_textures(96)), quick_config(directory)
+
+    @functools.cache
+    def run(name: str, seed: int) -> tuple[Path, str]:
+        done = vaestar("analyze", scan, "--out", directory / name, "--seed", seed, "--config", config, "--json")
         assert done.returncode == 0, done.stderr
-    names = {p.name for p in (tmp_path / "one").iterdir()}
+        return directory / name, done.stdout
+
+    return run
+
+
+def test_a_scan_becomes_places_a_record_and_figures_and_again_the_same(
+    analysed: Callable[[str, int], tuple[Path, str]],
+) -> None:
+    (one, _), (two, _) = analysed("one", 3), analysed("two", 3)
+    names = {p.name for p in one.iterdir()}
     figures = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
     assert names == {"recommendations.csv", "decision.json"} | figures
-    table = rows_of(tmp_path / "one" / "recommendations.csv")
+    table = rows_of(one / "recommendations.csv")
     assert list(table[0]) == ["id", "cluster", "rank", "x_m", "y_m", "row", "col", "core_distance"]
     for row in table:
         assert abs(float(row["x_m"]) - OFFSET_M[0]) <= SIZE_M / 2
         assert abs(float(row["y_m"]) - OFFSET_M[1]) <= SIZE_M / 2
     for name in ("recommendations.csv", "decision.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_another_seed_gives_another_decision(tmp_path: Path) -> None:
-    scan = written(tmp_path / "scan.ibw", two_textures(96))
-    config = quick_config(tmp_path)
-    decided = []
-    for seed in (0, 1):
-        done = vaestar("analyze", scan, "--out", tmp_path / str(seed), "--seed", seed, "--config", config, "--json")
-        assert done.returncode == 0, done.stderr
-        decided.append(json.loads(done.stdout))
-    assert decided[0]["candidates"] != decided[1]["candidates"]
-    assert decided[0]["decision_id"] != decided[1]["decision_id"]
+def test_another_seed_gives_another_decision(analysed: Callable[[str, int], tuple[Path, str]]) -> None:
+    one, other = (json.loads(analysed(name, seed)[1]) for name, seed in (("one", 3), ("other", 4)))
+    assert one["candidates"] != other["candidates"]
+    assert one["decision_id"] != other["decision_id"]
 
 
-def test_json_goes_to_standard_output_alone_and_is_the_record(tmp_path: Path) -> None:
-    scan = written(tmp_path / "scan.ibw", two_textures(96))
-    done = vaestar("analyze", scan, "--out", tmp_path / "out", "--config", quick_config(tmp_path), "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "decision.json").read_text())
+def test_json_goes_to_standard_output_alone_and_is_the_record(analysed: Callable[[str, int], tuple[Path, str]]) -> None:
+    out, printed = analysed("one", 3)
+    assert json.loads(printed) == json.loads((out / "decision.json").read_text())
 
 
 def test_an_asymmetric_pattern_is_recommended_where_it_really_lies(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ function board(d) {
     el("td", { class: "num" }, String(c.seeds)), el("td", { class: "num" }, c.types ? String(c.types) : "–"), el("td", { class: "num" }, c.sigmas_below_best === null ? "–" : c.sigmas_below_best.toFixed(1)),
     el("td", {}, c.chosen ? el("span", { class: "tag won" }, "chosen") : c.in_tie_set ? el("span", { class: "tag tie" }, "ties") : "", " ", c.left_out ? el("span", { class: "dim" }, c.left_out) : ""),
   ));
-  const head = ["model", "window (px)", `reward (${d.reward})`, "seeds", "types", "σ below best", ""].map((t, i) => el("th", { class: i > 0 && i < 6 ? "num" : "" }, t));
+  const head = ["model", "window (px)", `reward (${d.reward})`, "seeds", "types (median)", "σ below best", ""].map((t, i) => el("th", { class: i > 0 && i < 6 ? "num" : "" }, t));
   const out = d.board.filter((c) => c.left_out).length;
   return el("div", {}, el("p", { class: "dim" }, `${plural(d.board.length, "configuration")}; ${out ? `${out} stood back or were left out, with the reason` : "none was left out"}. Those that tie lie within noise of the best.`), el("table", {}, el("tr", {}, ...head), ...rows));
 }
