@@ -8,13 +8,14 @@ REFERENCE := $(VENV)/reference
 # Processes that share the tests; each test file stays with one of them.
 JOBS ?= 2
 
-.PHONY: help install reference demo test lint types imports pytest format clean
+.PHONY: help install reference demo docs test lint types imports pytest format clean
 
 help:
 	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
 	@echo "make test     everything that CI checks: lint, types, import contracts, tests"
 	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
 	@echo "make reference  what benchmarks compare with: pyroVED, and the real loops of mexpsimu (43 MB)"
+	@echo "make docs     the documentation as a site, docs/_build/index.html"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the environment and caches"
 
@@ -44,6 +45,11 @@ reference: $(REFERENCE)/pyroved $(REFERENCE)/mexpsimu
 demo: $(STAMP)
 	$(BIN)/vaestar demo
 
+# Warnings are errors, also links that lead nowhere.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -n -W --keep-going -q docs docs/_build
+	@echo "built: docs/_build/index.html"
+
 test: lint types imports pytest
 
 lint: $(STAMP)
@@ -64,4 +70,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist docs/_build docs/generated

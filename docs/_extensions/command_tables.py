@@ -1,0 +1,128 @@
+"""The directive `commands`: every command of `vaestar` with every option, from the program itself."""
+
+import argparse
+import enum
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from agent.cli import app as program
+from instrument_adapters import folder_command, mfp3d_command, replay_command
+from simulators import __main__ as simulator
+
+# Commands that hand their options to another program, which is started without PyTorch.
+OTHERS: Mapping[str, Any] = {
+    "simulate": simulator._parser,
+    "replay": replay_command._parser,
+    "adapter folder": folder_command._parser,
+    "adapter mfp3d": mfp3d_command._parser,
+    "adapter replay": replay_command._parser,
+}
+_SAME = {"adapter replay": "replay"}
+_FEW = 4  # choices beyond so many do not stand in the first column
+_KINDS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its words after `vaestar`, in the order of `vaestar --help`: typer's command, or a parser of argparse."""
+    found: dict[str, Any] = {}
+    for name, command in _walk(typer.main.get_command(program), ""):
+        others = {words: parser() for words, parser in OTHERS.items() if words == name or words.startswith(f"{name} ")}
+        found |= others or {name: command}
+    return found
+
+
+def as_markdown() -> str:
+    """A section for each command: what it does, how it is called, and a table of its options."""
+    return "\n\n".join(_section(name, command) for name, command in commands().items())
+
+
+def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _walk(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+def _section(name: str, command: Any) -> str:
+    parts = [f"## `vaestar {name}`"]
+    if name in _SAME:
+        return "\n\n".join([*parts, f"The same as [`vaestar {_SAME[name]}`](#vaestar-{_SAME[name]})."])
+    parsed = isinstance(command, argparse.ArgumentParser)
+    parts.append((command.description if parsed else command.help) or "")
+    rows = list(_rows_of_parser(command) if parsed else _rows_of_command(command))
+    parts += ["\n".join(["| given | default | what |", "|---|---|---|", *rows])] if rows else ["It takes no options."]
+    return "\n\n".join(parts)
+
+
+def _rows_of_command(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        if parameter.hidden or "--help" in parameter.opts:
+            continue
+        named = parameter.opts[0].startswith("-")
+        kind = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else _kind(parameter))
+        shown = " ".join([*parameter.opts, kind]).strip() if named else parameter.metavar or parameter.name.upper()
+        bounds = _bounds(parameter.min, parameter.max)
+        yield _row(shown, _default(parameter.required, parameter.default), (parameter.help or "") + bounds, parameter.multiple)
+
+
+def _rows_of_parser(parser: argparse.ArgumentParser) -> Iterator[str]:
+    formatter = parser._get_formatter()
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        many = action.choices is not None and len(list(action.choices)) > _FEW
+        kind = "" if action.nargs == 0 else "NAME" if many else formatter._format_args(action, action.dest.upper())
+        words = [*action.option_strings, kind] if action.option_strings else [kind]
+        says = (action.help or "") % {"default": action.default, "prog": parser.prog}
+        says += f": {', '.join(f'`{choice}`' for choice in action.choices or ())}" if many else ""
+        several = isinstance(action, argparse._AppendAction)
+        yield _row(" ".join(words).strip(), _default(action.required, action.default), says, several)
+
+
+def _kind(parameter: Any) -> str:
+    kind = parameter.type_descriptor.annotation
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return "|".join(str(choice.value) for choice in kind)
+    return _KINDS.get(kind, "TEXT")
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    return f" ({low if low is not None else ''} to {high})" if high is not None else f" ({low} or more)"
+
+
+def _default(required: bool, value: Any) -> str:
+    if required:
+        return "required"
+    value = getattr(value, "value", value)
+    plain = isinstance(value, str | int | float | Path) and not isinstance(value, bool)
+    return f"`{value}`" if plain and str(value) else ""
+
+
+def _row(shown: str, default: str, what: str, several: bool) -> str:
+    cells = [f"`{shown}`", default, f"{what.rstrip('.')}; may be given several times" if several else what]
+    return "| " + " | ".join(cell.replace("|", "\\|").replace(" <", " &lt;").replace("/<", "/&lt;") for cell in cells) + " |"
+
+
+class Commands(SphinxDirective):
+    """All commands, in place of the directive."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The sections; what stands in the directive is for those who read the page as a file."""
+        return self.parse_text_to_nodes(as_markdown(), allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_directive("commands", Commands)
+    return {"parallel_read_safe": True}
