@@ -1,6 +1,7 @@
 """Accounts of all that is no decision: a scan, a request with its result, an instrument, an event, a run."""
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -187,7 +188,7 @@ def _counts(events: list[Event]) -> Iterator[str]:
     )
     times = sorted(e.body["seconds"] for e in decisions)
     if times:
-        yield f"A decision took {times[len(times) // 2]:.1f} s (median), {number(times[-1], 1)} s at most"
+        yield f"A decision took {statistics.median(times):.1f} s (median), {number(times[-1], 1)} s at most"
 
 
 def run_account(history: History) -> Account:
