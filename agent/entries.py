@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from agent.decision import DecisionRecord, DriftRecord
+from agent.decision import DecisionRecord, DriftRecord, QualityRecord
 from agent.history import Event
 from agent.results import Result
 from instrument_adapters.messages import Limits, MeasurementRequest
@@ -16,11 +16,22 @@ _LET_GO: Mapping[str, Any] = {
     "config": {},
     "versions": {},
     "drift": DriftRecord(),
+    "quality": QualityRecord(),
+    "keypoints_dropped": {},
+    "results_left_out": {},
+    "masked": {},
+    "rungs": [],
+    "faults": [],
     "verified": [],
     "configurations": [],
     "candidates": [],
     "clusters": [],
 }
+
+
+def abridged(record: DecisionRecord) -> DecisionRecord:
+    """What is kept at hand of a decision on an older scan: how it ended, why, and its places."""
+    return record.model_copy(update=_LET_GO)
 
 
 @dataclass(frozen=True)
@@ -61,14 +72,20 @@ class ScanEntry:
         """Whether there is nothing to decide any more."""
         return self.closed or self.decision is not None
 
-    def abridge(self) -> None:
-        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it."""
-        header = {name: value for name, value in self.event.body["header"].items() if name != "metadata"}
+    def abridge(self, newest: "ScanEntry") -> None:
+        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it.
+
+        What both headers say alike, channels and frame above all, is held once.
+        """
+        theirs = newest.event.body["header"]
+        header = {
+            name: theirs[name] if name in theirs and theirs[name] == value else value
+            for name, value in self.event.body["header"].items()
+            if name != "metadata"
+        }
         self.event = replace(self.event, body=self.event.body | {"header": header})
-        if self.decision is not None:
-            self.decision = self.decision.model_copy(update=_LET_GO)
-        if self.deepened is not None:
-            self.deepened = self.deepened.model_copy(update=_LET_GO)
+        self.decision = self.decision and abridged(self.decision)
+        self.deepened = self.deepened and abridged(self.deepened)
 
 
 @dataclass(slots=True)

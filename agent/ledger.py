@@ -168,7 +168,7 @@ class Ledger:
         self.scans[entry.instrument_id, entry.scan_id] = entry
         older = self._latest.get(entry.instrument_id)
         if older is not None:
-            older.abridge()
+            older.abridge(entry)
         self._latest[entry.instrument_id] = entry
 
     def _closed(self, event: Event) -> None:
@@ -179,8 +179,9 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision = record
-        if self._latest.get(instrument_id) is not entry:
-            entry.abridge()
+        newest = self._latest.get(instrument_id)
+        if newest is not None and newest is not entry:
+            entry.abridge(newest)
         if event.body.get("superseded_by"):  # never sent
             return
         entry.refused, entry.asked_at, entry.approval = {}, None, None

@@ -1,6 +1,7 @@
 """What has happened in a run so far, followed event by event from its history; read-only, beside the agent that writes it."""
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -8,16 +9,19 @@ from typing import Any
 
 from agent import ledger as kinds
 from agent.decision import DecisionRecord
-from agent.entries import Approval, ScanEntry
+from agent.entries import Approval, ScanEntry, abridged
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
+
+_TOLD = 5000
 
 
 @dataclass
 class DecisionStory:
     """One decision: the event that it came with, its scan with what became of it, and the results of its places.
 
-    A scan may be decided on again. Ids of places are those of the requests as the agent made them, not as a person moved them.
+    The record is abridged: whoever shows more reads it from the history. A scan may be decided on again. Ids of places are those
+    of the requests as the agent made them, not as a person moved them.
     """
 
     event: Event
@@ -63,7 +67,7 @@ class Story:
         self.versions: dict[str, str] = {}
         self.config: dict[str, Any] = {}
         self.ledger = Ledger()
-        self.events: list[Event] = []
+        self.events: deque[Event] = deque(maxlen=_TOLD)  # the newest, for the timeline
         self.scans: dict[str, list[str]] = {}  # of each instrument, in order
         self.decisions: dict[str, DecisionStory] = {}
 
@@ -111,7 +115,7 @@ class Story:
     def _decided(self, event: Event) -> None:
         entry = self.ledger.scans[event.body["instrument_id"], event.body["scan_id"]]
         assert entry.decision is not None  # the ledger has taken it in just now
-        self.decisions[event.subject] = DecisionStory(event, entry.decision, entry)
+        self.decisions[event.subject] = DecisionStory(event, abridged(entry.decision), entry)
 
     def _about(self, event: Event) -> None:
         """What is said of a decision."""
