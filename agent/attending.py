@@ -10,6 +10,7 @@ import structlog
 
 from agent.control import Control
 from agent.health import HealthChecks
+from agent.memory import give_back
 from agent.meters import Meters
 from agent.notify import notify, watchdog_s
 
@@ -83,7 +84,10 @@ class Attendance:
                 notify("STOPPING=1")
 
     async def look_after(self) -> None:
-        """Say what is wrong, once, and when it is well again: a disk that fills is told of while there is time."""
+        """Say what is wrong, once, and when it is well again; then give back memory that nobody needs.
+
+        A disk that fills is told of while there is time.
+        """
         checks = (await self.health.health()).checks
         for name, wrong in checks.items():
             if wrong and not self._told.get(name):
@@ -91,6 +95,7 @@ class Attendance:
             elif not wrong and self._told.get(name):
                 _LOG.info("healthy again", check=name)
         self._told = dict(checks)
+        await asyncio.to_thread(give_back)
 
     def news(self, *_: object) -> None:
         """Something has been recorded; called in the event loop's thread."""

@@ -1,5 +1,6 @@
-"""How much memory this process holds."""
+"""How much memory this process holds, and giving back what it does not need."""
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -13,6 +14,15 @@ def resident_bytes() -> int:
     import resource
 
     return int(fields[1]) * resource.getpagesize()
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library can (glibc): it would keep what a search took for a moment."""
+    if sys.platform != "linux":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _most() -> int:
