@@ -107,7 +107,7 @@ def steers(command: Command) -> bool:
     return words[0] == "vaestar" and not excepted(command) and (asks or programs.split(words)[0] in programs.STEERING)
 
 
-@pytest.mark.parametrize("page", sorted({c.page for c in commands() if steers(c)}, key=lambda page: page != REVIEW))
+@pytest.mark.parametrize("page", sorted({c.page for c in commands() if steers(c)}, key=lambda page: (page != REVIEW, page)))
 def test_the_commands_of_a_page_steer_the_agent(page: str, reviewed: Reviewed) -> None:
     for command in (c for c in commands() if c.page == page and steers(c)):
         words = command.words
