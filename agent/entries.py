@@ -72,17 +72,15 @@ class ScanEntry:
         """Whether there is nothing to decide any more."""
         return self.closed or self.decision is not None
 
-    def abridge(self, newest: "ScanEntry") -> None:
-        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it.
+    def share(self, older: "ScanEntry") -> None:
+        """Hold what the scan before says alike, channels and frame above all, only once."""
+        theirs = older.event.body["header"]
+        header = {n: theirs[n] if n in theirs and theirs[n] == v else v for n, v in self.event.body["header"].items()}
+        self.event = replace(self.event, body=self.event.body | {"header": header})
 
-        What both headers say alike, channels and frame above all, is held once.
-        """
-        theirs = newest.event.body["header"]
-        header = {
-            name: theirs[name] if name in theirs and theirs[name] == value else value
-            for name, value in self.event.body["header"].items()
-            if name != "metadata"
-        }
+    def abridge(self) -> None:
+        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it."""
+        header = {name: value for name, value in self.event.body["header"].items() if name != "metadata"}
         self.event = replace(self.event, body=self.event.body | {"header": header})
         self.decision = self.decision and abridged(self.decision)
         self.deepened = self.deepened and abridged(self.deepened)

@@ -168,7 +168,8 @@ class Ledger:
         self.scans[entry.instrument_id, entry.scan_id] = entry
         older = self._latest.get(entry.instrument_id)
         if older is not None:
-            older.abridge(entry)
+            entry.share(older)
+            older.abridge()
         self._latest[entry.instrument_id] = entry
 
     def _closed(self, event: Event) -> None:
@@ -179,9 +180,8 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision = record
-        newest = self._latest.get(instrument_id)
-        if newest is not None and newest is not entry:
-            entry.abridge(newest)
+        if self._latest.get(instrument_id) is not entry:
+            entry.abridge()
         if event.body.get("superseded_by"):  # never sent
             return
         entry.refused, entry.asked_at, entry.approval = {}, None, None

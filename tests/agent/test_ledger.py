@@ -134,3 +134,24 @@ def test_a_history_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
             HistoryError, match=r"event 1 \(decision_made\) cannot be read back.* another version: schema_version"
         ):
             Dispatcher(history, "run-1", Clock())
+
+
+def test_of_older_scans_only_what_is_asked_for_is_held_and_what_they_have_in_common_once(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run", Clock())
+        agent.on_packet("afm-1", hello("afm-1"))
+        for scan_id in SCANS:
+            agent.on_packet("afm-1", scan_message(sample_scan(scan_id)))
+            waiting = agent.ledger.undecided("afm-1")
+            assert waiting is not None
+            agent.decided(waiting, decision(scan_id, (request(f"p-{scan_id}-0"),)), 1.0)
+        old, last = (agent.ledger.scans["afm-1", name] for name in (SCANS[0], SCANS[-1]))
+    theirs, newest = old.event.body["header"], last.event.body["header"]
+    assert theirs["channels"] is newest["channels"]
+    assert theirs["frame"] is newest["frame"]
+    assert "metadata" in newest
+    assert "metadata" not in theirs
+    assert old.decision is not None
+    assert last.decision is not None
+    assert (old.decision.config, len(old.decision.requests)) == ({}, 1)
+    assert last.decision.config
