@@ -1,6 +1,9 @@
 """Shapes and types of array arguments are checked in the tests (and only there)."""
 
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ _hook = install_import_hook(
     ["rewards", *_CHECKED, "agent.ordering", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"
 )
 
+_WRITTEN = str(Path(tempfile.gettempdir()) / "pytest-of-")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -27,3 +31,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real scans are not here ({SHARED_DATA})")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def _nothing_that_a_test_wrote_stays_imported() -> Iterator[None]:
+    """A module that a test has written is gone with its folder; another one of its name must not find it still loaded."""
+    yield
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) if "." not in name else None
+        if isinstance(file, str) and file.startswith(_WRITTEN):
+            del sys.modules[name]
