@@ -112,7 +112,7 @@ class Dispatcher:
 
     def refuse(self, instrument_id: str, of: str | None, error: ProtocolError) -> wire.Refused:
         """The answer to a message that cannot be accepted, recorded."""
-        reason = error.reason.encode("utf-8", "replace").decode()[:2000]  # it may quote what is no text
+        reason = wire.as_sentence(error.reason)
         body = {"instrument_id": instrument_id, "of": of, "code": error.code, "reason": reason}
         self._record(kinds.MESSAGE_REFUSED, instrument_id, body)
         return wire.Refused(**self._head(), of=of, code=error.code, reason=reason)

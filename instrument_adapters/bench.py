@@ -13,7 +13,14 @@ from instrument_adapters.errors import AdapterError, InstrumentFaultError, Limit
 from instrument_adapters.instrument import Biasing, Instrument, Measurement, Planning, Streaming, check_request
 from instrument_adapters.lines import Lines
 from instrument_adapters.link import message_id
-from instrument_adapters.messages import MeasurementRequest, Message, RecommendationMessage, ResultMessage, ScanMessage
+from instrument_adapters.messages import (
+    MeasurementRequest,
+    Message,
+    RecommendationMessage,
+    ResultMessage,
+    ScanMessage,
+    as_sentence,
+)
 from instrument_adapters.scan import Scan
 from instrument_adapters.spool import HeldError, Outgoing, Spool, SpoolError
 
@@ -184,7 +191,7 @@ class Bench:
                 arrays=codec.specs(got.arrays),
                 request_id=request.request_id,
                 status="failed" if breach else "ok",
-                reason="; ".join(part for part in (breach, got.remark, remark) if part)[:2000],
+                reason=as_sentence("; ".join(part for part in (breach, got.remark, remark) if part)),
                 x_m=got.x_m,
                 y_m=got.y_m,
                 measured_at=got.measured_at,
@@ -223,7 +230,7 @@ class Bench:
             sent_at=self._clock(),
             request_id=request.request_id,
             status="skipped" if status == "skipped" else "failed",
-            reason=reason[:2000],
+            reason=as_sentence(reason),
         )
         return Outgoing(message, codec.encode(codec.Packet(message)))
 

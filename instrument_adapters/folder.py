@@ -92,8 +92,7 @@ class WatchedFolder:
     ) -> None:
         self._settings, self._outbox, self._inbox = settings, outbox, inbox
         self._pause, self._close, self._wall, self._clock = pause, close, wall, clock
-        self._tell_trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
-        self._watch = FolderWatch(settings.folder, settings.watch, settings.zone, wall, lambda: pause(0.0), self._trouble)
+        self._watch = FolderWatch(settings.folder, settings.watch, settings.zone, wall, lambda: pause(0.0))
         self._scans: dict[str, Scan] = {}
         self._plan_fault = ""
         self._planned: Path | None = None
@@ -103,10 +102,7 @@ class WatchedFolder:
 
     def tell_troubles(self, tell: Callable[[str, str], None]) -> None:
         """Tell of files that cannot be taken through `tell`, in place of the log."""
-        self._tell_trouble = self._inbox.trouble = tell
-
-    def _trouble(self, event: str, sentence: str) -> None:
-        self._tell_trouble(event, sentence)
+        self._watch.trouble = self._inbox.trouble = tell
 
     @property
     def instrument_id(self) -> str:

@@ -104,6 +104,9 @@ class FolderWatch:
         Seconds from any origin; never jumps backwards.
     stopped
         Asked between files; once true, a look ends early.
+
+    Attributes
+    ----------
     trouble
         Told what a person should see to: a short name and a sentence.
     """
@@ -115,10 +118,9 @@ class FolderWatch:
         zone: tzinfo,
         wall: Callable[[], float],
         stopped: Callable[[], bool] = lambda: False,
-        trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence),
     ) -> None:
         self._folder, self._settings, self._zone, self._wall, self._stopped = folder, settings, zone, wall, stopped
-        self._trouble = trouble
+        self.trouble: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
         self._files: dict[Path, _File] = {}
         self._present: Mapping[Path, State] = {}
         self._handed_out: dict[str, str] = {}  # essence of a scan -> its name
@@ -131,7 +133,7 @@ class FolderWatch:
             self._present = candidates(self._folder, subfolders=self._settings.subfolders)
         except FolderAwayError as error:
             if not self._away:
-                self._trouble("folder_away", f"the folder {self._folder} cannot be read ({error}); waiting until it is back")
+                self.trouble("folder_away", f"the folder {self._folder} cannot be read ({error}); waiting until it is back")
             self._away = True
             return
         if self._away:
@@ -217,7 +219,7 @@ class FolderWatch:
         elif held_s >= settings.patience_s:
             file.pause_s = min(2 * file.pause_s, settings.retry_max_s)
             if not file.told:
-                self._trouble("file_damaged", f"{judged.flaw}; it is left alone until it changes")
+                self.trouble("file_damaged", f"{judged.flaw}; it is left alone until it changes")
                 file.told = True
         file.due_s = now_s + file.pause_s
 
@@ -241,7 +243,7 @@ class FolderWatch:
             _LOG.info("%s holds scan %s, which was there before; it is left out", path, same)
         elif self._is_late(file):
             late = f"{path} was recorded before the last scan that was taken; it is left out (see --order)"
-            self._trouble("file_late", late)
+            self.trouble("file_late", late)
         else:
             return False
         file.ready, file.done = False, True

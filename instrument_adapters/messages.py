@@ -17,7 +17,19 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from instrument_adapters.geometry import Finite, Frame, Positive
-from instrument_adapters.wire import ID_PATTERN, PROTOCOL_VERSION, ArraySpec, Id, Message, Name, Note, Sentence, Unit, Wire
+from instrument_adapters.wire import (
+    ID_PATTERN,
+    PROTOCOL_VERSION,
+    ArraySpec,
+    Id,
+    Message,
+    Name,
+    Note,
+    Sentence,
+    Unit,
+    Wire,
+    as_sentence,
+)
 
 __all__ = [  # what is looked for here
     "ID_PATTERN",
@@ -30,6 +42,7 @@ __all__ = [  # what is looked for here
     "Sentence",
     "Unit",
     "Wire",
+    "as_sentence",
 ]
 
 

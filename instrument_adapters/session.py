@@ -138,8 +138,8 @@ class Session:
             run_id=message.run_id,
             scans_recorded=message.scans_recorded,
         )
-        scan, known = self._spool.open_scan, (None, self._spool.latest_scan)
-        arrived_there = self._spool.open_scan_run == message.run_id and message.snapshot.newest_scan_id in known
+        scan, newest = self._spool.open_scan, message.snapshot.newest_scan_id
+        arrived_there = self._spool.open_scan_run == message.run_id and newest in (None, self._spool.latest_scan)
         if scan is not None and self._spool.open_scan_run is not None and not arrived_there:
             self._new_scan = None
             self._post(scan)
@@ -285,7 +285,10 @@ class Session:
         return LineBuffer(show, self._timings.lines_s, time.monotonic).add
 
     async def _settle(self) -> None:
-        """End a cycle: the scan is recommended on and measured, or refused, and all is answered. A stop ends it uncounted."""
+        """End a cycle: the scan has been recommended on and measured, or refused, and scan and results have been answered.
+
+        After an emergency stop nothing is waited for but answers; the scan's cycle does not count.
+        """
 
         def at_rest() -> bool:
             return self._spool.open_scan is None and not self._spool.owes_answers

@@ -11,8 +11,8 @@ from instrument_adapters import codec
 from instrument_adapters.instrument import Instrument, Telling
 from instrument_adapters.listener import Tell
 from instrument_adapters.memory import Outgoing
-from instrument_adapters.messages import TroubleMessage
-from instrument_adapters.spool import Spool
+from instrument_adapters.messages import TroubleMessage, as_sentence
+from instrument_adapters.spool import Spool, SpoolError
 
 
 class Troubles:
@@ -40,18 +40,28 @@ class Troubles:
 
         def heard(event: str, sentence: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the client has ended
-                loop.call_soon_threadsafe(self.tell, event, sentence, logging.WARNING)
+                loop.call_soon_threadsafe(self._heard, event, sentence)
 
         if isinstance(instrument, Telling):
             instrument.tell_troubles(heard)
 
     def tell(self, event: str, sentence: str, level: int) -> None:
         """Tell one; the same again, with nothing else between, is not worth a second record."""
-        self._tell(event, sentence, level)
-        if (event, sentence) == self._last:
+        said = as_sentence(sentence)
+        self._tell(event, said, level)
+        if (event, said) == self._last:
             return
-        self._last = (event, sentence)
-        message = TroubleMessage(id=f"trouble-{uuid.uuid4().hex}", sent_at=self._clock(), event=event, sentence=sentence[:2000])
+        self._last = (event, said)
+        message = TroubleMessage(id=f"trouble-{uuid.uuid4().hex}", sent_at=self._clock(), event=event, sentence=said)
         outgoing = Outgoing(message, codec.encode(codec.Packet(message)))
         self._spool.send(outgoing)
         self._post(outgoing)
+
+    def _heard(self, event: str, sentence: str) -> None:
+        """Tell what an instrument has said; nothing that it says may end the client."""
+        try:
+            self.tell(event, sentence, logging.WARNING)
+        except SpoolError:
+            pass  # it was told here; the next scan or result that cannot be written ends the client with the reason
+        except ValueError as error:
+            self._tell("trouble_left_out", f"a trouble cannot be sent: {codec.explain(error)}", logging.WARNING)

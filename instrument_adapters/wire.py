@@ -13,9 +13,15 @@ ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
 Id = Annotated[str, Field(pattern=ID_PATTERN.pattern)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Unit = Annotated[str, Field(max_length=16)]
-Sentence = Annotated[str, Field(max_length=2000)]
+_LONGEST = 2000
+Sentence = Annotated[str, Field(max_length=_LONGEST)]
 # A real note holds keys of 64 characters and, for flattened images, lists of several thousand.
 Note = dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=65_536)] | Finite]
+
+
+def as_sentence(text: str) -> str:
+    """A text that may quote anything, such as a file's name that is no text, as one that the wire can carry."""
+    return text.encode("utf-8", "replace").decode()[:_LONGEST]
 
 
 class Wire(BaseModel):

@@ -238,6 +238,35 @@ def test_an_instrument_that_tells_of_its_troubles_is_heard_by_the_agent(agent, i
     assert client.told("file_damaged")[0]["sentence"] == "half of a file"
 
 
+def test_nothing_that_an_instrument_says_of_its_troubles_ends_the_client(agent, instrument, client):
+    kept = []
+    instrument.tell_troubles = kept.append
+
+    def on_scan():
+        kept[0]("no blanks allowed", "a sentence")
+        kept[0]("file_damaged", "")
+        kept[0]("file_damaged", "caf\udce9.ibw is damaged")
+        if instrument.scans == 1:
+            raise InstrumentFaultError("caf\udce9.ibw cannot be read")
+
+    instrument.on_scan = on_scan
+    assert client(instrument, agent.address, cycles=1).cycles == 1
+    assert {t.sentence for t in agent.got(TroubleMessage)} == {
+        "caf?.ibw is damaged",
+        "no scan was recorded: caf?.ibw cannot be read",
+    }
+    assert all("a trouble cannot be sent: " in told["sentence"] for told in client.told("trouble_left_out"))
+
+
+def test_a_reason_that_quotes_what_is_no_text_is_a_result_all_the_same(agent, instrument, client):
+    def on_measure(_):
+        raise InstrumentFaultError("caf\udce9.ibw cannot be read")
+
+    instrument.on_measure = on_measure
+    client(instrument, agent.address, cycles=1)
+    assert {(r.status, r.reason) for r in agent.got(ResultMessage)} == {("failed", "caf?.ibw cannot be read")}
+
+
 def test_a_trouble_that_an_agent_did_not_hear_of_is_told_by_the_next_client(agent, instrument, client, tmp_path):
     agent.script = lambda message: [] if isinstance(message, TroubleMessage) else None
 
