@@ -30,7 +30,7 @@ class ScheduleSettings(BaseModel):
     retention_s
         Seconds between two removals of what need not be kept any longer.
     health_s
-        Seconds between two looks at disk and history.
+        Seconds between two looks at disk and history, after each of which freed memory is given back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

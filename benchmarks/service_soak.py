@@ -3,7 +3,7 @@
 Two event-driven microscopes work for one agent with a small search. *mfp3d-week* runs a week without a pause on one sample; its
 faults are those that pass (a probe that broke for good would end its week on the first day). *mfp3d-shift* changes sample and
 probe twice a day and meets every fault there is. A frame takes as long as a real one, 640 s, and has fewer lines, so that a
-week fits into a quarter of an hour; loops take their simulated 10 s each. Nothing waits, so what is simulated is the number of
+week fits into half an hour; loops take their simulated 10 s each. Nothing waits, so what is simulated is the number of
 scans, results, messages and faults of a week, not its wall time.
 """
 
