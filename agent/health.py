@@ -87,6 +87,7 @@ class HealthChecks:
         self.checks: dict[str, Check] = dict(checks or {})
         self._disk: tuple[str, int] = ("", 0)
         self._looked_at = -float("inf")
+        self._looking = asyncio.Lock()
         self._lags_s = deque([0.0], maxlen=60)
 
     @property
@@ -96,9 +97,10 @@ class HealthChecks:
 
     async def health(self) -> Health:
         """What is found now; of the disk, what was found in the last seconds."""
-        if self._now() - self._looked_at > _KEPT_S:
-            self._looked_at = self._now()
-            self._disk = await asyncio.to_thread(_disk, self._directory)
+        async with self._looking:  # who asks during the first look waits for what it finds
+            if self._now() - self._looked_at > _KEPT_S:
+                self._disk = await asyncio.to_thread(_disk, self._directory)
+                self._looked_at = self._now()
         wrong, free = self._disk
         late = f"the event loop answered {self.loop_lag_s:.1f} s late" if self.loop_lag_s > _SLOWEST_S else ""
         space = f"{free / 1e6:.0f} MB are left on the disk" if free < LEAST_FREE_BYTES else ""

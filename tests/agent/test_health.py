@@ -83,3 +83,20 @@ def test_a_late_event_loop_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch
     health = asyncio.run(scenario())
     assert health.checks["event_loop"].startswith("the event loop answered 0.")
     assert (health.ok, health.restart_helps) == (False, False)
+
+
+def test_who_asks_while_the_disk_is_looked_at_is_told_what_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def slow(_: Path) -> Usage:
+        looks.append(time.sleep(0.1))
+        return Usage(10**12, 0, 10**12)
+
+    monkeypatch.setattr(shutil, "disk_usage", slow)
+
+    async def asked_twice() -> list[Health]:
+        checks = HealthChecks(run)
+        return await asyncio.gather(checks.health(), checks.health())
+
+    assert [(h.ok, h.disk_free_bytes) for h in asyncio.run(asked_twice())] == [(True, 10**12)] * 2
+    assert len(looks) == 1
