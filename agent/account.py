@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from agent import ledger as kinds
 from agent.history import Event
+from agent.schema import event_kinds as kinds
 
 #: What each kind of event says.
 WORDS = {

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 
-from agent import ledger as kinds
 from agent.account import Account, Section, at, counted, happened, length, number, place
+from agent.archive import trusted
 from agent.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
 from agent.exporting_rows import measurements_of
 from agent.finding import only
 from agent.history import Event, History
 from agent.question import question_behind
+from agent.schema import event_kinds as kinds
 from agent.workflow.errors import AgentError
 from agent.workflow.kinds import GEOMETRIC_LATENTS, label
 from instrument_adapters.messages import MeasurementRequest
@@ -31,7 +32,7 @@ _OWN = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
 
 def decision_account(history: History, event: Event) -> Account:
     """The account of a "decision_made" or "decision_deepened" event."""
-    with kinds.trusted(event):
+    with trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
         sections = (

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from agent import ledger as kinds
 from agent.account import Account, Section, at, counted, happened, length, number, place
-from agent.archive import received
+from agent.archive import received, trusted
 from agent.decision import DecisionRecord
 from agent.exporting_rows import measurements_of
 from agent.finding import only
 from agent.history import Event, History
+from agent.schema import event_kinds as kinds
 from agent.streams import Part, stream
 from instrument_adapters.messages import MeasurementRequest
 
@@ -21,7 +21,7 @@ _LISTED = 30
 
 def scan_account(history: History, event: Event) -> Account:
     """The account of a "scan_received" event."""
-    with kinds.trusted(event):
+    with trusted(event):
         header, owner = event.body["header"], event.body["instrument_id"]
         frame = header["frame"]
         about = list(stream(history, Part(instrument=owner, scan=event.subject)))
@@ -60,7 +60,7 @@ def _became(about: list[Event]) -> Iterator[str]:
 
 def request_account(history: History, decision: Event, request_id: str) -> Account:
     """The account of one request of a "decision_made" event, and of its result."""
-    with kinds.trusted(decision):
+    with trusted(decision):
         record = DecisionRecord.model_validate(decision.body["decision"])
         found = only(m for m in measurements_of(history, decision) if m.request["request_id"] == request_id)
         request, result = MeasurementRequest.model_validate(found.request), found.result

@@ -1,23 +1,38 @@
 """Scans and decisions read back from a history, whole."""
 
-from agent import ledger as kinds
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from agent.decision import Decision, DecisionRecord
 from agent.history import Event, History, HistoryError
-from instrument_adapters.codec import Packet, scan_of
+from agent.schema import event_kinds as kinds
+from instrument_adapters.codec import Packet, explain, scan_of
 from instrument_adapters.messages import ScanMessage
 from instrument_adapters.scan import Scan
 
 
+@contextmanager
+def trusted(event: Event) -> Iterator[None]:
+    """Say in one sentence that an event does not hold what its kind promises."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise HistoryError(
+            f"event {event.seq} ({event.kind}) cannot be read back, it was altered or written by another version: {reason}"
+        ) from error
+
+
 def scan_in(history: History, event: Event) -> Scan:
     """The scan of a "scan_received" event."""
-    with kinds.trusted(event):
+    with trusted(event):
         header = ScanMessage.model_validate({k: v for k, v in event.body["header"].items() if k != "version"})
         return scan_of(Packet(header, {"channels": history.arrays.get(event.arrays["channels"])}))
 
 
 def decision_in(history: History, event: Event) -> Decision:
     """The decision of a "decision_made" or "decision_deepened" event; without arrays that retention has released."""
-    with kinds.trusted(event):
+    with trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         released = history.released()
         held = {name: digest for name, digest in event.arrays.items() if digest not in released}

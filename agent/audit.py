@@ -9,11 +9,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.finding import find, opened, say
 from agent.history import Event, History, HistoryError
 from agent.history_head import Head
+from agent.schema import event_kinds as kinds
 from agent.streams import Part, stream
 from agent.terminal import OUT, cluster_table, counting
 from agent.workflow.kinds import label

@@ -4,13 +4,14 @@ import functools
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent import ledger as kinds
+from agent.archive import trusted
 from agent.config import load_config
 from agent.finding import legible, say
 from agent.history import History
 from agent.retention import Plan, planned, release
 from agent.retention_settings import RetentionSettings
 from agent.runs import run_directory
+from agent.schema import event_kinds as kinds
 
 
 def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> None:
@@ -38,7 +39,7 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
 
 def _settings(history: History) -> RetentionSettings:
     for started in history.events(kind=kinds.RUN_STARTED, last=1):
-        with kinds.trusted(started):
+        with trusted(started):
             return RetentionSettings.model_validate(started.body["config"].get("retention", {}))
     return RetentionSettings()
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from agent import ledger as kinds
 from agent.control import ControlError
 from agent.entries import POLICY
 from agent.recorder import Recorder
+from agent.schema import event_kinds as kinds
 from agent.standing import EVERYBODY, Order
 from instrument_adapters import messages as wire
 

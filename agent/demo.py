@@ -15,13 +15,13 @@ import zmq
 from rich.box import SIMPLE
 from rich.table import Table
 
-from agent import ledger as kinds
 from agent.archive import decision_in, scan_behind
 from agent.config import load_config
 from agent.dashboard.address import page_address
 from agent.history import DATABASE, History, HistoryError
 from agent.ledger import Ledger
 from agent.run_directories import STATE_FILE, new_run_directory
+from agent.schema import event_kinds as kinds
 from agent.terminal import ERR, OUT, search_progress
 from agent.workflow.errors import AgentError
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from agent import ledger as kinds
 from agent.approval import Approvals
 from agent.archive import scan_in
 from agent.asked import Asked
@@ -28,6 +27,7 @@ from agent.recommending import Recommendations
 from agent.recorder import Recorder
 from agent.safeguard import Safeguard
 from agent.safety_settings import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, scan_of
 from instrument_adapters.errors import ProtocolError, ScanDataError

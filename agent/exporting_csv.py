@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
+from agent.archive import trusted
 from agent.exporting_rows import Measurement, decisions_of, measurements
 from agent.finding import entries
 from agent.history import Event, History
@@ -94,7 +94,7 @@ def _events(history: History, part: Part) -> Iterator[Row]:
 
 def _decisions(history: History, part: Part) -> Iterator[Row]:
     for e in stream(history, decisions_of(part)):
-        with kinds.trusted(e):
+        with trusted(e):
             yield _decision(e, e.body["decision"])
 
 

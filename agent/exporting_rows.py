@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent import ledger as kinds
 from agent.finding import entries
 from agent.history import Event, History
+from agent.schema import event_kinds as kinds
 from agent.streams import Part, stream
 
 

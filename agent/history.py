@@ -20,13 +20,12 @@ import numpy as np
 from agent.arrays import ArrayStore, HistoryError, StorageError
 from agent.history_head import HEAD, Head, head_file, read_head
 from agent.history_schema import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
-from agent.history_verify import ARRAYS_RELEASED, HEAD_RENEWED, Verdict, inspected
+from agent.history_verify import Verdict, inspected
 from agent.run_directories import DATABASE, RUNS
+from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 from agent.storage_faults import InPlace, gone, why
 
 __all__ = ["DATABASE", "RUNS", "SCHEMA_VERSION", "WRITER_LOCK", "ArrayStore", "Event", "History", "HistoryError", "StorageError"]
-
-MIGRATED = "history_migrated"
 
 WRITER_LOCK = "writer.lock"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
@@ -138,7 +137,7 @@ class History:
         if not self._head.seq:
             return []
         if was < SCHEMA_VERSION:
-            return [(MIGRATED, {"from": was, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), was).name})]
+            return [(HISTORY_MIGRATED, {"from": was, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), was).name})]
         if noted is None:
             return [(HEAD_RENEWED, {"reason": f"{reason}: whether events before this one were cut off cannot be told"})]
         return []

@@ -16,9 +16,8 @@ from pathlib import Path
 from agent.arrays import ArrayStore, HistoryError
 from agent.history_head import HEAD, Head, read_head
 from agent.history_schema import GENESIS, SCHEMA_VERSION, chain, expected, objects, reader, version_of
+from agent.schema.event_kinds import ARRAYS_RELEASED, DECISION_DEEPENED, DECISION_MADE, HEAD_RENEWED
 
-ARRAYS_RELEASED = "arrays_released"
-HEAD_RENEWED = "head_renewed"
 _COLUMNS = "seq, recorded_at, kind, subject, once, body, arrays, hash"
 _EVERY = 500
 _Referred = tuple[int, str, str]  # event, its kind, name of the array
@@ -49,7 +48,7 @@ class Verdict:
 
 def releasable(kind: str, name: str) -> bool:
     """Whether retention may ever remove such an array."""
-    return kind in ("decision_made", "decision_deepened") and (name == "latents" or name.startswith("weights:"))
+    return kind in (DECISION_MADE, DECISION_DEEPENED) and (name == "latents" or name.startswith("weights:"))
 
 
 def inspected(

@@ -6,65 +6,20 @@ knew.
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 
+from agent.archive import trusted
 from agent.decision import DecisionRecord
 from agent.entries import POLICY, Approval, RequestEntry, ScanEntry, Told, Touched
-from agent.history import Event, HistoryError
+from agent.history import Event
 from agent.results import MeasuredOnSample, Result
-from agent.standing import COMMAND_ACKNOWLEDGED, COMMAND_GIVEN, RECOMMENDATION_READY, Command, Standing
-from instrument_adapters.codec import explain
+from agent.schema import event_kinds as kinds
+from agent.standing import Command, Standing
 from instrument_adapters.messages import Limits, MeasurementRequest
-
-__all__ = ["COMMAND_ACKNOWLEDGED", "COMMAND_GIVEN", "RECOMMENDATION_READY", "ScanEntry"]  # what is looked for here
-
-# Kinds of events, in the order in which a scan makes them.
-RUN_STARTED = "run_started"
-RUN_RECOVERED = "run_recovered"
-INSTRUMENT_CONNECTED = "instrument_connected"
-SCAN_RECEIVED = "scan_received"
-SEARCH_CANCELLED = "search_cancelled"
-CANDIDATES_SCORED = "candidates_scored"
-DECISION_MADE = "decision_made"
-DECISION_DEEPENED = "decision_deepened"
-REQUESTS_REFUSED = "requests_refused"
-APPROVAL_ASKED = "approval_asked"
-APPROVAL_GIVEN = "approval_given"
-APPROVAL_REJECTED = "approval_rejected"
-RECOMMENDATION_SENT = "recommendation_sent"
-RECOMMENDATION_ACKNOWLEDGED = "recommendation_acknowledged"
-RESULT_RECEIVED = "result_received"
-LIMIT_EXCEEDED = "limit_exceeded"
-MESSAGE_REFUSED = "message_refused"
-MESSAGE_REPEATED = "message_repeated"
-CLIENT_DENIED = "client_denied"
-INSTRUMENT_TROUBLED = "instrument_troubled"
-INSTRUMENT_LOST = "instrument_lost"
-INSTRUMENT_BACK = "instrument_back"
-INSTRUMENT_LEFT = "instrument_left"
-RUN_STOPPED = "run_stopped"
-CLOCK_STEPPED = "clock_stepped"
-JOB_TROUBLED = "job_troubled"
-HISTORY_MIGRATED = "history_migrated"
-HEAD_RENEWED = "head_renewed"
-ARRAYS_RELEASED = "arrays_released"
-
-
-@contextmanager
-def trusted(event: Event) -> Iterator[None]:
-    """Say in one sentence that an event does not hold what its kind promises."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise HistoryError(
-            f"event {event.seq} ({event.kind}) cannot be read back, it was altered or written by another version: {reason}"
-        ) from error
 
 
 @dataclass
@@ -283,22 +238,22 @@ class Ledger:
 
 
 _CHANGES: Mapping[str, Callable[[Ledger, Event], None]] = {
-    INSTRUMENT_CONNECTED: Ledger._connected,
-    INSTRUMENT_LEFT: Ledger._left,
-    INSTRUMENT_LOST: lambda ledger, event: ledger.lost.add(event.subject),
-    INSTRUMENT_BACK: lambda ledger, event: ledger.lost.discard(event.subject),
-    SCAN_RECEIVED: Ledger._received,
-    SEARCH_CANCELLED: Ledger._closed,
-    DECISION_MADE: Ledger._decided,
-    DECISION_DEEPENED: Ledger._deepened,
-    REQUESTS_REFUSED: Ledger._refused,
-    APPROVAL_ASKED: Ledger._asked,
-    APPROVAL_GIVEN: Ledger._approved,
-    APPROVAL_REJECTED: Ledger._rejected,
-    RECOMMENDATION_READY: Ledger._ready,
-    RECOMMENDATION_SENT: Ledger._sent,
-    RECOMMENDATION_ACKNOWLEDGED: Ledger._acknowledged,
-    RESULT_RECEIVED: Ledger._measured_at,
-    LIMIT_EXCEEDED: Ledger._exceeded,
-    COMMAND_GIVEN: Ledger._commanded,
+    kinds.INSTRUMENT_CONNECTED: Ledger._connected,
+    kinds.INSTRUMENT_LEFT: Ledger._left,
+    kinds.INSTRUMENT_LOST: lambda ledger, event: ledger.lost.add(event.subject),
+    kinds.INSTRUMENT_BACK: lambda ledger, event: ledger.lost.discard(event.subject),
+    kinds.SCAN_RECEIVED: Ledger._received,
+    kinds.SEARCH_CANCELLED: Ledger._closed,
+    kinds.DECISION_MADE: Ledger._decided,
+    kinds.DECISION_DEEPENED: Ledger._deepened,
+    kinds.REQUESTS_REFUSED: Ledger._refused,
+    kinds.APPROVAL_ASKED: Ledger._asked,
+    kinds.APPROVAL_GIVEN: Ledger._approved,
+    kinds.APPROVAL_REJECTED: Ledger._rejected,
+    kinds.RECOMMENDATION_READY: Ledger._ready,
+    kinds.RECOMMENDATION_SENT: Ledger._sent,
+    kinds.RECOMMENDATION_ACKNOWLEDGED: Ledger._acknowledged,
+    kinds.RESULT_RECEIVED: Ledger._measured_at,
+    kinds.LIMIT_EXCEEDED: Ledger._exceeded,
+    kinds.COMMAND_GIVEN: Ledger._commanded,
 }

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from agent import ledger as kinds
+from agent.archive import trusted
 from agent.history import Event, History
+from agent.schema import event_kinds as kinds
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def measured_in(history: History, scan_id: str | None = None, instrument_id: str
 
 
 def _measured(history: History, event: Event) -> Measured:
-    with kinds.trusted(event):
+    with trusted(event):
         body = event.body
         at = body.get("measured_at")
         return Measured(

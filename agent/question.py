@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from agent import ledger as kinds
-from agent.archive import decision_in, received, scan_in
+from agent.archive import decision_in, received, scan_in, trusted
 from agent.asked import Asked
 from agent.config import Config
 from agent.decision import Decision
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
 from agent.results import MeasuredOnSample
+from agent.schema import event_kinds as kinds
 from agent.warm import WarmStart, deep_start
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
@@ -78,7 +78,7 @@ def question_behind(history: History, event: Event, beside: Path | None = None) 
     HistoryError
         If the history lacks part of it.
     """
-    with kinds.trusted(event):
+    with trusted(event):
         recorded = event.body["decision"]
         instrument_id, sample_id = event.body["instrument_id"], recorded["sample_id"]
         asked, noted = _asked(history, event), "asked" in event.body

@@ -19,13 +19,13 @@ from typing import Any, overload
 
 import numpy as np
 
-from agent import ledger as kinds
-from agent.archive import decision_in, scan_behind, scan_in
+from agent.archive import decision_in, scan_behind, scan_in, trusted
 from agent.decision import Decision, DecisionRecord
 from agent.history import Event, HistoryError
 from agent.history import History as Store
 from agent.measured import Measured, measured_in
 from agent.plotting import FigureKind, axes_of, figure_of, png_tag
+from agent.schema import event_kinds as kinds
 from agent.workflow.kinds import label
 from instrument_adapters.scan import Scan
 
@@ -252,7 +252,7 @@ class History:
     def _repr_html_(self) -> str:
         rows = []
         for event in self._store.events(kind=kinds.DECISION_MADE):
-            with kinds.trusted(event):
+            with trusted(event):
                 record = DecisionRecord.model_validate(event.body["decision"])
             cells = (f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", record.scan_id, record.decision_id, _in_short(record))
             rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")

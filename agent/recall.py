@@ -8,12 +8,12 @@ from collections import OrderedDict
 
 import structlog
 
-from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.decision import Decision
 from agent.entries import ScanEntry
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
+from agent.schema import event_kinds as kinds
 
 _KEPT = 8
 _LOG = structlog.get_logger("vaestar.agent")

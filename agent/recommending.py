@@ -1,11 +1,11 @@
 """Recommendations as they go out: when they may, what stands in them after one last check, and what has been acknowledged."""
 
-from agent import ledger as kinds
 from agent.approval import Approvals
 from agent.entries import POLICY, ScanEntry
 from agent.envelope import left_out
 from agent.recorder import Recorder
 from agent.safeguard import Safeguard
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 
 _LONGEST = 2000  # characters that a reason may have on the wire

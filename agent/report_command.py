@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import ledger as kinds
 from agent.history import DATABASE, Event, HistoryError
 from agent.history import History as Store
 from agent.html_report import page
@@ -11,6 +10,7 @@ from agent.plotting import as_bytes, figure_of, kinds_of
 from agent.reading import Analysis, History
 from agent.report import ReportError, replaced
 from agent.runs import run_directory
+from agent.schema import event_kinds as kinds
 from agent.terminal import OUT, search_progress
 
 FORMATS = ("png", "svg", "pdf")

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
 from agent.history import Event, History
 from agent.history_verify import releasable
 from agent.retention_settings import RetentionSettings
+from agent.schema import event_kinds as kinds
 
 Record = Callable[[str, str, Mapping[str, Any]], Event | None]  # kind, subject, body
 _LATENTS = "latents"

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
 from agent.history import History
+from agent.schema import event_kinds as kinds
 from agent.tally import Tally
 
 

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from agent.archive import trusted
 from agent.clocks import Clocks
 from agent.drift import Track, seen_at
 from agent.entries import ScanEntry
 from agent.envelope import Ground, Place, Verdict, check, narrowed
-from agent.ledger import Ledger, trusted
+from agent.ledger import Ledger
 from agent.safety_settings import SafetySettings
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest, ScanMessage

@@ -18,8 +18,8 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from agent import ledger as kinds
 from agent.history import HistoryError
+from agent.schema import event_kinds as kinds
 from agent.workflow.errors import AgentError
 
 STEP_S = 2.0

@@ -21,7 +21,6 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from agent import ledger as kinds
 from agent.attending import Attendance
 from agent.chores import planned
 from agent.config import Config
@@ -39,6 +38,7 @@ from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
 from agent.retention import retained
 from agent.run_directories import STATE_FILE as STATE_FILE
+from agent.schema import event_kinds as kinds
 from agent.sending import Sender
 from agent.sockets import ServiceError, bound, endpoint, key_of
 from agent.steering import Steering

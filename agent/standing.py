@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.history import Event
+from agent.schema.event_kinds import COMMAND_ACKNOWLEDGED, COMMAND_GIVEN, RECOMMENDATION_READY
 from instrument_adapters.messages import State
 
-COMMAND_GIVEN = "command_given"
-COMMAND_ACKNOWLEDGED = "command_acknowledged"
-RECOMMENDATION_READY = "recommendation_ready"
 EVERYBODY = "all"  # subject of a command for all instruments
 
 Order = Literal["pause", "resume", "stop"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from agent import ledger as kinds
 from agent.history import Event, History, HistoryError
+from agent.schema import event_kinds as kinds
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|min|h|d)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent import ledger as kinds
 from agent.history import Event
+from agent.schema import event_kinds as kinds
 
-COMMAND_GIVEN = "command_given"
-APPROVAL_GIVEN = "approval_given"
 DECISION_BOUNDS_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 
@@ -84,9 +82,9 @@ class Tally:
             self.results[str(body.get("status"))] += 1
         elif event.kind == kinds.MESSAGE_REFUSED:
             self.refused[str(body.get("code"))] += 1
-        elif event.kind == COMMAND_GIVEN:
+        elif event.kind == kinds.COMMAND_GIVEN:
             self.commands[str(body.get("command"))] += 1
-        elif event.kind == APPROVAL_GIVEN:
+        elif event.kind == kinds.APPROVAL_GIVEN:
             self._places[event.subject] = len(body.get("requests", ()))
         elif event.kind == kinds.DECISION_MADE:
             self._decided(event)

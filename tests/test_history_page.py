@@ -7,10 +7,10 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from agent import ledger
 from agent.cli import app
 from agent.history import History
 from agent.retention_settings import RetentionSettings
+from agent.schema import event_kinds
 from tests.agent.golden_runs import golden_run
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "history.md").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ def block(language: str) -> str:
 
 
 def test_the_table_of_events_holds_every_kind() -> None:
-    kinds = {value for name, value in vars(ledger).items() if name.isupper() and isinstance(value, str)} - {ledger.POLICY}
+    kinds = {value for name, value in vars(event_kinds).items() if name.isupper() and isinstance(value, str)}
     assert set(re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)) - {"arrays/"} == kinds
 
 
@@ -30,7 +30,7 @@ def test_the_table_of_events_names_the_fields_that_events_have(tmp_path: Path) -
     with History(golden_run(tmp_path), read_only=True) as history:
         for event in history.events():
             named = set(re.findall(r"`(\w+)", rows[event.kind]))
-            unnamed = set(event.body) - named - ({"id", "sent_at"} if event.kind == ledger.RESULT_RECEIVED else set())
+            unnamed = set(event.body) - named - ({"id", "sent_at"} if event.kind == event_kinds.RESULT_RECEIVED else set())
             assert not unnamed, (event.kind, unnamed)
 
 

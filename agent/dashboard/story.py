@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
+from agent.archive import trusted
 from agent.decision import DecisionRecord
 from agent.entries import Approval, ScanEntry, abridged
 from agent.history import Event, History, HistoryError
 from agent.ledger import Ledger
+from agent.schema import event_kinds as kinds
 
 _TOLD = 5000
 
@@ -81,7 +82,7 @@ class Story:
         """
         with self.lock, History(self.run_directory, read_only=True) as history:
             for event in history.events(after=self.seq):
-                with kinds.trusted(event):
+                with trusted(event):
                     self.ledger.apply(event)
                     self._apply(event)
                 self.seq = event.seq

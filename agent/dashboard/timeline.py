@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from agent import ledger as kinds
 from agent.dashboard.models import TimelineEntry
 from agent.entries import POLICY
 from agent.history import Event
+from agent.schema import event_kinds as kinds
 
 Said = tuple[str, str, str]  # title, text, tone
 _SILENT = (kinds.CANDIDATES_SCORED, kinds.RECOMMENDATION_READY)

@@ -31,8 +31,8 @@ from agent.dashboard.story import Story
 from agent.dashboard.timeline import timeline
 from agent.entries import ScanEntry
 from agent.history import History, HistoryError
-from agent.ledger import DECISION_MADE
 from agent.partial import PartialFrame
+from agent.schema.event_kinds import DECISION_MADE
 from instrument_adapters.scan import Scan
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent import ledger as kinds
 from agent.history import Event, History
+from agent.schema import event_kinds as kinds
 from agent.tally import Tally
 
 _T = TypeVar("_T")

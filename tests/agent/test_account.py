@@ -8,9 +8,9 @@ import pytest
 from click.testing import Result
 
 from agent import account
-from agent import ledger as kinds
 from agent.account import Section, happened, length
 from agent.history import History
+from agent.schema import event_kinds as kinds
 from tests.agent.golden_runs import golden_run
 from tests.agent.hand_made_run import hand_made_run
 from tests.agent.samples import NOW

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import ledger as kinds
 from agent.dispatch import Dispatcher
 from agent.history import History, HistoryError
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import ProtocolError
 from tests.agent.samples import NOW, Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message

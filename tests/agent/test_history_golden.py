@@ -9,11 +9,11 @@ import pytest
 from click.testing import Result
 
 from agent import history_schema as schema
-from agent import ledger as kinds
 from agent.arrays import HistoryError
-from agent.history import DATABASE, MIGRATED, History
+from agent.history import DATABASE, History
 from agent.history_head import HEAD
 from agent.ledger import Ledger
+from agent.schema import event_kinds as kinds
 from tests.agent.golden_runs import LATER, VERSIONS, golden_run
 from tests.agent.samples import NOW
 

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from agent import ledger as kinds
 from agent.ledger import Ledger
+from agent.schema import event_kinds as kinds
 from agent.workflow.errors import AgentError
 from tests.agent.fake_searches import Bench
 from tests.agent.fast_loop import run

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import ledger as kinds
+from agent.schema import event_kinds as kinds
 from agent.workflow.errors import AgentError
 from tests.agent.fake_searches import Bench
 from tests.agent.fast_loop import run

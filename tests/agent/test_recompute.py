@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from agent import ledger as kinds
 from agent.arrays import HistoryError
 from agent.asked import asked
 from agent.config import Config
@@ -21,6 +20,7 @@ from agent.question import question_behind
 from agent.recompute import Comparison, compared, recompute
 from agent.retention import weights_needed
 from agent.schedule_settings import ScheduleSettings
+from agent.schema import event_kinds as kinds
 from agent.warm import deep_start
 from instrument_adapters import exit_codes
 from instrument_adapters.messages import Limits

@@ -12,11 +12,11 @@ from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.history import Event, History
 from agent.retention import Held, may_go, planned, release, retain, weights_needed
 from agent.retention_settings import RetentionSettings
+from agent.schema import event_kinds as kinds
 from instrument_adapters import exit_codes
 from tests.agent.golden_runs import golden_run
 from tests.agent.samples import NOW

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import ledger as kinds
 from agent.decision import Decision
+from agent.schema import event_kinds as kinds
 from instrument_adapters.scan import Scan
 from simulators.faults_log import SealedEntry
 from tests.agent.samples import decision, request

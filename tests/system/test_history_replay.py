@@ -3,11 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from agent import ledger as kinds
 from agent.archive import decision_in
 from agent.history import History
 from agent.retention import retain
 from agent.retention_settings import RetentionSettings
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from tests.golden.history.make import decided, measure, picture, scan, settings
 from tests.system.bench import connected

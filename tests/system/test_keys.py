@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import ledger as kinds
 from agent.cli import app
 from agent.config import Config, ConfigError
+from agent.schema import event_kinds as kinds
 from agent.sockets import ServiceError
 from instrument_adapters import messages as wire
 from instrument_adapters.client import run_client

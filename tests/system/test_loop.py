@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import ledger as kinds
 from agent.history import History
 from agent.ledger import Ledger
+from agent.schema import event_kinds as kinds
 from tests.system.commands import quick_config, vaestar
 
 

@@ -16,9 +16,9 @@ import pytest
 import zmq
 from typer.testing import CliRunner
 
-from agent import ledger as kinds
 from agent.cli import app
 from agent.run_directories import STATE_FILE, TOKEN_FILE
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode
 from tests.agent.samples import ack, hello, sample_scan, scan_message

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import ledger as kinds
+from agent.schema import event_kinds as kinds
 from agent.service import Service
 from tests.instrument_adapters.recordings import write_films
 from tests.system.bench import LONGEST_S, config, deciding, events, recorded, serving

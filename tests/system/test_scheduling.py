@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent import ledger as kinds
 from agent.config import Config, load_config
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import scan_packet
 from tests.agent.samples import NOW, hello

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import ledger as kinds
 from agent import sending
 from agent.decision import Decision
+from agent.schema import event_kinds as kinds
 from agent.service import STATE_FILE
 from agent.workflow.errors import SearchCancelledError, UnusableScanError
 from instrument_adapters import codec

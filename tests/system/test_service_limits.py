@@ -10,10 +10,10 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from agent import ledger as kinds
 from agent.config import Config
 from agent.decision import Decision
 from agent.history import History, HistoryError
+from agent.schema import event_kinds as kinds
 from agent.service import STATE_FILE, Service, ServiceError
 from agent.workflow.errors import PluginError, SearchCancelledError
 from instrument_adapters import messages as wire

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from agent import ledger as kinds
+from agent.schema import event_kinds as kinds
 from agent.service import STATE_FILE
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode, scan_packet

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent import ledger as kinds
 from agent.config import Config
 from agent.decision import DecisionRecord
+from agent.schema import event_kinds as kinds
 from agent.work import WorkDirectory
 from agent.workflow.pipeline import Made, RepresentTask
 from agent.workflow.quality_settings import QualitySettings

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import ledger as kinds
 from agent import sending
 from agent.config import Config
 from agent.control import ControlError
 from agent.decision import Decision
 from agent.history import History, HistoryError
+from agent.schema import event_kinds as kinds
 from agent.service import Service, ServiceError
 from agent.workflow.errors import SearchCancelledError
 from instrument_adapters import messages as wire

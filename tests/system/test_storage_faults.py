@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from agent import arrays
 from agent import history_schema as module
-from agent import ledger as kinds
 from agent.cli import app
 from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
 from agent.run_directories import STATE_FILE
+from agent.schema import event_kinds as kinds
 from instrument_adapters import messages as wire
 from tests.agent.samples import hello, sample_scan, scan_message
 from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs
