@@ -31,7 +31,7 @@ def analyze_file(
     try:
         out.mkdir(parents=True, exist_ok=True)  # before a minute of training, not after it
     except OSError as error:
-        from agent.report import ReportError
+        from agent.workflow.errors import ReportError
 
         raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
     # What computes takes a second or two to load: only once the input is known to be readable.

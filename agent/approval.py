@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from agent.control import ControlError
 from agent.entries import POLICY, ScanEntry
 from agent.envelope import Place, Refusal
 from agent.recorder import Recorder
 from agent.safeguard import Safeguard
 from agent.safety_settings import ApprovalSettings
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import ControlError
 from instrument_adapters.codec import explain
 from instrument_adapters.messages import MeasurementRequest
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.decision import Decision, DecisionRecord
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from instrument_adapters.codec import Packet, explain, scan_of
 from instrument_adapters.messages import ScanMessage
 from instrument_adapters.scan import Scan

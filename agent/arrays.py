@@ -10,20 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.workflow.errors import AgentError
-from instrument_adapters import exit_codes
+from agent.workflow.errors import StorageError
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-
-
-class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
-
-
-class StorageError(HistoryError):
-    """The disk or the database does not do what it should."""
-
-    exit_code = exit_codes.STORAGE
 
 
 class ArrayStore:

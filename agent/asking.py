@@ -6,17 +6,13 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any
 
 from agent.executor import Workers
-from agent.workflow.errors import AgentError, SearchCancelledError
+from agent.workflow.errors import AgentError, OutOfTimeError, SearchCancelledError
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _POLL_S = 0.1
 _WORKER_DEATHS = 3
 _GRACE_S = 0.8  # for tasks to hear that they are stopped; new processes cost about as much as waiting longer
 _END_S = 5.0
-
-
-class OutOfTimeError(AgentError, TimeoutError):
-    """The deadline has passed; what was complete by then is used."""
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -11,11 +11,12 @@ from rich.table import Table
 
 from agent.archive import decision_in
 from agent.finding import find, opened, say
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.history_head import Head
 from agent.schema import event_kinds as kinds
 from agent.streams import Part, stream
 from agent.terminal import OUT, cluster_table, counting
+from agent.workflow.errors import HistoryError
 from agent.workflow.kinds import label
 
 _POLL_S = 0.5

@@ -11,10 +11,11 @@ from typing import Any
 from agent.asked import machine
 from agent.executor import workers_for
 from agent.finding import find, legible, opened, say
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.question import DECISIONS, Question, question_behind
 from agent.recompute import Comparison, compared, recompute
 from agent.terminal import search_progress
+from agent.workflow.errors import HistoryError
 
 _SHOWN = 12
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from agent.config import Config, ConfigError, load_config
+from agent.config import Config, load_config
 from agent.plugins import load_reward
 from agent.terminal import OUT
-from agent.workflow.errors import PluginError
+from agent.workflow.errors import ConfigError, PluginError
 from rewards.contract import CHECKS, check_reward
 
 

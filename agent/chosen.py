@@ -6,11 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from agent.decision import CandidateRecord, ClusterRecord, Decision
-from agent.workflow.errors import AgentError
-
-
-class FigureError(AgentError, ValueError):
-    """The decision does not hold what the figure shows."""
+from agent.workflow.errors import FigureError
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from agent.control import ControlError
 from agent.entries import POLICY
 from agent.recorder import Recorder
 from agent.schema import event_kinds as kinds
 from agent.standing import EVERYBODY, Order
+from agent.workflow.errors import ControlError
 from instrument_adapters import messages as wire
 
 

@@ -16,7 +16,6 @@ from pydantic import (
     model_validator,
 )
 
-from agent.config_file import ConfigError as ConfigError
 from agent.config_file import TomlFile, validated
 from agent.drift_settings import DriftSettings
 from agent.ordering.settings import RecommendSettings

@@ -11,17 +11,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import ConfigError
 from instrument_adapters.toml_lines import Lines, line_of, toml_lines
 
 _MOST_TOLD = 5
 _LONGEST_VALUE = 200
 _Loc = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
-
-
-class ConfigError(AgentError, ValueError):
-    """The configuration file is missing, is not TOML, or holds values that are not allowed: a line for each, five at most."""
 
 
 @dataclass(frozen=True)

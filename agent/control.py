@@ -6,12 +6,6 @@ Every call names who asks and why, and is recorded before it takes effect.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from agent.workflow.errors import AgentError
-
-
-class ControlError(AgentError, ValueError):
-    """What was asked for cannot be done: a decision that is not open any more, a point outside the limits, an unknown name."""
-
 
 class Control(Protocol):
     """A running agent, as a person steers it; called in the event loop's thread.

@@ -23,8 +23,8 @@ from distributed.client import ClosedClientError
 from threadpoolctl import threadpool_limits
 
 from agent.decision import versions
-from agent.executor import _ALL_SEARCHES, Workers, WorkersError
-from agent.workflow.errors import SearchCancelledError
+from agent.executor import _ALL_SEARCHES, Workers
+from agent.workflow.errors import SearchCancelledError, WorkersError
 
 _CONNECT_S = 10.0
 _LOST = (OSError, ValueError, ClosedClientError)  # the cluster changed under a transfer

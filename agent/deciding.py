@@ -20,14 +20,13 @@ from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
 from agent.entries import ScanEntry
-from agent.history import HistoryError
 from agent.idle import Idle
 from agent.recall import Recall
 from agent.searching import End, Search, in_thread
 from agent.turns import Turns, running
 from agent.warm import deep_start
 from agent.work import WorkDirectory
-from agent.workflow.errors import AgentError, SearchCancelledError
+from agent.workflow.errors import AgentError, HistoryError, SearchCancelledError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.messages import State

@@ -18,12 +18,12 @@ from rich.table import Table
 from agent.archive import decision_in, scan_behind
 from agent.config import load_config
 from agent.dashboard.address import page_address
-from agent.history import DATABASE, History, HistoryError
+from agent.history import History
 from agent.ledger import Ledger
-from agent.run_directories import STATE_FILE, new_run_directory
+from agent.run_directories import DATABASE, STATE_FILE, new_run_directory
 from agent.schema import event_kinds as kinds
 from agent.terminal import ERR, OUT, search_progress
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import DemoError, HistoryError
 
 #: A smaller search than the default, so that a cycle takes well under a minute on two cores.
 DEMO_CONFIG = """# Written by `vaestar demo`: a small search, quick to watch.
@@ -40,10 +40,6 @@ points_per_cluster = 3
 _START_S = 60.0
 _STOP_S = 30.0
 _PARAMETERS_SHOWN = 4
-
-
-class DemoError(AgentError, RuntimeError):
-    """One of the two processes did not do its part."""
 
 
 def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | None, dask: str | None = None) -> None:

@@ -20,7 +20,7 @@ from agent.clocks import Clocks
 from agent.commands import Commands
 from agent.decision import Decision
 from agent.entries import ScanEntry
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.partial import PartialFrames
 from agent.presence import Presence
 from agent.recommending import Recommendations
@@ -28,6 +28,7 @@ from agent.recorder import Recorder
 from agent.safeguard import Safeguard
 from agent.safety_settings import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, scan_of
 from instrument_adapters.errors import ProtocolError, ScanDataError

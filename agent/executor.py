@@ -12,13 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import WorkersError
 
 _ALL_SEARCHES = 2**62
-
-
-class WorkersError(AgentError, OSError):
-    """There is nobody to train the candidates: no cluster at that address, no worker in it, or an unfit one."""
 
 
 class Workers(ABC):

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from agent.finding import legible, opened
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.streams import Part
 from agent.terminal import ERR
+from agent.workflow.errors import HistoryError
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
 #: How the files of each format are named, of those that are folders: --force replaces folders of such files only.

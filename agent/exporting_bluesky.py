@@ -13,8 +13,9 @@ from typing import Any
 
 from agent.decision import versions
 from agent.exporting_rows import Measurement, decisions_of, measurements, scans_of
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.streams import Part, stream
+from agent.workflow.errors import HistoryError
 
 _SPACE = uuid.UUID("6a1f0d6e-5d6f-5f0c-9a56-0c5a3c1f7b1e")
 _DECISION = ("decision_id", "outcome", "explanation", "keypoints_used", "points_measured_before")

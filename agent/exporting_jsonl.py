@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 
 from agent.decision import versions
-from agent.history import SCHEMA_VERSION, Event, History
+from agent.history import Event, History
+from agent.history_schema import SCHEMA_VERSION
 from agent.streams import Part, stream
 
 FORMAT = "vaestar-history"

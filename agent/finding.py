@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.runs import run_directory
 from agent.terminal import OUT
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import AgentError, HistoryError
 from instrument_adapters.errors import AdapterError
 
 T = TypeVar("T")

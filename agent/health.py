@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.history import DATABASE
+from agent.run_directories import DATABASE
 
 LEAST_FREE_BYTES = 200_000_000
 """A scan of 256² with six channels takes 1.6 MB, a decision with its models some more: enough for a warning in time."""

@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from agent.arrays import ArrayStore, HistoryError, StorageError
+from agent.arrays import ArrayStore
 from agent.history_head import HEAD, Head, head_file, read_head
 from agent.history_schema import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
 from agent.history_verify import Verdict, inspected
-from agent.run_directories import DATABASE, RUNS
+from agent.run_directories import DATABASE
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 from agent.storage_faults import InPlace, gone, why
-
-__all__ = ["DATABASE", "RUNS", "SCHEMA_VERSION", "WRITER_LOCK", "ArrayStore", "Event", "History", "HistoryError", "StorageError"]
+from agent.workflow.errors import HistoryError, StorageError
 
 WRITER_LOCK = "writer.lock"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"

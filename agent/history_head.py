@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from agent.arrays import HistoryError
+from agent.workflow.errors import HistoryError
 
 HEAD = "history.head"
 _TEXT = re.compile(r"0*([0-9]{1,18}):([0-9a-f]{64})")

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.arrays import ArrayStore, HistoryError
+from agent.arrays import ArrayStore
 from agent.history_head import HEAD, Head, read_head
 from agent.history_schema import GENESIS, SCHEMA_VERSION, chain, expected, objects, reader, version_of
 from agent.schema.event_kinds import ARRAYS_RELEASED, DECISION_DEEPENED, DECISION_MADE, HEAD_RENEWED
+from agent.workflow.errors import HistoryError
 
 _COLUMNS = "seq, recorded_at, kind, subject, once, body, arrays, hash"
 _EVERY = 500

@@ -9,10 +9,11 @@ import numpy as np
 
 from agent.asking import Asker
 from agent.candidates import Candidate, Configuration, seeds_of
-from agent.config import Config, ConfigError
+from agent.config import Config
 from agent.making import Maker, Model
 from agent.plugins import is_users_own, load_reward
 from agent.workflow.consensus import consensus_types
+from agent.workflow.errors import ConfigError
 from agent.workflow.families import PlainSpec
 from agent.workflow.pipeline import Made, judge
 from rewards.base import MeasuredResults, Representation, Score

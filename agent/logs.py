@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import Processor
 
 from agent.logs_settings import LogFormat, LogLevel
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import LogFileError
 
 _FILE_BYTES = 10_000_000
 _FILES = 10
@@ -25,10 +25,6 @@ _QUIET = {
     "matplotlib": logging.WARNING,
     "distributed": logging.WARNING,
 }
-
-
-class LogFileError(AgentError, OSError):
-    """The log file cannot be written."""
 
 
 def log_to(stderr: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INFO, file: Path | None = None) -> None:

@@ -13,11 +13,12 @@ from agent.archive import decision_in, received, scan_in, trusted
 from agent.asked import Asked
 from agent.config import Config
 from agent.decision import Decision
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.ledger import Ledger
 from agent.results import MeasuredOnSample
 from agent.schema import event_kinds as kinds
 from agent.warm import WarmStart, deep_start
+from agent.workflow.errors import HistoryError
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
 

@@ -21,11 +21,12 @@ import numpy as np
 
 from agent.archive import decision_in, scan_behind, scan_in, trusted
 from agent.decision import Decision, DecisionRecord
-from agent.history import Event, HistoryError
+from agent.history import Event
 from agent.history import History as Store
 from agent.measured import Measured, measured_in
 from agent.plotting import FigureKind, axes_of, figure_of, png_tag
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from agent.workflow.kinds import label
 from instrument_adapters.scan import Scan
 

@@ -11,9 +11,10 @@ import structlog
 from agent.archive import decision_in
 from agent.decision import Decision
 from agent.entries import ScanEntry
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.ledger import Ledger
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 
 _KEPT = 8
 _LOG = structlog.get_logger("vaestar.agent")

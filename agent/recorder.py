@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.ledger import Ledger
+from agent.workflow.errors import HistoryError
 
 Hears = Callable[[Event], None]
 

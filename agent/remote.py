@@ -12,23 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.run_directories import DATABASE, STATE_FILE, TOKEN_FILE, newest
-from agent.workflow.errors import AgentError
-from instrument_adapters import exit_codes
+from agent.workflow.errors import NotRunningError, RefusedError
 
 _PATIENCE_S = 5.0
 _MOST_BYTES = 50_000_000
-
-
-class NotRunningError(AgentError, ConnectionError):
-    """No agent runs on the run that was named, or it does not answer."""
-
-    exit_code = exit_codes.NOT_RUNNING
-
-
-class RefusedError(AgentError, ValueError):
-    """The agent runs and has said no."""
-
-    exit_code = exit_codes.FAILED
 
 
 class RemoteAgent:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.decision import Decision, DecisionRecord
 from agent.figures import FIGURES, draw_all
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import ReportError
 from instrument_adapters.scan import Scan
 
 COLUMNS = ("id", "cluster", "rank", "x_m", "y_m", "row", "col", "core_distance")
@@ -16,10 +16,6 @@ TABLE = "recommendations.csv"
 RECORD = "decision.json"
 
 Row = tuple[str, int, int, float, float, int, int, float]
-
-
-class ReportError(AgentError, OSError):
-    """The report cannot be written where it was asked for."""
 
 
 def rows(record: DecisionRecord) -> Iterator[Row]:

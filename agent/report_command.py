@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.history import DATABASE, Event, HistoryError
+from agent.history import Event
 from agent.history import History as Store
 from agent.html_report import page
 from agent.plotting import as_bytes, figure_of, kinds_of
 from agent.reading import Analysis, History
-from agent.report import ReportError, replaced
+from agent.report import replaced
+from agent.run_directories import DATABASE
 from agent.runs import run_directory
 from agent.schema import event_kinds as kinds
 from agent.terminal import OUT, search_progress
+from agent.workflow.errors import HistoryError, ReportError
 
 FORMATS = ("png", "svg", "pdf")
 _TOLD = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.candidates import Candidate
-from agent.config import ConfigError
 from agent.rule import RuleSettings
+from agent.workflow.errors import ConfigError
 from rewards.composite import criteria_table, pareto_ranks, rank_sum, weighted_sum
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from agent.history import HistoryError
 from agent.run_directories import RUNS, newest
+from agent.workflow.errors import HistoryError
 
 
 def run_directory(run: Path | None) -> Path:

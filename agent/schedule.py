@@ -18,9 +18,8 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from agent.history import HistoryError
 from agent.schema import event_kinds as kinds
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import AgentError, HistoryError
 
 STEP_S = 2.0
 _QUIET_S = 3600.0  # the same trouble of the same job is recorded once in this time

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from agent.asking import Asker, OutOfTimeError, Progress, never, silent
+from agent.asking import Asker, Progress, never, silent
 from agent.candidates import Candidate, Configuration, Rows, plain_configurations, seeds_of, vae_configurations
 from agent.comparison import choose, compare
 from agent.config import Config
@@ -38,6 +38,7 @@ from agent.verification import verify
 from agent.warm import WarmStart
 from agent.weighing import weighed
 from agent.work import Forgetful, Store
+from agent.workflow.errors import OutOfTimeError
 from agent.workflow.pipeline import Made
 from agent.workflow.spec import ModelSpec, weight_count
 

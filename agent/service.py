@@ -32,7 +32,7 @@ from agent.dispatch import Dispatcher
 from agent.executor import workers_for
 from agent.flow import Flow
 from agent.gate import Gate
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.overview import instruments, uptime_s
 from agent.partial import PartialFrame
 from agent.recovery import recovered, sentence
@@ -40,10 +40,11 @@ from agent.retention import retained
 from agent.run_directories import STATE_FILE as STATE_FILE
 from agent.schema import event_kinds as kinds
 from agent.sending import Sender
-from agent.sockets import ServiceError, bound, endpoint, key_of
+from agent.sockets import bound, endpoint, key_of
 from agent.steering import Steering
 from agent.watchers import Watchers, told
 from agent.work import WorkDirectory
+from agent.workflow.errors import HistoryError, ServiceError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import decode, message_id
 from instrument_adapters.errors import ProtocolError

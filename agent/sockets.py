@@ -6,14 +6,10 @@ import zmq
 import zmq.asyncio
 
 from agent.gate import Gate
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import ServiceError
 from instrument_adapters.codec import MAX_ARRAY_BYTES
 
 _LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
-
-
-class ServiceError(AgentError, OSError):
-    """The service cannot start: the address is in use, not allowed, or not an address."""
 
 
 def endpoint(socket: zmq.asyncio.Socket) -> str:

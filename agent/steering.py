@@ -5,13 +5,12 @@ from typing import Any
 
 import structlog
 
-from agent.control import ControlError
 from agent.core import Agent
 from agent.deciding import Decider
 from agent.dispatch import Dispatcher
 from agent.entries import POLICY
-from agent.history import HistoryError
 from agent.standing import Command, Order
+from agent.workflow.errors import ControlError, HistoryError
 
 _LOG = structlog.get_logger("vaestar.agent")
 _LONGEST = {"by": 64, "reason": 2000}  # characters, as on the wire

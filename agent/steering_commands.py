@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from agent.remote import NotRunningError, RefusedError, RemoteAgent, which
+from agent.remote import RemoteAgent, which
 from agent.status_reading import instruments
+from agent.workflow.errors import NotRunningError, RefusedError
 
 Order = Literal["pause", "resume", "stop"]
 _DONE: Mapping[Order, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}

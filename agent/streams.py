@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|min|h|d)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}

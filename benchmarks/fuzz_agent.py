@@ -8,9 +8,10 @@ from itertools import count
 
 from agent.config import load_config
 from agent.dispatch import Dispatcher
-from agent.history import DATABASE, History, HistoryError
+from agent.history import History
 from agent.ledger import Ledger
-from agent.workflow.errors import AgentError
+from agent.run_directories import DATABASE
+from agent.workflow.errors import AgentError, HistoryError
 from benchmarks import fuzz_goldens as goldens
 from benchmarks.fuzz_mutate import json_text, mutated_bytes, mutated_json, mutated_text, some_number
 from benchmarks.fuzz_targets import Input, Random, Target, _InFolder, mutated_frames, words

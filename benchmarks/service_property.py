@@ -25,10 +25,10 @@ import zmq
 import zmq.asyncio
 
 from agent.config import Config
-from agent.control import ControlError
 from agent.core import Agent
 from agent.decision import Decision, DecisionRecord
 from agent.service import STATE_FILE, Service
+from agent.workflow.errors import ControlError
 from benchmarks.service_processes import emptied
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet, decode, encode, scan_packet, specs

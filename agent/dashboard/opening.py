@@ -12,7 +12,7 @@ from agent.dashboard.views import Views
 from agent.dashboard.watching import ServiceWatch
 from agent.run_directories import TOKEN_FILE
 from agent.service import Service
-from agent.sockets import ServiceError
+from agent.workflow.errors import ServiceError
 
 
 def show(service: Service, config: Config, run_directory: Path, *, announce: bool = True) -> None:

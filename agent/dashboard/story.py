@@ -10,9 +10,10 @@ from typing import Any
 from agent.archive import trusted
 from agent.decision import DecisionRecord
 from agent.entries import Approval, ScanEntry, abridged
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.ledger import Ledger
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 
 _TOLD = 5000
 

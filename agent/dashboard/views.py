@@ -30,9 +30,10 @@ from agent.dashboard.scans import scan_view
 from agent.dashboard.story import Story
 from agent.dashboard.timeline import timeline
 from agent.entries import ScanEntry
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.partial import PartialFrame
 from agent.schema.event_kinds import DECISION_MADE
+from agent.workflow.errors import HistoryError
 from instrument_adapters.scan import Scan
 
 T = TypeVar("T")

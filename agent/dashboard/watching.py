@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from agent.control import ControlError
 from agent.dashboard.live import Live
 from agent.dashboard.models import Edits, Problem, ProgressView
 from agent.partial import PartialFrame
+from agent.workflow.errors import ControlError
 from instrument_adapters.messages import StatusMessage
 
 

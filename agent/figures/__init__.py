@@ -2,7 +2,6 @@
 
 from matplotlib.figure import Figure
 
-from agent.chosen import FigureError
 from agent.decision import Decision
 from agent.figures.latent import latent_figure
 from agent.figures.latent_grid import latent_grid_figure
@@ -11,6 +10,7 @@ from agent.figures.pareto import has_front, pareto_figure
 from agent.figures.patches import patch_figure
 from agent.figures.reward import reward_figure
 from agent.figures.scan import scan_figure
+from agent.workflow.errors import FigureError
 from instrument_adapters.scan import Scan
 
 __all__ = [

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
-from agent.chosen import FigureError, Projection
+from agent.chosen import Projection
 from agent.decision import CandidateRecord, Decision, DecisionRecord, configuration_name
 from agent.figures.style import CHOSEN_COLOUR, DARK, GREY, MEDIUM, SMALL, WIDTH_IN, new_figure
+from agent.workflow.errors import FigureError
 from agent.workflow.kinds import label
 
 _CELLS = 80

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agent.chosen import FigureError
 from agent.figures.style import DARK, SMALL, colour, label_axes, new_figure, title
 from agent.measured import Measured
+from agent.workflow.errors import FigureError
 
 X, Y = "bias_V", "response"
 _COLUMNS, _PANEL_IN = 4, 1.75

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from agent.chosen import FigureError
 from agent.decision import CandidateRecord, DecisionRecord, configuration_name
 from agent.figures.style import DARK, MEDIUM, SMALL, colour, halo, label_axes, marker, new_figure, title
 from agent.shown import CRITERIA as CRITERIA
+from agent.workflow.errors import FigureError
 from agent.workflow.kinds import label
 from rewards.composite import criteria_table, pareto_front
 from rewards.metrics import bare, higher_is_better

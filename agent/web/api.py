@@ -14,9 +14,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from agent.control import Control, ControlError
+from agent.control import Control
 from agent.health import HealthChecks
-from agent.history import HistoryError
 from agent.meters import Meters
 from agent.tally import Tally
 from agent.web.feed import MOST_LISTENERS, Feed
@@ -24,6 +23,7 @@ from agent.web.guard import Guard
 from agent.web.metrics import CONTENT_TYPE, Reading, rendered
 from agent.web.models import Approval, Order, Rejection
 from agent.web.reading import HistoryReader
+from agent.workflow.errors import ControlError, HistoryError
 from instrument_adapters.messages import Id
 
 _LOG = structlog.get_logger("vaestar.web")

@@ -16,10 +16,10 @@ from agent.control import Control
 from agent.health import HealthChecks
 from agent.meters import Meters
 from agent.run_directories import TOKEN_FILE
-from agent.sockets import ServiceError
 from agent.web.api import Parts, create_app
 from agent.web.feed import Feed
 from agent.web.reading import HistoryReader
+from agent.workflow.errors import ServiceError
 
 _MOST_AT_ONCE = 64
 _FAREWELL_S = 1

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agent.history import DATABASE
+from agent.run_directories import DATABASE
 
 
 def tamper(run: Path, *statements: str) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.control import ControlError
 from agent.dispatch import Dispatcher
 from agent.history import History
 from agent.safety_settings import ApprovalSettings, SafetySettings
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import ControlError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import Packet
 from tests.agent.samples import NOW, Clock, ack, decision, hello, packet, request, result, sample_scan, scan_message

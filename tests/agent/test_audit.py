@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from agent.history import DATABASE, History
+from agent.history import History
+from agent.run_directories import DATABASE
 from tests.agent.hand_made_run import KINDS, hand_made_run
 from tests.agent.tampering import tamper
 

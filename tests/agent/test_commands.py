@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.control import ControlError
 from agent.decision import ProblemRecord, QualityRecord
 from agent.dispatch import Dispatcher
 from agent.history import History
 from agent.safety_settings import SafetySettings
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import ControlError
 from instrument_adapters import messages as wire
 from tests.agent.samples import Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, ConfigError, load_config
+from agent.config import Config, load_config
+from agent.workflow.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, ConfigError, load_config
+from agent.config import Config, load_config
+from agent.workflow.errors import ConfigError
 from tests.system.commands import vaestar
 
 WRONG = """# a laboratory's file

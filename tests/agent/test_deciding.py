@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.history import HistoryError
 from agent.schema import event_kinds as kinds
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import AgentError, HistoryError
 from tests.agent.fake_searches import Bench
 from tests.agent.fast_loop import run
 

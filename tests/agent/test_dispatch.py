@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from agent.dispatch import Dispatcher
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import ProtocolError
 from tests.agent.samples import NOW, Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message

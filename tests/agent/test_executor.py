@@ -14,8 +14,8 @@ import pytest
 
 import agent.executor
 from agent.asking import Asker
-from agent.executor import InlineExecutor, Workers, WorkersError, workers_for
-from agent.workflow.errors import SearchCancelledError
+from agent.executor import InlineExecutor, Workers, workers_for
+from agent.workflow.errors import SearchCancelledError, WorkersError
 from tests.agent.executors import (
     WorkersContract,
     add,

@@ -13,11 +13,11 @@ import pytest
 from click.testing import Result
 
 from agent.archive import scan_in
-from agent.arrays import HistoryError
 from agent.exporting import placed
 from agent.history import Event, History
 from agent.history_schema import canonical
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from instrument_adapters.files import read_scan
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.health import LEAST_FREE_BYTES, Health, HealthChecks
-from agent.history import DATABASE, History
+from agent.history import History
+from agent.run_directories import DATABASE
 
 Usage = namedtuple("Usage", "total used free")
 

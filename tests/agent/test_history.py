@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.history import DATABASE, WRITER_LOCK, History, HistoryError
+from agent.history import WRITER_LOCK, History
+from agent.run_directories import DATABASE
+from agent.workflow.errors import HistoryError
 from tests.agent.samples import NOW
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

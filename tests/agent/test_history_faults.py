@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.history import DATABASE, History, HistoryError
+from agent.history import History
+from agent.run_directories import DATABASE
+from agent.workflow.errors import HistoryError
 from tests.agent.samples import NOW
 from tests.agent.tampering import tamper
 

@@ -9,11 +9,12 @@ import pytest
 from click.testing import Result
 
 from agent import history_schema as schema
-from agent.arrays import HistoryError
-from agent.history import DATABASE, History
+from agent.history import History
 from agent.history_head import HEAD
 from agent.ledger import Ledger
+from agent.run_directories import DATABASE
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from tests.agent.golden_runs import LATER, VERSIONS, golden_run
 from tests.agent.samples import NOW
 

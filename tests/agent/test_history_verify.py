@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from agent.arrays import HistoryError
-from agent.history import DATABASE, History
+from agent.history import History
 from agent.history_head import HEAD, Head, read_head
+from agent.run_directories import DATABASE
+from agent.workflow.errors import HistoryError
 from tests.agent.samples import NOW
 from tests.agent.tampering import tamper
 

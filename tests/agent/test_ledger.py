@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.dispatch import Dispatcher
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.ledger import Ledger
+from agent.workflow.errors import HistoryError
 from instrument_adapters.codec import Packet
 from instrument_adapters.errors import ProtocolError
 from tests.agent.samples import Clock, ack, decision, hello, refused, request, result, sample_scan, scan_message

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent.logs import LogFileError, log_to
+from agent.logs import log_to
 from agent.logs_settings import LogFormat, LogLevel
+from agent.workflow.errors import LogFileError
 
 
 @pytest.fixture(autouse=True)

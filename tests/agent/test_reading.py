@@ -12,9 +12,8 @@ from agent.config import Config
 from agent.dispatch import Dispatcher
 from agent.figures import FigureError
 from agent.history import History as Store
-from agent.history import HistoryError
 from agent.reading import Analysis
-from agent.workflow.errors import AgentError
+from agent.workflow.errors import AgentError, HistoryError
 from instrument_adapters.errors import ScanDataError
 from tests.agent.decisions import make_decision, make_scan, make_unresolved
 from tests.agent.samples import Clock, hello, result, scan_message

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.history import ArrayStore
+from agent.arrays import ArrayStore
 from agent.reaping import bury_dead_workers, remove_torn_files
 from tests.agent.executors import wait_for
 

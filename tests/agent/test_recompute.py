@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from agent.arrays import HistoryError
 from agent.asked import asked
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
 from agent.executor import workers_for
-from agent.history import DATABASE, Event, History
+from agent.history import Event, History
 from agent.question import question_behind
 from agent.recompute import Comparison, compared, recompute
 from agent.retention import weights_needed
+from agent.run_directories import DATABASE
 from agent.schedule_settings import ScheduleSettings
 from agent.schema import event_kinds as kinds
 from agent.warm import deep_start
+from agent.workflow.errors import HistoryError
 from instrument_adapters import exit_codes
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent.decision import DecisionRecord
-from agent.report import COLUMNS, ReportError, rows, table_csv, write_report
-from agent.workflow.errors import AgentError
+from agent.report import COLUMNS, rows, table_csv, write_report
+from agent.workflow.errors import AgentError, ReportError
 from tests.agent.decisions import make_decision, make_scan, make_unresolved
 
 FIGURE_FILES = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}

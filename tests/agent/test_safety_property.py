@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.approval import Approvals
-from agent.control import ControlError
 from agent.dispatch import Dispatcher
 from agent.entries import ScanEntry
 from agent.history import History
 from agent.ledger import Ledger
 from agent.safety_settings import ApprovalSettings, SafetySettings
+from agent.workflow.errors import ControlError
 from instrument_adapters import messages as wire
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.geometry import Frame

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from agent.history import HistoryError
 from agent.schedule import Schedule
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import HistoryError
 from tests.agent.fast_loop import Clocks, run
 
 HOUR_S, DAY_S = 3600.0, 86400.0

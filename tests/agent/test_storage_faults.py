@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from agent import arrays, history_schema
-from agent.history import DATABASE, History, HistoryError, StorageError
+from agent.history import History
+from agent.run_directories import DATABASE
 from agent.storage_faults import InPlace, why
+from agent.workflow.errors import HistoryError, StorageError
 from tests.agent.samples import NOW
 
 FILLS_UP = """

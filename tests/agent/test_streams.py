@@ -8,10 +8,10 @@ import pytest
 from click.testing import Result
 
 from agent import audit
-from agent.arrays import HistoryError
 from agent.history import History
 from agent.schema import event_kinds as kinds
 from agent.streams import Part, since, stream
+from agent.workflow.errors import HistoryError
 from tests.agent.golden_runs import golden_run
 from tests.agent.samples import NOW
 

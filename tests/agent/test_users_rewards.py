@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.config import ConfigError
 from agent.core import Agent
 from agent.executor import workers_for
+from agent.workflow.errors import ConfigError
 from rewards.base import Representation, Score
 from tests.agent.test_search import QUICK, scan_of
 from tests.agent.workflow.images import two_textures

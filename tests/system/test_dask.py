@@ -20,7 +20,8 @@ from agent.asking import Asker
 from agent.cli import app
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import Workers, WorkersError, workers_for
+from agent.executor import Workers, workers_for
+from agent.workflow.errors import WorkersError
 from tests.agent.executors import (
     WorkersContract,
     cut,

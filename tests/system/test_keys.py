@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.config import Config, ConfigError
+from agent.config import Config
 from agent.schema import event_kinds as kinds
-from agent.sockets import ServiceError
+from agent.workflow.errors import ConfigError, ServiceError
 from instrument_adapters import messages as wire
 from instrument_adapters.client import run_client
 from instrument_adapters.keys import ClientKeys, KeyFileError, load_pair, load_public, make_keys

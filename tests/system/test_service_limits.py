@@ -12,10 +12,10 @@ import zmq.asyncio
 
 from agent.config import Config
 from agent.decision import Decision
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.schema import event_kinds as kinds
 from agent.service import STATE_FILE, Service, ServiceError
-from agent.workflow.errors import PluginError, SearchCancelledError
+from agent.workflow.errors import HistoryError, PluginError, SearchCancelledError
 from instrument_adapters import messages as wire
 from tests.agent.samples import NOW, decision, hello, packet, sample_scan, scan_message
 from tests.system.bench import config, connected, deciding, events, instrument, recorded, serving

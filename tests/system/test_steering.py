@@ -11,12 +11,11 @@ import pytest
 
 from agent import sending
 from agent.config import Config
-from agent.control import ControlError
 from agent.decision import Decision
-from agent.history import History, HistoryError
+from agent.history import History
 from agent.schema import event_kinds as kinds
 from agent.service import Service, ServiceError
-from agent.workflow.errors import SearchCancelledError
+from agent.workflow.errors import ControlError, HistoryError, SearchCancelledError
 from instrument_adapters import messages as wire
 from tests.agent.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
 from tests.system.bench import Bench, config, deciding, events, instrument, recorded, serving

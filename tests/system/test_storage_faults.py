@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 from agent import arrays
 from agent import history_schema as module
 from agent.cli import app
-from agent.history import DATABASE, SCHEMA_VERSION, History, StorageError
-from agent.run_directories import STATE_FILE
+from agent.history import History
+from agent.history_schema import SCHEMA_VERSION
+from agent.run_directories import DATABASE, STATE_FILE
 from agent.schema import event_kinds as kinds
+from agent.workflow.errors import StorageError
 from instrument_adapters import messages as wire
 from tests.agent.samples import hello, sample_scan, scan_message
 from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs

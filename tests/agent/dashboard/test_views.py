@@ -19,9 +19,10 @@ from agent.dashboard.views import Kept, Views
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
 from agent.entries import ScanEntry
-from agent.history import Event, History, HistoryError
+from agent.history import Event, History
 from agent.partial import PartialFrame
 from agent.safety_settings import ApprovalSettings, SafetySettings
+from agent.workflow.errors import HistoryError
 from agent.workflow.spec import ModelSpec
 from agent.workflow.start import initial_weights
 from tests.agent.decisions import make_decision, make_guarded_out, make_scan, make_unresolved

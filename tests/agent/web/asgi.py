@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.control import ControlError
 from agent.health import HealthChecks
 from agent.meters import Meters
 from agent.web.api import Parts, create_app
 from agent.web.feed import Feed
 from agent.web.reading import HistoryReader
+from agent.workflow.errors import ControlError
 
 TOKEN = "the-token"
 HOST = "127.0.0.1:5557"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.history import DATABASE, History
+from agent.history import History
+from agent.run_directories import DATABASE
 from tests.agent.samples import NOW
 from tests.agent.web.asgi import Answer, Asked, asked
 from tests.agent.web.runs import EVENTS, record_run

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.run_directories import TOKEN_FILE
-from agent.sockets import ServiceError
 from agent.web.door import WebDoor
+from agent.workflow.errors import ServiceError
 from tests.agent.web.asgi import FakeControl
 from tests.agent.web.doors import open_door
 from tests.agent.web.runs import EVENTS
