@@ -37,10 +37,10 @@ def analyze_file(
     # What computes takes a second or two to load: only once the input is known to be readable.
     from agent.asking import deadline
     from agent.core import Agent
-    from agent.executor import workers_for
     from agent.report import write_report
     from agent.terminal import ERR, OUT, cluster_table, search_progress
     from agent.work import WorkDirectory
+    from agent.workers.factory import workers_for
 
     work, search = WorkDirectory(out / ".work"), config.search
     out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)

@@ -9,9 +9,9 @@ import numpy as np
 from agent.asking import deadline
 from agent.config import Config, load_config
 from agent.core import Agent
-from agent.executor import workers_for
 from agent.reading import Analysis
 from agent.terminal import search_progress
+from agent.workers.factory import workers_for
 from agent.workflow.errors import ConfigError
 from instrument_adapters.errors import ScanDataError
 from instrument_adapters.files import read_scan

@@ -10,12 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.archive import decision_in
-from agent.finding import find, opened, say
+from agent.finding import find, opened
 from agent.history import Event, History
 from agent.history_head import Head
 from agent.schema import event_kinds as kinds
 from agent.streams import Part, stream
-from agent.terminal import OUT, cluster_table, counting
+from agent.terminal import OUT, cluster_table, counting, say
 from agent.workflow.errors import HistoryError
 from agent.workflow.kinds import label
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from agent.account import Account
 from agent.account_decision import decision_account
 from agent.account_others import event_account, instrument_account, request_account, run_account, scan_account
-from agent.finding import entries, find, legible, opened, say
+from agent.finding import entries, find, legible, opened
 from agent.history import Event, History
 from agent.question import DECISIONS
 from agent.schema import event_kinds as kinds
+from agent.terminal import say
 
 
 def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.asked import machine
-from agent.executor import workers_for
-from agent.finding import find, legible, opened, say
+from agent.finding import find, legible, opened
 from agent.history import Event, History
 from agent.question import DECISIONS, Question, question_behind
 from agent.recompute import Comparison, compared, recompute
-from agent.terminal import search_progress
+from agent.terminal import say, search_progress
+from agent.workers.factory import workers_for
 from agent.workflow.errors import HistoryError
 
 _SHOWN = 12

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from agent.archive import trusted
 from agent.config import load_config
-from agent.finding import legible, say
+from agent.finding import legible
 from agent.history import History
 from agent.retention import Plan, planned, release
 from agent.retention_settings import RetentionSettings
-from agent.runs import run_directory
+from agent.run_directories import named_or_newest
 from agent.schema import event_kinds as kinds
+from agent.terminal import say
 
 
 def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> None:
@@ -27,7 +28,7 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
         Whether nothing is to be removed.
     """
     now = datetime.now(UTC)
-    with History(run_directory(run), read_only=dry_run) as history, legible(history):
+    with History(named_or_newest(run), read_only=dry_run) as history, legible(history):
         settings = _settings(history) if config is None else load_config(config).retention
         plan = planned(history, settings, now)
         for line in _lines(history, plan):

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.asking import Progress, never, silent
 from agent.candidates import Candidate
+from agent.clusters import Clusters
 from agent.config import OPERATIONAL, Config
 from agent.decision import Decision, QualityRecord
 from agent.drift import Track, ahead, follow, seen_at, stretch_m
@@ -25,7 +26,7 @@ from agent.ordering.lattice import frame_lattice
 from agent.ordering.settings import RecommendSettings
 from agent.plugins import load_keypoints, load_reward
 from agent.recommend import Pool, Recommended, recommend
-from agent.records import Clusters, as_decision, kept_arrays, quality_record
+from agent.records import as_decision, kept_arrays, quality_record
 from agent.results import NO_RESULTS, MeasuredOnSample
 from agent.scene import look
 from agent.search import SearchResult, search

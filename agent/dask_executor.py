@@ -23,7 +23,7 @@ from distributed.client import ClosedClientError
 from threadpoolctl import threadpool_limits
 
 from agent.decision import versions
-from agent.executor import _ALL_SEARCHES, Workers
+from agent.executor import ALL_SEARCHES, Workers
 from agent.workflow.errors import SearchCancelledError, WorkersError
 
 _CONNECT_S = 10.0
@@ -110,7 +110,7 @@ class DaskWorkers(Workers):
 
     def dismiss(self) -> None:
         """Give up all tasks for good; callable from any thread."""
-        self._stop(_ALL_SEARCHES)
+        self._stop(ALL_SEARCHES)
 
     def restart(self) -> None:
         """A new connection, and the shared arrays sent again: a lost worker may have held the only copy."""

@@ -17,10 +17,9 @@ from rich.table import Table
 
 from agent.archive import decision_in, scan_behind
 from agent.config import load_config
-from agent.dashboard.address import page_address
 from agent.history import History
 from agent.ledger import Ledger
-from agent.run_directories import DATABASE, STATE_FILE, new_run_directory
+from agent.run_directories import DATABASE, STATE_FILE, new_run_directory, page_address
 from agent.schema import event_kinds as kinds
 from agent.terminal import ERR, OUT, search_progress
 from agent.workflow.errors import DemoError, HistoryError

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
+from jaxtyping import Bool, Float
 
+from agent.ordering.surroundings import neighbour_counts
 from agent.safety_settings import SafetySettings
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
@@ -167,14 +167,6 @@ def left_out(rules: Sequence[str], total: int) -> str:
     return f"Left out for safety, {len(rules)} of {total} points: {why}."
 
 
-def crowded(
-    xy: Float[np.ndarray, "n 2"], touched_xy: Float[np.ndarray, "m 2"], dose_max: int, radius_m: float
-) -> Bool[np.ndarray, " n"]:
-    """Where one more point would be one too many, at itself or at a touched place within the distance."""
-    full_xy = touched_xy[_around(touched_xy, touched_xy, radius_m) >= dose_max]
-    return np.asarray((_around(xy, touched_xy, radius_m) >= dose_max) | (_around(xy, full_xy, radius_m) > 0))
-
-
 class _Batch:
     """The places taken so far, and whether one more may join them."""
 
@@ -185,7 +177,7 @@ class _Batch:
         self._commanded = NOWHERE
         self._touched = np.asarray(ground.touched_xy, dtype=np.float64).reshape(-1, 2)
         # Of each dose: how many points lie around each touched one, itself included.
-        self._counts = {dose: _around(self._touched, self._touched, dose[1]) for dose in sorted(ground.doses)}
+        self._counts = {dose: neighbour_counts(self._touched, self._touched, dose[1]) for dose in sorted(ground.doses)}
         self._rules: dict[str, Callable[[Place], str]] = {
             "bias": self._bias,
             "scan_age": self._scan_age,
@@ -288,13 +280,6 @@ class _Batch:
 
 def _tighter(choose: Callable[[float, float], float], instruments: float, given: float | None) -> float:
     return instruments if given is None else choose(instruments, given)
-
-
-def _around(xy: Float[np.ndarray, "n 2"], others: Float[np.ndarray, "m 2"], radius_m: float) -> Int[np.ndarray, " n"]:
-    """How many of the others lie within the distance of each."""
-    if not len(xy) or not len(others):
-        return np.zeros(len(xy), dtype=np.int64)
-    return np.asarray(cKDTree(others).query_ball_point(xy, radius_m, return_length=True), dtype=np.int64)
 
 
 def _within(xy: Float[np.ndarray, "m 2"], here: tuple[float, float], radius_m: float) -> Bool[np.ndarray, " m"]:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.history import Event, History
-from agent.runs import run_directory
-from agent.terminal import OUT
+from agent.run_directories import named_or_newest
 from agent.workflow.errors import AgentError, HistoryError
 from instrument_adapters.errors import AdapterError
 
@@ -16,7 +15,7 @@ T = TypeVar("T")
 
 def opened(run: Path | None) -> History:
     """The history of a run, for reading."""
-    return History(run_directory(run), read_only=True)
+    return History(named_or_newest(run), read_only=True)
 
 
 def find(history: History, identifier: str) -> list[Event]:
@@ -77,8 +76,3 @@ def only(found: Iterable[T]) -> T:
     for item in found:
         return item
     raise LookupError("what an event refers to is not there")
-
-
-def say(sentence: str) -> None:
-    """One line on the terminal, as it stands, however long."""
-    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from agent.executor import _ALL_SEARCHES, Workers
+from agent.executor import ALL_SEARCHES, Workers
 from agent.workflow.errors import SearchCancelledError
 
 _GRACE_S = 1.0  # a task that does not stop by then ends with its worker
@@ -88,7 +88,7 @@ class ProcessWorkers(Workers):
 
     def dismiss(self) -> None:
         """Make `stopped` true for good, and end the processes of tasks that do not heed it; callable from any thread."""
-        self._stop(_ALL_SEARCHES)
+        self._stop(ALL_SEARCHES)
 
     def restart(self) -> None:
         """New processes in place of a broken pool."""
@@ -177,7 +177,7 @@ def _end_when_not_needed(files: str) -> None:
     assert parent is not None
     while parent.is_alive():
         parent.join(_WATCH_S)
-        if _cancelled_up_to.value == _ALL_SEARCHES:
+        if _cancelled_up_to.value == ALL_SEARCHES:
             parent.join(_GRACE_S)
             break
     if not parent.is_alive():

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from agent.envelope import crowded
 from agent.ordering.kernel import PlaceKernel, scaled
 from agent.ordering.policies import Area, Equal, Informative, Policy, Spread
 from agent.ordering.settings import RecommendSettings
-from agent.ordering.surroundings import altered, border_distance, within
+from agent.ordering.surroundings import altered, border_distance, crowded, within
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits, MeasurementRequest
 

@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from agent.candidates import Candidate
+from agent.clusters import Clusters
 from agent.config import Config
 from agent.decision import (
     CandidateRecord,
-    ClusterRecord,
     Decision,
     DecisionRecord,
     DriftRecord,
@@ -18,45 +17,11 @@ from agent.decision import (
     versions,
 )
 from agent.explain import SOUND, UNKNOWN, explain
-from agent.ordering.cores import core_order, purity, without_mixed
-from agent.ordering.settings import RecommendSettings
 from agent.recommend import Recommended
 from agent.search import SearchResult
 from agent.warm import WEIGHTS, worth_trying
 from agent.workflow.quality import Quality
 from instrument_adapters.scan import Scan
-
-
-class Clusters:
-    """All key points sorted into the chosen mixture's clusters, largest cluster first."""
-
-    def __init__(
-        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
-    ) -> None:
-        assert chosen.score is not None  # only candidates with a score and a mixture are chosen
-        assert chosen.score.mixture is not None
-        mixture = chosen.score.mixture
-        self.z = z
-        order = np.argsort(-mixture.weights, kind="stable")
-        rank = np.argsort(order)
-        distance = mixture.mahalanobis(z)[:, order]
-        self.labels = rank[mixture.labels(z)]
-        self.distance = distance[np.arange(len(z)), self.labels]
-        tau = mixture.responsibilities(z)[:, order]
-        own_share = purity(points_rc, self.labels, tau, chosen.representation.window_px / 2)
-        cores = core_order(distance, self.labels, settings.core_fraction)
-        self.cores, self.mixed = without_mixed(cores, own_share, settings.purity)
-        self.records = [
-            ClusterRecord(
-                cluster=k,
-                weight=float(mixture.weights[j]),
-                mean=mixture.means[j].tolist(),
-                covariance=mixture.covariances[j].tolist(),
-                points=int((self.labels == k).sum()),
-                core_points=len(self.cores[k]),
-            )
-            for k, j in enumerate(order)
-        ]
 
 
 def as_decision(

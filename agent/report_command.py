@@ -9,8 +9,7 @@ from agent.html_report import page
 from agent.plotting import as_bytes, figure_of, kinds_of
 from agent.reading import Analysis, History
 from agent.report import replaced
-from agent.run_directories import DATABASE
-from agent.runs import run_directory
+from agent.run_directories import DATABASE, named_or_newest
 from agent.schema import event_kinds as kinds
 from agent.terminal import OUT, search_progress
 from agent.workflow.errors import HistoryError, ReportError
@@ -44,7 +43,7 @@ def write_html(what: str, run: Path | None, out: Path | None, figures: Path | No
     if form not in FORMATS:
         raise ReportError(f"figures cannot be written as {form!r}; give one of {', '.join(FORMATS)}")
     named = Path(what) if what and (Path(what) / DATABASE).is_file() else None
-    directory = named or run_directory(run)
+    directory = named or named_or_newest(run)
     one = what if named is None else ""
     with History(directory) as history, search_progress() as progress:
         count = 1 if one else len(history.decisions)

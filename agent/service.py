@@ -29,7 +29,6 @@ from agent.core import Agent
 from agent.deciding import Decider
 from agent.decision import versions
 from agent.dispatch import Dispatcher
-from agent.executor import workers_for
 from agent.flow import Flow
 from agent.gate import Gate
 from agent.history import History
@@ -42,8 +41,8 @@ from agent.schema import event_kinds as kinds
 from agent.sending import Sender
 from agent.sockets import bound, endpoint, key_of
 from agent.steering import Steering
-from agent.watchers import Watchers, told
 from agent.work import WorkDirectory
+from agent.workers.factory import workers_for
 from agent.workflow.errors import HistoryError, ServiceError
 from instrument_adapters import messages as wire
 from instrument_adapters.codec import decode, message_id
@@ -78,7 +77,6 @@ class Service:
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> how far the search on it has come
         self._recovered: dict[str, Any] = {}
         self._control: Steering | None = None
-        self.watchers = Watchers()
         self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
 
     @property
@@ -93,10 +91,6 @@ class Service:
         if self._control is None:
             raise ServiceError("the agent is not running yet; try again in a moment")
         return self._control
-
-    def events_since(self, seq: int) -> list[dict[str, Any]]:
-        """The recorded events with numbers above `seq`, in order, as `agent.watchers.told`."""
-        return [told(event) for event in self._dispatch.history.events(after=seq)]
 
     def status(self) -> dict[str, Any]:
         """Where things stand, as plain JSON.
@@ -141,7 +135,6 @@ class Service:
             self._run_id = _run_id(history)
             silence_s = self._config.service.silence_s
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
-            self._dispatch.recorder.listen(self.watchers.tell)
             self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
             work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state

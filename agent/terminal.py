@@ -50,3 +50,8 @@ def cluster_table(record: DecisionRecord) -> Table:
         row = (cluster.cluster, f"{cluster.points / total:.0%}", cluster.points, cluster.core_points, len(places), first)
         table.add_row(*(str(cell) for cell in row))
     return table
+
+
+def say(sentence: str) -> None:
+    """One line on the terminal, as it stands, however long."""
+    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from agent.dashboard.address import page_address
+from agent.run_directories import page_address
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.mfp3d import SimulatedMFP3D

@@ -18,11 +18,11 @@ from agent.candidates import Candidate
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import workers_for
 from agent.scene import look
 from agent.search import search
 from agent.warm import deep_start, deepened, warm_start
 from agent.work import WorkDirectory
+from agent.workers.factory import workers_for
 from benchmarks.agreement import bootstrap_interval
 from benchmarks.commandline import Journal, Task, parser, run
 from benchmarks.one_world import judged

@@ -14,8 +14,8 @@ from agent.comparison import choose, compare
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import ConfigurationRecord, Decision, DecisionRecord
-from agent.executor import workers_for
 from agent.scene import look
+from agent.workers.factory import workers_for
 from agent.workflow.errors import UnusableScanError
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.patches import cut_patches

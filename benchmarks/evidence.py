@@ -14,9 +14,9 @@ from rich.progress import track
 from scipy.stats import spearmanr
 
 from agent.config import Config
-from agent.executor import workers_for
 from agent.scene import look
 from agent.search import search
+from agent.workers.factory import workers_for
 from rewards.evidence import EvidenceSettings, blended, evidence_weight, leave_one_out_r2, normal_scores
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig

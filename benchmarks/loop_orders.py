@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import workers_for
 from agent.scene import look
+from agent.workers.factory import workers_for
 from agent.workflow.errors import UnusableScanError
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from agent.workflow.patches import cut_patches

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import workers_for
 from agent.recommend import Pool, recommend
+from agent.workers.factory import workers_for
 from benchmarks import loop_policies as policies
 from benchmarks.commandline import Journal, parser, run
 from benchmarks.loop_feedback import closed_loop_places, rows_of

@@ -12,9 +12,9 @@ from agent.candidates import Candidate
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import CandidateRecord, ConfigurationRecord, Decision
-from agent.executor import workers_for
 from agent.search import search
 from agent.work import WorkDirectory
+from agent.workers.factory import workers_for
 from benchmarks.agreement import core_purity, coverage
 from benchmarks.baselines import BASELINES
 from benchmarks.paper_rule import paper_rules

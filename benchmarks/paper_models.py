@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from agent.candidates import Candidate
 from agent.config import Config
-from agent.executor import workers_for
 from agent.scene import look
 from agent.search import search
 from agent.work import WorkDirectory
+from agent.workers.factory import workers_for
 from agent.workflow.errors import UnusableScanError
 from benchmarks.engine import sweep_config
 from instrument_adapters.scan import Scan

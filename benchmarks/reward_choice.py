@@ -22,9 +22,10 @@ from agent.candidates import Candidate
 from agent.comparison import choose, compare
 from agent.config import Config
 from agent.decision import versions
-from agent.executor import Workers, workers_for
+from agent.executor import Workers
 from agent.scene import Scene, look
 from agent.search import SearchResult, search
+from agent.workers.factory import workers_for
 from agent.workflow.kinds import GEOMETRIC_LATENTS
 from rewards.base import Score
 from simulators.clock import SimulatedClock

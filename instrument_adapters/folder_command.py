@@ -12,12 +12,12 @@ from instrument_adapters import arguments as values
 from instrument_adapters.connecting import add_connection_options, begin_to_log, work_for_agent
 from instrument_adapters.errors import AdapterError, ScanFileError
 from instrument_adapters.folder import FolderSettings, WatchedFolder
-from instrument_adapters.folder_names import zone_named
 from instrument_adapters.folder_outbox import Outbox
 from instrument_adapters.folder_results import Inbox
 from instrument_adapters.folder_watch import WatchSettings
 from instrument_adapters.keys_options import client_keys
 from instrument_adapters.messages import Limits
+from instrument_adapters.time_zone import zone_named
 
 _LOG = logging.getLogger(__name__)
 

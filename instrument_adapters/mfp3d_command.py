@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from instrument_adapters import arguments as values
 from instrument_adapters.connecting import add_connection_options, begin_to_log, work_for_agent
 from instrument_adapters.errors import AdapterError, InstrumentFaultError
-from instrument_adapters.folder_names import zone_named
 from instrument_adapters.geometry import Positive
 from instrument_adapters.keys_options import client_keys
 from instrument_adapters.loop_analysis import loop_numbers
@@ -25,6 +24,7 @@ from instrument_adapters.mfp3d_files import listing
 from instrument_adapters.mfp3d_igor import IgorTransport
 from instrument_adapters.mfp3d_panel import Stage
 from instrument_adapters.mfp3d_settings import MFP3DSettings, check_settings
+from instrument_adapters.time_zone import zone_named
 from instrument_adapters.toml_settings import load_settings
 
 _LOG = logging.getLogger(__name__)

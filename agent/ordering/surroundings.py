@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
 
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits
@@ -45,3 +46,18 @@ def altered(
         beyond = np.maximum(np.abs(spot - centre) - window_px / 2, 0.0) * pitch
         out |= np.hypot(*beyond.T) < radius_m
     return out
+
+
+def crowded(
+    xy: Float[np.ndarray, "n 2"], touched_xy: Float[np.ndarray, "m 2"], dose_max: int, radius_m: float
+) -> Bool[np.ndarray, " n"]:
+    """Where one more point would be one too many, at itself or at a touched place within the distance."""
+    full_xy = touched_xy[neighbour_counts(touched_xy, touched_xy, radius_m) >= dose_max]
+    return np.asarray((neighbour_counts(xy, touched_xy, radius_m) >= dose_max) | (neighbour_counts(xy, full_xy, radius_m) > 0))
+
+
+def neighbour_counts(xy: Float[np.ndarray, "n 2"], others: Float[np.ndarray, "m 2"], radius_m: float) -> Int[np.ndarray, " n"]:
+    """How many of the others lie within the distance of each."""
+    if not len(xy) or not len(others):
+        return np.zeros(len(xy), dtype=np.int64)
+    return np.asarray(cKDTree(others).query_ball_point(xy, radius_m, return_length=True), dtype=np.int64)

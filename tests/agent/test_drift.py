@@ -11,7 +11,7 @@ from agent.core import Agent
 from agent.decision import DriftRecord
 from agent.drift import Track, ahead, follow, line_s, seen_at, stretch_m
 from agent.drift_settings import DriftSettings
-from agent.executor import workers_for
+from agent.workers.factory import workers_for
 from instrument_adapters.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.envelope import RULES, Ground, Place, Verdict, check, crowded, left_out, narrowed
+from agent.envelope import RULES, Ground, Place, Verdict, check, left_out, narrowed
+from agent.ordering.surroundings import crowded
 from agent.safety_settings import SafetySettings
 from instrument_adapters.geometry import Frame
 from instrument_adapters.messages import Limits

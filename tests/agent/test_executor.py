@@ -14,7 +14,9 @@ import pytest
 
 import agent.executor
 from agent.asking import Asker
-from agent.executor import InlineExecutor, Workers, workers_for
+from agent.executor import Workers
+from agent.workers.factory import workers_for
+from agent.workers.inline import InlineExecutor
 from agent.workflow.errors import SearchCancelledError, WorkersError
 from tests.agent.executors import (
     WorkersContract,
@@ -35,7 +37,7 @@ OWNER = """
 import sys
 from pathlib import Path
 import numpy as np
-from agent.executor import workers_for
+from agent.workers.factory import workers_for
 from tests.agent.test_executor import until_stopped
 
 if __name__ == "__main__":

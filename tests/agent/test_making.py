@@ -4,10 +4,10 @@ import pytest
 from agent.asking import Asker
 from agent.candidates import vae_configurations
 from agent.config import Config
-from agent.executor import workers_for
 from agent.making import Maker
 from agent.scene import look
 from agent.work import Forgetful
+from agent.workers.factory import workers_for
 from tests.agent.test_search import QUICK, scan_of
 from tests.agent.workflow.images import two_textures
 

@@ -8,8 +8,8 @@ import pytest
 
 from agent.config import load_config
 from agent.core import Agent
-from agent.executor import workers_for
 from agent.plugins import is_users_own, load_keypoints, load_reward
+from agent.workers.factory import workers_for
 from agent.workflow.errors import PluginError
 from rewards.base import Score
 from rewards.registry import REWARDS

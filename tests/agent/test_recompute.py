@@ -13,7 +13,6 @@ from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
 from agent.dispatch import Dispatcher
-from agent.executor import workers_for
 from agent.history import Event, History
 from agent.question import question_behind
 from agent.recompute import Comparison, compared, recompute
@@ -22,6 +21,7 @@ from agent.run_directories import DATABASE
 from agent.schedule_settings import ScheduleSettings
 from agent.schema import event_kinds as kinds
 from agent.warm import deep_start
+from agent.workers.factory import workers_for
 from agent.workflow.errors import HistoryError
 from instrument_adapters import exit_codes
 from instrument_adapters.messages import Limits

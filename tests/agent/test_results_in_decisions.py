@@ -6,8 +6,8 @@ import pytest
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import workers_for
 from agent.results import MeasuredOnSample, Result
+from agent.workers.factory import workers_for
 from instrument_adapters.messages import Limits
 from tests.agent.test_search import scan_of
 from tests.agent.workflow.images import two_textures

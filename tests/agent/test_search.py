@@ -12,10 +12,10 @@ import pytest
 from agent.candidates import Configuration
 from agent.config import Config
 from agent.core import Agent
-from agent.executor import workers_for
 from agent.figures import FIGURES, draw_all
 from agent.search import failing
 from agent.work import WorkDirectory
+from agent.workers.factory import workers_for
 from agent.workflow.errors import SearchCancelledError, UnusableScanError
 from agent.workflow.pipeline import Made, RepresentTask
 from agent.workflow.spec import ModelSpec

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.core import Agent
-from agent.executor import workers_for
+from agent.workers.factory import workers_for
 from agent.workflow.errors import ConfigError
 from rewards.base import Representation, Score
 from tests.agent.test_search import QUICK, scan_of

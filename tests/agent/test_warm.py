@@ -8,8 +8,8 @@ import pytest
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import workers_for
 from agent.warm import WarmStart, deep_start, warm_start
+from agent.workers.factory import workers_for
 from tests.agent.test_search import QUICK, changed, scan_of
 from tests.agent.workflow.images import two_textures
 

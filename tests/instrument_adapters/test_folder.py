@@ -13,11 +13,12 @@ import pytest
 
 from instrument_adapters.errors import InstrumentFaultError, LimitError
 from instrument_adapters.folder import FolderSettings, WatchedFolder
-from instrument_adapters.folder_names import sample_of, zone_named
+from instrument_adapters.folder_names import sample_of
 from instrument_adapters.folder_outbox import Outbox
 from instrument_adapters.folder_results import Inbox
 from instrument_adapters.instrument import Halting, Instrument, Planning
 from instrument_adapters.messages import MeasurementRequest, RecommendationMessage
+from instrument_adapters.time_zone import zone_named
 from tests.instrument_adapters.conftest import NOW, FakeAgent, Runner
 from tests.instrument_adapters.recordings import write_scan
 

@@ -11,8 +11,8 @@ import pytest
 
 from instrument_adapters import folder_watch
 from instrument_adapters.folder_listing import candidates
-from instrument_adapters.folder_names import zone_named
 from instrument_adapters.folder_watch import FolderWatch, WatchSettings
+from instrument_adapters.time_zone import zone_named
 from simulators.ibw import encode_curves
 from tests.instrument_adapters.recordings import write_nsid, write_scan
 from tests.instrument_adapters.test_igor import patched

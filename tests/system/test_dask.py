@@ -20,7 +20,8 @@ from agent.asking import Asker
 from agent.cli import app
 from agent.core import Agent
 from agent.decision import Decision
-from agent.executor import Workers, workers_for
+from agent.executor import Workers
+from agent.workers.factory import workers_for
 from agent.workflow.errors import WorkersError
 from tests.agent.executors import (
     WorkersContract,
@@ -41,7 +42,7 @@ from tests.system.test_analyze import written
 OWNER = """
 import sys
 from pathlib import Path
-from agent.executor import workers_for
+from agent.workers.factory import workers_for
 from tests.agent.executors import until_stopped
 
 with workers_for(0, None, sys.argv[1]) as workers:

@@ -12,7 +12,7 @@ import pytest
 from agent import sending
 from agent.config import Config
 from agent.decision import Decision
-from agent.history import History
+from agent.history import Event, History
 from agent.schema import event_kinds as kinds
 from agent.service import Service, ServiceError
 from agent.workflow.errors import ControlError, HistoryError, SearchCancelledError
@@ -266,11 +266,12 @@ def test_the_status_is_plain_json_and_says_what_every_instrument_is_doing(
 
 def test_every_event_is_offered_to_whoever_watches(tmp_path: Path) -> None:
     async def scenario(service: Service, bench: Bench) -> None:
-        with service.watchers.subscription() as news:
-            await bench.ask(scan_message(sample_scan()), wire.Ack)
-            first = await asyncio.wait_for(news.get(), 10)
-        assert (first["kind"], first["subject"], first["facts"]["sample_id"]) == ("scan_received", "scan-1", "bto")
-        assert service.events_since(first["seq"] - 1)[0] == first
+        seen: list[Event] = []
+        service._dispatch.recorder.listen(seen.append)
+        await bench.ask(scan_message(sample_scan()), wire.Ack)
+        first = seen[0]
+        assert (first.kind, first.subject, first.body["sample_id"]) == ("scan_received", "scan-1", "bto")
+        assert events(tmp_path)[first.seq - 1] == first
 
     steered(tmp_path, scenario)
 

@@ -1,0 +1,67 @@
+"""Tasks run at once in the calling thread."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import numpy as np
+
+from agent.executor import ALL_SEARCHES, Workers
+
+
+class InlineExecutor(Executor):
+    """Runs each task at once in the calling thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A finished future of `fn(*args, **kwargs)`."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - a future carries whatever the task raised
+            future.set_exception(error)
+        return future
+
+
+class InlineWorkers(Workers):
+    """The calling thread; for tests and for `workers = 0`. The import path is the caller's own."""
+
+    at_once = True
+
+    def __init__(self) -> None:
+        self._executor = InlineExecutor()
+        self._search = 0
+        self._cancelled = self._dismissed = -1
+        self._interrupted: Callable[[], bool] = lambda: False
+
+    def begin(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """See `Workers`."""
+        self._search += 1
+        self._interrupted = interrupted
+
+    def share(self, array: np.ndarray) -> np.ndarray:
+        """The array itself."""
+        return array
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        """A finished future."""
+        number = self._search
+
+        def stopped() -> bool:
+            return max(self._cancelled, self._dismissed) >= number or self._interrupted()
+
+        return self._executor.submit(fn, *args, stopped=stopped)
+
+    def cancel(self) -> None:
+        """See `Workers`."""
+        self._cancelled = self._search
+
+    def dismiss(self) -> None:
+        """See `Workers`."""
+        self._dismissed = ALL_SEARCHES
+
+    def restart(self) -> None:
+        """Nothing: the calling thread is never lost."""
+
+    def close(self) -> None:
+        """See `Workers`."""
+        self.dismiss()
