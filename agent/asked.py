@@ -7,6 +7,8 @@ import functools
 import platform
 from pathlib import Path
 
+from threadpoolctl import threadpool_info
+
 from agent.decision import Decision, Record
 from instrument_adapters.messages import Limits
 from instrument_adapters.scan import Scan
@@ -49,10 +51,15 @@ def asked(after: int, limits: Limits, previous: Decision | None, earlier: Scan |
 
 @functools.cache
 def machine() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, as far as the system tells it, and the instruction sets that its linear algebra is written for.
+
+    One name ("AMD EPYC" of a virtual machine) can stand for processors with and without AVX-512, whose last bits differ.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()
+    kernels = sorted({str(library["architecture"]) for library in threadpool_info() if library.get("architecture")})
+    name = named or platform.processor() or platform.machine()
+    return f"{name} ({', '.join(kernels)})" if kernels else name

@@ -17,6 +17,7 @@ from agent.terminal import say, search_progress
 from agent.workers.factory import workers_for
 from agent.workflow.errors import HistoryError
 
+_ALTERED = "what the decision rests on, or the program, was altered"
 _SHOWN = 12
 
 
@@ -95,9 +96,13 @@ def _cause(question: Question, found: Comparison) -> str:
     changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in found.versions.items())
     if changed:
         return f"versions have changed since: {changed}"
+    if not question.asked.machine:
+        unknown = f"which machine it was decided on was not recorded (this is {machine()})"
+        return f"versions are the same; {unknown}. If more than last bits differ, {_ALTERED}"
     if question.asked.machine not in ("", machine()):
-        return f"versions are the same; it was decided on another machine ({question.asked.machine}; this is {machine()})"
-    return "versions and machine are the same: what the decision rests on, or the program, was altered"
+        other = f"it was decided on another machine ({question.asked.machine}; this is {machine()})"
+        return f"versions are the same; {other}. If more than last bits differ, {_ALTERED}"
+    return f"versions and machine are the same: {_ALTERED}"
 
 
 def _told(event: Event, question: Question, found: Comparison) -> dict[str, Any]:

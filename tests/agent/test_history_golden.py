@@ -90,7 +90,7 @@ def test_taking_up_an_old_run_brings_it_up_to_date_and_keeps_a_copy(tmp_path: Pa
     with History(run) as history:
         assert history.record("noted", "x", {}, at=NOW).seq == len(before) + 2
         told = history.event(len(before) + 1)
-        assert (told.kind, told.body) == (MIGRATED, {"from": 1, "to": 2, "backup": "history.sqlite.v1-backup"})
+        assert (told.kind, told.body) == (kinds.HISTORY_MIGRATED, {"from": 1, "to": 2, "backup": "history.sqlite.v1-backup"})
         assert history.verify() == []
     backup = schema.backup_path(run / DATABASE, 1)
     assert events_in(backup) == before == events_in(run / DATABASE)[:-2]

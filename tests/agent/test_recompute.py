@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from threadpoolctl import threadpool_info
 
-from agent.asked import asked
+from agent.asked import asked, machine
 from agent.config import Config
 from agent.core import Agent
 from agent.decision import Decision
@@ -183,6 +184,17 @@ def test_another_machine_is_named(run: Path, vaestar: Vaestar) -> None:
     tamper(run, f"UPDATE event SET body = {change} WHERE seq = {event.seq}")
     done = vaestar("history", "replay", event.subject, "--run", run, "--workers", 0)
     assert "versions are the same; it was decided on another machine (PDP-11; this is " in done.stdout
+
+
+def test_a_machine_has_its_instruction_set_in_its_name_and_an_unknown_one_is_no_proof(run: Path, vaestar: Vaestar) -> None:
+    kernels = {found["architecture"] for found in threadpool_info() if found.get("architecture")}
+    assert kernels
+    assert all(kernel in machine() for kernel in kernels)
+    event = decisions(run)[0]
+    change = "json_set(body, '$.asked.machine', '', '$.decision.common_points', 7)"
+    tamper(run, f"UPDATE event SET body = {change} WHERE seq = {event.seq}")
+    done = vaestar("history", "replay", event.subject, "--run", run, "--workers", 0)
+    assert f"which machine it was decided on was not recorded (this is {machine()})" in done.stdout
 
 
 @pytest.mark.parametrize("what", ["scan", "earlier decision", "array"])
