@@ -9,7 +9,6 @@ from html import escape
 from typing import Any
 
 from agent.decision import ConfigurationRecord, DecisionRecord
-from agent.html_style import STYLE
 from agent.plotting import FigureKind, figure_of, kinds_of, png_tag
 from agent.reading import Analysis
 from agent.workflow.kinds import label
@@ -23,6 +22,23 @@ CAPTIONS: Mapping[FigureKind, str] = {
     "latent_grid": "What the choice was made from: the latent spaces of all configurations.",
     "pareto": "What must be given up for what.",
 }
+_STYLE = """
+:root { color-scheme: light dark; --line: #d8d8d8; --soft: #666; --paper: #fff; --ink: #1c1c1c; }
+@media (prefers-color-scheme: dark) { :root { --line: #444; --soft: #aaa; --paper: #191919; --ink: #e6e6e6; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin-top: 1.8rem; }
+section { border-top: 1px solid var(--line); }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figcaption, .note { color: var(--soft); font-size: .85rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; } tr.tie td { font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .9rem; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+pre { font-size: .75rem; overflow-x: auto; } summary { cursor: pointer; color: var(--soft); }
+@media print { body { font-size: 10pt; } section, figure { break-inside: avoid; } details { display: none; } }
+"""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -59,7 +75,7 @@ def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str]
     if happened:
         parts.append("<h2>What else happened</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in happened) + "</ul>")
     parts.append(f"<h2>Provenance</h2>{_facts(provenance)}")
-    return _PAGE.format(title=escape(title), style=STYLE, body="".join(parts))
+    return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
 
 
 def _contents(analyses: Sequence[Analysis]) -> str:

@@ -32,11 +32,10 @@ from agent.executor import Workers
 from agent.judging import Judge
 from agent.making import Maker, Model
 from agent.resolving import Finding, as_one_type, found_in
-from agent.ruling import ruled
+from agent.ruling import ruled, weighed
 from agent.scene import Scene
 from agent.verification import verify
 from agent.warm import WarmStart
-from agent.weighing import weighed
 from agent.work import Forgetful, Store
 from agent.workflow.errors import OutOfTimeError
 from agent.workflow.pipeline import Made

@@ -6,9 +6,9 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from agent.config import Config
+from agent.dashboard.live import ServiceWatch
 from agent.dashboard.routes import dashboard
 from agent.dashboard.views import Views
-from agent.dashboard.watching import ServiceWatch
 from agent.run_directories import TOKEN_FILE, page_address
 from agent.service import Service
 from agent.workflow.errors import ServiceError

@@ -5,7 +5,7 @@ import pytest
 
 from agent.candidates import Candidate, Configuration
 from agent.comparison import choose, compare
-from agent.weighing import weighed
+from agent.ruling import weighed
 from agent.workflow.families import PlainSpec
 from rewards.base import MeasuredResults, Mixture, Score
 from rewards.evidence import EvidenceSettings
