@@ -6,8 +6,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent.analyzing import analyze
-    from agent.reading import Analysis, History
+    from agent.api import analyze
+    from agent.reporting.notebook import Analysis, History
 
 __all__ = ["Analysis", "History", "analyze"]
 
@@ -15,11 +15,11 @@ __all__ = ["Analysis", "History", "analyze"]
 def __getattr__(name: str) -> Any:
     # PyTorch takes seconds to load, and the command line and the adapters import this package for less.
     if name == "analyze":
-        from agent.analyzing import analyze
+        from agent.api import analyze
 
         return analyze
     if name in ("Analysis", "History"):
-        from agent import reading
+        from agent.reporting import notebook
 
-        return getattr(reading, name)
+        return getattr(notebook, name)
     raise AttributeError(f"module 'agent' has no attribute {name!r}")

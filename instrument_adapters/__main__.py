@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 # Command -> the module whose `main` takes the rest of the line, and what it is; loaded when asked for.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "folder": ("folder_command", "the scans that appear in a folder; points to measure are written to another"),
-    "mfp3d": ("mfp3d_command", "an Asylum MFP-3D, driven through Igor (never tried on a real one)"),
-    "replay": ("replay_command", "recorded data in place of an instrument"),
+    "folder": ("folder.command", "the scans that appear in a folder; points to measure are written to another"),
+    "mfp3d": ("mfp3d.command", "an Asylum MFP-3D, driven through Igor (never tried on a real one)"),
+    "replay": ("replay.command", "recorded data in place of an instrument"),
 }
 
 

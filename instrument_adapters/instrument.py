@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from instrument_adapters.errors import LimitError
-from instrument_adapters.lines import Lines
-from instrument_adapters.messages import Limits, MeasurementRequest, RecommendationMessage
+from instrument_adapters.protocol.live_lines import Lines
+from instrument_adapters.protocol.messages import Limits, MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
 
 

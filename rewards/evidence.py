@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.special import ndtri
 
 from rewards.base import MeasuredResults, Mixture, Representation, Score
-from rewards.mixture import gmm
+from rewards.mixture.gmm import gmm
 
 EXPECTED_SHARE = 0.15  # η²: 0.2 to 0.35 on real loops, 0.06 to 0.17 on simulated ones
 NEAR_PX = 5.0  # the default spacing of key points; R² is unchanged up to here and falls beyond

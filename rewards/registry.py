@@ -8,7 +8,7 @@ import numpy as np
 
 from rewards.base import Representation, Reward, Score
 from rewards.evidence import evidence
-from rewards.mixture import MIXTURE_REWARDS
+from rewards.mixture.gmm import MIXTURE_REWARDS
 from rewards.panel import panel
 from rewards.reconstruction import reconstruction
 from rewards.spatial import spatial
@@ -20,8 +20,8 @@ from rewards.variance import total, variance
 def bgmm(
     representation: Representation, *, rng: np.random.Generator, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> Score:
-    """`rewards.bayesian_mixture.bgmm`, loaded when it is first called: Pyro takes seconds to import."""
-    from rewards import bayesian_mixture
+    """`rewards.mixture.bayesian.bgmm`, loaded when it is first called: Pyro takes seconds to import."""
+    from rewards.mixture import bayesian as bayesian_mixture
 
     return bayesian_mixture.bgmm(representation, rng=rng, settings=dict(settings))
 

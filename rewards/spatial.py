@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from rewards.base import Mixture, Representation, Score
-from rewards.em import EMSettings
 from rewards.guards import degenerate
-from rewards.mixture import MixtureFit, mixtures, report
+from rewards.mixture.em import EMSettings
+from rewards.mixture.gmm import MixtureFit, mixtures, report
 
 NEAR_PX, FAR_PX = 22.0, 34.0
 _SHUFFLES = 4

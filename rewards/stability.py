@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import adjusted_rand_score
 
 from rewards.base import Mixture, Representation, Score
-from rewards.em import EMSettings, Whitening, fit_mixture
-from rewards.mixture import gmm
+from rewards.mixture.em import EMSettings, Whitening, fit_mixture
+from rewards.mixture.gmm import gmm
 
 _RESAMPLES = 8
 

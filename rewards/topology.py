@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from rewards.base import Representation, Score
-from rewards.em import Whitening
+from rewards.mixture.em import Whitening
 
 _NEIGHBOURS = 20
 _MOST_POINTS = 2000

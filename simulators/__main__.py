@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from instrument_adapters import arguments as values
 from instrument_adapters import exit_codes
+from instrument_adapters.command_line import arguments as values
+from instrument_adapters.command_line.key_options import add_key_options, client_keys
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.keys import ClientKeys
-from instrument_adapters.keys_options import add_key_options, client_keys
+from instrument_adapters.protocol.curve_keys import ClientKeys
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
-from simulators.faults_at_work import MESSAGE_FAULTS, Faults
-from simulators.faults_log import SealedLog
-from simulators.faults_options import add_fault_options, fault_schedule
-from simulators.faulty_link import FaultyLink
+from simulators.faults.faulty_connection import FaultyLink
+from simulators.faults.injector import MESSAGE_FAULTS, Faults
+from simulators.faults.options import add_fault_options, fault_schedule
+from simulators.faults.sealed_log import SealedLog
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.settings_file import DEFAULT_TIER, TIER, as_toml, load_instrument
 from simulators.tiers import TIERS

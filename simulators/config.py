@@ -4,12 +4,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from instrument_adapters.geometry import Frame, Positive
-from instrument_adapters.messages import Id, Limits
-from simulators.dart import DartConfig
-from simulators.motion import MotionConfig
+from instrument_adapters.protocol.messages import Id, Limits
+from simulators.physics.dart import DartConfig
+from simulators.physics.motion import MotionConfig
+from simulators.physics.spectroscopy import SpectroscopyConfig
+from simulators.sample.surface import SurfaceConfig
 from simulators.settings import NonNegative, Settings
-from simulators.spectroscopy import SpectroscopyConfig
-from simulators.surface import SurfaceConfig
 
 _OVERSCAN = 1.25  # length of a line over the length of the frame
 _FRAME = Frame(size_fast_m=2.5e-6, size_slow_m=2.5e-6, x_offset_m=-2.6e-6, y_offset_m=-6.1e-6, rows=256, cols=256)

@@ -13,21 +13,21 @@ import numpy as np
 from jaxtyping import Float
 
 from instrument_adapters.instrument import Measurement
-from instrument_adapters.messages import Limits, MeasurementRequest
-from instrument_adapters.mfp3d import MFP3D
-from instrument_adapters.mfp3d_settings import LoopSettings, MFP3DSettings
+from instrument_adapters.mfp3d.driver import MFP3D
+from instrument_adapters.mfp3d.settings import LoopSettings, MFP3DSettings
+from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.controller import Controller
-from simulators.controller_files import LOOP_NAME
-from simulators.controller_transport import SimulatedTransport
-from simulators.dart import Recording
-from simulators.faults_at_work import Faults
+from simulators.controller.controller import Controller
+from simulators.controller.files import LOOP_NAME
+from simulators.controller.transport import SimulatedTransport
+from simulators.faults.injector import Faults
+from simulators.faults.quirks import Quirks
 from simulators.microscope import Microscope
-from simulators.quirks import Quirks
-from simulators.spectroscopy import Loop, loop_parameters
-from simulators.surface import Surface
+from simulators.physics.dart import Recording
+from simulators.physics.spectroscopy import Loop, loop_parameters
+from simulators.sample.surface import Surface
 
 
 class SimulatedMFP3D:

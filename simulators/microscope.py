@@ -9,15 +9,15 @@ from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Frame
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.dart import Recording, record_frame
 from simulators.errors import InterruptedWaitError
-from simulators.faults_at_work import Faults
-from simulators.growth import grow_surface
-from simulators.motion import Drift, Stage
-from simulators.probe import Probe
-from simulators.spectroscopy import SPOT_STATE, Loop, record_loop
-from simulators.surface import Surface
-from simulators.wear import befall, used
+from simulators.faults.injector import Faults
+from simulators.physics.dart import Recording, record_frame
+from simulators.physics.motion import Drift, Stage
+from simulators.physics.probe import Probe
+from simulators.physics.spectroscopy import SPOT_STATE, Loop, record_loop
+from simulators.physics.wear import befall, used
+from simulators.sample.growth import grow_surface
+from simulators.sample.surface import Surface
 
 
 class Microscope:

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from instrument_adapters.command_line.toml_lines import line_of, toml_lines
 from instrument_adapters.geometry import Frame
-from instrument_adapters.toml_lines import line_of, toml_lines
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownTierError
 from simulators.tiers import tier

@@ -16,16 +16,16 @@ are boundaries.
 from collections.abc import Mapping
 
 from simulators.config import MFP3DConfig
-from simulators.dart import DartConfig
-from simulators.domains import SuperdomainKind
 from simulators.errors import UnknownTierError
-from simulators.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
-from simulators.loops import LoopConfig
-from simulators.motion import MotionConfig
+from simulators.physics.dart import DartConfig
+from simulators.physics.hysteresis import LoopConfig
+from simulators.physics.motion import MotionConfig
+from simulators.physics.spectroscopy import SpectroscopyConfig
+from simulators.physics.wear import WearConfig
+from simulators.sample.domains import SuperdomainKind
+from simulators.sample.lamellae import HerringboneConfig, NeedleConfig, StripeConfig
+from simulators.sample.surface import SurfaceConfig
 from simulators.settings import Settings
-from simulators.spectroscopy import SpectroscopyConfig
-from simulators.surface import SurfaceConfig
-from simulators.wear import WearConfig
 
 GRADED = ("clean", "easy", "medium")
 HARD = "hard"

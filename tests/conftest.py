@@ -9,17 +9,23 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: F401 - the hook below reaches it as an attribute of `tests`
+import tests.support.typecheck  # noqa: F401 - the hook below reaches it as an attribute of `tests`
 
 os.environ.pop("COLUMNS", None)  # set for the processes that share the tests; a terminal's width is for each test to say
 
 # What is called thousands of times while a model trains is left out: checking its arguments would double the time of training.
-_HOT = {"adam", "draws", "geometry", "gradient", "spec", "vae"}
-_WORKFLOW = [path.stem for path in (Path(__file__).resolve().parents[1] / "agent" / "workflow").iterdir()]
-_CHECKED = [f"agent.workflow.{name}" for name in sorted(set(_WORKFLOW) - _HOT) if not name.startswith("_")]
-_hook = install_import_hook(
-    ["rewards", *_CHECKED, "agent.ordering", "agent.recommend", "instrument_adapters.geometry"], "tests.typecheck.check"
-)
+_CHECKED = [
+    "rewards",
+    "agent.preprocessing",
+    "agent.representation.classical",
+    "agent.representation.consensus",
+    "agent.representation.tasks",
+    "agent.representation.vae.initialisation",
+    "agent.representation.vae.training",
+    "agent.recommendation",
+    "instrument_adapters.geometry",
+]
+_hook = install_import_hook(_CHECKED, "tests.support.typecheck.check")
 
 _WRITTEN = str(Path(tempfile.gettempdir()) / "pytest-of-")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from instrument_adapters.geometry import Frame
-from instrument_adapters.messages import Limits
+from instrument_adapters.protocol.messages import Limits
 
 
 class View(BaseModel):

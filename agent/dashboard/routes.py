@@ -12,11 +12,11 @@ from fastapi.responses import FileResponse
 from pydantic import ValidationError
 
 from agent.dashboard.models import Checked, Edits, LiveView, LoopsView, PlacesView, RunView, ScanView, TimelineEntry
-from agent.dashboard.scans import channel_view
+from agent.dashboard.scan_view import channel_view
 from agent.dashboard.views import Views
-from agent.partial import PartialFrame
-from agent.workflow.errors import AgentError
-from instrument_adapters.codec import explain
+from agent.errors import AgentError
+from agent.messaging.partial_frames import PartialFrame
+from instrument_adapters.protocol.codec import explain
 
 STATIC = Path(__file__).parent / "static"
 _EMPTY = (

@@ -5,8 +5,8 @@ from itertools import islice
 from typing import Any
 
 from agent.dashboard.models import TimelineEntry
-from agent.entries import POLICY
-from agent.history import Event
+from agent.history.event_log import Event
+from agent.ledger.entries import POLICY
 from agent.schema import event_kinds as kinds
 
 Said = tuple[str, str, str]  # title, text, tone

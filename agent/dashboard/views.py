@@ -9,9 +9,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from agent.archive import decision_in, scan_in
-from agent.dashboard.deciding import decision_view
-from agent.dashboard.looks import Looks
+from agent.dashboard.decision_view import decision_view
+from agent.dashboard.model_view import Looks
 from agent.dashboard.models import (
     Checked,
     Edits,
@@ -24,16 +23,17 @@ from agent.dashboard.models import (
     ScanView,
     TimelineEntry,
 )
-from agent.dashboard.overview import run_view
-from agent.dashboard.places import loops_view, places_view
-from agent.dashboard.scans import scan_view
-from agent.dashboard.story import Story
+from agent.dashboard.places_view import loops_view, places_view
+from agent.dashboard.run_follower import Story
+from agent.dashboard.run_view import run_view
+from agent.dashboard.scan_view import scan_view
 from agent.dashboard.timeline import timeline
-from agent.entries import ScanEntry
-from agent.history import History
-from agent.partial import PartialFrame
+from agent.errors import HistoryError
+from agent.history.event_log import History
+from agent.history.readers import decision_in, scan_in
+from agent.ledger.entries import ScanEntry
+from agent.messaging.partial_frames import PartialFrame
 from agent.schema.event_kinds import DECISION_MADE
-from agent.workflow.errors import HistoryError
 from instrument_adapters.scan import Scan
 
 T = TypeVar("T")

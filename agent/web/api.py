@@ -14,17 +14,17 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from agent.control import Control
-from agent.health import HealthChecks
-from agent.meters import Meters
-from agent.tally import Tally
-from agent.web.feed import MOST_LISTENERS, Feed
-from agent.web.guard import Guard
-from agent.web.metrics import CONTENT_TYPE, Reading, rendered
-from agent.web.models import Approval, Order, Rejection
-from agent.web.reading import HistoryReader
-from agent.workflow.errors import ControlError, HistoryError
-from instrument_adapters.messages import Id
+from agent.errors import ControlError, HistoryError
+from agent.history.counters import Tally
+from agent.monitoring.health import HealthChecks
+from agent.monitoring.meters import Meters
+from agent.safety.control import Control
+from agent.web.event_stream import MOST_LISTENERS, Feed
+from agent.web.history_reader import HistoryReader
+from agent.web.prometheus import CONTENT_TYPE, Reading, rendered
+from agent.web.request_guard import Guard
+from agent.web.requests import Approval, Order, Rejection
+from instrument_adapters.protocol.messages import Id
 
 _LOG = structlog.get_logger("vaestar.web")
 _MOST_SHOWN = 500

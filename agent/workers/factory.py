@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from agent.executor import Workers
+from agent.errors import WorkersError
+from agent.workers.base import Workers
 from agent.workers.inline import InlineWorkers
-from agent.workflow.errors import WorkersError
 
 
 def workers_for(count: int, directory: Path | None = None, dask: str | None = None) -> Workers:
@@ -26,14 +26,14 @@ def workers_for(count: int, directory: Path | None = None, dask: str | None = No
     """
     if dask is not None:
         try:
-            from agent.dask_executor import DaskWorkers
+            from agent.workers.dask_cluster import DaskWorkers
         except ModuleNotFoundError as error:
             raise WorkersError(
                 f"training on Dask needs '{error.name}', which is not installed; install with: pip install 'vaestar[dask]'"
             ) from error
         return DaskWorkers(dask, directory)
     if count:
-        from agent.process_executor import ProcessWorkers
+        from agent.workers.processes import ProcessWorkers
 
         return ProcessWorkers(count, directory)
     return InlineWorkers()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.executor import ALL_SEARCHES, Workers
+from agent.workers.base import ALL_SEARCHES, Workers
 
 
 class InlineExecutor(Executor):

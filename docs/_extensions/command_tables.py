@@ -11,8 +11,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from agent.cli import app as program
-from instrument_adapters import folder_command, mfp3d_command, replay_command
+from agent.cli.app import app as program
+from instrument_adapters.folder import command as folder_command
+from instrument_adapters.mfp3d import command as mfp3d_command
+from instrument_adapters.replay import command as replay_command
 from simulators import __main__ as simulator
 
 # Commands that hand their options to another program, which is started without PyTorch.

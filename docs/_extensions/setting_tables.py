@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from agent.config import Config
+from agent.config.model import Config
 
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "object": "table"}

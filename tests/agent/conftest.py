@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from agent.cli import app
+from agent.cli.app import app
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import engine, pyroved_peer, scans, selection, speed_pyroved, stability
-from benchmarks.commandline import CannotRunError, Journal, seed_range
-from benchmarks.processes import Meter, descendants
-from benchmarks.speed_pyroved import Cost, Equal
-from benchmarks.writing import Outcome, share_interval, table, write
+from benchmarks.harness import engine, scans
+from benchmarks.harness.commandline import CannotRunError, Journal, seed_range
+from benchmarks.harness.outcome import Outcome, share_interval, table, write
+from benchmarks.harness.processes import Meter, descendants
+from benchmarks.selection import stability
+from benchmarks.selection import study as selection
+from benchmarks.speed import against_pyroved as speed_pyroved
+from benchmarks.speed import pyroved_peer
+from benchmarks.speed.against_pyroved import Cost, Equal
 
 
 def candidate(invariance: str, seed: int, value: float | None, elbo: float = -0.5) -> dict[str, Any]:

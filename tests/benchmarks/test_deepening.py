@@ -1,4 +1,4 @@
-from benchmarks.deepening import report
+from benchmarks.recovery.deepening import report
 
 
 def world(seed: int, gain: float) -> dict:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.evidence import COUNTS, explained, write
+from benchmarks.selection.evidence import COUNTS, explained, write
 
 
 def test_the_explained_share_is_all_between_points_nothing_in_one_cluster_and_a_known_part_in_between() -> None:

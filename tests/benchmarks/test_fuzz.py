@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import TARGETS, Found, _outcome
-from benchmarks.fuzz_mutate import mutated_bytes, mutated_json, mutated_text
-from benchmarks.fuzz_targets import Input, Target
-from benchmarks.fuzz_work import make_input, work
+from benchmarks.fuzz.mutations import mutated_bytes, mutated_json, mutated_text
+from benchmarks.fuzz.runner import make_input, work
+from benchmarks.fuzz.study import TARGETS, Found, _outcome
+from benchmarks.fuzz.targets import Input, Target
 
 INPUTS = 2500
 
@@ -53,7 +53,7 @@ class Bad(Target):
 
 
 def test_whatever_is_no_answer_is_a_failure_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.fuzz_work.LIMIT_S", 0.05)
+    monkeypatch.setattr("benchmarks.fuzz.runner.LIMIT_S", 0.05)
     tally = work(Bad(), 0, range(12), tmp_path)
     assert set(tally.outcomes) == {"accepted", "ValueError"}
     assert set(tally.failures) == {

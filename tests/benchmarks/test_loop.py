@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from agent.config import Config
-from benchmarks import loop, loop_orders
-from benchmarks.loop_bench import HITS, NEAR_M, Bench, Sample, Visit, loops_needed
-from benchmarks.loop_statistics import describe, noise_of, simulated, spiked, two_steps
-from benchmarks.loop_value import Judge
-from simulators.domains import WALL_TYPES, WallType
+from agent.config.model import Config
+from benchmarks.loop import orders as loop_orders
+from benchmarks.loop import study as loop
+from benchmarks.loop.microscope import HITS, NEAR_M, Bench, Sample, Visit, loops_needed
+from benchmarks.loop.value import Judge
+from benchmarks.realism.loop_statistics import describe, noise_of, simulated, spiked, two_steps
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.spectroscopy import Loop, SpectroscopyConfig
+from simulators.physics.spectroscopy import Loop, SpectroscopyConfig
+from simulators.sample.domains import WALL_TYPES, WallType
 from simulators.tiers import tier
 
 PLAIN = {"families": ["polar"], "windows_px": [15], "seeds": 1, "workers": 0}

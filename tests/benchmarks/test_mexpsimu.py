@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.ordering.settings import RecommendSettings
-from benchmarks import loop_policies, mexpsimu
-from benchmarks import mexpsimu_report as reporting
-from benchmarks.commandline import CannotRunError
-from benchmarks.loop_feedback import closed_loop_places
-from benchmarks.loop_oracle import BLOCKS_PER_SIDE, FOLDS, blocked_folds, forest_r2, oracle_places
-from benchmarks.loop_prediction import Predictor, pixel_features
-from benchmarks.real_loops import NAMES, loop_classes, loop_parameters, read_real_loops
-from instrument_adapters.messages import Limits
-from instrument_adapters.replay_mexpsimu import loop_numbers, mean_loops
-from tests.agent.samples import decision
+from agent.config.recommendation import RecommendSettings
+from benchmarks.harness.commandline import CannotRunError
+from benchmarks.harness.real_loops import NAMES, loop_classes, loop_parameters, read_real_loops
+from benchmarks.loop import mexpsimu
+from benchmarks.loop import mexpsimu_report as reporting
+from benchmarks.loop import policies as loop_policies
+from benchmarks.loop.feedback import closed_loop_places
+from benchmarks.loop.oracle import BLOCKS_PER_SIDE, FOLDS, blocked_folds, forest_r2, oracle_places
+from benchmarks.loop.prediction import Predictor, pixel_features
+from instrument_adapters.protocol.messages import Limits
+from instrument_adapters.replay.mexpsimu import loop_numbers, mean_loops
+from tests.support.samples import decision
 
 STEPS = np.arange(32)
 BIAS_V = 12 * np.interp(STEPS % 16, [0, 4, 12, 16], [0, 1, -1, 0])  # two cycles of 16 steps, from 0 up

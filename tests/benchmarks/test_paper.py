@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import paper, paper_findings
-from benchmarks.commandline import REPOSITORY, Journal, Task
-from benchmarks.paper_curves import bayesian_figure, losses_figure, rewards_figure, winners_figure
-from benchmarks.paper_models import DEFAULT, DENSE, Arrays, refit, scored_rows
-from benchmarks.paper_spaces import grid_figure
-from benchmarks.paper_typicality import component_sizes, explained
-from benchmarks.scans import as_scan
-from benchmarks.writing import Outcome
+from benchmarks.harness.commandline import REPOSITORY, Journal, Task
+from benchmarks.harness.outcome import Outcome
+from benchmarks.harness.scans import as_scan
+from benchmarks.paper import findings as paper_findings
+from benchmarks.paper import study as paper
+from benchmarks.paper.curves import bayesian_figure, losses_figure, rewards_figure, winners_figure
+from benchmarks.paper.models import DEFAULT, DENSE, Arrays, refit, scored_rows
+from benchmarks.paper.spaces import grid_figure
+from benchmarks.paper.typicality import component_sizes, explained
 from rewards.base import Mixture
 
 SEEDS = (4, 5)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmarks import realism_classifier as classifier
-from benchmarks.realism import PLACES, Frame, report
-from benchmarks.realism_statistics import STATISTICS, amplitude_statistics, dart_statistics, inside
-from simulators.fields import power_law_field
-from simulators.sho import respond
+from benchmarks.realism import classifier
+from benchmarks.realism.statistics import STATISTICS, amplitude_statistics, dart_statistics, inside
+from benchmarks.realism.study import PLACES, Frame, report
+from simulators.physics.oscillator import respond
+from simulators.sample.fields import power_law_field
 
 
 def frame_of(rng: np.random.Generator, blur_px: float) -> np.ndarray:

@@ -7,15 +7,17 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from agent.candidates import Candidate, Configuration
-from agent.config import Config
-from agent.decision import Decision
-from agent.workflow.families import PlainSpec
-from agent.workflow.spec import ModelSpec
-from benchmarks import ceiling, one_world, paper_rule, recovery, recovery_report
-from benchmarks.agreement import agreement, bootstrap_interval, core_purity, coverage, normalised
-from benchmarks.baselines import BASELINES, FIXED_POLAR
-from benchmarks.worlds import visit
+from agent.config.model import Config
+from agent.representation.classical import PlainSpec
+from agent.representation.vae.spec import ModelSpec
+from agent.schema.decision import Decision
+from agent.search.candidates import Candidate, Configuration
+from benchmarks.harness.agreement import agreement, bootstrap_interval, core_purity, coverage, normalised
+from benchmarks.harness.worlds import visit
+from benchmarks.recovery import ceiling, one_world, paper_rule
+from benchmarks.recovery import report as recovery_report
+from benchmarks.recovery import study as recovery
+from benchmarks.recovery.baselines import BASELINES, FIXED_POLAR
 from rewards.base import Mixture, Representation, Score
 
 TRUTH = np.array([1, 1, 1, 1, 2, 2, 2, 6, 6, 6])

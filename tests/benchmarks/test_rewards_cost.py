@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.rewards import CLOUDS, POINTS, TOGETHER, cloud, outcome
+from benchmarks.selection.reward_cost import CLOUDS, POINTS, TOGETHER, cloud, outcome
 from rewards.registry import REWARDS
 
 

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.history import History
-from benchmarks import service, service_acks, service_faults, service_kills, service_property, service_report, service_soak
-from benchmarks.service_books import Diary, Witness, audit, lines
+from agent.history.event_log import History
+from benchmarks.service import acks as service_acks
+from benchmarks.service import faults as service_faults
+from benchmarks.service import kills as service_kills
+from benchmarks.service import random_loops as service_property
+from benchmarks.service import report as service_report
+from benchmarks.service import soak as service_soak
+from benchmarks.service import study as service
+from benchmarks.service.books import Diary, Witness, audit, lines
 from instrument_adapters.geometry import Frame
-from instrument_adapters.messages import Limits, RecommendationMessage
-from tests.agent.samples import NOW, request
+from instrument_adapters.protocol.messages import Limits, RecommendationMessage
+from tests.support.samples import NOW, request
 
 NAME = "afm-1"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.service_kills import killed_loop
-from benchmarks.service_processes import TINY_SEARCH
-from benchmarks.service_property import random_loops
-from benchmarks.service_soak import FINE, Week, soak
+from benchmarks.service.kills import killed_loop
+from benchmarks.service.processes import TINY_SEARCH
+from benchmarks.service.random_loops import random_loops
+from benchmarks.service.soak import FINE, Week, soak
 
 HERE = (FINE + TINY_SEARCH).replace("workers = 1", "workers = 0")  # no process to start
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
@@ -31,7 +31,7 @@ def test_in_a_simulated_hour_with_faults_every_scan_is_accounted_for(tmp_path: P
     assert found["accounts"]["scans sent"] == found["accounts"]["events scan_received"] > 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("agent.envelope") is None, reason="the agent has no envelope")
+@pytest.mark.skipif(importlib.util.find_spec("agent.safety.envelope") is None, reason="the agent has no envelope")
 def test_no_point_arrives_outside_frame_and_limits(tmp_path: Path) -> None:
     found = random_loops(tmp_path / "random", 1, 3)
     assert found["outside"] == 0, found["sentences"]

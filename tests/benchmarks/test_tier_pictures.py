@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import tier_pictures
-from simulators.domains import WallType
+from benchmarks.realism import tier_pictures
+from simulators.sample.domains import WallType
 
 
 def test_a_tier_is_drawn_with_the_walls_it_has_and_no_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

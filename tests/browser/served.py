@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from agent.config import Config
-from agent.core import Agent
-from agent.dashboard.opening import show
-from agent.decision import Decision
-from agent.service import Service
-from instrument_adapters import messages as wire
+from agent.config.model import Config
+from agent.dashboard.attach import show
+from agent.decision.agent import Agent
+from agent.schema.decision import Decision
+from agent.service.service import Service
 from instrument_adapters.geometry import Frame
+from instrument_adapters.protocol import messages as wire
 from instrument_adapters.scan import Scan
-from tests.agent.decisions import make_decision
-from tests.agent.samples import NOW, hello, packet, result, scan_message
+from tests.support.decision_records import make_decision
+from tests.support.samples import NOW, hello, packet, result, scan_message
 from tests.system.bench import Bench, instrument, serving
 
 FRAME = Frame(size_fast_m=2e-6, size_slow_m=2e-6, rows=48, cols=48)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from instrument_adapters import messages as wire
+from instrument_adapters.protocol import messages as wire
 from tests.browser.conftest import Opens
 from tests.browser.served import Served
 from tests.system.bench import events, recorded

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import specs
 from instrument_adapters.geometry import Frame
-from tests.agent.samples import NOW
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import specs
 from tests.browser.conftest import Opens
 from tests.browser.served import FRAME, Served, a_decision, deciding_by_hand, served, settings
+from tests.support.samples import NOW
 
 MANY = 10_000
 STATE = "import('/static/store.js').then(({ state }) => state."
@@ -60,7 +60,7 @@ def test_what_is_recorded_shows_within_half_a_second(agent: Served, opens: Opens
     agent.scans("scan-1")
     while page.evaluate("window.shown ?? null") is None:
         page.wait_for_timeout(20)
-    # benchmarks/dashboard.py measures it with training under way; a busy test machine may add a second.
+    # benchmarks/dashboard/study.py measures it with training under way; a busy test machine may add a second.
     assert page.evaluate("window.shown") / 1000 - before_s < 0.5 + 1.0
 
 

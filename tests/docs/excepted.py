@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from tests.docs.snippets import Command, Snippet
 
-ROOT_NEEDED = "needs root and systemd; tests/test_operations_page.py reads the unit that it starts"
+ROOT_NEEDED = "needs root and systemd; tests/docs/test_operations_page.py reads the unit that it starts"
 NETWORK = "installs from the network"
 EVERYTHING = "takes minutes; the target is looked for in the Makefile"
 DASK = "needs a scheduler and workers; tests/system/test_dask.py starts them and gives the agent their address"
-IGOR = "needs Igor; tests/instrument_adapters/test_mfp3d_docs.py runs it on a bench"
-ENDLESS = "goes on until Ctrl-C; tests/agent/test_streams.py follows a history"
+IGOR = "needs Igor; tests/instrument_adapters/mfp3d/test_mfp3d_docs.py runs it on a bench"
+ENDLESS = "goes on until Ctrl-C; tests/agent/history/test_filters.py follows a history"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ EXCEPTED = (
     Excepted("cluster.md", "vaestar analyze", DASK),
     Excepted("history.md", "vaestar history list --follow", ENDLESS),
     Excepted(
-        "mfp3d.md", "from pathlib import Path", "needs Igor; tests/instrument_adapters/test_mfp3d_docs.py runs it on a bench"
+        "mfp3d.md",
+        "from pathlib import Path",
+        "needs Igor; tests/instrument_adapters/mfp3d/test_mfp3d_docs.py runs it on a bench",
     ),
     Excepted("operations.md", "sudo", ROOT_NEEDED),
     Excepted("operations.md", "journalctl", ROOT_NEEDED),

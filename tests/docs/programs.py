@@ -17,9 +17,11 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-from agent.cli import app
+from agent.cli.app import app
 from instrument_adapters import __main__ as adapters
-from instrument_adapters import folder_command, mfp3d_command, replay_command
+from instrument_adapters.folder import command as folder_command
+from instrument_adapters.mfp3d import command as mfp3d_command
+from instrument_adapters.replay import command as replay_command
 from simulators import __main__ as simulator
 from tests.docs.snippets import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 from rewards.registry import REWARDS
 from tests.docs.programs import options, ours, shell
 from tests.docs.snippets import DOCS, PAGES, ROOT
-from tests.test_docs import Config
+from tests.docs.test_docs import Config
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_page_of_rewards_has_every_short_name(site: Path) -> None:
 def test_the_page_of_python_shows_what_a_notebook_and_an_adapter_use(site: Path) -> None:
     page = text_of(site / "reference-api.html")
     for name in (
-        "agent.analyze",
+        "agent.cli.analyze",
         "agent.Analysis",
         "agent.History",
         "run_client",

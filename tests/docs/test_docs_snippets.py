@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import agent.analyze
-from agent.config import Config, load_config
-from agent.history import History
-from instrument_adapters.mfp3d_command import MFP3DFile
-from instrument_adapters.toml_settings import load_settings
+import agent.cli.analyze
+from agent.config.model import Config, load_config
+from agent.history.event_log import History
+from instrument_adapters.command_line.toml_settings import load_settings
+from instrument_adapters.mfp3d.command import MFP3DFile
 from simulators.config import MFP3DConfig
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.settings_file import load_instrument
@@ -31,7 +31,7 @@ from tests.system.bench import connected
 # Blocks that are no code: drawings, what a program prints, and what the site fills in from the code.
 NO_CODE = {"", "text", "{commands}", "{settings}", "{rewards}", "{eval-rst}"}
 # Read by a test of their page's own.
-ELSEWHERE = {("folder.md", "json"): "tests/test_docs.py", ("operations.md", "yaml"): "tests/agent/web/test_metrics.py"}
+ELSEWHERE = {("folder.md", "json"): "tests/docs/test_docs.py", ("operations.md", "yaml"): "tests/agent/web/test_prometheus.py"}
 # What a toml block is, if not a configuration of the agent.
 TOML: dict[str, Callable[[Path], Any]] = {
     "simulator-tiers.md": load_instrument,
@@ -108,7 +108,8 @@ def test_every_command_in_the_text_is_there_with_its_options(command: Command) -
     if words[0] == "make":
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
     elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
-        sources = [ROOT / f"{words[2].replace('.', '/')}.py", ROOT / "benchmarks" / "commandline.py"]
+        named = ROOT / words[2].replace(".", "/")
+        sources = [named / "study.py" if named.is_dir() else named.with_suffix(".py"), ROOT / "benchmarks/harness/commandline.py"]
         text = "".join(source.read_text(encoding="utf-8") for source in sources)
         assert all(f'"{option}"' in text for option in re.findall(r"--[a-z-]+", command.line))
     elif words[:2] not in (["vaestar", "COMMAND"], ["vaestar", "history"]) or len(words) > 2:
@@ -201,7 +202,7 @@ def test_the_commands_of_a_page_that_end_run_in_its_order(
     if not wanted:
         return
     real = stand_in(desk, page, recorded_run)
-    monkeypatch.setattr(agent.analyze, "load_config", lambda *a, **k: small(load_config(*a, **k)))
+    monkeypatch.setattr(agent.cli.analyze, "load_config", lambda *a, **k: small(load_config(*a, **k)))
     if any("scan_0001.ibw" in c.words for c in wanted):
         shutil.copy(request.getfixturevalue("scan_file"), desk / "scan_0001.ibw")
     for command in wanted:

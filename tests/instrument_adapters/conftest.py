@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import zmq
 
-from instrument_adapters import codec
 from instrument_adapters.client import ClientReport, ClientTimings, run_client
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Measurement
-from instrument_adapters.messages import (
+from instrument_adapters.protocol import codec
+from instrument_adapters.protocol.messages import (
     Ack,
     AnyMessage,
     CommandMessage,

@@ -10,7 +10,7 @@ from rewards.composite import (
     weighted_sum,
 )
 from rewards.metrics import METRICS, UnknownMetricError, higher_is_better
-from rewards.mixture import PAPER
+from rewards.mixture.gmm import PAPER
 
 NAN = float("nan")
 

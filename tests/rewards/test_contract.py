@@ -9,7 +9,7 @@ import pytest
 
 from rewards.base import Mixture, Representation, Score
 from rewards.contract import CHECKS, RewardContract, check_reward, example, mixture_fault
-from rewards.mixture import MIXTURE_REWARDS
+from rewards.mixture.gmm import MIXTURE_REWARDS
 from rewards.registry import REWARDS
 
 QUICK = {"components": [1, 2, 3], "restarts": 1}

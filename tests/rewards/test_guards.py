@@ -4,9 +4,9 @@ import pytest
 from rewards.base import Mixture, Score
 from rewards.density import dense_enough, equal_subset, relative_density
 from rewards.guards import GuardSettings, degenerate, guard_mixture, guard_seeds, scatter
-from rewards.mixture import fit_grid
+from rewards.mixture.gmm import fit_grid
 from rewards.variance import smallest_eigenvalue, total_variance, variance_product
-from tests.rewards.clouds import representation
+from tests.support.clouds import representation
 
 
 def normal(n: int = 500, seed: int = 0) -> np.ndarray:

@@ -9,8 +9,8 @@ from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture
 
 from rewards.base import Score
-from rewards.mixture import PAPER, fit_grid, gmm
-from tests.rewards.clouds import blobs, representation
+from rewards.mixture.gmm import PAPER, fit_grid, gmm
+from tests.support.clouds import blobs, representation
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from simulators.growth import grow_surface
-from simulators.surface import Surface, SurfaceConfig
+from simulators.sample.growth import grow_surface
+from simulators.sample.surface import Surface, SurfaceConfig
 
 SMALL = SurfaceConfig(size_m=1.5e-6, pixels=384, superdomain_m=0.5e-6)
 

@@ -9,13 +9,12 @@ import pytest
 from instrument_adapters.geometry import Frame
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig, TimingConfig
-from simulators.domains import DomainState, Truth, WallType
 from simulators.microscope import Microscope
-from simulators.motion import MotionConfig
-from simulators.spectroscopy import Loop, SpectroscopyConfig, record_loop
-from simulators.surface import Surface
-
-from .conftest import SMALL
+from simulators.physics.motion import MotionConfig
+from simulators.physics.spectroscopy import Loop, SpectroscopyConfig, record_loop
+from simulators.sample.domains import DomainState, Truth, WallType
+from simulators.sample.surface import Surface
+from tests.simulators.conftest import SMALL
 
 FRAME = Frame(size_fast_m=1.2e-6, size_slow_m=1.2e-6, x_offset_m=SMALL.centre_x_m, y_offset_m=SMALL.centre_y_m, rows=48, cols=48)
 STILL = MotionConfig(drift_m_per_min=0, creep_m=0, step_creep=0, repeatability_m=0, jitter_m=0)

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from simulators.__main__ import _parser, instrument_config, main
-from simulators.faults import FAULTS
-from simulators.faults_options import fault_schedule
-from simulators.faults_schedule import FaultSchedule, Injection
+from simulators.faults.catalogue import FAULTS
+from simulators.faults.options import fault_schedule
+from simulators.faults.schedule import FaultSchedule, Injection
 
 CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
 

@@ -7,21 +7,20 @@ import pytest
 from pydantic import ValidationError
 
 from instrument_adapters.errors import InstrumentFaultError, LimitError
+from instrument_adapters.formats.instrument_note import parse_note
 from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Instrument, Measurement
-from instrument_adapters.messages import ArraySpec, ChannelSpec, Limits, MeasurementRequest, ScanMessage
-from instrument_adapters.note import parse_note
+from instrument_adapters.protocol.messages import ArraySpec, ChannelSpec, Limits, MeasurementRequest, ScanMessage
 from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH, SimulatedClock
 from simulators.config import MFP3DConfig, TimingConfig
-from simulators.domains import DomainState
 from simulators.errors import FailedLoopError, InterruptedWaitError
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.motion import MotionConfig
-from simulators.spectroscopy import SpectroscopyConfig
-from simulators.surface import Surface, SurfaceConfig
-
-from .conftest import SMALL
+from simulators.physics.motion import MotionConfig
+from simulators.physics.spectroscopy import SpectroscopyConfig
+from simulators.sample.domains import DomainState
+from simulators.sample.surface import Surface, SurfaceConfig
+from tests.simulators.conftest import SMALL
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "scan_0001.ibw"
 FRAME = Frame(size_fast_m=1.2e-6, size_slow_m=1.2e-6, x_offset_m=SMALL.centre_x_m, y_offset_m=SMALL.centre_y_m, rows=48, cols=48)

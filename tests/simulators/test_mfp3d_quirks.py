@@ -7,9 +7,8 @@ import pytest
 
 from instrument_adapters.errors import InstrumentFaultError
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.surface import Surface
-
-from .test_mfp3d import CONFIG, FRAME, altered, request_at
+from simulators.sample.surface import Surface
+from tests.simulators.test_mfp3d import CONFIG, FRAME, altered, request_at
 
 FAST = altered(CONFIG, frame=FRAME.model_copy(update={"rows": 16, "cols": 16}))
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from simulators.domains import DomainState, WallType
 from simulators.errors import UnknownTierError
-from simulators.growth import grow_surface
-from simulators.surface import Surface
+from simulators.sample.domains import DomainState, WallType
+from simulators.sample.growth import grow_surface
+from simulators.sample.surface import Surface
 from simulators.tiers import GRADED, HARD, INTERSPERSED, LOOPS_ALIKE, SHUFFLED, SINGLE_TYPE, TIERS, tier
 
 ONLY = {"needles": WallType.NEEDLE_PLUS, "stripes": WallType.STRIPE, "herringbone": WallType.HERRINGBONE}

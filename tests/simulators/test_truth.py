@@ -4,12 +4,11 @@ import numpy as np
 
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
-from simulators.domains import DomainState
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.microscope import Microscope
-from simulators.surface import Surface
-
-from .conftest import SMALL
+from simulators.sample.domains import DomainState
+from simulators.sample.surface import Surface
+from tests.simulators.conftest import SMALL
 
 FRAME = MFP3DConfig().frame.model_copy(update={"size_fast_m": 1.0e-6, "size_slow_m": 1.0e-6, "rows": 96, "cols": 96})
 FAST_DRIFT = MFP3DConfig(

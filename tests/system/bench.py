@@ -11,15 +11,15 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from agent.config import Config
-from agent.core import Agent
-from agent.decision import Decision
-from agent.history import Event, History
-from agent.service import STATE_FILE, Service
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, decode, encode
-from instrument_adapters.keys import ClientKeys
-from tests.agent.samples import decision, hello
+from agent.config.model import Config
+from agent.decision.agent import Agent
+from agent.history.event_log import Event, History
+from agent.schema.decision import Decision
+from agent.service.service import STATE_FILE, Service
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import Packet, decode, encode
+from instrument_adapters.protocol.curve_keys import ClientKeys
+from tests.support.samples import decision, hello
 
 LONGEST_S = 10.0
 _M = TypeVar("_M", bound=wire.Message)

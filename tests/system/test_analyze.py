@@ -10,8 +10,8 @@ import pytest
 
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
-from simulators.ibw import write_ibw
-from tests.agent.workflow.images import two_textures
+from simulators.controller.ibw import write_ibw
+from tests.support.images import two_textures
 from tests.system.commands import quick_config, vaestar
 
 OFFSET_M = (4e-6, -2e-6)

@@ -15,15 +15,17 @@ import pytest
 from distributed import LocalCluster
 from typer.testing import CliRunner
 
-import agent.dask_executor
-from agent.asking import Asker
-from agent.cli import app
-from agent.core import Agent
-from agent.decision import Decision
-from agent.executor import Workers
+import agent.workers.dask_cluster
+from agent.cli.app import app
+from agent.decision.agent import Agent
+from agent.errors import WorkersError
+from agent.schema.decision import Decision
+from agent.search.task_runner import Asker
+from agent.workers.base import Workers
 from agent.workers.factory import workers_for
-from agent.workflow.errors import WorkersError
-from tests.agent.executors import (
+from tests.agent.search.test_search import QUICK, scan_of
+from tests.support.images import two_textures
+from tests.support.workers_contract import (
     WorkersContract,
     cut,
     die_once,
@@ -34,8 +36,6 @@ from tests.agent.executors import (
     users_own,
     wait_for,
 )
-from tests.agent.test_search import QUICK, scan_of
-from tests.agent.workflow.images import two_textures
 from tests.system.commands import quick_config
 from tests.system.test_analyze import written
 
@@ -43,7 +43,7 @@ OWNER = """
 import sys
 from pathlib import Path
 from agent.workers.factory import workers_for
-from tests.agent.executors import until_stopped
+from tests.support.workers_contract import until_stopped
 
 with workers_for(0, None, sys.argv[1]) as workers:
     workers.submit(until_stopped, Path(sys.argv[2])).result()
@@ -121,13 +121,13 @@ class TestDask(WorkersContract):
     def test_a_worker_of_other_versions_is_refused(
         self, workers: Workers, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(agent.dask_executor, "versions", lambda: {"numpy": "0.9"})
+        monkeypatch.setattr(agent.workers.dask_cluster, "versions", lambda: {"numpy": "0.9"})
         with pytest.raises(WorkersError, match=r"worker tcp://\S+ has numpy \S+, not 0.9; install the same versions"):
             workers_for(0, None, cluster.scheduler_address)
 
 
 def test_a_worker_of_several_threads_is_refused_and_a_scheduler_without_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.dask_executor, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(agent.workers.dask_cluster, "_CONNECT_S", 0.5)
     with LocalCluster(n_workers=0, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=ANY_PORT) as cluster:
         with pytest.raises(WorkersError, match="has no worker; start one with"):
             workers_for(0, None, cluster.scheduler_address)
@@ -152,7 +152,7 @@ def test_an_address_where_nobody_answers_is_refused(address: str, says: str) -> 
 
 
 def test_when_the_scheduler_is_gone_tasks_say_so_and_no_more_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(agent.dask_executor, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(agent.workers.dask_cluster, "_CONNECT_S", 0.5)
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=ANY_PORT) as cluster:
         workers = workers_for(0, None, cluster.scheduler_address)
         future = workers.submit(until_stopped, tmp_path / "task")

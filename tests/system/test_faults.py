@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.decision import Decision
 from agent.schema import event_kinds as kinds
+from agent.schema.decision import Decision
 from instrument_adapters.scan import Scan
-from simulators.faults_log import SealedEntry
-from tests.agent.samples import decision, request
+from simulators.faults.sealed_log import SealedEntry
+from tests.support.samples import decision, request
 from tests.system.bench import deciding, events, serving
 
 ROOT = Path(__file__).resolve().parents[2]

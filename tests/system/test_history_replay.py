@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from agent.archive import decision_in
-from agent.history import History
-from agent.retention import retain
-from agent.retention_settings import RetentionSettings
+from agent.config.retention import RetentionSettings
+from agent.history.event_log import History
+from agent.history.readers import decision_in
+from agent.history.retention import retain
 from agent.schema import event_kinds as kinds
-from instrument_adapters import messages as wire
+from instrument_adapters.protocol import messages as wire
 from tests.golden.history.make import decided, measure, picture, scan, settings
 from tests.system.bench import connected
 from tests.system.commands import vaestar
@@ -58,7 +58,7 @@ def test_every_decision_of_a_closed_loop_comes_out_the_same_again_also_after_ret
 
 
 def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
-    from tests.agent.golden_runs import golden_run
+    from tests.support.golden_runs import golden_run
 
     run = golden_run(tmp_path, "v1")
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.config import Config
+from agent.cli.app import app
+from agent.config.model import Config
+from agent.errors import ConfigError, ServiceError
 from agent.schema import event_kinds as kinds
-from agent.workflow.errors import ConfigError, ServiceError
-from instrument_adapters import messages as wire
 from instrument_adapters.client import run_client
-from instrument_adapters.keys import ClientKeys, KeyFileError, load_pair, load_public, make_keys
-from tests.agent.samples import hello
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.curve_keys import ClientKeys, KeyFileError, load_pair, load_public, make_keys
+from tests.support.samples import hello
 from tests.system.bench import config, events, instrument, recorded, serving
 
 

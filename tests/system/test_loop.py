@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.history import History
-from agent.ledger import Ledger
+from agent.history.event_log import History
+from agent.ledger.ledger import Ledger
 from agent.schema import event_kinds as kinds
 from tests.system.commands import quick_config, vaestar
 

@@ -16,13 +16,13 @@ import pytest
 import zmq
 from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.run_directories import STATE_FILE, TOKEN_FILE
+from agent.cli.app import app
+from agent.history.run_directory import STATE_FILE, TOKEN_FILE
 from agent.schema import event_kinds as kinds
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, decode, encode
-from tests.agent.samples import ack, hello, sample_scan, scan_message
-from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import Packet, decode, encode
+from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command sets up logs
+from tests.support.samples import ack, hello, sample_scan, scan_message
 from tests.system.bench import events
 from tests.system.commands import quick_config, vaestar
 from tests.system.test_service_process import wait_for

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config, load_config
+from agent.config.model import Config, load_config
 from agent.schema import event_kinds as kinds
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import scan_packet
-from tests.agent.samples import NOW, hello
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import scan_packet
+from tests.support.samples import NOW, hello
 from tests.system.bench import LONGEST_S, Bench, connected, events, instrument, serving
 from tests.system.test_service_search import decided, decisions, named, quick
 

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 from instrument_adapters.client import run_client
-from instrument_adapters.codec import decode
 from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Measurement
-from instrument_adapters.messages import MeasurementRequest, ResultMessage, ScanMessage
+from instrument_adapters.protocol.codec import decode
+from instrument_adapters.protocol.messages import MeasurementRequest, ResultMessage, ScanMessage
 from instrument_adapters.scan import Scan
 from simulators.config import MFP3DConfig
-from simulators.domains import DomainState, SuperdomainKind, WallType
-from simulators.faults import FAULTS, Group
-from simulators.faults_at_work import Faults
-from simulators.faults_schedule import FaultSchedule, Injection
-from simulators.faulty_link import FaultyLink
-from simulators.growth import grow_surface
+from simulators.faults.catalogue import FAULTS, Group
+from simulators.faults.faulty_connection import FaultyLink
+from simulators.faults.injector import Faults
+from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.motion import MotionConfig
-from simulators.spectroscopy import Loop, loop_parameters
-from simulators.surface import Surface, SurfaceConfig
+from simulators.physics.motion import MotionConfig
+from simulators.physics.spectroscopy import Loop, loop_parameters
+from simulators.sample.domains import DomainState, SuperdomainKind, WallType
+from simulators.sample.growth import grow_surface
+from simulators.sample.surface import Surface, SurfaceConfig
 from simulators.tiers import TIERS
 from tests.instrument_adapters.conftest import FAST, FakeAgent
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import sending
-from agent.decision import Decision
+from agent.errors import SearchCancelledError, UnusableScanError
 from agent.schema import event_kinds as kinds
-from agent.service import STATE_FILE
-from agent.workflow.errors import SearchCancelledError, UnusableScanError
-from instrument_adapters import codec
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, encode
-from tests.agent.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
+from agent.schema.decision import Decision
+from agent.service import sender as sending
+from agent.service.service import STATE_FILE
+from instrument_adapters.protocol import codec
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import Packet, encode
+from tests.support.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
 from tests.system.bench import Bench, config, connected, deciding, events, instrument, recorded, serving
 
 BEAT = packet(wire.Heartbeat(id="beat-1", sent_at=NOW))
@@ -144,7 +144,7 @@ def test_a_fault_while_a_message_is_taken_is_answered_and_ends_nothing(tmp_path:
     async def scenario() -> None:
         async with connected(tmp_path) as bench:
             with monkeypatch.context() as patched:
-                patched.setattr("agent.dispatch.scan_of", broken)
+                patched.setattr("agent.messaging.dispatcher.scan_of", broken)
                 answer = await bench.ask([SCAN, ARRAY], wire.Refused)
             assert (answer.code, answer.of) == ("agent_fault", "m-scan")
             assert "ZeroDivisionError: nothing to divide" in answer.reason

@@ -10,14 +10,14 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from agent.config import Config
-from agent.decision import Decision
-from agent.history import History
+from agent.config.model import Config
+from agent.errors import HistoryError, PluginError, SearchCancelledError
+from agent.history.event_log import History
 from agent.schema import event_kinds as kinds
-from agent.service import STATE_FILE, Service, ServiceError
-from agent.workflow.errors import HistoryError, PluginError, SearchCancelledError
-from instrument_adapters import messages as wire
-from tests.agent.samples import NOW, decision, hello, packet, sample_scan, scan_message
+from agent.schema.decision import Decision
+from agent.service.service import STATE_FILE, Service, ServiceError
+from instrument_adapters.protocol import messages as wire
+from tests.support.samples import NOW, decision, hello, packet, sample_scan, scan_message
 from tests.system.bench import config, connected, deciding, events, instrument, recorded, serving
 
 
@@ -185,7 +185,7 @@ async def closed_scan(run: Path) -> None:
 
 def test_a_scan_that_cannot_be_read_back_is_closed_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
-    get = "agent.history.ArrayStore.get"
+    get = "agent.history.event_log.ArrayStore.get"
 
     def altered(*_: object) -> None:
         raise HistoryError("array 123 has been altered")

@@ -14,13 +14,13 @@ import pytest
 import zmq
 
 from agent.schema import event_kinds as kinds
-from agent.service import STATE_FILE
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, decode, encode, scan_packet
+from agent.service.service import STATE_FILE
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import Packet, decode, encode, scan_packet
 from instrument_adapters.scan import Scan
-from tests.agent.samples import NOW, hello
-from tests.agent.test_search import scan_of
-from tests.agent.workflow.images import two_textures
+from tests.agent.search.test_search import scan_of
+from tests.support.images import two_textures
+from tests.support.samples import NOW, hello
 from tests.system.bench import events
 from tests.system.commands import vaestar
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config
-from agent.decision import DecisionRecord
+from agent.config.model import Config
+from agent.config.quality import QualitySettings
+from agent.representation.tasks import Made, RepresentTask
 from agent.schema import event_kinds as kinds
-from agent.work import WorkDirectory
-from agent.workflow.pipeline import Made, RepresentTask
-from agent.workflow.quality_settings import QualitySettings
-from instrument_adapters import messages as wire
-from instrument_adapters.codec import Packet, scan_packet
+from agent.schema.decision import DecisionRecord
+from agent.search.task_cache import WorkDirectory
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.codec import Packet, scan_packet
 from instrument_adapters.scan import Scan
-from tests.agent.samples import NOW, result
-from tests.agent.test_search import scan_of
-from tests.agent.workflow.images import two_textures
+from tests.agent.search.test_search import scan_of
+from tests.support.images import two_textures
+from tests.support.samples import NOW, result
 from tests.system.bench import config, connected, events, recorded
 
 LONGEST_S = 60.0
@@ -95,7 +95,7 @@ def test_a_sample_whose_last_decision_cannot_be_read_back_starts_from_nothing(tm
 
 def decisions_unverified(run: Path) -> list[DecisionRecord]:
     """Those of a run that has lost an array."""
-    from agent.history import History
+    from agent.history.event_log import History
 
     with History(run, read_only=True) as history:
         return [DecisionRecord.model_validate(e.body["decision"]) for e in history.events(kind=kinds.DECISION_MADE)]

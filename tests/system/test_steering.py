@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from agent import sending
-from agent.config import Config
-from agent.decision import Decision
-from agent.history import Event, History
+from agent.config.model import Config
+from agent.errors import ControlError, HistoryError, SearchCancelledError
+from agent.history.event_log import Event, History
 from agent.schema import event_kinds as kinds
-from agent.service import Service, ServiceError
-from agent.workflow.errors import ControlError, HistoryError, SearchCancelledError
-from instrument_adapters import messages as wire
-from tests.agent.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
+from agent.schema.decision import Decision
+from agent.service import sender as sending
+from agent.service.service import Service, ServiceError
+from instrument_adapters.protocol import messages as wire
+from tests.support.samples import NOW, ack, decision, hello, packet, result, sample_scan, scan_message
 from tests.system.bench import Bench, config, deciding, events, instrument, recorded, serving
 
 SOON_S = 1.0

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import arrays
-from agent import history_schema as module
-from agent.cli import app
-from agent.history import History
-from agent.history_schema import SCHEMA_VERSION
-from agent.run_directories import DATABASE, STATE_FILE
+from agent.cli.app import app
+from agent.errors import StorageError
+from agent.history import array_store as arrays
+from agent.history import database as module
+from agent.history.database import SCHEMA_VERSION
+from agent.history.event_log import History
+from agent.history.run_directory import DATABASE, STATE_FILE
 from agent.schema import event_kinds as kinds
-from agent.workflow.errors import StorageError
-from instrument_adapters import messages as wire
-from tests.agent.samples import hello, sample_scan, scan_message
-from tests.agent.test_logs import _put_back  # noqa: F401 - the command sets up logs
+from instrument_adapters.protocol import messages as wire
+from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command sets up logs
+from tests.support.samples import hello, sample_scan, scan_message
 from tests.system.bench import deciding, events, instrument, serving
 
 

@@ -1,4 +1,4 @@
-// Colours and markers of the clusters, as in the figures (agent/figures/style.py), and how they are drawn.
+// Colours and markers of the clusters, as in the figures (agent/reporting/figures/style.py), and how they are drawn.
 
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8"];
 const ON_DARK = { "#000000": "#FFFFFF", "#7A1F5C": "#B0479A", "#0072B2": "#2C94D8" };  // what would not show on dark

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.dashboard.board import board, front
-from agent.dashboard.deciding import decision_view
-from agent.dashboard.live import Live
-from agent.dashboard.looks import BY_DECODER, BY_FIT, Looks, made_by
+from agent.config.safety import ApprovalSettings, SafetySettings
+from agent.dashboard.candidate_board import board, front
+from agent.dashboard.decision_view import decision_view
+from agent.dashboard.live_state import Live
+from agent.dashboard.model_view import BY_DECODER, BY_FIT, Looks, made_by
 from agent.dashboard.models import Edits, Problem, ProgressView
-from agent.dashboard.story import DecisionStory
+from agent.dashboard.run_follower import DecisionStory
 from agent.dashboard.views import Kept, Views
-from agent.decision import Decision
-from agent.dispatch import Dispatcher
-from agent.entries import ScanEntry
-from agent.history import Event, History
-from agent.partial import PartialFrame
-from agent.safety_settings import ApprovalSettings, SafetySettings
-from agent.workflow.errors import HistoryError
-from agent.workflow.spec import ModelSpec
-from agent.workflow.start import initial_weights
-from tests.agent.decisions import make_decision, make_guarded_out, make_scan, make_unresolved
-from tests.agent.samples import NOW, Clock, hello, result, scan_message
+from agent.errors import HistoryError
+from agent.history.event_log import Event, History
+from agent.ledger.entries import ScanEntry
+from agent.messaging.dispatcher import Dispatcher
+from agent.messaging.partial_frames import PartialFrame
+from agent.representation.vae.initialisation import initial_weights
+from agent.representation.vae.spec import ModelSpec
+from agent.schema.decision import Decision
+from tests.support.decision_records import make_decision, make_guarded_out, make_scan, make_unresolved
+from tests.support.samples import NOW, Clock, hello, result, scan_message
 
 
 class Nobody:

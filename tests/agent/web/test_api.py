@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent.history import History
-from agent.run_directories import DATABASE
-from tests.agent.samples import NOW
-from tests.agent.web.asgi import Answer, Asked, asked
-from tests.agent.web.runs import EVENTS, record_run
+from agent.history.event_log import History
+from agent.history.run_directory import DATABASE
+from tests.support.asgi import Answer, Asked, asked
+from tests.support.runs import EVENTS, record_run
+from tests.support.samples import NOW
 
 
 def run(directory: Path, scenario: Callable[[Asked], Awaitable[Any]], scans: int = 1, **changes: float) -> Any:
@@ -140,12 +140,12 @@ def test_long_values_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> N
 
 
 def test_a_quiet_stream_is_kept_open_by_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.web.feed._LOOK_S", 0.01)
+    monkeypatch.setattr("agent.web.event_stream._LOOK_S", 0.01)
     assert run(tmp_path, lambda web: web.lines("/api/events", 3), comment_s=0.02) == [": hello", ": alive", ": alive"]
 
 
 def test_more_listeners_than_allowed_are_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.web.feed.MOST_LISTENERS", 0)
+    monkeypatch.setattr("agent.web.event_stream.MOST_LISTENERS", 0)
     given = run(tmp_path, lambda web: web.get("/api/events"))
     assert (given.status, "listen already" in given.json["error"]) == (503, True)
 

@@ -1,0 +1,5 @@
+"""The command `vaestar`: one file for each group of commands."""
+
+from agent.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,111 @@
+"""`vaestar report`: which decisions, where they come from, and where the file goes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.errors import HistoryError, ReportError
+from agent.history.event_log import Event
+from agent.history.event_log import History as Store
+from agent.history.run_directory import DATABASE, named_or_newest
+from agent.reporting.decision_files import replaced
+from agent.reporting.figure_output import as_bytes, figure_of, kinds_of
+from agent.reporting.html_report import page
+from agent.reporting.notebook import Analysis, History
+from agent.reporting.terminal import OUT, search_progress
+from agent.schema import event_kinds as kinds
+
+FORMATS = ("png", "svg", "pdf")
+_TOLD = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
+_MOST_TOLD = 200
+
+
+def write_html(what: str, run: Path | None, out: Path | None, figures: Path | None, form: str) -> None:
+    """Write the report on a decision, or on all of a run, and say where it is.
+
+    Parameters
+    ----------
+    what
+        Id of a decision or scan, or a run directory; empty for the run.
+    run
+        Its directory, where `what` is an id.
+    out
+        The file; by default named after what it is about, in this directory.
+    figures, form
+        Where each figure goes besides, and as "png", "svg" or "pdf"; None: nowhere.
+
+    Raises
+    ------
+    ReportError
+        If it cannot be written.
+    HistoryError
+        If there is no such decision, or the history cannot be read.
+    """
+    if form not in FORMATS:
+        raise ReportError(f"figures cannot be written as {form!r}; give one of {', '.join(FORMATS)}")
+    named = Path(what) if what and (Path(what) / DATABASE).is_file() else None
+    directory = named or named_or_newest(run)
+    one = what if named is None else ""
+    with History(directory) as history, search_progress() as progress:
+        count = 1 if one else len(history.decisions)
+        if not count:
+            raise HistoryError(f"the run in {directory} holds no decision yet; a report is on decisions")
+        analyses = []
+        for analysis in [history.decisions[one]] if one else history.decisions:
+            analyses.append(analysis)
+            progress("decisions", len(analyses), count)
+        name = analyses[0].record.decision_id if one else directory.resolve().name
+        with Store(directory, read_only=True) as store:
+            text = page(_title(analyses, name), analyses, _provenance(store, directory), _happened(store, analyses, one))
+    path = replaced(out or Path(f"{name}.html"), text.encode())
+    OUT.print(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions", highlight=False, markup=False, soft_wrap=True)
+    if figures is not None:
+        written = [path for analysis in analyses for path in _draw(analysis, figures, form)]
+        OUT.print(f"{len(written)} figures in {figures}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _title(analyses: Sequence[Analysis], name: str) -> str:
+    if len(analyses) == 1:
+        return f"Where to measure on {analyses[0].record.scan_id}, and why"
+    return f"{len(analyses)} decisions of the run {name}"
+
+
+def _provenance(store: Store, directory: Path) -> dict[str, str]:
+    events = list(store.events())
+    first = next(e for e in events if e.kind == kinds.RUN_STARTED)
+    last = events[-1]
+    return {
+        "run": f"{first.subject}, in {directory}",
+        "begun": f"{first.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+        "instruments": ", ".join(sorted({e.subject for e in events if e.kind == kinds.INSTRUMENT_CONNECTED})),
+        "history": f"{len(events)} events, the last one {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC; chain {last.seq}:{last.hash}",
+    }
+
+
+def _happened(store: Store, analyses: Sequence[Analysis], one: str) -> list[str]:
+    """Events that bear on reading the report: of the run, what was refused and cancelled, and what persons did."""
+    about = {name for a in analyses for name in (a.record.decision_id, a.record.scan_id)}
+    lines = [
+        f"{event.recorded_at:%Y-%m-%d %H:%M:%S} {event.kind.replace('_', ' ')} {event.subject}: {event.body.get('reason', '')}"
+        + (f" (by {event.body['by']})" if event.body.get("by") else "")
+        for event in store.events()
+        if _bears(event) and (not one or event.subject in about or event.body.get("decision_id") in about)
+    ]
+    more = len(lines) - _MOST_TOLD
+    return lines if more <= 0 else [*lines[:_MOST_TOLD], f"and {more} more; see the history"]
+
+
+def _bears(event: Event) -> bool:
+    return event.kind in _TOLD or bool(event.body.get("by"))
+
+
+def _draw(analysis: Analysis, directory: Path, form: str) -> list[Path]:
+    folder = directory / analysis.record.decision_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"figures cannot be written into {folder}: {error}; name a folder that can be written to") from error
+    written = []
+    for kind in kinds_of(analysis.decision, analysis.measured):
+        figure = figure_of(analysis.scan, analysis.decision, analysis.measured, kind)
+        written.append(replaced(folder / f"{kind}.{form}", as_bytes(figure, form)))
+    return written

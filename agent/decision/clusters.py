@@ -1,0 +1,41 @@
+"""All key points sorted into the clusters of the chosen mixture."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from agent.config.recommendation import RecommendSettings
+from agent.recommendation.core_points import core_order, purity, without_mixed
+from agent.schema.decision import ClusterRecord
+from agent.search.candidates import Candidate
+
+
+class Clusters:
+    """All key points sorted into the chosen mixture's clusters, largest cluster first."""
+
+    def __init__(
+        self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings
+    ) -> None:
+        assert chosen.score is not None  # only candidates with a score and a mixture are chosen
+        assert chosen.score.mixture is not None
+        mixture = chosen.score.mixture
+        self.z = z
+        order = np.argsort(-mixture.weights, kind="stable")
+        rank = np.argsort(order)
+        distance = mixture.mahalanobis(z)[:, order]
+        self.labels = rank[mixture.labels(z)]
+        self.distance = distance[np.arange(len(z)), self.labels]
+        tau = mixture.responsibilities(z)[:, order]
+        own_share = purity(points_rc, self.labels, tau, chosen.representation.window_px / 2)
+        cores = core_order(distance, self.labels, settings.core_fraction)
+        self.cores, self.mixed = without_mixed(cores, own_share, settings.purity)
+        self.records = [
+            ClusterRecord(
+                cluster=k,
+                weight=float(mixture.weights[j]),
+                mean=mixture.means[j].tolist(),
+                covariance=mixture.covariances[j].tolist(),
+                points=int((self.labels == k).sum()),
+                core_points=len(self.cores[k]),
+            )
+            for k, j in enumerate(order)
+        ]

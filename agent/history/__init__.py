@@ -1,0 +1,1 @@
+"""The append-only decision history: events, arrays, integrity, retention."""

@@ -1,0 +1,117 @@
+"""Arrays on disk as files named after their content, each there in full or not at all, also after a power cut."""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from agent.errors import StorageError
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class ArrayStore:
+    """Arrays as `.npy` files named after the SHA-256 of their bytes; equal arrays are stored once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: set[Path] = set()  # directories whose names are on disk for certain
+
+    def put(self, array: np.ndarray) -> str:
+        """The digest under which `array` can be had again; on disk when this returns."""
+        content = _content(array)
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.path(digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(path, content)
+            if path.parent not in self._known:  # it may be new, of this process or of one that was killed
+                sync_directories(path.parent.parent)
+                self._known.add(path.parent)
+        return digest
+
+    def get(self, digest: str) -> np.ndarray:
+        """The array stored as `digest`.
+
+        Raises
+        ------
+        HistoryError
+            If it is missing or its bytes are not those that were stored.
+        """
+        try:
+            content = self.path(digest).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
+            raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
+        return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+
+    def fault(self, digest: str) -> str:
+        """What is wrong with a stored array, "missing" or a sentence; empty if it is as it was stored."""
+        if not _NAME.fullmatch(digest):
+            return f"'{digest[:80]}' is no digest"
+        try:
+            with self.path(digest).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"array {digest[:12]} in {self._directory} cannot be read: {error}"
+        altered = f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy"
+        return "" if found == digest else altered
+
+    def path(self, digest: str) -> Path:
+        """Where the array of this digest lies, if it is there."""
+        return self._directory / digest[:2] / f"{digest}.npy"
+
+    def held(self) -> Iterator[tuple[str, Path]]:
+        """Digest and path of each array that lies here; the digest is empty for what a killed program left half-written."""
+        for path in sorted(self._directory.glob("*/*")):
+            if path.suffix == ".npy" and _NAME.fullmatch(path.stem):
+                yield path.stem, path
+            elif path.name.startswith(".") and ".npy." in path.name:
+                yield "", path
+
+
+def digest_of(array: np.ndarray) -> str:
+    """The digest under which an array would be stored: equal for equal values, shape and dtype only."""
+    return hashlib.sha256(_content(array)).hexdigest()
+
+
+def _content(array: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write so that the file is either there in full or not at all, also after a power cut; its directory is on disk already."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directories(path.parent)
+
+
+def sync_directories(*paths: Path) -> None:
+    """Have what was renamed or removed in directories stand on disk."""
+    if os.name != "posix":  # Windows cannot open a directory; NTFS journals the rename
+        return
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,115 @@
+"""What has happened in a run, counted from its history; so the counts go on after a restart where they stood."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.history.event_log import Event
+from agent.schema import event_kinds as kinds
+
+DECISION_BOUNDS_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+
+
+class Histogram:
+    """How many values were at most as large as each bound.
+
+    Parameters
+    ----------
+    bounds
+        Rising.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.sum = 0.0
+        self._counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self._counts)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Bound, as text, and the values up to it, as Prometheus has them."""
+        total, out = 0, []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            out.append((bound, float(total)))
+        return out
+
+    def quantile(self, share: float) -> float | None:
+        """The bound that so large a share of the values did not exceed; None without values, infinite above the last."""
+        total = self.count
+        reached = 0
+        for bound, count in zip((*self.bounds, float("inf")), self._counts, strict=True):
+            reached += count
+            if total and reached >= share * total:
+                return bound
+        return None
+
+
+@dataclass
+class Tally:
+    """Counts over the whole run, up to event `seq`; `apply` is the only way to change them."""
+
+    seq: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    scans: Counter[str] = field(default_factory=Counter)  # by instrument
+    decisions: Counter[str] = field(default_factory=Counter)  # by outcome
+    results: Counter[str] = field(default_factory=Counter)  # by status
+    refused: Counter[str] = field(default_factory=Counter)  # by code
+    commands: Counter[str] = field(default_factory=Counter)  # by order
+    points_sent: int = 0
+    decision_s: Histogram = field(default_factory=lambda: Histogram(DECISION_BOUNDS_S))
+    summaries: list[dict[str, Any]] = field(default_factory=list)  # of the decisions, oldest first
+    _places: dict[str, int] = field(default_factory=dict)  # of each decision not sent yet
+
+    def apply(self, event: Event) -> None:
+        """Take one event into account."""
+        self.seq = event.seq
+        self.events[event.kind] += 1
+        body = event.body
+        if event.kind == kinds.SCAN_RECEIVED:
+            self.scans[str(body.get("instrument_id"))] += 1
+        elif event.kind == kinds.RESULT_RECEIVED:
+            self.results[str(body.get("status"))] += 1
+        elif event.kind == kinds.MESSAGE_REFUSED:
+            self.refused[str(body.get("code"))] += 1
+        elif event.kind == kinds.COMMAND_GIVEN:
+            self.commands[str(body.get("command"))] += 1
+        elif event.kind == kinds.APPROVAL_GIVEN:
+            self._places[event.subject] = len(body.get("requests", ()))
+        elif event.kind == kinds.DECISION_MADE:
+            self._decided(event)
+        elif event.kind == kinds.RECOMMENDATION_SENT:
+            self.points_sent += self._places.pop(event.subject, 0)  # sent once; a repetition is no new point
+
+    def _decided(self, event: Event) -> None:
+        body = event.body
+        decision = body.get("decision", {})
+        seconds = float(body.get("seconds", 0.0))
+        places = len(decision.get("requests", ()))
+        self.decisions[str(decision.get("outcome"))] += 1
+        self.decision_s.observe(seconds)
+        self._places[event.subject] = places
+        self.summaries.append(
+            {
+                "seq": event.seq,
+                "recorded_at": event.recorded_at.isoformat(),
+                "decision_id": event.subject,
+                "scan_id": body.get("scan_id"),
+                "sample_id": decision.get("sample_id"),
+                "instrument_id": body.get("instrument_id"),
+                "outcome": decision.get("outcome"),
+                "explanation": decision.get("explanation"),
+                "places": places,
+                "seconds": seconds,
+            }
+        )

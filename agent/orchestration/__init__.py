@@ -1,0 +1,1 @@
+"""Which scan is decided on, in which thread, and what ends its search."""

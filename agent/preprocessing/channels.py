@@ -1,0 +1,165 @@
+"""What patches are cut from: the amplitude alone, or with what else the same scan says at each pixel.
+
+A piezoresponse is a vector, A·e^{iφ}, of which the amplitude shows the length only: two domains of opposite polarisation look
+alike. Its quadratures A·cos(φ - φ0) and A·sin(φ - φ0) show the sign as well. φ0 is what the instrument adds to every phase; it
+is fitted, since otherwise it decides how much of the signal falls into which quadrature.
+
+What the fit assumes: domains respond along one axis, in one sense or the other (phases in two lobes 180 degrees apart, or lengths
+that vary along one lobe), on top of a constant background vector, and noise is the same in all directions. Which of the two lobes
+points upwards cannot be known from a scan, so φ0 lies in (-90, 90] degrees and the sign of both quadratures is a convention.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from agent.errors import UnusableScanError
+from agent.preprocessing.normalise import NormalisedImage, normalise
+from instrument_adapters.errors import UnknownChannelError
+from instrument_adapters.scan import Scan
+
+ChannelMode = Literal["auto", "amplitude", "vector", "height"]
+
+_AMPLITUDE = re.compile("amplitude", re.IGNORECASE)
+_OUTLIER_PERCENTILE = 99.0
+_ONE_AXIS = 0.1  # (λ1 - λ2)/(λ1 + λ2) of the centred response below which no axis is seen in it
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStack:
+    """The images of one scan that patches are cut from.
+
+    Parameters
+    ----------
+    image
+        The main channel in [0, 1]; key points are looked for in it. It is valid where all channels are.
+    values
+        Shape (C, rows, cols), in [0, 1]; the first is `image.values`.
+    names
+        The C channels in words, such as "Amplitude1Retrace" and "Amplitude1Retrace·cos".
+    phase_offset_rad
+        The fitted φ0; None where no phase is used.
+    """
+
+    image: NormalisedImage
+    values: Float32[np.ndarray, "C rows cols"]
+    names: tuple[str, ...]
+    phase_offset_rad: float | None = None
+
+
+def stack_channels(
+    scan: Scan, channel: str, mode: ChannelMode = "amplitude", low_percentile: float = 1.0, high_percentile: float = 95.0
+) -> ChannelStack:
+    """The stack of `mode` around the main channel.
+
+    Parameters
+    ----------
+    scan
+        The recorded frame.
+    channel
+        Full name of the main channel.
+    mode
+        "auto": "vector" where the scan holds the phase of the main channel, else "amplitude".
+        "amplitude": the main channel alone, whatever it is.
+        "vector": with the two quadratures; zero response becomes 0.5 and the amplitude's high percentile ±1 becomes 0 and 1, on
+        one scale for both, so that sign and relative size survive.
+        "height": with the topography.
+    low_percentile, high_percentile
+        Of a channel, become 0 and 1.
+
+    Raises
+    ------
+    UnknownChannelError
+        If the scan lacks the channel that the mode needs.
+    UnusableScanError
+        If a channel is constant, or too few pixels are valid in all.
+    """
+    image = normalise(scan.channels[channel], low_percentile, high_percentile)
+    if mode == "amplitude" or (mode == "auto" and phase_of(scan, channel) is None):
+        return ChannelStack(image, image.values[None], (channel,))
+    if mode == "height":
+        height_name = _height_of(scan)
+        height = normalise(scan.channels[height_name], low_percentile, high_percentile)
+        return _stack(image, [height.values], [height.valid], (channel, height_name))
+    return _vector(scan, channel, image, high_percentile)
+
+
+def phase_partner(scan: Scan, channel: str) -> str:
+    """Name of the phase that belongs to an amplitude: Amplitude1Retrace has Phase1Retrace.
+
+    Raises
+    ------
+    UnknownChannelError
+        If the channel is no amplitude, or the scan does not hold its phase.
+    """
+    found = phase_of(scan, channel)
+    if found is not None:
+        return found
+    wanted = _AMPLITUDE.sub("Phase", channel)
+    why = f"the scan has no '{wanted}'" if wanted != channel else f"'{channel}' is not called an amplitude"
+    raise UnknownChannelError(
+        f"channels = 'vector' needs the phase that belongs to '{channel}', but {why}; it holds {', '.join(scan.channels)}; "
+        "use channels = 'amplitude'"
+    )
+
+
+def phase_of(scan: Scan, channel: str) -> str | None:
+    """The same, or None where there is none."""
+    wanted = _AMPLITUDE.sub("Phase", channel)
+    return None if wanted == channel else next((name for name in scan.channels if name.lower() == wanted.lower()), None)
+
+
+def fit_phase_offset(amplitude: Float[np.ndarray, " n"], phase_rad: Float[np.ndarray, " n"]) -> float:
+    """φ0 in (-π/2, π/2]: the axis along which the response A·e^{iφ} varies most.
+
+    The principal axis of the response less its mean, ½·arg Σ (r - r̄)²: a constant background moves the mean and not the axis.
+    Where that shows no axis (one lobe of equal lengths, so only noise is left about the mean), the axis through zero is taken,
+    ½·arg Σ A² e^{2iφ}. Amplitudes beyond the 99th percentile are shortened to it, so that no speck of dirt sets the axis.
+
+    Parameters
+    ----------
+    amplitude
+        Shape (n,), in any unit, finite.
+    phase_rad
+        Shape (n,), wrapped anyhow.
+    """
+    longest = np.percentile(amplitude, _OUTLIER_PERCENTILE)
+    response = np.minimum(amplitude, longest) * np.exp(1j * phase_rad)
+    centred = response - response.mean()
+    power = float((np.abs(centred) ** 2).sum())
+    axis = (centred**2).sum()
+    if power == 0 or np.abs(axis) < _ONE_AXIS * power:
+        axis = (response**2).sum()
+    offset = float(np.angle(axis)) / 2
+    return offset if offset > -np.pi / 2 else offset + np.pi
+
+
+def _vector(scan: Scan, channel: str, image: NormalisedImage, high_percentile: float) -> ChannelStack:
+    partner = phase_partner(scan, channel)
+    amplitude, phase_rad = scan.channels[channel].astype(np.float64), np.deg2rad(scan.channels[partner].astype(np.float64))
+    valid = np.isfinite(amplitude) & np.isfinite(phase_rad)
+    if not valid.any():
+        raise UnusableScanError(f"no pixel holds a number in both {channel} and {partner}; rescan, or use channels = 'amplitude'")
+    offset = fit_phase_offset(amplitude[valid], phase_rad[valid])
+    full_scale = float(np.percentile(amplitude[valid], high_percentile))
+    response = np.where(valid, amplitude / full_scale, 0.0) * np.exp(1j * (np.where(valid, phase_rad, 0.0) - offset))
+    quadratures = [np.clip(0.5 + 0.5 * part, 0.0, 1.0).astype(np.float32) for part in (response.real, response.imag)]
+    stack = _stack(image, quadratures, [valid], (channel, f"{channel}·cos", f"{channel}·sin"))
+    return replace(stack, phase_offset_rad=offset)
+
+
+def _stack(image: NormalisedImage, others: list[np.ndarray], masks: list[np.ndarray], names: tuple[str, ...]) -> ChannelStack:
+    valid = np.logical_and.reduce([image.valid, *masks])
+    return ChannelStack(replace(image, valid=valid), np.stack([image.values, *others]), names)
+
+
+def _height_of(scan: Scan) -> str:
+    names = [name for name in scan.channels if name.lower().startswith(("height", "zsensor"))]
+    if not names:
+        raise UnknownChannelError(
+            f"channels = 'height' needs a topography; the scan holds {', '.join(scan.channels)}; use channels = 'amplitude'"
+        )
+    return next((name for name in names if "retrace" in name.lower()), names[0])

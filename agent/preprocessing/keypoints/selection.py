@@ -1,0 +1,115 @@
+"""Thinning, border, validity and the record of what was dropped, for all key-point methods alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from agent.errors import PluginError, UnusableScanError
+from agent.preprocessing.keypoints.protocol import KeypointMethod
+from agent.preprocessing.keypoints.thinning import thin
+from agent.preprocessing.line_artifacts import level_lines
+from agent.preprocessing.normalise import NormalisedImage
+
+LEAST_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """Key points that every window of a search can be cut around.
+
+    Parameters
+    ----------
+    points_rc
+        Shape (n, 2), (row, col) in pixels, in raster order.
+    found
+        How many the method returned.
+    dropped
+        Reason -> how many were left out for it.
+    """
+
+    points_rc: Int[np.ndarray, "n 2"]
+    found: int
+    dropped: dict[str, int]
+
+
+def find_keypoints(
+    image: NormalisedImage, method: KeypointMethod, *, spacing_px: float, largest_window_px: int, rng: np.random.Generator
+) -> Keypoints:
+    """Key points at least `spacing_px` apart, around which a window of `largest_window_px` holds only valid pixels.
+
+    One set of points serves all windows of a search, so that scores of different windows rest on the same places.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, cols).
+    method
+        Finds the points.
+    spacing_px
+        Smallest distance between two points.
+    largest_window_px
+        Side of the largest patch.
+    rng
+        Given to the method.
+
+    Raises
+    ------
+    UnusableScanError
+        If the window does not fit into the image, or fewer than `LEAST_POINTS` points remain.
+    PluginError
+        If the method returns anything but (n, 2) pixels inside the image.
+    """
+    shape = image.values.shape
+    if largest_window_px > min(shape):
+        raise UnusableScanError(
+            f"a window of {largest_window_px} px does not fit into an image of {shape[0]} x {shape[1]} px; "
+            f"use windows of at most {min(shape)} px or a larger scan"
+        )
+    points = _checked(method(level_lines(image.values).clip(0, 1), rng=rng), shape)
+    inside = _window_inside(points, shape, largest_window_px)
+    whole = _window_valid(points, image.valid, largest_window_px)
+    usable = points[inside & whole]
+    kept = usable[thin(usable, spacing_px)]
+    dropped = {
+        "window beyond the border": int((~inside).sum()),
+        "invalid pixels in the window": int((inside & ~whole).sum()),
+        "nearer than the spacing": len(usable) - len(kept),
+    }
+    if len(kept) < LEAST_POINTS:
+        lost = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
+        raise UnusableScanError(
+            f"only {len(kept)} key points were found, at least {LEAST_POINTS} are needed to train on "
+            f"(of {len(points)}: {lost or 'none dropped'}); scan more walls, or choose another key-point method or spacing"
+        )
+    order = np.lexsort((kept[:, 1], kept[:, 0]))
+    return Keypoints(kept[order], len(points), dropped)
+
+
+def _checked(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.issubdtype(points.dtype, np.number):
+        raise PluginError(
+            f"a key-point method must return (n, 2) numbers, row and col; it returned {points.dtype} {points.shape}"
+        )
+    if not np.isfinite(points).all():
+        raise PluginError("a key-point method returned points that are not finite numbers")
+    points = np.round(points).astype(np.int64)
+    if len(points) and ((points < 0).any() or (points >= np.array(shape)).any()):
+        raise PluginError(f"a key-point method returned points outside the image of {shape[0]} x {shape[1]} px")
+    return points
+
+
+def _window_inside(points: np.ndarray, shape: tuple[int, ...], window_px: int) -> np.ndarray:
+    before, after = window_px // 2, window_px - window_px // 2
+    return np.asarray(((points >= before) & (points + after <= np.array(shape))).all(axis=1))
+
+
+def _window_valid(points: np.ndarray, valid: np.ndarray, window_px: int) -> np.ndarray:
+    """True where no pixel of the window is invalid (windows beyond the border are judged by what lies inside)."""
+    missing = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
+    missing[1:, 1:] = np.cumsum(np.cumsum(~valid, axis=0), axis=1)
+    low = np.maximum(points - window_px // 2, 0)
+    high = np.minimum(points + window_px - window_px // 2, np.array(valid.shape))
+    count = missing[high[:, 0], high[:, 1]] - missing[low[:, 0], high[:, 1]]
+    return np.asarray(count - missing[high[:, 0], low[:, 1]] + missing[low[:, 0], low[:, 1]] == 0)

@@ -1,0 +1,1 @@
+"""Decisions explained and replayed from the history alone."""

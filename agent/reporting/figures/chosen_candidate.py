@@ -1,0 +1,101 @@
+"""The chosen candidate of a decision with its arrays, and its latent space in at most two dimensions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from agent.errors import FigureError
+from agent.schema.decision import CandidateRecord, ClusterRecord, Decision
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The candidate that a decision rests on.
+
+    Parameters
+    ----------
+    candidate
+        Its record.
+    points_rc
+        Shape (n, 2): the key points.
+    z
+        Shape (n, d): their latents.
+    labels, core, core_distance
+        Shape (n,): their cluster, whether they are core, and how far from the centre.
+    """
+
+    candidate: CandidateRecord
+    points_rc: Int[np.ndarray, "n 2"]
+    z: Float[np.ndarray, "n d"]
+    labels: Int[np.ndarray, " n"]
+    core: Bool[np.ndarray, " n"]
+    core_distance: Float[np.ndarray, " n"]
+
+    def core_of(self, cluster: int) -> Int[np.ndarray, " m"]:
+        """Rows of a cluster's core points, the most typical first."""
+        rows = np.flatnonzero(self.core & (self.labels == cluster))
+        return rows[np.argsort(self.core_distance[rows], kind="stable")]
+
+
+def chosen_of(decision: Decision) -> Chosen:
+    """What was chosen, with its arrays.
+
+    Raises
+    ------
+    FigureError
+        If nothing was.
+    """
+    record, arrays = decision.record, decision.arrays
+    index = next((i for i, c in enumerate(record.candidates) if c.candidate_id == record.chosen), None)
+    if index is None or "labels" not in arrays:
+        raise FigureError(f"decision {record.decision_id} chose no model, so it has no types to draw; draw its scan_figure")
+    return Chosen(
+        candidate=record.candidates[index],
+        points_rc=arrays["points_rc"],
+        z=np.asarray(arrays["z"], dtype=np.float64) if "z" in arrays else decision.latents_of(index),
+        labels=arrays["labels"],
+        core=arrays["core"].astype(bool),
+        core_distance=arrays["core_distance"],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A linear map of a latent space onto what can be drawn: itself (d of 1 or 2), or its first two principal axes.
+
+    Parameters
+    ----------
+    axes
+        Shape (d, k), orthonormal columns.
+    centre
+        Shape (d,): what becomes the origin.
+    labels
+        What to write at each of the k axes.
+    """
+
+    axes: Float[np.ndarray, "d k"]
+    centre: Float[np.ndarray, " d"]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, z: Float[np.ndarray, "n d"]) -> "Projection":
+        """The projection for latents of shape (n, d), all finite."""
+        d = z.shape[1]
+        if d <= 2:
+            return cls(np.eye(d), np.zeros(d), tuple(f"z{'₁₂'[i]}" for i in range(d)))
+        variances, axes = np.linalg.eigh(np.cov(z, rowvar=False))
+        first = axes[:, ::-1][:, :2]
+        first = first * np.sign(first[np.abs(first).argmax(axis=0), [0, 1]])  # eigh leaves the sign open
+        shares = variances[::-1][:2] / (variances.sum() or 1.0)
+        labels = tuple(f"principal axis {i + 1} of {d} latents ({share:.0%})" for i, share in enumerate(shares))
+        return cls(first, z.mean(axis=0), labels)
+
+    def points(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+        """Latents in the plane (or on the line)."""
+        return np.asarray((z - self.centre) @ self.axes)
+
+    def gaussian(self, cluster: ClusterRecord) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k k"]]:
+        """Mean (k,) and covariance (k, k) of a cluster's Gaussian in the plane."""
+        mean = (np.array(cluster.mean) - self.centre) @ self.axes
+        return mean, self.axes.T @ np.array(cluster.covariance) @ self.axes

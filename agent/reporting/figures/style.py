@@ -1,0 +1,87 @@
+"""How all figures look: size, type sizes, colours and markers of the clusters, and units with a sensible prefix."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from agent.reporting.figures.units import prefixed as prefixed
+from agent.schema.decision import DecisionRecord
+
+WIDTH_IN = 180 / 25.4  # a page of two columns
+DPI = 160
+SMALL, MEDIUM = 7.0, 8.0
+CHOSEN_COLOUR = "#D55E00"
+GREY, DARK = "0.8", "0.25"
+
+#: M. Okabe and K. Ito's eight, then two that stay apart from them under all three colour-vision deficiencies.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h")
+
+
+def colour(cluster: int) -> str:
+    """Colour of a cluster; the ten repeat after cluster 9."""
+    return COLOURS[cluster % len(COLOURS)]
+
+
+def marker(cluster: int) -> str:
+    """Marker of a cluster; after cluster 9 they are shifted, so that colour and marker together stay unique up to 100."""
+    return MARKERS[(cluster + cluster // len(COLOURS)) % len(MARKERS)]
+
+
+def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
+    """Path effect that keeps a line or a text readable on any background."""
+    return [withStroke(linewidth=width_pt, foreground=foreground)]
+
+
+_MAKE: ContextVar[Callable[..., Figure]] = ContextVar("make", default=Figure)
+
+
+@contextmanager
+def made_by(make: Callable[..., Figure]) -> Iterator[None]:
+    """Let figures be made by another function inside, such as `matplotlib.pyplot.figure`, which a notebook shows by itself."""
+    before = _MAKE.set(make)
+    try:
+        yield
+    finally:
+        _MAKE.reset(before)
+
+
+def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
+    """An empty figure of page width, made without pyplot, so that no global state is touched; see `made_by`.
+
+    Parameters
+    ----------
+    height_in
+        In inches.
+    by_hand
+        The caller places all axes; otherwise matplotlib's constrained layout does.
+    """
+    return _MAKE.get()(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
+
+
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """Axis labels and ticks in the figures' type sizes."""
+    axes.set_xlabel(x, fontsize=MEDIUM)
+    axes.set_ylabel(y, fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
+
+
+def title(axes: Axes, text: str) -> None:
+    """A title over the axes, so that it cannot meet a legend beside them."""
+    axes.set_title(text, fontsize=MEDIUM, loc="left")
+
+
+def cluster_handles(record: DecisionRecord) -> list[Line2D]:
+    """For a legend, each cluster's marker with its number, its share of the key points and how many of them are core."""
+    handles = []
+    for c in record.clusters:
+        share = c.points / max(record.keypoints_used, 1)
+        label = f"cluster {c.cluster}: {share:.0%}\n{c.core_points} core point{'' if c.core_points == 1 else 's'}"
+        handles.append(Line2D([], [], ls="", marker=marker(c.cluster), color=colour(c.cluster), label=label))
+    return handles

@@ -1,0 +1,176 @@
+"""`vaestar report`: decisions as one HTML file that can be mailed, and opened in ten years.
+
+Figures, styles and tables are inside; there is no script and nothing is fetched. The same history gives the same file.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from agent.reporting.figure_output import FigureKind, figure_of, kinds_of, png_tag
+from agent.reporting.notebook import Analysis
+from agent.schema.decision import ConfigurationRecord, DecisionRecord
+from agent.schema.model_kinds import label
+
+CAPTIONS: Mapping[FigureKind, str] = {
+    "scan": "The analysed channel, the core points of each cluster, and the recommended places in the order of measuring.",
+    "patches": "What each type looks like: the mean of its core patches, then its most typical ones.",
+    "loops": "What was measured, by type.",
+    "latent": "The latent space in which the types were found, with the Gaussians fitted to it.",
+    "reward": "Why this configuration: the reward against the window, over seeds.",
+    "latent_grid": "What the choice was made from: the latent spaces of all configurations.",
+    "pareto": "What must be given up for what.",
+}
+_STYLE = """
+:root { color-scheme: light dark; --line: #d8d8d8; --soft: #666; --paper: #fff; --ink: #1c1c1c; }
+@media (prefers-color-scheme: dark) { :root { --line: #444; --soft: #aaa; --paper: #191919; --ink: #e6e6e6; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin-top: 1.8rem; }
+section { border-top: 1px solid var(--line); }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figcaption, .note { color: var(--soft); font-size: .85rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; } tr.tie td { font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .9rem; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+pre { font-size: .75rem; overflow-x: auto; } summary { cursor: pointer; color: var(--soft); }
+@media print { body { font-size: 10pt; } section, figure { break-inside: avoid; } details { display: none; } }
+"""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{style}</style></head>
+<body><main>{body}</main></body>
+</html>
+"""
+OUTCOMES = {
+    "types_found": "types found",
+    "one_type_only": "one type only",
+    "not_resolvable": "nothing resolved",
+    "bad_scan": "the scan is not fit for a decision",
+}
+
+
+def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], happened: Sequence[str] = ()) -> str:
+    """The whole file.
+
+    Parameters
+    ----------
+    title
+        Of the page.
+    analyses
+        The decisions, in the order in which they are to be read.
+    provenance
+        Facts about where all this comes from.
+    happened
+        What else happened in the run and bears on reading it, a sentence each.
+    """
+    parts = [f"<h1>{escape(title)}</h1>"]
+    if len(analyses) > 1:
+        parts.append(_contents(analyses))
+    parts += [_decision(analysis) for analysis in analyses]
+    if happened:
+        parts.append("<h2>What else happened</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in happened) + "</ul>")
+    parts.append(f"<h2>Provenance</h2>{_facts(provenance)}")
+    return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
+
+
+def _contents(analyses: Sequence[Analysis]) -> str:
+    rows = []
+    for analysis in analyses:
+        record = analysis.record
+        link = f'<a href="#{escape(record.decision_id)}">{escape(record.scan_id)}</a>'
+        done = sum(m.status == "ok" for m in analysis.measured)
+        cells = (OUTCOMES[record.outcome], str(len(record.clusters) or "-"), str(len(record.requests)), str(done))
+        rows.append(f"<tr><td>{link}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    return _table(("scan", "outcome", "types", "places", "measured"), rows)
+
+
+def _decision(analysis: Analysis) -> str:
+    record = analysis.record
+    parts = [f'<section id="{escape(record.decision_id)}"><h2>{escape(record.scan_id)}: {OUTCOMES[record.outcome]}</h2>']
+    parts.append("".join(f"<p>{escape(s)}</p>" for s in (record.explanation,)))
+    for kind in kinds_of(analysis.decision, analysis.measured):
+        picture = png_tag(figure_of(analysis.scan, analysis.decision, analysis.measured, kind), f"{kind} of the decision")
+        parts.append(f"<figure>{picture}<figcaption>{CAPTIONS[kind]}</figcaption></figure>")
+    if record.requests:
+        parts += ["<h3>Places</h3>", _places(analysis)]
+    if record.configurations:
+        parts += ["<h3>What was compared</h3>", _configurations(record.configurations)]
+    left_out = [c for c in record.candidates if c.guarded_out]
+    if left_out:
+        rows = [f"<tr><td>{escape(c.candidate_id)}</td><td>{escape(str(c.guarded_out))}</td></tr>" for c in left_out]
+        parts += ["<h3>Left out</h3>", _table(("candidate", "why"), rows)]
+    parts += ["<h3>How it was decided</h3>", _facts(_how(record)), _folded("configuration", record.config)]
+    return "".join(parts) + "</section>"
+
+
+def _places(analysis: Analysis) -> str:
+    rows = []
+    names = sorted({name for m in analysis.measured for name in m.parameters})[:6]
+    became = {m.request_id: m for m in analysis.measured}
+    for n, r in enumerate(analysis.record.requests, 1):
+        m = became.get(r.request_id)
+        cells = [str(n), str(r.cluster), f"{r.x_m * 1e6:.4f}", f"{r.y_m * 1e6:.4f}", f"{r.core_distance:.2f}"]
+        cells += ["", ""] if m is None else [m.status, m.reason]
+        cells += ["" if m is None or name not in m.parameters else f"{m.parameters[name]:.4g}" for name in names]
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    heads = (
+        "#",
+        "cluster",
+        "x (µm)",
+        "y (µm)",
+        "distance from its core",
+        "result",
+        "remark",
+        *(n.replace("_", " ") for n in names),
+    )
+    return _table(heads, rows)
+
+
+def _configurations(configurations: Iterable[ConfigurationRecord]) -> str:
+    rows = []
+    for c in configurations:
+        spread = "" if c.std is None else f" ± {c.std:.3f}"
+        below = "" if c.sigmas_below_best is None else f"{c.sigmas_below_best:.1f}"
+        cells = (label(c.invariance, c.variant), str(c.window_px), f"{c.mean:.3f}{spread}", str(c.seeds), str(c.types), below)
+        mark = ' class="tie"' if c.in_tie_set else ""
+        rows.append(f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    heads = ("kind", "window (px)", "reward", "seeds", "types", "σ below the best")
+    return _table(heads, rows) + '<p class="note">In bold: those that tie within noise.</p>'
+
+
+def _how(record: DecisionRecord) -> dict[str, str]:
+    facts = {
+        "decision": record.decision_id,
+        "sample": record.sample_id,
+        "channel": f"{record.channel} ({record.unit})" if record.unit else record.channel,
+        "frame": f"{record.frame.cols} × {record.frame.rows} px, "
+        f"{record.frame.size_fast_m * 1e6:.3f} × {record.frame.size_slow_m * 1e6:.3f} µm",
+        "key points": f"{record.keypoints_used} of {record.keypoints_found}",
+        "chosen": record.chosen or "nothing",
+        "complete": ", ".join(record.rungs) or "nothing",
+        "went on from": record.warm_from or f"nothing ({record.cold_because})" if record.cold_because else record.warm_from or "",
+        "results used": str(record.results_used),
+        "seed": str(record.config.get("seed", "")),
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _folded(heading: str, value: Mapping[str, Any]) -> str:
+    text = escape(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+    return f"<details><summary>{heading}</summary><pre>{text}</pre></details>"
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f"<dl>{rows}</dl>"
+
+
+def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

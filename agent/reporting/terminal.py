@@ -1,0 +1,57 @@
+"""What people see on a terminal: progress while something runs, short tables when it is done."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agent.schema.decision import DecisionRecord
+
+Report = Callable[[str, int, int], None]  # stage, done, total
+OUT = Console()
+ERR = Console(stderr=True)
+
+
+@contextmanager
+def search_progress(console: Console = ERR) -> Iterator[Report]:
+    """A function to call with (stage, done, total), drawn as bars; silent where the console is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
+
+
+@contextmanager
+def counting(what: str, console: Console = ERR) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total), drawn as a bar; silent where the console is no terminal."""
+    with search_progress(console) as report:
+        yield lambda done, total: report(what, done, total)
+
+
+def cluster_table(record: DecisionRecord) -> Table:
+    """Each cluster with its share, its core points, and its most typical place."""
+    types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"
+    table = Table(title=f"{record.scan_id}: {types}", title_justify="left", box=SIMPLE)
+    for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
+        table.add_column(heading, justify="left" if heading == "cluster" else "right")
+    total = max(sum(c.points for c in record.clusters), 1)
+    for cluster in record.clusters:
+        places = [r for r in record.requests if r.cluster == cluster.cluster]
+        first = f"{places[0].x_m * 1e6:.3f}, {places[0].y_m * 1e6:.3f}" if places else "-"
+        row = (cluster.cluster, f"{cluster.points / total:.0%}", cluster.points, cluster.core_points, len(places), first)
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def say(sentence: str) -> None:
+    """One line on the terminal, as it stands, however long."""
+    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)

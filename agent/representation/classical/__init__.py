@@ -1,0 +1,19 @@
+"""Plain representations that need no training: the baseline that a VAE must beat, and on simulated surfaces often does not.
+
+- "amplitude": mean and spread of the amplitude (see `amplitude`).
+- "pca": principal components of the patches (K. Pearson, Phil. Mag. 2, 559, 1901).
+- "kmeans": what k-means with d + 1 centroids sees of the patches (see `centroids`).
+- "polar": principal components of what rings around the patch's centre hold, whatever its orientation (see `polar`).
+- "multi": the polar features of several windows together.
+
+Latents are scaled to unit variance, as a VAE's prior asks of its own, so that guards and filters mean the same for both.
+"""
+
+from agent.representation.classical.amplitude import amplitude_moments
+from agent.representation.classical.encoding import encode_plain, represent_plain
+from agent.representation.classical.kmeans import k_means
+from agent.representation.classical.pca import Basis
+from agent.representation.classical.polar import polar_magnitudes
+from agent.representation.classical.spec import PlainSpec
+
+__all__ = ["Basis", "PlainSpec", "amplitude_moments", "encode_plain", "k_means", "polar_magnitudes", "represent_plain"]

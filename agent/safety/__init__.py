@@ -1,0 +1,1 @@
+"""What may be measured, who approves it, pause and emergency stop."""

@@ -1,0 +1,1 @@
+"""Candidates built, scored, ranked, verified and warm-started."""

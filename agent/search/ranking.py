@@ -1,0 +1,102 @@
+"""Which configuration is best, within what noise: means over seeds, the tie set, and the most parsimonious of it.
+
+A configuration's worth is its mean over seeds. Configurations whose clusters show no types (`agent.search.type_evidence`) stand
+back where others show some. Of those that remain, those within two standard errors of the best tie with it, and among these the
+most parsimonious is chosen: without training before with it, then fewest types, fewest latents, the smallest window. Of a VAE's
+seeds, the one with the best held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise
+of training. The resamples of a plain family have no ELBO and no such noise; there the one with the largest reward is used.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from agent.config.decision_rule import DEFAULT_RULE, RuleSettings
+from agent.schema.decision import ConfigurationRecord
+from agent.schema.model_kinds import GEOMETRIC_LATENTS
+from agent.search.candidates import Candidate, Configuration
+from agent.search.type_evidence import evidence
+
+
+def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) -> list[ConfigurationRecord]:
+    """Each configuration's mean reward over seeds, and whether it ties with the best; best first.
+
+    The spread over seeds is pooled over configurations, since three seeds say little about a spread: over the trained ones and
+    over the plain ones by themselves, since training scatters and a basis hardly does. σ of a difference of means is
+    sqrt(s_a²/n_a + s_b²/n_b); with one seed everywhere the spread is unknown, and only equals tie.
+    """
+    groups: dict[Configuration, list[Candidate]] = {}
+    for c in candidates:
+        if c.score is not None:
+            groups.setdefault(c.configuration, []).append(c)
+    if not groups:
+        return []
+    values = {key: np.array([c.score.value for c in group if c.score]) for key, group in groups.items()}
+    shown = {key: evidence([c.score for c in group if c.score], rule) for key, group in groups.items()}
+    eligible = [key for key in groups if shown[key].resolves] or list(groups)
+    best = max(eligible, key=lambda key: (values[key].mean(), key.spec.window_px, key.name))
+    error = _standard_errors(values)
+    records = []
+    for key, v in values.items():
+        below = _sigmas_below(float(values[best].mean() - v.mean()), math.hypot(error[key], error[best]))
+        records.append(
+            ConfigurationRecord(
+                window_px=key.spec.window_px,
+                invariance=key.spec.invariance,
+                variant=key.variant,
+                mean=float(v.mean()),
+                std=float(v.std(ddof=1)) if len(v) > 1 else float("nan"),
+                seeds=len(v),
+                types=int(np.median([c.score.mixture.n_components for c in groups[key] if c.score and c.score.mixture])),
+                sigmas_below_best=0.0 if key == best else below,
+                in_tie_set=key == best or (key in eligible and below <= rule.tie_sigmas),
+                information=shown[key].information,
+                icl_gain=shown[key].icl_gain,
+                explained=shown[key].explained,
+                informs=shown[key].informs,
+                resolves=shown[key].resolves,
+            )
+        )
+    return sorted(records, key=lambda r: (-r.mean, r.window_px, r.invariance, r.variant))
+
+
+def choose(
+    candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord], rule: RuleSettings = DEFAULT_RULE
+) -> Candidate | None:
+    """The candidate that places are drawn from: of the tie set, what `rule.pick` says; None where nothing was judged."""
+    tied = [c for c in configurations if c.in_tie_set]
+    if not tied:
+        return None
+    picked = tied[0] if rule.pick == "best" else min(tied, key=_parsimony)
+    seeds = [c for c in candidates if c.score and c.configuration.name == picked.name]
+    return max(seeds, key=lambda c: (c.representation.elbo_per_px if c.representation.trained else _value(c), -c.seed))
+
+
+def _value(c: Candidate) -> float:
+    return c.score.value if c.score else -math.inf
+
+
+def _parsimony(c: ConfigurationRecord) -> tuple[object, ...]:
+    # A plain family has no weights to train, so it is plainer than any VAE, also than one that sees fewer types: of few models,
+    # the spread is wide, and a coarse partition easily ties.
+    trained = c.invariance in GEOMETRIC_LATENTS
+    return trained, c.types, GEOMETRIC_LATENTS.get(c.invariance, 0), c.window_px, c.invariance, c.variant
+
+
+def _standard_errors(values: Mapping[Configuration, np.ndarray]) -> dict[Configuration, float]:
+    pooled = {trained: _pooled([v for k, v in values.items() if k.trained == trained]) for trained in (True, False)}
+    return {key: pooled[key.trained] / math.sqrt(len(v)) for key, v in values.items()}
+
+
+def _sigmas_below(gap: float, sigma: float) -> float:
+    """Negative for one that is better but shows no types."""
+    if sigma > 0:
+        return gap / sigma
+    return math.copysign(math.inf, gap) if gap else 0.0
+
+
+def _pooled(values: Sequence[np.ndarray]) -> float:
+    """Standard deviation within groups; 0 where no group has two."""
+    freedom = sum(len(v) - 1 for v in values)
+    return float(np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in values) / freedom)) if freedom else 0.0

@@ -1,0 +1,203 @@
+"""Candidates judged alike: cut to the common number of points, scored, and the consensus of the trusted ones beside them."""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.config.model import Config
+from agent.errors import ConfigError
+from agent.representation.classical import PlainSpec
+from agent.representation.consensus import consensus_types
+from agent.representation.tasks import Made, judge
+from agent.search.candidate_builder import Maker, Model
+from agent.search.candidates import Candidate, Configuration, seeds_of
+from agent.search.plugins import is_users_own, load_reward
+from agent.search.task_runner import Asker
+from rewards.base import MeasuredResults, Representation, Score
+from rewards.density import equal_subset
+from rewards.guards import GuardSettings, guard_mixture
+from rewards.stability import pairwise_agreement
+
+_LEAST_MEMBERS = 2  # of a consensus
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the user's own reward gave no score."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """All candidates of a search, judged.
+
+    Parameters
+    ----------
+    candidates
+        Those that are not guarded out with their score.
+    faults
+        What did not work, in sentences, and how it was judged all the same.
+    """
+
+    candidates: list[Candidate]
+    faults: tuple[str, ...] = ()
+
+
+class Judge:
+    """Scores candidates by the configured reward.
+
+    Parameters
+    ----------
+    config
+        Names the reward, and whether a consensus is wanted.
+    ask
+        Where the reward is computed.
+    results
+        What has been measured, for rewards that ask for it.
+    """
+
+    def __init__(self, config: Config, ask: Asker, results: MeasuredResults | None = None) -> None:
+        self._config, self._ask, self._results = config, ask, results
+
+    def verdict(self, candidates: Sequence[Candidate], common: int, maker: Maker) -> Verdict:
+        """The candidates judged on `common` points, and the consensus of the trusted ones judged beside them.
+
+        Where the user's own reward fails on some candidates, these are left out; where it gives no score for any, our default
+        reward judges instead. Either is said in a sentence.
+        """
+        judged, reasons = self._scored(candidates, common, self._config.reward, self._config.reward_options)
+        name, options, faults = self._config.reward, self._config.reward_options, tuple(_sentences(self._config.reward, reasons))
+        if reasons and not any(c.score for c in judged):
+            name, options = Config.model_fields["reward"].default, {}
+            faults = (f"{faults[0]} The default reward '{name}' judged instead.",)
+            judged, _ = self._scored(candidates, common, name, options)
+        together = self._consensus(judged, common, maker)
+        return Verdict(with_agreement(judged + self._scored(together, common, name, options)[0]), faults)
+
+    def judged(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
+        """The candidates, those that are not guarded out with their score on `common` points."""
+        return self._scored(candidates, common, self._config.reward, self._config.reward_options)[0]
+
+    def _scored(
+        self, candidates: Sequence[Candidate], common: int, name: str, options: dict[str, object]
+    ) -> tuple[list[Candidate], list[str]]:
+        """The candidates with their scores, and why the reward failed, each time that it did."""
+        seed, reward = self._config.seed, load_reward(name, options, self._config.directory)
+        open_ones = [i for i, c in enumerate(candidates) if c.guarded_out is None]
+        tasks = []
+        for i in open_ones:
+            # Its own draws, whatever other candidates there are.
+            own = zlib.crc32(candidates[i].candidate_id.encode())
+            rows = equal_subset(candidates[i].kept, common, np.random.default_rng([seed, 2, own]))
+            taken = replace(candidates[i].representation.take(rows), results=self._results)
+            tasks.append((taken, reward, (seed, 3, own), name))
+        scores = dict(zip(open_ones, self._ask("judging", score_of, tasks), strict=True)) if tasks else {}
+        reasons = [score.reason for score in scores.values() if isinstance(score, Failure)]
+        guards = self._config.guards
+        return [_with_score(c, scores.get(i), common, guards) for i, c in enumerate(candidates)], reasons
+
+    def _consensus(self, judged: Sequence[Candidate], common: int, maker: Maker) -> list[Candidate]:
+        """For each set of key points, what all trusted VAEs that know of rotation agree on (or all VAEs, if none does)."""
+        if "consensus" not in self._config.search.families:
+            return []
+        out: dict[Model, tuple[Made, int]] = {}
+        for keypoints in dict.fromkeys(c.configuration.keypoints for c in judged):
+            trusted = [c for c in judged if c.score and c.configuration.trained and c.configuration.keypoints == keypoints]
+            members = [c for c in trusted if "r" in c.spec.invariance] or trusted
+            pairs = [(c.representation, c.score.mixture) for c in members if c.score and c.score.mixture]
+            if len(pairs) < _LEAST_MEMBERS:
+                continue
+            variant = keypoints.replace(":", ".") if len(self._config.keypoints) > 1 else ""
+            for seed in seeds_of(self._config):
+                found, types = consensus_types(pairs, self._config.search.plain_latent_dim, seed)
+                spec = PlainSpec(found.window_px, found.invariance, self._config.search.plain_latent_dim)
+                configuration = Configuration(spec, keypoints, members[0].configuration.channels, variant)
+                out[configuration, seed] = (Made(replace(found, types=types), np.empty(0)), 0)
+        return [_enough(replace(c, state=None), common) for c in maker.guarded(out).values()]
+
+
+def with_agreement(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, with how far the clusters of a configuration's seeds are the same in the metric "stability_seeds".
+
+    It is the mean adjusted Rand index of all pairs of seeds, on all points that they represent: 0 where each found one cluster
+    only, which anything reproduces; left out where a configuration has one seed.
+    """
+    seeds: dict[Configuration, list[Candidate]] = {}
+    for c in candidates:
+        if c.score and c.score.mixture:
+            seeds.setdefault(c.configuration, []).append(c)
+    agreement = {key: _agreement(group) for key, group in seeds.items() if len(group) > 1}
+    return [
+        replace(c, score=replace(c.score, metrics={**c.score.metrics, "stability_seeds": agreement[c.configuration]}))
+        if c.score and c.score.mixture and c.configuration in agreement
+        else c
+        for c in candidates
+    ]
+
+
+def _agreement(group: Sequence[Candidate]) -> float:
+    mixtures = [c.score.mixture for c in group if c.score and c.score.mixture]
+    if all(mixture.n_components == 1 for mixture in mixtures):
+        return 0.0
+    return pairwise_agreement([m.labels(c.representation.z) for m, c in zip(mixtures, group, strict=True)])
+
+
+def score_of(
+    representation: Representation,
+    reward: Callable[..., Score],
+    entropy: Sequence[int],
+    name: str,
+    *,
+    stopped: Callable[[], bool],  # noqa: ARG001 - a reward takes seconds and is not interrupted
+) -> Score | Failure:
+    """The reward's score, its failures blamed on whom they belong to; a task for a worker.
+
+    Raises
+    ------
+    ConfigError
+        If an option of our own reward is out of range.
+    """
+    if not is_users_own(name):
+        try:
+            return judge(representation, reward, entropy)
+        except ValueError as error:
+            raise ConfigError(f"reward = '{name}' cannot be used with these reward_options: {error}") from error
+    try:
+        score = judge(representation, reward, entropy)
+        return replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
+    except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+        said = " ".join(str(error).split())  # one sentence, however many lines the error has
+        return Failure(f"{type(error).__name__}: {said}; it must return a rewards.base.Score")
+
+
+def _sentences(name: str, reasons: Sequence[str]) -> list[str]:
+    return [f"reward = '{name}' failed on {_times(n)} ({why})." for why, n in Counter(reasons).most_common(1)] if reasons else []
+
+
+def _times(n: int) -> str:
+    return "a candidate" if n == 1 else f"{n} candidates"
+
+
+def _enough(candidate: Candidate, common: int) -> Candidate:
+    left = int(candidate.kept.sum())
+    if candidate.guarded_out is not None or left >= common:
+        return candidate
+    return replace(
+        candidate, guarded_out=f"too few points: {left} left by the density filter, the others are compared on {common}"
+    )
+
+
+def _with_score(candidate: Candidate, score: Score | Failure | None, points: int, guards: GuardSettings) -> Candidate:
+    if score is None:
+        return candidate
+    if isinstance(score, Failure):
+        return replace(candidate, guarded_out=f"the reward failed: {score.reason}")
+    if not np.isfinite(score.value):
+        return replace(candidate, guarded_out=f"the reward is {score.value}, not a finite number")
+    if (reason := guard_mixture(score, points, guards)) is not None:
+        return replace(candidate, guarded_out=reason)
+    return replace(candidate, score=score)

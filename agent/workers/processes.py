@@ -1,0 +1,200 @@
+"""Training in spawned processes of one thread each. They outlive a search; they end with their parent, whatever ended it.
+
+A shared array is a file in a temporary directory that each process maps into its memory once: no copy per task or process.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, InvalidStateError, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from agent.errors import SearchCancelledError
+from agent.workers.base import ALL_SEARCHES, Workers
+
+_GRACE_S = 1.0  # a task that does not stop by then ends with its worker
+_WATCH_S = 0.2
+_NICENESS = 10  # training takes what answering instruments leaves
+
+# In a worker process:
+_cancelled_up_to: Any = None  # the shared number of the latest cancelled search
+_mapped: dict[Path, np.ndarray] = {}
+
+
+@dataclass(frozen=True)
+class _SharedFile:
+    path: Path
+
+
+class ProcessWorkers(Workers):
+    """Spawned processes.
+
+    Parameters
+    ----------
+    count
+        How many.
+    directory
+        Added to their import path, for the user's own modules.
+    """
+
+    def __init__(self, count: int, directory: Path | None = None) -> None:
+        self._count, self._directory = count, directory
+        self._search = 0
+        self._lock = threading.Lock()
+        # Without a lock of its own: a worker killed while it held that would hang all others.
+        self._cancelled = multiprocessing.get_context("spawn").Value("q", -1, lock=False)
+        self._files = tempfile.TemporaryDirectory(prefix="vaestar-", ignore_cleanup_errors=True)
+        self._shared: list[Path] = []
+        self._pool = self._new_pool()
+
+    def begin(self, interrupted: Callable[[], bool] = lambda: False) -> None:  # noqa: ARG002 - nothing runs in this thread
+        """See `Workers`."""
+        self._search += 1
+        while self._shared:
+            try:
+                self._shared.pop().unlink()
+            except OSError:  # Windows keeps what a worker still maps; `close` removes it
+                continue
+
+    def share(self, array: np.ndarray) -> _SharedFile:
+        """A file that holds `array`; a task gets it read-only."""
+        path = Path(self._files.name, f"{self._search}-{len(self._shared)}.npy")
+        np.save(path, array, allow_pickle=False)
+        self._shared.append(path)
+        return _SharedFile(path)
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        """See `Workers`."""
+        try:
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
+        except BrokenExecutor:  # a process died while it had nothing to do
+            self.restart()
+            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
+
+    def cancel(self) -> None:
+        """See `Workers`."""
+        self._stop(self._search)
+
+    def dismiss(self) -> None:
+        """Make `stopped` true for good, and end the processes of tasks that do not heed it; callable from any thread."""
+        self._stop(ALL_SEARCHES)
+
+    def restart(self) -> None:
+        """New processes in place of a broken pool."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._new_pool()
+
+    def replace(self) -> None:
+        """Kill all processes: what runs in them hears nothing else. New ones take their place."""
+        _kill(self._pool)
+        self.restart()
+
+    def close(self) -> None:
+        """Cancel what runs, end the processes and remove the shared files."""
+        self.dismiss()
+        force = threading.Timer(3 * _GRACE_S, _kill, [self._pool])  # a task that holds the interpreter's lock ends no other way
+        force.start()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        force.cancel()
+        self._files.cleanup()
+
+    def _stop(self, search: int) -> None:
+        with self._lock:
+            self._cancelled.value = max(self._cancelled.value, search)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        arguments = (self._cancelled, self._directory, self._files.name)
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
+
+
+class _Shielded(Future[Any]):
+    """The same result, without the pool hearing of it when it is cancelled.
+
+    When a process dies, the pool of Python 3.11 tells each of its futures, and gives up at the first that was cancelled: the
+    others would be waited for without end. So the pool's own are never cancelled; a task that nobody wants finds itself stopped.
+    """
+
+    def __init__(self, inner: Future[Any]) -> None:
+        super().__init__()
+        self._inner = inner
+        inner.add_done_callback(self._hand_on)
+
+    def cancel(self) -> bool:
+        """False once the task may have begun."""
+        if self._inner.running() or not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()
+        return True
+
+    def _hand_on(self, done: Future[Any]) -> None:
+        with contextlib.suppress(InvalidStateError):  # cancelled here meanwhile
+            if self.cancelled():
+                return
+            if done.cancelled():
+                super().cancel()
+                self.set_running_or_notify_cancel()
+            elif (error := done.exception()) is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(done.result())
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    # Python 3.14 has `kill_workers` for this. Shutting down forgets the processes, but ends only those that are idle.
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+
+
+def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
+    global _cancelled_up_to
+    _cancelled_up_to = cancelled
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")  # for libraries that are loaded later
+    threadpool_limits(1)  # for those that are
+    if directory is not None and str(directory) not in sys.path:
+        sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
+    threading.Thread(target=_end_when_not_needed, args=(files,), daemon=True).start()
+
+
+def _end_when_not_needed(files: str) -> None:
+    """End this worker when its parent was killed or dismissed it: nobody waits for a result."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while parent.is_alive():
+        parent.join(_WATCH_S)
+        if _cancelled_up_to.value == ALL_SEARCHES:
+            parent.join(_GRACE_S)
+            break
+    if not parent.is_alive():
+        shutil.rmtree(files, ignore_errors=True)
+    os._exit(1)
+
+
+def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:
+    if _cancelled_up_to.value >= search:
+        raise SearchCancelledError("the search was cancelled before this task began")
+    for path in [p for p in _mapped if not p.exists()]:  # of an earlier search; a mapped file keeps its place on the disk
+        del _mapped[path]
+    args = tuple(_opened(a.path) if isinstance(a, _SharedFile) else a for a in args)
+    return fn(*args, stopped=lambda: _cancelled_up_to.value >= search)
+
+
+def _opened(path: Path) -> np.ndarray:
+    if path not in _mapped:
+        _mapped[path] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    return _mapped[path]

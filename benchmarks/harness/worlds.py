@@ -1,0 +1,66 @@
+"""One scan of a simulated world as the agent sees it, and the sealed truth about its key points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from agent.config.model import Config
+from agent.search.prepared_scan import Scene, look
+from benchmarks.harness.agreement import adjusted_rand, agreement
+from instrument_adapters.scan import Scan
+from simulators.clock import SimulatedClock
+from simulators.mfp3d import SimulatedMFP3D
+from simulators.physics.dart import Recording
+from simulators.sample.domains import coarse
+from simulators.sample.surface import Surface
+from simulators.tiers import tier
+
+WINDOW_PX = 13  # in which a patch counts as pure, and which the supervised classifier sees
+_PURE_SHARE = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A scan, what the agent makes of it, and the truth, which follows the tip's true positions."""
+
+    scan: Scan
+    scene: Scene
+    surface: Surface
+    recording: Recording
+
+    @property
+    def points_rc(self) -> Int[np.ndarray, "n 2"]:
+        """The key points."""
+        (keypoints,) = self.scene.keypoints.values()
+        return keypoints.points_rc
+
+    def types(self, points_rc: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, " n"]:
+        """`WallType` of the wall nearest to where the tip was when it recorded the pixels."""
+        return self.surface.truth_at(self._true_xy(points_rc)).wall.astype(int)
+
+    def pure(self, points_rc: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+        """Whether all but 5 % of the wall in a window of 13 pixels around the pixel is of one type."""
+        window_m = WINDOW_PX * self.scan.frame.pitch_m[1]
+        return np.asarray(self.surface.composition_at(self._true_xy(points_rc), window_m).max(axis=1) >= _PURE_SHARE)
+
+    def agreement(self, points_rc: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
+        """Agreement of clusters at key points with the true types: of all patches, of single-type ones (`ari_pure`), and with
+        the coarse types (`ari_coarse`).
+        """
+        truth, pure = self.types(points_rc), self.pure(points_rc)
+        return agreement(labels, truth) | {
+            "ari_pure": adjusted_rand(labels[pure], truth[pure]),
+            "ari_coarse": adjusted_rand(labels, coarse(truth)),
+        }
+
+    def _true_xy(self, points_rc: np.ndarray) -> np.ndarray:
+        return np.asarray(self.recording.true_xy_m[tuple(points_rc.T)])
+
+
+def visit(name: str, seed: int, config: Config) -> World:
+    """The first scan of world `seed` of a tier, seen with `config`."""
+    instrument = SimulatedMFP3D(tier(name, seed), clock=SimulatedClock(None))
+    scan = instrument.scan()
+    assert instrument.last_recording is not None
+    return World(scan, look(scan, config), instrument.surface, instrument.last_recording)

@@ -1,0 +1,1 @@
+"""What the closed loop is worth in measurements saved."""

@@ -1,0 +1,206 @@
+"""Where the next loop is measured: each policy is a generator of commanded places (x, y).
+
+What the instrument refuses (nearer than its spacing to a measured place) is passed over and costs nothing. Policies that look at
+images take a new scan after every 50 loops, since what was seen drifts away; the others never look.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
+
+from agent.config.model import Config
+from agent.decision.agent import Agent
+from agent.errors import UnusableScanError
+from agent.preprocessing.patches import cut_patches
+from agent.schema.decision import Decision
+from agent.schema.model_kinds import GEOMETRIC_LATENTS
+from agent.search.prepared_scan import look
+from agent.workers.factory import workers_for
+from benchmarks.harness.worlds import WINDOW_PX
+from benchmarks.loop.microscope import Bench
+from benchmarks.loop.policies import kmeans_places
+from instrument_adapters.protocol.messages import MeasurementRequest
+
+BATCH = 50
+GRID_LINES = 18  # 324 nodes, 139 nm apart
+THINKING_S = 60.0  # charged for each of the agent's decisions
+RANDOM, GRID = "random", "grid, coarse to fine"
+KMEANS, AGENT, ORACLE = "k-means cores, K told", "the agent", "oracle"
+ONCE, KNOWN = "the agent, first decision only", "the agent, first decision only, drift known"
+POLICIES = (RANDOM, GRID, KMEANS, AGENT, ONCE, KNOWN, ORACLE)
+_ORACLE_PLACES = 1500  # of each type are enough to choose from
+_CLEAR_M = 12e-9  # the oracle prefers walls without another type's so near
+
+Places = Iterator[Float[np.ndarray, " 2"]]
+Policy = Callable[[Bench], Places]
+
+
+def policies(first: Decision, config: Config, seed: int) -> Mapping[str, Policy]:
+    """All policies of a world, of which the agent's begin with the same decision."""
+
+    def rng(name: str) -> np.random.Generator:
+        return np.random.default_rng([seed, POLICIES.index(name)])
+
+    return {
+        RANDOM: partial(random, rng=rng(RANDOM)),
+        GRID: partial(grid, rng=rng(GRID)),
+        KMEANS: partial(k_means, config=config, rng=rng(KMEANS)),
+        AGENT: partial(agent, first=first, config=config),
+        ONCE: partial(decided_once, first=first),
+        KNOWN: partial(drift_known, first=first),
+        ORACLE: partial(oracle, rng=rng(ORACLE)),
+    }
+
+
+def random(bench: Bench, rng: np.random.Generator) -> Places:
+    """Anywhere in the frame."""
+    last = np.array(_shape(bench)) - 1
+    while True:
+        yield bench.scan.frame.to_metres(rng.uniform(0, last, (1, 2)))[0]
+
+
+def grid(bench: Bench, rng: np.random.Generator) -> Places:
+    """A square grid, shifted at random by up to a fifth of a cell, each node the farthest from those before.
+
+    Line by line it would be later that every type has been met, since types lie in superdomains.
+    """
+    cell = np.array(_shape(bench)) / GRID_LINES
+    nodes = np.argwhere(np.ones((GRID_LINES, GRID_LINES), bool)) + rng.uniform(0.4, 0.6, 2)
+    xy = bench.scan.frame.to_metres(nodes * cell - 0.5)
+    distance = np.hypot(*(xy - xy.mean(axis=0)).T)
+    at = int(distance.argmin())
+    distance[:] = np.inf
+    for _ in range(len(xy)):
+        yield xy[at]
+        distance = np.minimum(distance, np.hypot(*(xy - xy[at]).T))
+        at = int(distance.argmax())
+
+
+def k_means(bench: Bench, config: Config, rng: np.random.Generator) -> Places:
+    """Key points near the centres of k-means of the amplitude patches, clusters in turn; the number of types is told."""
+    while True:
+        scene = look(bench.scan, config)
+        (found,) = scene.keypoints.values()
+        patches = cut_patches(scene.stacks[scene.vae_modes[0]], found.points_rc, WINDOW_PX)
+        with threadpool_limits(1):
+            rows = kmeans_places(patches.reshape(len(patches), -1), len(patches), config.recommend, rng)
+        if not (yield from _batch(bench, bench.scan.frame.to_metres(found.points_rc[rows].astype(float)))):
+            return
+        bench.rescan()
+
+
+def agent(bench: Bench, first: Decision, config: Config) -> Places:
+    """The agent's order: a decision for every 50 loops, each on a new scan, with the results so far.
+
+    The first search is the default one; later ones go on with the kind of representation and the window that it chose, all
+    seeds, which is what a warm search comes down to and costs a tenth.
+    """
+    decision = first
+    while True:
+        bench.instrument.clock.advance(THINKING_S)
+        if not (yield from _batch(bench, _places(decision.record.requests))):
+            return
+        earlier = bench.scan
+        bench.rescan()
+        known = {"measured_xy": bench.measured_xy, "measured_s": bench.measured_s, "results": bench.results}
+        known |= {"previous": decision, "earlier": earlier}
+        decision = decide(narrowed(config, first), bench, **known)
+
+
+def decided_once(bench: Bench, first: Decision) -> Places:
+    """The whole order of the first decision, without a second look."""
+    bench.instrument.clock.advance(THINKING_S)
+    yield from _places(first.record.requests)
+
+
+def drift_known(bench: Bench, first: Decision) -> Places:
+    """The same order, but the tip is brought to where it was when it recorded the pixel: what drift costs, told by the truth."""
+    bench.instrument.clock.advance(THINKING_S)
+    recorded = bench.first[1].true_xy_m
+    for one in first.record.requests:
+        yield _commanded(bench, recorded[one.row, one.col][None])[0]
+
+
+def oracle(bench: Bench, rng: np.random.Generator) -> Places:
+    """Knows all walls and the drift: a place on a wall of the type that was hit least, away from other types where it can.
+
+    It does not foresee the stage's scatter, and keeps the spacing in commanded places, as all must.
+    """
+    sample = bench.sample
+    shuffled = {wall: rng.permutation(sample.wall_xy[wall])[:_ORACLE_PLACES] for wall in sample.types}
+    clear = {wall: xy[_clear(xy, [other for w, other in shuffled.items() if w != wall])] for wall, xy in shuffled.items()}
+    while True:
+        options = {wall: _open(bench, clear[wall]) for wall in sample.types}
+        options |= {wall: _open(bench, shuffled[wall]) for wall, xy in options.items() if not len(xy)}
+        left = [wall for wall, xy in options.items() if len(xy)]
+        if not left:
+            return
+        hits = dict(zip(sample.types, bench.hits(), strict=True))
+        yield options[min(left, key=lambda wall: (hits[wall], len(options[wall])))][0]
+
+
+def decide(config: Config, bench: Bench, **known: Any) -> Decision:
+    """The agent's decision on the latest scan, in this process; one without requests where the scan cannot be used."""
+    with workers_for(0) as workers:
+        asked = Agent(config, workers)
+        try:
+            return asked.on_scan(bench.scan, bench.sample.config.limits, **known)
+        except UnusableScanError as error:
+            return asked.unresolved(bench.scan, str(error))
+
+
+def narrowed(config: Config, first: Decision) -> Config:
+    """`config` with the first decision's kind of representation and window only; as it is, if nothing was chosen."""
+    chosen = [c for c in first.record.candidates if c.candidate_id == first.record.chosen]
+    if not chosen:
+        return config
+    kind = chosen[0].invariance
+    family = {"families": ["vae"], "invariances": [kind]} if kind in GEOMETRIC_LATENTS else {"families": [kind]}
+    search = config.search.model_dump() | {"windows_px": [chosen[0].window_px]} | family
+    recommend = config.recommend.model_dump() | {"points": BATCH}
+    return Config.model_validate(config.model_dump() | {"search": search, "recommend": recommend})
+
+
+def _batch(bench: Bench, places: np.ndarray) -> Generator[Float[np.ndarray, " 2"], None, bool]:
+    """Places until 50 of them were measured; whether any was."""
+    before = len(bench.visits)
+    for place in places:
+        if len(bench.visits) - before >= BATCH:
+            break
+        yield place
+    return len(bench.visits) > before
+
+
+def _places(requests: Sequence[MeasurementRequest]) -> Float[np.ndarray, "n 2"]:
+    return np.array([(one.x_m, one.y_m) for one in requests]).reshape(-1, 2)
+
+
+def _open(bench: Bench, true_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Commanded places that lead to the true ones now and that the instrument would not refuse."""
+    here = bench.measured_xy
+    commanded = _commanded(bench, true_xy)
+    allowed = bench.scan.frame.contains(commanded)
+    if len(here) and len(commanded):
+        allowed &= cKDTree(here).query(commanded)[0] >= bench.sample.config.limits.spacing_min_m
+    return np.asarray(commanded[allowed])
+
+
+def _commanded(bench: Bench, true_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Where the stage is to be sent now for the tip to come to the true places."""
+    return np.asarray(2 * true_xy - bench.instrument.true_position(true_xy))
+
+
+def _clear(xy: Float[np.ndarray, "n 2"], others: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether no other type's wall is near."""
+    if not len(xy) or not sum(len(other) for other in others):
+        return np.ones(len(xy), bool)
+    return np.asarray(cKDTree(np.concatenate(others)).query(xy)[0] > _CLEAR_M)
+
+
+def _shape(bench: Bench) -> tuple[int, int]:
+    return bench.scan.frame.rows, bench.scan.frame.cols

@@ -1,0 +1,1 @@
+"""How real the simulated scans and loops are."""

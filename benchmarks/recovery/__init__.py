@@ -1,0 +1,1 @@
+"""How well known types are recovered from simulated scans."""

@@ -1,0 +1,1 @@
+"""How stable and how good the choice of a representation is."""

@@ -1,0 +1,1 @@
+"""The running service under kills, faults and load."""

@@ -1,0 +1,119 @@
+"""The figures of the service benchmark, and its tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.outcome import Outcome
+from benchmarks.service.acks import summary
+
+_UNIT_OF_SLOPE = {"agent_mb": "MB", "workers_mb": "MB", "adapter_mb": "MB"}
+
+
+def report(found: Mapping[str, Mapping[str, Any]], reduced: str = "") -> Outcome:
+    """Figures and tables of the parts that were run."""
+    figures: dict[str, float | None] = dict.fromkeys(
+        ("kills", "lost", "measured_twice", "ack_p99_ms", "faults_survived_of", "faults_total", "memory_slope_mb_per_day")
+    )
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {}
+    notes = [f"A reduced run: {reduced}."] if reduced else []
+    for part, write_up in _PARTS.items():
+        if part in found:
+            more, rows, said = write_up(found[part])
+            figures |= more
+            tables |= rows
+            notes += said
+    missing = {key: "its part was not run (--only)" for key, value in figures.items() if value is None}
+    return Outcome("service", "The service", figures, dict(found), tables, notes, missing)
+
+
+Part = tuple[dict[str, float | None], dict[str, Sequence[Mapping[str, Any]]], list[str]]
+
+
+def _kills(found: Mapping[str, Any]) -> Part:
+    columns = ("seed", "alive", "lost", "measured_twice", "stalled_s", "wall_s")
+    rows = [{"kills": sum(one["kills"].values()), **{c: one[c] for c in columns}, **_books(one)} for one in found["loops"]]
+    figures = {name: found[name] for name in ("kills", "lost", "measured_twice")}
+    targets = ", ".join(f"{count} of {target}" for target, count in sorted(found["by_target"].items()))
+    bound = 3 / found["kills"] if found["kills"] else 1.0
+    alive = f"{found['loops_alive']} of {len(found['loops'])} loops closed again afterwards"
+    ended = f"{found['ended_by_themselves']} processes ended by themselves"
+    notes = [
+        f"Kills: {targets}; {alive}, {ended}.",
+        f"Where nothing is lost, the chance of a loss a kill lies below {bound:.3f} (95 %).",
+    ]
+    notes += [sentence for one in found["loops"] for sentence in (*one["sentences"], *one["verify"], *one["faults"])]
+    return figures, {"Kills, by loop": rows}, notes
+
+
+def _books(one: Mapping[str, Any]) -> dict[str, Any]:
+    counts = one["counts"]
+    return {name: counts.get(name, 0) for name in ("events", "decisions", "scans_acknowledged", "results_acknowledged", "loops")}
+
+
+def _acks(found: Mapping[str, Any]) -> Part:
+    rows = []
+    for name, label in (("training", "training on both cores"), ("idle", "no training")):
+        one = found[name]
+        more = {"scans a second": one["scans_per_s"], "decisions meanwhile": one["decisions"]}
+        rows.append({"while": label, **summary(one["seconds"]), **more})
+    back = found["recovery"]["seconds"]
+    notes = [
+        (
+            f"A killed agent was back, a welcome received, after {np.median(back):.1f} s (median of {len(back)}, at most "
+            f"{max(back):.1f} s), with {found['recovery']['scans']} scans in its history."
+        )
+    ]
+    return {"ack_p99_ms": rows[0]["p99_ms"]}, {"Acknowledgement of a scan of 256 x 256 points, six channels": rows}, notes
+
+
+def _faults(found: Mapping[str, Any]) -> Part:
+    rows = [
+        {
+            "fault": one["fault"],
+            "outcome": one["outcome"],
+            "named in the history": "; ".join(one["named"][:1]),
+            "said by the client": "; ".join(one["told_by_client"][:1]),
+            "harm": "; ".join(one["harm"][:1]),
+        }
+        for one in found["faults"]
+    ]
+    figures = {"faults_survived_of": float(found["named"] + found["survived"]), "faults_total": float(len(rows))}
+    return figures, {"Faults": rows}, [f"{found['named']} faults are named in the history, {found['survived']} do no harm."]
+
+
+def _soak(found: Mapping[str, Any]) -> Part:
+    rows = [
+        {"quantity": name, "a simulated day": s["per_day"], "95 % from": s["low"], "to": s["high"], "at the end": s["last"]}
+        for name, s in found["slopes"].items()
+    ]
+    agent = found["slopes"].get("agent_mb", {}).get("per_day")
+    days = ", ".join(f"{name} {value:.2f}" for name, value in found["simulated_days"].items())
+    scans = f"{len(found['undecided'])} scans without an end"
+    notes = [
+        (
+            f"Soak: simulated days: {days}; {found['wall_s'] / 60:.1f} min; {sum(found['faults'].values())} faults of "
+            f"{len(found['faults'])} kinds; {found['lost']} lost, {found['measured_twice']} twice, {scans}, "
+            f"{len(found['verify'])} faults of the history; the ledger holds "
+            f"{found['tables_mb']['kb_a_scan']:.1f} KB a scan."
+        ),
+        *found["sentences"],
+        *([found["stalled"]] if found["stalled"] else []),
+    ]
+    accounts = [{"what": name, "count": count} for name, count in found["accounts"].items()]
+    return {"memory_slope_mb_per_day": agent}, {"Soak": rows, "Soak: what became of it": accounts}, notes
+
+
+def _property(found: Mapping[str, Any]) -> Part:
+    notes = [
+        (
+            f"Random loops: {found['loops']}, whose decisions held {found['decided']} points; {found['received']} reached the "
+            f"instrument, {found['outside']} faults among them."
+        ),
+        *found["sentences"][:5],
+    ]
+    return {}, {}, notes
+
+
+_PARTS = {"kills": _kills, "acks": _acks, "faults": _faults, "soak": _soak, "property": _property}

@@ -1,0 +1,140 @@
+"""Does the service keep running, lose nothing, and answer in time?
+
+`python -m benchmarks.service [--quick] [--only kills,acks,...] [--seeds 100-107] --out DIR` runs agent and simulated microscopes
+as the processes that a user runs:
+
+- *kills*: SIGKILL of agent, client and training workers in closed loops, one loop a seed (`service_kills`);
+- *acks*: how soon a scan is acknowledged while models train on both cores, and a killed agent is back (`service_acks`);
+- *faults*: every fault of the simulator's list in a running loop (`service_faults`);
+- *soak*: a simulated week with faults on (`service_soak`);
+- *property*: random loops over the wire, with decisions that should not pass (`service_property`).
+
+Finished parts are kept in `DIR/service.jsonl` until all are complete; the same command goes on from there. What each process
+said lies in `DIR/work`.
+"""
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.commandline import Journal, parser, run
+from benchmarks.harness.outcome import write
+from benchmarks.service import acks as service_acks
+from benchmarks.service import faults as service_faults
+from benchmarks.service import kills as service_kills
+from benchmarks.service import random_loops as service_property
+from benchmarks.service import soak as service_soak
+from benchmarks.service.report import report
+from benchmarks.service.soak import Week
+from simulators.faults.catalogue import FAULTS
+
+PARTS = ("kills", "acks", "faults", "soak", "property")
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done.
+
+    Parameters
+    ----------
+    loops, kills
+        Closed loops, and kills in each.
+    acks, idle_acks, recoveries
+        Scans sent during training and without, and kills until a welcome.
+    faults, fault_pixels
+        Which, on frames of which size.
+    week
+        Of the soak.
+    property_loops
+        How many.
+    """
+
+    loops: int
+    kills: int
+    acks: int
+    idle_acks: int
+    recoveries: int
+    faults: Sequence[str]
+    fault_pixels: int
+    week: Week
+    property_loops: int
+
+
+FULL = Plan(8, 25, 400, 200, 5, tuple(FAULTS), 256, Week(), 300)
+QUICK = Plan(1, 5, 30, 30, 1, ("lost_ack", "nan_lines", "phase_wrap_offset"), 96, Week(days=0.1), 10)
+REDUCED = "one loop of 5 kills, 30 acknowledgements, 3 faults, a tenth of a simulated day, 10 random loops"
+
+
+def main() -> None:
+    """Run the parts and write `service.json` and `service.md`."""
+    accepted = parser(__doc__, "100-107")
+    accepted.add_argument("--only", type=_parts, default=PARTS, help=f"which, by commas (default {','.join(PARTS)})")
+    arguments = accepted.parse_args()
+    question = {"quick": arguments.quick, "seeds": list(arguments.seeds), "only": list(arguments.only)}
+    journal = Journal(arguments.out / "service.jsonl", question)
+    plan = QUICK if arguments.quick else FULL
+    work = arguments.out.resolve() / "work"
+    found = {part: measured(part, plan, arguments.seeds, journal, work) for part in arguments.only}
+    write(report(found, REDUCED if arguments.quick else ""), arguments.out, arguments.seeds)
+    journal.finish()
+
+
+def measured(part: str, plan: Plan, seeds: Sequence[int], journal: Journal, work: Path) -> Found:
+    """What one part found; each of its units is done once, also over an interruption."""
+    units: Mapping[str, Any] = {
+        "kills": lambda: _kills(plan, seeds, journal, work),
+        "acks": lambda: _acks(plan, seeds[0], journal, work),
+        "faults": lambda: _faults(plan, seeds[0], journal, work),
+        "soak": lambda: journal.once("soak", lambda: service_soak.soak(work / "soak", seeds[0], plan.week)),
+        "property": lambda: journal.once(
+            "property", lambda: service_property.random_loops(work / "property", seeds[0], plan.property_loops)
+        ),
+    }
+    found: Found = units[part]()
+    return found
+
+
+def _kills(plan: Plan, seeds: Sequence[int], journal: Journal, work: Path) -> Found:
+    loops = []
+    for seed in seeds[: plan.loops]:
+        place = work / f"kills-{seed}"
+        one = journal.once(f"kills, loop {seed}", lambda p=place, s=seed: service_kills.killed_loop(p, s, plan.kills))
+        loops.append(one)
+        if not one["lost"] and not one["measured_twice"] and one["alive"]:
+            shutil.rmtree(place, ignore_errors=True)  # nothing in it is of use to anybody
+    return {"loops": loops, **service_kills.summed(loops)}
+
+
+def _acks(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
+    tried = {
+        "training": lambda: service_acks.latencies(work / "acks", plan.acks, training=True, seed=seed),
+        "idle": lambda: service_acks.latencies(work / "acks-idle", plan.idle_acks, training=False, seed=seed),
+        "recovery": lambda: service_acks.recovery(work / "recovery", plan.recoveries, plan.idle_acks, seed),
+    }
+    return {name: journal.once(f"acks, {name}", work_on) for name, work_on in tried.items()}
+
+
+def _faults(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
+    found = {}
+    for fault in plan.faults:
+        place = work / f"fault-{fault}"
+        found[fault] = journal.once(
+            f"fault {fault}", lambda f=fault, p=place: service_faults.one_fault(p, f, seed, plan.fault_pixels)
+        )
+    return {"faults": list(found.values()), **service_faults.summed(list(found.values()))}
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    named = text.split(",")
+    wrong = [name for name in named if name not in PARTS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"there is no part {wrong[0]!r} here; give some of {','.join(PARTS)}")
+    return tuple(part for part in PARTS if part in named)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Training and search timed, also against pyroVED."""

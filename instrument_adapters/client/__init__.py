@@ -1,0 +1,5 @@
+"""What runs beside an instrument: the client that talks to the agent."""
+
+from instrument_adapters.client.client import ClientReport, ClientTimings, run_client, stop_on_signals
+
+__all__ = ["ClientReport", "ClientTimings", "run_client", "stop_on_signals"]

@@ -1,0 +1,1 @@
+"""Options and settings files that the adapters' commands share."""

@@ -1,0 +1,121 @@
+"""`python -m instrument_adapters folder PATH --connect tcp://127.0.0.1:5555`: the scans of a folder, for an agent."""
+
+import argparse
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from instrument_adapters.command_line import arguments as values
+from instrument_adapters.command_line.agent_options import add_connection_options, begin_to_log, work_for_agent
+from instrument_adapters.command_line.key_options import client_keys
+from instrument_adapters.command_line.time_zone import zone_named
+from instrument_adapters.errors import AdapterError, ScanFileError
+from instrument_adapters.folder.inbox import Inbox
+from instrument_adapters.folder.instrument import FolderSettings, WatchedFolder
+from instrument_adapters.folder.outbox import Outbox
+from instrument_adapters.folder.watcher import WatchSettings
+from instrument_adapters.protocol.messages import Limits
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or adapter gave up, 2 for bad input."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    begin_to_log(arguments.log_format)
+    stop = threading.Event()
+    try:
+        settings = _settings(arguments)
+        outbox, inbox = arguments.outbox.resolve(), (arguments.inbox or arguments.outbox / "results").resolve()
+        _keep_out(settings.folder, outbox, "--outbox")
+        keys = client_keys(arguments)
+    except AdapterError as error:
+        parser.error(str(error))
+    instrument = WatchedFolder(
+        settings,
+        Outbox(outbox, _now),
+        Inbox(inbox, time.monotonic),
+        pause=stop.wait,
+        close=stop.set,
+        wall=time.monotonic,
+        clock=_now,
+    )
+    _LOG.info("%s watches %s; recommended points go to %s", settings.instrument_id, settings.folder, outbox)
+    cycles = arguments.cycles or None
+    return work_for_agent(instrument, arguments.connect, cycles=cycles, stop=stop, spool=arguments.spool, keys=keys)
+
+
+def _settings(arguments: argparse.Namespace) -> FolderSettings:
+    folder = arguments.folder.resolve()
+    if not folder.is_dir():
+        raise ScanFileError(f"there is no folder {folder}; give the one that scans are saved or copied to")
+    reach_m = arguments.range_um * 1e-6
+    return FolderSettings(
+        folder=folder,
+        zone=arguments.zone,
+        instrument_id=arguments.instrument_id,
+        limits=Limits(
+            x_min_m=-reach_m,
+            x_max_m=reach_m,
+            y_min_m=-reach_m,
+            y_max_m=reach_m,
+            spacing_min_m=arguments.spacing_nm * 1e-9,
+            points_max=arguments.points_max,
+        ),
+        watch=WatchSettings(
+            subfolders=arguments.subfolders, existing=arguments.existing, order=arguments.order, settle_s=arguments.settle
+        ),
+        wait_results_s=arguments.wait_results,
+        sample_id=arguments.sample_id,
+        sample_key=arguments.sample_key,
+    )
+
+
+def _keep_out(folder: Path, outbox: Path, option: str) -> None:
+    if outbox == folder or folder in outbox.parents:
+        raise ScanFileError(f"{option} {outbox} lies in the watched folder, where nothing is ever written; give another one")
+
+
+def _zone(text: str) -> tzinfo:
+    try:
+        return zone_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vaestar adapter folder",
+        description="The scans that appear in a folder, for an agent; recommended points are written to another folder.",
+    )
+    add = parser.add_argument
+    add("folder", metavar="PATH", type=Path, help="where scans (.ibw, NSID .h5) appear; nothing is written there")
+    add_connection_options(parser, "folder")
+    add("--cycles", type=values.count(0), default=0, metavar="N", help="scans to follow up; 0: until stopped (%(default)s)")
+    add("--subfolders", action="store_true", help="watch subfolders, too")
+    add("--existing", choices=("none", "newest", "all"), default="newest", help="scans there at the start (%(default)s)")
+    add(
+        "--order",
+        choices=("recorded", "arrival"),
+        default="recorded",
+        help="recorded: leave out what was recorded before a scan that was taken already (%(default)s)",
+    )
+    add("--settle", type=values.not_negative, default=2.0, metavar="S", help="a whole file stays the same for so long (2)")
+    add("--zone", type=_zone, default="local", metavar="ZONE", help="of the instrument's clock: local, UTC, +02:00 (%(default)s)")
+    add("--sample-id", type=values.name, default=None, metavar="NAME", help="name of the sample (default: the subfolder's)")
+    add("--sample-key", default=None, metavar="KEY", help="key of the scan's note that names the sample")
+    add("--outbox", type=Path, default=Path("outbox"), metavar="DIR", help="where points are written (%(default)s)")
+    add("--inbox", type=Path, default=None, metavar="DIR", help="where results are put (OUTBOX/results)")
+    add("--wait-results", type=values.not_negative, default=0.0, metavar="S", help="wait so long for results of points (0)")
+    add("--range-um", type=values.positive, default=45.0, metavar="UM", help="points lie within -UM to UM (%(default)s)")
+    add("--spacing-nm", type=values.not_negative, default=100.0, metavar="NM", help="smallest distance of points (%(default)s)")
+    add("--points-max", type=values.count(0), default=200, metavar="N", help="points a scan (%(default)s)")
+    return parser

@@ -1,0 +1,140 @@
+"""Recommended points as files for a person: a table for a spreadsheet, which can be filled in and given back, and JSON.
+
+Coordinates, for one who drives an MFP-3D by hand; none of this was tried at a real one. `x_um`, `y_um`: what the stage's closed
+loop calls the place, as XOffset and YOffset do. `image_x_um`, `image_y_um`: from the lower left corner of the image, as its axes
+are drawn. `x_V`, `y_V`: set-points of the stage's loops, V = x / |LVDTSens| + LVDTOffset, where the note has these numbers.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from instrument_adapters.errors import AdapterError
+from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
+from instrument_adapters.scan import Scan
+
+POINTS = "recommendations"
+PLACES = ("x_um", "y_um", "image_x_um", "image_y_um", "x_V", "y_V")
+ABOUT = ("request_id", "order", "cluster", "rank", *PLACES, "row", "col", "expires_at", "approved_by")
+TO_FILL_IN = ("status", "reason")
+_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t")
+
+
+class OutboxError(AdapterError, OSError):
+    """Points cannot be written down."""
+
+
+class Outbox:
+    """Where points are written.
+
+    Parameters
+    ----------
+    folder
+        Gets a folder `recommendations`; made when the first points are written.
+    clock
+        Wall time with its zone.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self.folder, self._clock = folder / POINTS, clock
+
+    def write(self, recommendation: RecommendationMessage, scan: Scan | None) -> Path:
+        """The table that has been written, with a `.json` of the same name beside it; each appears whole or not at all.
+
+        What was written before for the same recommendation stays as it is: somebody may be filling it in.
+
+        Raises
+        ------
+        OutboxError
+            If they cannot be written.
+        """
+        table = self.folder / f"{recommendation.scan_id}.csv"
+        page = table.with_suffix(".json")
+        points = [_point(r, n, scan) for n, r in enumerate(recommendation.requests, 1)]
+        head = _head(recommendation, scan, self._clock())
+        try:
+            if _holds(page, recommendation) and table.exists():
+                return table
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(page, json.dumps(head | {"points": points}, indent=2, ensure_ascii=False))
+            _replace(table, _table(points, head))
+        except OSError as error:
+            raise OutboxError(
+                f"the points cannot be written to {self.folder} ({error.strerror or type(error).__name__}); "
+                "close programs that hold its files, or give another --outbox"
+            ) from error
+        return table
+
+
+def _head(recommendation: RecommendationMessage, scan: Scan | None, now: datetime) -> dict[str, Any]:
+    expires = recommendation.expires_at
+    return {
+        "recommendation": recommendation.id,
+        "scan_id": recommendation.scan_id,
+        "sample_id": None if scan is None else scan.sample_id,
+        "reason": recommendation.reason,
+        "approved_by": recommendation.approved_by,
+        "bias_max_V": recommendation.bias_max_V,
+        "expires_at": None if expires is None else expires.isoformat(timespec="seconds"),
+        "written_at": now.isoformat(timespec="seconds"),
+    }
+
+
+def _point(request: MeasurementRequest, order: int, scan: Scan | None) -> dict[str, Any]:
+    x_um, y_um = request.x_m * 1e6, request.y_m * 1e6
+    image: tuple[float | None, float | None] = (None, None)
+    volts = image
+    if scan is not None:
+        frame = scan.frame
+        row, col = frame.to_pixels(np.array([[request.x_m, request.y_m]]))[0]
+        image = (float(col) * frame.pitch_m[1] * 1e6, float(row) * frame.pitch_m[0] * 1e6)
+        volts = _volts(request.x_m, "X", scan.metadata), _volts(request.y_m, "Y", scan.metadata)
+    places = dict(zip(PLACES, (x_um, y_um, *image, *volts), strict=True))
+    rounded = {key: None if value is None else round(value, 6) for key, value in places.items()}
+    about = {"request_id": request.request_id, "order": order, "cluster": request.cluster, "rank": request.rank}
+    return about | rounded | {"row": request.row, "col": request.col}
+
+
+def _volts(position_m: float, axis: str, note: Mapping[str, str | float]) -> float | None:
+    try:
+        sensitivity, offset_V = (float(note[f"{axis}LVDT{what}"]) for what in ("Sens", "Offset"))
+        volts = position_m / abs(sensitivity) + offset_V
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+    return volts if math.isfinite(volts) else None
+
+
+def _table(points: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*ABOUT, *TO_FILL_IN], lineterminator="\r\n")
+    writer.writeheader()
+    who = str(head["approved_by"])
+    shared = {"expires_at": head["expires_at"], "approved_by": f"'{who}" if who.startswith(_BEGINS_A_FORMULA) else who}
+    for point in points:
+        writer.writerow(point | shared)
+    return text.getvalue()
+
+
+def _holds(page: Path, recommendation: RecommendationMessage) -> bool:
+    """Whether the page was written for this recommendation."""
+    try:
+        return bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("w", encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

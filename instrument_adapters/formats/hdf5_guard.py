@@ -1,0 +1,80 @@
+"""Reads an HDF5 file of unknown origin: first in a process of its own, which may hang, crash or run out of memory, then here.
+
+No exception and no signal gets out of a loop inside the HDF5 library (see `hdf5_heap`). What was read once from the same bytes is
+read again in the same way, so nothing has to be carried over but the word that it can be done.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
+from pathlib import Path
+
+from instrument_adapters.errors import AdapterError, ScanDataError, ScanFileError
+from instrument_adapters.formats.nsid import parse_nsid
+from instrument_adapters.formats.source import read_bytes
+from instrument_adapters.scan import Scan
+
+DEADLINE_S = 60.0
+_MEMORY_BYTES = 4 << 30  # and eight times the file: its bytes, the images as they are stored, and as they are kept
+_DAMAGED, _NO_DATA = 3, 4
+_COMMAND = (sys.executable, "-m", "instrument_adapters.formats.hdf5_guard")
+
+
+def read_guarded(path: Path | str, zone: tzinfo = UTC, *, deadline_s: float = DEADLINE_S) -> Scan:
+    """The scan in an NSID file (see `nsid.read_nsid`), or a `ScanFileError` after `deadline_s` at the latest."""
+    path = Path(path)
+    return parse_guarded(read_bytes(path), path, zone, deadline_s=deadline_s)
+
+
+def parse_guarded(
+    raw: bytes, path: Path, zone: tzinfo = UTC, *, deadline_s: float = DEADLINE_S, command: Sequence[str] = _COMMAND
+) -> Scan:
+    """The scan in the bytes of such a file.
+
+    Raises
+    ------
+    ScanFileError
+        As `read_nsid`, and if it could not be read before the deadline, or the library ended the process that tried.
+    ScanDataError
+        As `read_nsid`.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PYTHONUTF8": "1"}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            [*command, str(path)], input=raw, capture_output=True, timeout=deadline_s, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ScanFileError(f"{path} is damaged (reading it did not end within {deadline_s:g} s); copy the file again") from error
+    said = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode == _NO_DATA:
+        raise ScanDataError(said)
+    if done.returncode == _DAMAGED:
+        raise ScanFileError(said)
+    if done.returncode != 0:
+        raise ScanFileError(f"{path} is damaged (reading it ended with exit code {done.returncode}); copy the file again")
+    return parse_nsid(raw, path, zone)
+
+
+def main() -> int:
+    """Exit code 0 if the file on the standard input can be read; else what is wrong is on the standard output."""
+    raw = sys.stdin.buffer.read()
+    _bound_memory(_MEMORY_BYTES + 8 * len(raw))
+    try:
+        parse_nsid(raw, Path(sys.argv[1]))
+    except AdapterError as error:
+        sys.stdout.write(str(error))
+        return _NO_DATA if isinstance(error, ScanDataError) else _DAMAGED
+    return 0
+
+
+def _bound_memory(limit: int) -> None:
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

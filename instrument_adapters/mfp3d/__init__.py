@@ -1,0 +1,1 @@
+"""The MFP-3D, driven through Igor."""

@@ -1,0 +1,214 @@
+"""Frames to messages and back: `[json header][raw array]...`, and nothing that is not exactly that.
+
+Arrays travel as little-endian raw bytes because a 256 x 256 channel takes 200 ms as JSON lists and 0.1 ms raw.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from instrument_adapters.errors import ProtocolError
+from instrument_adapters.protocol.live_lines import Lines
+from instrument_adapters.protocol.messages import (
+    ANY_MESSAGE,
+    PROTOCOL_VERSION,
+    AnyMessage,
+    ArraySpec,
+    ChannelSpec,
+    Id,
+    LinesMessage,
+    Message,
+    ScanMessage,
+)
+from instrument_adapters.scan import Scan
+
+MAX_HEADER_BYTES = 4 << 20
+MAX_ARRAY_BYTES = 512 << 20  # a 4096 x 4096 scan of six channels is 402 MB
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+@dataclass(frozen=True, eq=False)
+class Packet:
+    """A message with its arrays, as they were before encoding and will be after decoding."""
+
+    message: AnyMessage
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def specs(arrays: Mapping[str, np.ndarray]) -> tuple[ArraySpec, ...]:
+    """What a header must say of `arrays`, each of them float32 or float64.
+
+    Raises
+    ------
+    ProtocolError
+        If an array has another dtype.
+    """
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise ProtocolError("bad_dtype", f"array '{name}' is {array.dtype}; the wire carries float32 and float64 only")
+    return tuple(ArraySpec(name=n, dtype="<f4" if a.dtype == np.float32 else "<f8", shape=a.shape) for n, a in arrays.items())
+
+
+def encode(packet: Packet) -> list[bytes]:
+    """Frames of a message: its header as JSON, then each array's bytes.
+
+    Raises
+    ------
+    ProtocolError
+        If the header does not describe the arrays, or a frame would be too large to be accepted.
+    """
+    if packet.message.arrays != specs(packet.arrays):
+        raise ProtocolError("bad_arrays", "the header's 'arrays' does not describe the arrays to send")
+    header = packet.message.model_dump_json().encode()
+    body = [
+        np.ascontiguousarray(a, dtype=s.dtype).tobytes()
+        for a, s in zip(packet.arrays.values(), packet.message.arrays, strict=True)
+    ]
+    _check_sizes([header, *body])
+    return [header, *body]
+
+
+def decode(frames: Sequence[bytes]) -> Packet:
+    """The message in `frames`, fully checked: version, fields, and the size, dtype and shape of each array.
+
+    Arrays are read-only views of the received bytes.
+
+    Raises
+    ------
+    ProtocolError
+        With a code and a sentence, if anything is not as it must be.
+    """
+    if not frames:
+        raise ProtocolError("no_header", "an empty message was received; a message begins with a JSON header")
+    _check_sizes(frames)
+    message = _parse_header(frames[0])
+    if len(frames) - 1 != len(message.arrays):
+        raise ProtocolError(
+            "wrong_frame_count", f"the header announces {len(message.arrays)} arrays, {len(frames) - 1} frames came with it"
+        )
+    if len({s.name for s in message.arrays}) != len(message.arrays):
+        raise ProtocolError("bad_arrays", "two arrays of a message have the same name")
+    arrays = {s.name: _array(s, f) for s, f in zip(message.arrays, frames[1:], strict=True)}
+    return Packet(message, arrays)
+
+
+def message_id(frames: Sequence[bytes]) -> str | None:
+    """The id in a header that could not be accepted, where it has one, so that the refusal can name it."""
+    try:
+        found = json.loads(frames[0]).get("id") if frames and len(frames[0]) <= MAX_HEADER_BYTES else None
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    try:
+        return _ID.validate_python(found, strict=True)
+    except ValidationError:
+        return None
+
+
+def explain(error: ValueError) -> str:
+    """Why a message or its arrays are not accepted, in one line: which field, and what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(p) for p in first["loc"]) or "message"
+    return f"{where}: {first['msg']}"[:500]
+
+
+def scan_packet(scan: Scan, message: Message) -> Packet:
+    """A `ScanMessage` of `scan`, with the id and time of `message`."""
+    stack = np.stack([scan.channels[n] for n in scan.channels])
+    arrays = {"channels": stack}
+    return Packet(
+        ScanMessage(
+            id=message.id,
+            sent_at=message.sent_at,
+            arrays=specs(arrays),
+            scan_id=scan.scan_id,
+            sample_id=scan.sample_id,
+            frame=scan.frame,
+            channels=tuple(ChannelSpec(name=n, unit=scan.units.get(n, "")) for n in scan.channels),
+            started_at=scan.started_at,
+            finished_at=scan.finished_at,
+            metadata=dict(scan.metadata),
+        ),
+        arrays,
+    )
+
+
+def lines_packet(lines: Lines, message: Message) -> Packet:
+    """A `LinesMessage` of `lines`, with the id and time of `message`."""
+    arrays = {"lines": np.stack(list(lines.channels.values()))}
+    return Packet(
+        LinesMessage(
+            id=message.id,
+            sent_at=message.sent_at,
+            arrays=specs(arrays),
+            scan_id=lines.scan_id,
+            frame=lines.frame,
+            channels=tuple(ChannelSpec(name=n, unit=lines.units.get(n, "")) for n in lines.channels),
+            first_row=lines.first_row,
+        ),
+        arrays,
+    )
+
+
+def scan_of(packet: Packet) -> Scan:
+    """The `Scan` that a `ScanMessage` carries."""
+    message = packet.message
+    if not isinstance(message, ScanMessage):
+        raise ProtocolError("not_a_scan", f"a '{message.type}' message carries no scan")
+    stack = packet.arrays["channels"]
+    return Scan(
+        channels={c.name: np.asarray(stack[i], dtype=np.float32) for i, c in enumerate(message.channels)},
+        units={c.name: c.unit for c in message.channels},
+        frame=message.frame,
+        scan_id=message.scan_id,
+        sample_id=message.sample_id,
+        started_at=message.started_at,
+        finished_at=message.finished_at,
+        metadata=message.metadata,
+    )
+
+
+def _check_sizes(frames: Sequence[bytes]) -> None:
+    if len(frames[0]) > MAX_HEADER_BYTES:
+        raise ProtocolError("oversized_frame", f"the header has {len(frames[0])} bytes, at most {MAX_HEADER_BYTES} are accepted")
+    for frame in frames[1:]:
+        if len(frame) > MAX_ARRAY_BYTES:
+            raise ProtocolError(
+                "oversized_frame", f"an array frame has {len(frame)} bytes, at most {MAX_ARRAY_BYTES} are accepted"
+            )
+
+
+def _parse_header(header: bytes) -> AnyMessage:
+    try:
+        raw = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("bad_json", f"the header is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ProtocolError("bad_json", f"the header must be a JSON object, got {type(raw).__name__}")
+    version = raw.get("version")
+    if type(version) is not int or version != PROTOCOL_VERSION:  # JSON's true and 1.0 equal 1 in Python
+        given = str(version)[:20] if isinstance(version, (int, float, str)) else type(version).__name__
+        raise ProtocolError(
+            "unknown_version",
+            f"protocol version {given} is not spoken here, only {PROTOCOL_VERSION}; use the same vaestar on both sides",
+        )
+    try:
+        return ANY_MESSAGE.validate_json(header, strict=True)
+    except ValidationError as error:
+        raise ProtocolError("bad_message", explain(error)) from error
+
+
+def _array(spec: ArraySpec, frame: bytes) -> np.ndarray:
+    if len(frame) != spec.nbytes:
+        raise ProtocolError(
+            "wrong_byte_count",
+            f"array '{spec.name}' of shape {spec.shape}, {spec.dtype}, needs {spec.nbytes} bytes, {len(frame)} came",
+        )
+    try:
+        return np.frombuffer(frame, dtype=spec.dtype).reshape(spec.shape)
+    except ValueError as error:  # an empty array whose other sides overflow
+        raise ProtocolError("bad_arrays", f"array '{spec.name}' cannot have shape {spec.shape}: {error}") from error

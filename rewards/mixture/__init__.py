@@ -1,0 +1,1 @@
+"""Gaussian mixtures: expectation maximisation, model choice, and the Bayesian mixture."""

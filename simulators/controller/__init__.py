@@ -1,0 +1,1 @@
+"""The simulated controller and its files."""

@@ -1,0 +1,1 @@
+"""What goes wrong, when, and the sealed log of it."""

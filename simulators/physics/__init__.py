@@ -1,0 +1,1 @@
+"""Tip, cantilever, loops and wear."""

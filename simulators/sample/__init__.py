@@ -1,0 +1,1 @@
+"""The simulated sample: the sealed truth."""

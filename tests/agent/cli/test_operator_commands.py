@@ -1,0 +1,237 @@
+"""`vaestar status`, `pause`, `resume`, `stop`, `pending`, `approve`, `reject`, against a door with an agent that only listens."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import Result
+from typer.testing import CliRunner
+
+from agent.cli import agent_client as remote
+from agent.cli.app import app
+from agent.history.run_directory import STATE_FILE
+from tests.support.asgi import INSTRUMENT, FakeControl
+from tests.support.doors import open_door
+from tests.support.runs import record_run
+
+Vaestar = Callable[..., Result]
+
+
+@pytest.fixture
+def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # is not asked for what is on this computer
+    monkeypatch.setenv("LOGNAME", "eva")
+    monkeypatch.setattr("agent.cli.operator_commands._OBEY_S", 0.2)
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[FakeControl]:
+    """An agent on runs/now, which instrument afm-1 obeys at once."""
+    (tmp_path / "runs").mkdir()
+    found = FakeControl()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    with open_door(tmp_path / "runs" / "now", found):
+        yield found
+    structlog.reset_defaults()
+
+
+def test_status_says_what_each_instrument_does(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts |= {"uptime_s": 200.0, "mode": "review", "events": 9}
+    control.facts["instruments"]["afm-1"] |= {"deciding": {"stage": "training", "done": 3, "total": 9}}
+    done = vaestar("status")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "run      runs/now, 9 events",
+        "agent    running for 3 min, healthy",
+        "mode     review",
+        "afm-1",
+        "         connected, heard 2 s ago",
+        "         running",
+        "         measuring, 3 points left",
+        "         deciding on scan-1: training 3/9",
+    ]
+    assert json.loads(vaestar("status", "--json").stdout)["run_id"] == "run-1"
+
+
+def test_a_stop_is_told_with_who_and_why_and_confirmed_by_the_instruments(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts["instruments"]["afm-2"] = INSTRUMENT | {"connected": False}
+    done = vaestar("stop", "--reason", "smoke")
+    assert done.exit_code == 0, done.stderr
+    assert control.told == [("stop", "eva", "smoke", None)]
+    assert done.stdout.splitlines() == [
+        "EMERGENCY STOP: the agent has recorded it (all instruments, by eva)",
+        "  afm-1: confirmed, running",
+        "  afm-2: not connected; it is told when it comes back",
+    ]
+
+
+def test_an_instrument_that_does_not_confirm_is_named_and_the_command_fails(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts["instruments"]["afm-1"]["command_unacknowledged"] = "stop"
+    done = vaestar("stop", "afm-1", "--by", "otto")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("vaestar: not confirmed within 0.2 s by afm-1; the agent tells it again until it is")
+    assert control.told == [("stop", "otto", "", "afm-1")]
+
+
+def test_pause_and_resume(vaestar: Vaestar, control: FakeControl) -> None:
+    assert vaestar("pause", "afm-1", "--reason", "lunch").exit_code == 0
+    assert vaestar("resume").exit_code == 0
+    assert control.told == [("pause", "eva", "lunch", "afm-1"), ("resume", "eva", "", None)]
+    assert vaestar("pause").exit_code == 2  # without a reason
+
+
+def test_what_waits_is_listed_approved_with_changes_or_rejected(vaestar: Vaestar, control: FakeControl) -> None:
+    assert vaestar("pending").stdout == "nothing waits for approval\n"
+    request = {"request_id": "d-1-000", "x_m": 1e-6, "y_m": -2e-6, "cluster": 1}
+    control.waiting.append({"decision_id": "d-1", "instrument_id": "afm-1", "scan_id": "s-1", "requests": [request]})
+    control.waiting[0]["explanation"] = "Two types."
+    assert vaestar("pending").stdout.splitlines() == ["d-1  afm-1 s-1", "  Two types.", "  d-1-000  1.000, -2.000 µm  cluster 1"]
+    assert json.loads(vaestar("pending", "--json").stdout) == control.waiting
+    arguments = ("--drop", "d-1-001", "--move", "d-1-000=1.25,-0.5", "--instrument", "afm-1")
+    assert vaestar("approve", "d-1", *arguments).stdout == "approved: d-1, by eva\n"
+    assert vaestar("reject", "d-1", "--reason", "a scratch").stdout == "rejected: d-1, by eva\n"
+    assert control.told == [
+        ("approve", "eva", "", "d-1", ("d-1-001",), {"d-1-000": (1.25e-6, -5e-7)}, "afm-1"),
+        ("reject", "eva", "a scratch", "d-1", None),
+    ]
+    wrong = vaestar("approve", "d-1", "--move", "d-1-000")
+    assert (wrong.exit_code, wrong.stderr.startswith("vaestar: --move d-1-000 is no place; give one such as")) == (2, True)
+
+
+def test_what_the_agent_refuses_is_told_in_its_words(vaestar: Vaestar, control: FakeControl) -> None:
+    done = vaestar("pause", "no-such", "--reason", "x")
+    assert done.exit_code == 1
+    assert done.stderr == "vaestar: the agent refuses: there is no instrument 'no-such'; known are afm-1\n"
+    bad = vaestar("pause", "../x", "--reason", "x")
+    assert (bad.exit_code, "'instrument_id' is '../x'" in bad.stderr) == (1, True)
+
+
+WORDS = [
+    ("status",),
+    ("pending",),
+    ("pause", "--reason", "x"),
+    ("resume",),
+    ("stop",),
+    ("approve", "d"),
+    ("reject", "d", "--reason", "x"),
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_where_no_agent_runs_the_exit_code_is_3(vaestar: Vaestar, tmp_path: Path, words: tuple[str, ...]) -> None:
+    nothing = vaestar(*words)
+    assert nothing.exit_code == 3
+    assert nothing.stderr == "vaestar: no agent runs, and there is no run in ./runs; name a run directory with --run\n"
+    record_run(tmp_path / "runs" / "old")
+    ended = vaestar(*words)
+    assert ended.exit_code == 3
+    assert ended.stderr == "vaestar: no agent runs on runs/old; start one with `vaestar serve --run runs/old`\n"
+
+
+def test_status_of_a_run_without_agent_comes_from_its_history(vaestar: Vaestar, tmp_path: Path) -> None:
+    record_run(tmp_path / "runs" / "old", 2)
+    done = vaestar("status")
+    for line in ("ended            without a farewell", "scans            2", "decisions        2", "results          4"):
+        assert line in done.stdout.splitlines()
+    known = json.loads(vaestar("status", "--json").stdout)
+    assert (known["running"], known["decisions"]) == (False, 2)
+
+
+def dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process cannot be asked after elsewhere")
+def test_an_agent_that_was_killed_is_recognised(vaestar: Vaestar, tmp_path: Path) -> None:
+    record_run(tmp_path / "runs" / "killed")
+    state = {"pid": (pid := dead_process()), "http": "http://127.0.0.1:1"}
+    (tmp_path / "runs" / "killed" / STATE_FILE).write_text(json.dumps(state))
+    done = vaestar("stop")
+    assert done.exit_code == 3
+    assert done.stderr.startswith(f"vaestar: no agent runs on runs/killed: process {pid} ended without a farewell")
+    assert "`vaestar serve --run runs/killed` takes the run up" in done.stderr
+
+
+def test_the_newest_run_that_an_agent_runs_on_is_taken(vaestar: Vaestar, control: FakeControl, tmp_path: Path) -> None:
+    record_run(tmp_path / "runs" / "later")
+    assert vaestar("status").exit_code == 0
+    assert vaestar("status", "--run", "runs/later").exit_code == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": "x"}', '{"pid": -1}', '{"pid": true, "http": ""}'])
+def test_a_state_file_that_is_none_is_no_agent(vaestar: Vaestar, tmp_path: Path, content: str) -> None:
+    record_run(tmp_path / "runs" / "odd")
+    (tmp_path / "runs" / "odd" / STATE_FILE).write_text(content)
+    assert vaestar("status").exit_code == 3
+
+
+def test_an_agent_without_a_door_is_said_so(vaestar: Vaestar, tmp_path: Path) -> None:
+    record_run(tmp_path / "runs" / "shut")
+    (tmp_path / "runs" / "shut" / STATE_FILE).write_text(json.dumps({"pid": os.getpid(), "http": ""}))
+    done = vaestar("stop")
+    assert (done.exit_code, "the agent on runs/shut has no HTTP door; start it with service.http" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("how", ["silent", "nonsense", "elsewhere", "nobody"])
+def test_an_agent_that_does_not_answer_is_not_waited_for(
+    vaestar: Vaestar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(remote, "_PATIENCE_S", 0.2)
+    over = threading.Event()
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if how == "silent":
+                over.wait(5)
+            self.send_response(302 if how == "elsewhere" else 200)
+            self.send_header("Location", "http://192.0.2.1/")
+            self.end_headers()
+            self.wfile.write(b"nonsense")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    record_run(tmp_path / "runs" / "odd")
+    with HTTPServer(("127.0.0.1", 0), Odd) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        port = 1 if how == "nobody" else server.server_port
+        state = {"pid": os.getpid(), "http": f"http://127.0.0.1:{port}"}
+        (tmp_path / "runs" / "odd" / STATE_FILE).write_text(json.dumps(state))
+        done = vaestar("pending")
+        over.set()
+        server.shutdown()
+        thread.join()
+    assert done.exit_code in (1, 3)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert ("stop the instrument itself if there is danger" in done.stderr) == (how != "elsewhere")
+
+
+def test_the_commands_load_nothing_heavy() -> None:
+    code = "import sys; import agent.cli, agent.cli.operator_commands; print(*(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {
+        "numpy",
+        "torch",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "zmq",
+        "structlog",
+        "pydantic",
+        "prometheus_client",
+        "scipy",
+    }

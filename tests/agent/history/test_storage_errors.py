@@ -1,0 +1,164 @@
+"""What disks and databases do when they fail, and what is said of it."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.errors import HistoryError, StorageError
+from agent.history import array_store as arrays
+from agent.history import database as history_schema
+from agent.history.event_log import History
+from agent.history.run_directory import DATABASE
+from agent.history.storage_errors import InPlace, why
+from tests.support.samples import NOW
+
+FILLS_UP = """
+import resource, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from agent.history.event_log import History, StorageError
+
+with History(Path(sys.argv[1])) as history:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    import signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        while True:
+            print(history.record("noted", "x", {"text": "x" * 5000}, at=datetime.now(UTC)).seq)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room there"),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full; make room there"),
+        (OSError(errno.EROFS, "Read-only file system"), "it may not be written; give this user the right"),
+        (PermissionError(errno.EACCES, "Permission denied"), "it may not be written; give this user the right"),
+    ],
+)
+def test_the_systems_errors_are_told_with_what_to_do(error: OSError, advice: str) -> None:
+    assert why(error).startswith(f"{error}: {advice}")
+
+
+def test_an_error_of_which_nothing_is_known_is_told_as_it_is() -> None:
+    assert why(OSError(errno.ENOENT, "no such file")) == "[Errno 2] no such file"
+    assert why(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
+
+
+def test_a_disk_that_fills_up_ends_in_a_sentence_and_what_was_said_to_be_written_is_there(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", FILLS_UP, tmp_path], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"'noted' could not be written to {tmp_path}: ")
+    with History(tmp_path, read_only=True) as history:
+        there = [e.seq for e in history.events()]
+        assert history.verify() == []
+    said = [int(line) for line in done.stdout.split()]
+    assert len(said) > 3
+    assert there[: len(said)] == said
+
+
+def test_a_full_disk_under_an_array_records_nothing_and_the_next_event_follows_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with History(tmp_path) as history:
+        sound = arrays.write_durably
+        monkeypatch.setattr(arrays, "write_durably", full)
+        with pytest.raises(StorageError, match="the disk is full; make room"):
+            history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
+        monkeypatch.setattr(arrays, "write_durably", sound)
+        assert len(history) == 0
+        assert history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)}).seq == 1
+        assert history.verify() == []
+
+
+def test_a_database_that_another_program_holds_is_waited_for_and_then_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_schema, "_WAIT_S", 0.1)
+    with History(tmp_path) as history, closing(sqlite3.connect(tmp_path / DATABASE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another program has held it locked for seconds; end that one"):
+            history.record("noted", "x", {}, at=NOW)
+        other.execute("ROLLBACK")
+        assert history.record("noted", "x", {}, at=NOW).seq == 1
+
+
+@pytest.mark.parametrize("name", [DATABASE, f"{DATABASE}-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_counts_as_recorded_once_the_database_was_deleted_or_replaced(tmp_path: Path, name: str, replaced: bool) -> None:
+    with History(tmp_path / "run") as history:
+        history.record("noted", "x", {}, at=NOW)
+        copy = shutil.copy(tmp_path / "run" / name, tmp_path / "copy")
+        (tmp_path / "run" / name).unlink()
+        if replaced:
+            shutil.move(copy, tmp_path / "run" / name)
+        with pytest.raises(StorageError, match=rf"{name} was deleted or replaced while the agent ran; put it back"):
+            history.record("noted", "y", {}, at=NOW)
+
+
+def test_a_reopened_history_is_watched_as_well(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        history.record("noted", "x", {}, at=NOW)
+    with History(tmp_path) as history:
+        assert (tmp_path / f"{DATABASE}-wal").exists()
+        (tmp_path / DATABASE).unlink()
+        with pytest.raises(StorageError, match="was deleted"):
+            history.record("noted", "y", {}, at=NOW)
+
+
+def test_a_run_whose_database_was_deleted_is_not_begun_anew(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
+    (tmp_path / DATABASE).unlink()
+    with pytest.raises(StorageError, match=r"holds the arrays of a run, but not its history.sqlite; put that back"):
+        History(tmp_path)
+    assert not (tmp_path / DATABASE).exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("content", [b"this is a text, and not a database at all" * 10, b"SQLite format 3\0" + bytes(4000)])
+def test_what_is_no_sound_database_is_left_as_it_is(tmp_path: Path, content: bytes, read_only: bool) -> None:
+    (tmp_path / DATABASE).write_bytes(content)
+    with pytest.raises(StorageError, match="it is damaged, or not a history; nothing was overwritten: keep a copy"):
+        History(tmp_path, read_only=read_only)
+    assert (tmp_path / DATABASE).read_bytes() == content
+
+
+def test_a_page_that_was_overwritten_is_told_when_it_is_read(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        for number in range(200):
+            history.record("noted", f"x-{number}", {"text": "x" * 500}, at=NOW)
+    content = bytearray((tmp_path / DATABASE).read_bytes())
+    content[40_960:81_920] = b"\xff" * 40_960
+    (tmp_path / DATABASE).write_bytes(content)
+    with pytest.raises(HistoryError, match="malformed: it is damaged"), History(tmp_path, read_only=True) as history:
+        list(history.events())
+
+
+def test_files_that_stay_are_in_place(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    place = InPlace(tmp_path / "a", tmp_path / "never")
+    (tmp_path / "a").write_text("2")
+    (tmp_path / "never").write_text("new")
+    assert place.missing() is None
+    (tmp_path / "a").unlink()
+    assert place.missing() == tmp_path / "a"

@@ -1,0 +1,158 @@
+"""The state of a run is a fold over its history, whatever the order in which things happen."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import HistoryError
+from agent.history.event_log import History
+from agent.ledger.ledger import Ledger
+from agent.messaging.dispatcher import Dispatcher
+from instrument_adapters.errors import ProtocolError
+from instrument_adapters.protocol.codec import Packet
+from tests.support.samples import Clock, ack, decision, hello, refused, request, result, sample_scan, scan_message
+
+INSTRUMENTS = ("afm-1", "afm-2")
+SCANS = ("s-1", "s-2", "s-3")
+STEP = st.tuples(
+    st.sampled_from(("hello", "scan", "decide", "ack", "refuse", "result", "result", "cancel")),
+    st.sampled_from(INSTRUMENTS),
+    st.sampled_from(SCANS),
+    st.sampled_from(("ok", "skipped", "failed")),
+)
+
+
+def view(ledger: Ledger) -> dict:
+    """All that can be asked of a ledger, as plain values."""
+    scans = {key: (s.sample_id, s.digest, s.closed, s.decision, s.acknowledged) for key, s in ledger.scans.items()}
+    requests = {key: (r.request, r.instrument_id, r.scan_id, r.status) for key, r in ledger.requests.items()}
+    newest = {
+        i: tuple(s.scan_id if s else None for s in (ledger.latest(i), ledger.undecided(i), ledger.unacknowledged(i)))
+        for i in INSTRUMENTS
+    }
+    found = ledger.results("bto")
+    results = (found.xy_m.tolist(), found.values.tolist(), found.names, dict(found.left_out))
+    measured = ledger.measured_xy("bto").tolist()
+    return {"scans": scans, "requests": requests, "newest": newest, "measured": measured, "results": results}
+
+
+def take(agent: Dispatcher, instrument: str, packet: Packet) -> None:
+    try:
+        agent.on_packet(instrument, packet)
+    except ProtocolError as error:
+        agent.refuse(instrument, None, error)
+
+
+def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
+    what, instrument, scan_id, status = step
+    waiting = agent.ledger.undecided(instrument)
+    if what == "decide" and waiting is not None:
+        asked = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
+        agent.decided(waiting, decision(waiting.scan_id, asked), 1.0)
+    elif what == "cancel" and waiting is not None:
+        agent.cancelled(waiting, "told to")
+    else:
+        packets = {
+            "hello": hello(instrument, spacing_min_m=0.0),
+            "scan": scan_message(sample_scan(scan_id)),
+            "ack": ack(f"rec-d-{scan_id}"),
+            "refuse": refused(f"rec-d-{scan_id}"),
+            "result": result(f"p-{scan_id}-0", status),
+        }
+        if what in packets:
+            take(agent, instrument, packets[what])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEP, min_size=5, max_size=25))
+def test_a_replayed_history_gives_the_state_that_was_followed_live(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str, str]]
+) -> None:
+    with History(tmp_path_factory.mktemp("run")) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for instrument in INSTRUMENTS:
+            agent.on_packet(instrument, hello(instrument, spacing_min_m=0.0))
+        for step in steps:
+            do(agent, step)
+        assert view(Ledger.of(history.events())) == view(agent.ledger)
+        assert history.verify() == []
+
+
+def test_a_whole_cycle_leads_through_all_states(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        seen = []
+        for step in (("hello",), ("scan",), ("decide",), ("ack",), ("result",)):
+            do(agent, (*step, "afm-1", "s-1", "ok"))
+            seen.append(view(agent.ledger)["newest"]["afm-1"])
+        assert seen == [
+            (None, None, None),
+            ("s-1", "s-1", None),
+            ("s-1", None, "s-1"),
+            ("s-1", None, None),
+            ("s-1", None, None),
+        ]
+        assert agent.ledger.requests["afm-1", "p-s-1-0"].status == "ok"
+        assert agent.ledger.requests["afm-1", "p-s-1-1"].status is None
+
+
+def test_results_of_all_scans_and_instruments_on_a_sample_are_kept_with_what_became_of_them(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for instrument, scan, status in (("afm-1", "s-1", "ok"), ("afm-2", "s-2", "ok"), ("afm-2", "s-3", "failed")):
+            for step in ("hello", "scan", "decide", "result"):
+                do(agent, (step, instrument, scan, status))
+        take(agent, "afm-2", result("p-s-3-1", "skipped"))
+        take(agent, "afm-2", result("p-s-2-1", parameters={}))
+        found = agent.ledger.results("bto")
+        assert found.names == ("coercive_V",)
+        assert found.values.tolist() == [[2.5], [2.5]]
+        assert found.xy_m.tolist() == [[1e-7, 2e-7]] * 2
+        assert found.left_out == {"failed": 1, "skipped": 1, "without_parameters": 1}
+        assert len(agent.ledger.measured_xy("bto")) == 4  # all but the skipped one
+        assert len(agent.ledger.results("another sample").values) == 0
+
+
+def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run-1", Clock())
+        for step in ("hello", "scan", "decide"):
+            do(agent, (step, "afm-1", "s-1", "ok"))
+        do(agent, ("scan", "afm-1", "s-2", "ok"))
+        assert agent.ledger.unacknowledged("afm-1") is None
+        assert agent.ledger.undecided("afm-1").scan_id == "s-2"
+        do(agent, ("cancel", "afm-1", "", "ok"))
+        assert agent.ledger.undecided("afm-1") is None
+
+
+def test_a_history_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        where = {"instrument_id": "afm-1", "scan_id": "s-1"}
+        history.record("decision_made", "d-1", where | {"decision": {"schema_version": 99}}, at=Clock()())
+        with pytest.raises(
+            HistoryError, match=r"event 1 \(decision_made\) cannot be read back.* another version: schema_version"
+        ):
+            Dispatcher(history, "run-1", Clock())
+
+
+def test_of_older_scans_only_what_is_asked_for_is_held_and_what_they_have_in_common_once(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        agent = Dispatcher(history, "run", Clock())
+        agent.on_packet("afm-1", hello("afm-1"))
+        for scan_id in SCANS:
+            agent.on_packet("afm-1", scan_message(sample_scan(scan_id)))
+            waiting = agent.ledger.undecided("afm-1")
+            assert waiting is not None
+            agent.decided(waiting, decision(scan_id, (request(f"p-{scan_id}-0"),)), 1.0)
+        old, last = (agent.ledger.scans["afm-1", name] for name in (SCANS[0], SCANS[-1]))
+    theirs, newest = old.event.body["header"], last.event.body["header"]
+    assert theirs["channels"] is newest["channels"]
+    assert theirs["frame"] is newest["frame"]
+    assert "metadata" in newest
+    assert "metadata" not in theirs
+    assert old.decision is not None
+    assert last.decision is not None
+    assert (old.decision.config, len(old.decision.requests)) == ({}, 1)
+    assert last.decision.config

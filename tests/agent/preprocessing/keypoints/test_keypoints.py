@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from agent.errors import PluginError, UnusableScanError
+from agent.preprocessing.keypoints import METHODS, find_keypoints, grid
+from agent.preprocessing.normalise import NormalisedImage, normalise
+from tests.support.images import stripes
+
+
+def image_of(values: np.ndarray) -> NormalisedImage:
+    return normalise(values)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_points_keep_the_spacing_and_their_windows_stay_inside(name: str) -> None:
+    blobs = gaussian_filter(rng().standard_normal((128, 160)), 1.2).astype(np.float32)
+    image = image_of(blobs if name in {"orb", "sift"} else stripes(128, 160))
+    found = find_keypoints(image, METHODS[name], spacing_px=4, largest_window_px=15, rng=rng())
+    points = found.points_rc
+    apart = np.linalg.norm(points[:, None] - points, axis=2) + 1e9 * np.eye(len(points))
+    assert apart.min() >= 4
+    assert points.min() >= 7
+    assert (points.max(axis=0) + 8 <= np.array([128, 160])).all()
+
+
+def test_canny_points_lie_on_the_walls() -> None:
+    period = 16
+    found = find_keypoints(
+        image_of(stripes(128, 128, period=period, noise=0.02)),
+        METHODS["canny_walls"],
+        spacing_px=3,
+        largest_window_px=9,
+        rng=rng(),
+    )
+    phase = found.points_rc[:, 1] % (period // 2)
+    distance = np.minimum(phase, period // 2 - phase)
+    assert np.median(distance) <= 1
+
+
+def test_everything_that_was_dropped_is_counted() -> None:
+    found = find_keypoints(image_of(stripes(128, 128)), METHODS["canny_walls"], spacing_px=4, largest_window_px=15, rng=rng())
+    assert found.found == len(found.points_rc) + sum(found.dropped.values())
+    assert found.dropped["window beyond the border"] > 0
+    assert found.dropped["nearer than the spacing"] > 0
+
+
+def test_no_window_holds_a_pixel_that_was_not_measured() -> None:
+    values = stripes(128, 128)
+    values[60:63] = np.nan
+    image = image_of(values)
+    found = find_keypoints(image, METHODS["grid"], spacing_px=4, largest_window_px=9, rng=rng())
+    assert found.dropped["invalid pixels in the window"] > 0
+    for row, col in found.points_rc:
+        assert image.valid[row - 4 : row + 5, col - 4 : col + 5].all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(3, 21))
+def test_whatever_a_method_returns_the_promises_hold(seed: int, spacing: int, window: int) -> None:
+    random = np.random.default_rng(seed)
+
+    def anywhere(image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+        return random.integers(0, image.shape, size=(8000, 2))
+
+    values = stripes(200, 150)
+    values[random.integers(0, 200)] = np.nan
+    image = image_of(values)
+    try:
+        found = find_keypoints(image, anywhere, spacing_px=spacing, largest_window_px=window, rng=rng())
+    except UnusableScanError:
+        return  # too few points are left at this spacing
+    before, after = window // 2, window - window // 2
+    for row, col in found.points_rc[::20]:
+        patch = image.valid[row - before : row + after, col - before : col + after]
+        assert patch.shape == (window, window)
+        assert patch.all()
+    assert found.found == len(found.points_rc) + sum(found.dropped.values())
+
+
+def test_a_window_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(UnusableScanError, match="window of 33 px does not fit into an image of 32 x 48 px"):
+        find_keypoints(image_of(stripes(32, 48)), grid, spacing_px=2, largest_window_px=33, rng=rng())
+
+
+def test_too_few_points_are_refused_with_their_number_and_the_reason() -> None:
+    with pytest.raises(UnusableScanError, match=r"only \d+ key points were found, at least 200"):
+        find_keypoints(image_of(stripes(64, 64)), grid, spacing_px=10, largest_window_px=9, rng=rng())
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (np.zeros((5, 3)), r"must return \(n, 2\) numbers"),
+        (np.array([["a", "b"]]), r"must return \(n, 2\) numbers"),
+        (np.array([[0, 200]]), "outside the image of 64 x 64 px"),
+        (np.array([[-1, 5]]), "outside the image"),
+        (np.array([[np.nan, 5.0]]), "outside the image|not finite"),
+    ],
+)
+def test_a_method_that_breaks_its_contract_is_reported(returned: np.ndarray, says: str) -> None:
+    with pytest.raises(PluginError, match=says):
+        find_keypoints(image_of(stripes(64, 64)), lambda image, *, rng: returned, spacing_px=4, largest_window_px=9, rng=rng())

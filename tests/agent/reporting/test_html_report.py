@@ -1,0 +1,117 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli.app import app
+from agent.reporting import html_report
+from agent.reporting.html_report import page
+from agent.reporting.notebook import Analysis
+from tests.agent.reporting.test_notebook import run_with
+from tests.support.decision_records import make_decision, make_scan, make_unresolved
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are not drawn, since that takes seconds."""
+    monkeypatch.setattr(html_report, "png_tag", lambda _figure, alt: f'<img alt="{alt}" src="data:image/png;base64,AA==">')
+
+
+class Balanced(HTMLParser):
+    """Fails at an element that is closed by another one, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(text: str) -> Balanced:
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    return parser
+
+
+def report(*analyses: Analysis) -> str:
+    return page("A <title>", analyses, {"run": "run-1 & co"}, ["a message was <refused>"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_is_whole_html_that_fetches_nothing() -> None:
+    text = report(Analysis(make_scan(), make_decision()), Analysis(make_scan(), make_unresolved()))
+    found = parsed(text)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
+    assert not re.search(r"<script|<link|@import|url\(|https?://", text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_written_by_others_is_no_markup() -> None:
+    text = report(Analysis(make_scan(), make_decision()))
+    assert "A &lt;title&gt;" in text
+    assert "run-1 &amp; co" in text
+    assert "&lt;refused&gt;" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_place_configuration_and_candidate_left_out_is_there() -> None:
+    decision = make_decision()
+    text = report(Analysis(make_scan(), decision))
+    for request in decision.record.requests:
+        assert f"<td>{request.x_m * 1e6:.4f}</td>" in text
+    for candidate in decision.record.candidates:
+        assert (candidate.candidate_id in text) or candidate.guarded_out is None
+    assert text.count("<figure>") == 6
+
+
+def test_the_same_decision_gives_the_same_file() -> None:
+    assert report(Analysis(make_scan(), make_decision())) == report(Analysis(make_scan(), make_decision()))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_writes_a_run_a_decision_and_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(tmp_path / "runs" / "monday", make_decision())
+    monkeypatch.chdir(tmp_path)
+    decision_id = make_decision().record.decision_id
+    for arguments, name in (([], "monday.html"), ([str(run)], "monday.html"), ([decision_id], f"{decision_id}.html")):
+        told = CliRunner().invoke(app, ["report", *arguments])
+        assert told.exit_code == 0, told.output
+        assert "6 events" not in told.output
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        parsed(text)
+        assert text.count("<figure>") == 7  # with the loops
+        assert re.search(r"chain \d+:[0-9a-f]{64}", text)
+        (tmp_path / name).unlink()
+    told = CliRunner().invoke(app, ["report", decision_id, "--out", "r.html", "--figures", "f", "--format", "pdf"])
+    assert told.exit_code == 0, told.output
+    drawn = {path.name for path in (tmp_path / "f" / decision_id).iterdir()}
+    assert drawn == {f"{kind}.pdf" for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto")}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["d-none"], "names 0 decisions"),
+        (["--format", "gif"], "'gif'; give one of png, svg, pdf"),
+        (["--out", "no/folder/r.html"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_reported_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], why: str
+) -> None:
+    run_with(tmp_path / "runs" / "monday", make_decision())
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["report", *arguments])
+    assert told.exit_code == 2
+    assert why in " ".join(told.output.split())

@@ -1,0 +1,258 @@
+"""Pause, resume, stop: what they do to what goes out, and what is left of them after a restart."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config.safety import SafetySettings
+from agent.errors import ControlError
+from agent.history.event_log import History
+from agent.messaging.dispatcher import Dispatcher
+from agent.schema import event_kinds as kinds
+from agent.schema.decision import ProblemRecord, QualityRecord
+from instrument_adapters.protocol import messages as wire
+from tests.support.samples import Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message
+
+AFM = "afm-1"
+Open = Callable[..., Dispatcher]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """An agent on the one history of the test, which knows one instrument; called again, the agent after a restart."""
+    with History(tmp_path) as history:
+
+        def start(**safety: object) -> Dispatcher:
+            agent = Dispatcher(history, "run-1", Clock(), SafetySettings(**safety))
+            agent.on_packet(AFM, hello())
+            return agent
+
+        yield start
+
+
+def decide(agent: Dispatcher, scan_id: str = "s-1", name: str = AFM, **changes: object) -> None:
+    agent.on_packet(name, scan_message(sample_scan(scan_id)))
+    entry = agent.ledger.open_scan(name)
+    points = (request(f"{scan_id}-0"), request(f"{scan_id}-1", -2e-7))
+    agent.decided(entry, decision(scan_id, points, **changes), 1.0)
+
+
+def sent(agent: Dispatcher, name: str = AFM) -> wire.RecommendationMessage | None:
+    agent.settle(name)
+    entry = agent.due(name)
+    return None if entry is None else agent.recommendation(entry)
+
+
+def states(agent: Dispatcher) -> dict[str, str]:
+    return {name: agent.ledger.standing.state(name) for name in agent.ledger.told}
+
+
+def bad_scan(agent: Dispatcher, scan_id: str, action: str = "skip") -> None:
+    problem = ProblemRecord(name="transposed", action=action, sentence="rows and columns are exchanged")
+    decide(agent, scan_id, outcome="bad_scan", quality=QualityRecord(problems=[problem]))
+
+
+def test_while_paused_nothing_goes_out_and_afterwards_it_does_also_over_a_restart(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    assert agent.commands.give("pause", "Ada", "lunch") == [AFM]
+    for each in (agent, opened()):
+        assert sent(each) is None
+        assert each.snapshot(AFM).state == "paused"
+        assert each.snapshot(AFM).state_reason == "paused by Ada: lunch"
+        assert each.snapshot(AFM).open_decision_id == "d-s-1"
+    each.commands.give("resume", "Ada", "", AFM)
+    message = sent(each)
+    assert ([r.request_id for r in message.requests], message.seq) == (["s-1-0", "s-1-1"], 3)
+
+
+def test_a_command_is_repeated_with_its_number_until_it_is_obeyed(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("stop", "Ada", "smoke")
+    first, again = agent.commands.open(AFM), opened().commands.open(AFM)
+    assert (first.id, first.seq, first.command, first.by, first.reason) == ("command-run-1-1", 1, "stop", "Ada", "smoke")
+    assert again.id == first.id
+    agent.on_packet(AFM, ack("command-run-1-7"))
+    assert agent.commands.open(AFM) is not None
+    agent.on_packet(AFM, ack(first.id))
+    assert agent.commands.open(AFM) is None
+    assert opened().commands.open(AFM) is None
+    (done,) = agent.history.events(kind=kinds.COMMAND_ACKNOWLEDGED)
+    assert done.body == {"instrument_id": AFM, "seq": 1, "command": "stop"}
+
+
+def test_a_command_that_the_instrument_refuses_is_not_repeated_and_the_agent_keeps_to_it(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("pause", "Ada", "")
+    agent.on_packet(AFM, refused(agent.commands.open(AFM).id))
+    assert agent.commands.open(AFM) is None
+    (done,) = agent.history.events(kind=kinds.COMMAND_ACKNOWLEDGED)
+    assert done.body["refused"] == "the laser is off"
+    assert states(agent) == {AFM: "paused"}
+
+
+def test_a_newer_command_replaces_one_that_was_not_obeyed(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("pause", "Ada", "")
+    before = agent.commands.open(AFM)
+    agent.commands.give("stop", "Bo", "")
+    assert (agent.commands.open(AFM).command, agent.commands.open(AFM).seq) == ("stop", 2)
+    agent.on_packet(AFM, ack(before.id))
+    assert agent.commands.open(AFM).seq == 2
+
+
+def test_words_are_numbered_for_each_instrument_without_gaps(opened: Open) -> None:
+    agent = opened()
+    agent.on_packet("afm-2", hello("afm-2"))
+    decide(agent)
+    assert sent(agent).seq == 1
+    assert sent(agent).seq == 1
+    agent.commands.give("pause", "Ada", "")
+    decide(agent, "s-2")  # held back, so it has no number yet
+    agent.commands.give("resume", "Ada", "")
+    assert sent(agent).seq == 4
+    assert [agent.heartbeat(name).seq for name in (AFM, "afm-2")] == [4, 2]
+    assert opened().heartbeat(AFM).seq == 4
+
+
+def test_an_emergency_stop_ends_what_is_open_for_good(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    agent.commands.give("stop", "Ada", "smoke")
+    assert sent(agent) is None
+    after = opened()
+    after.commands.give("resume", "Bo", "aired")
+    message = sent(after)
+    assert (message.requests, message.approved_by) == ((), "policy")
+    assert message.reason == "Nothing is measured: the instrument was stopped in an emergency by Ada: smoke."
+
+
+def test_what_came_in_while_stopped_is_not_measured_on_after_it(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("stop", "Ada", "smoke")
+    agent.on_packet(AFM, scan_message(sample_scan("s-1")))
+    assert agent.ledger.undecided(AFM) is None
+    decide(agent, "s-2")  # a search that ended just then
+    agent.commands.give("resume", "Bo", "aired")
+    assert sent(agent).requests == ()
+    decide(agent, "s-3")
+    assert len(sent(agent).requests) == 2
+
+
+def test_a_delivered_recommendation_is_not_touched_by_a_stop_and_its_results_are_taken(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    agent.on_packet(AFM, ack(sent(agent).id))
+    agent.commands.give("stop", "Ada", "smoke")
+    assert agent.on_packet(AFM, result("s-1-0", "skipped")).duplicate is False
+    agent.commands.give("resume", "Ada", "")
+    assert sent(agent) is None
+
+
+def test_a_pause_does_not_weaken_a_stop(opened: Open) -> None:
+    agent = opened()
+    agent.on_packet("afm-2", hello("afm-2"))
+    agent.commands.give("stop", "Ada", "smoke", AFM)
+    with pytest.raises(ControlError, match="'afm-1' cannot be paused: it was stopped in an emergency by Ada: smoke; resume it"):
+        agent.commands.give("pause", "Ada", "", AFM)
+    assert agent.commands.give("pause", "Ada", "") == ["afm-2"]
+    assert states(agent) == {AFM: "stopped", "afm-2": "paused"}
+
+
+def test_an_instrument_that_nobody_knows_cannot_be_told_anything(opened: Open) -> None:
+    with pytest.raises(ControlError, match="there is no instrument 'afm-9' in this run; known are afm-1"):
+        opened().commands.give("pause", "Ada", "", "afm-9")
+
+
+def test_what_was_said_to_all_holds_for_who_comes_later(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("stop", "Ada", "night")
+    agent.commands.give("pause", "Bo", "")
+    for name in ("afm-2", "afm-3"):
+        welcome = opened().on_packet(name, hello(name))
+        assert (welcome.snapshot.state, welcome.snapshot.seq) == ("stopped", 1)
+        assert welcome.snapshot.state_reason == "stopped in an emergency by Ada: night"
+    agent = opened()
+    assert agent.commands.open("afm-2").reason == "night"
+    agent.commands.give("resume", "Ada", "")
+    assert set(states(agent).values()) == {"running"}
+    agent.on_packet("afm-4", hello("afm-4"))
+    assert agent.commands.open("afm-4") is None
+
+
+def test_scans_that_a_person_should_look_at_pause_their_instrument(opened: Open) -> None:
+    agent = opened(pause_after_unfit=2)
+    bad_scan(agent, "s-1")
+    bad_scan(agent, "s-2", "rescan")
+    bad_scan(agent, "s-3")
+    assert states(agent) == {AFM: "running"}
+    bad_scan(agent, "s-4")
+    assert states(agent) == {AFM: "paused"}
+    command = agent.commands.open(AFM)
+    assert (command.by, command.reason) == (
+        "policy",
+        "2 scans in a row were not fit for a decision, the last because rows and columns are exchanged",
+    )
+    agent.commands.give("resume", "Ada", "")
+    agent.settle(AFM)
+    bad_scan(agent, "s-5")
+    assert states(agent) == {AFM: "running"}
+
+
+def test_no_number_of_unfit_scans_pauses_where_that_is_not_asked_for(opened: Open) -> None:
+    agent = opened(pause_after_unfit=0)
+    for i in range(5):
+        bad_scan(agent, f"s-{i}")
+    assert states(agent) == {AFM: "running"}
+
+
+def test_a_bias_beyond_the_limit_is_recorded_and_pauses_the_instrument(opened: Open) -> None:
+    agent = opened(bias_max_V=0.9)
+    decide(agent)
+    sent(agent)
+    answer = result("s-1-0")
+    answer.arrays["bias_V"] = np.array([-1.0, np.nan, 0.0, 0.0, 1.0])
+    assert agent.on_packet(AFM, answer).duplicate is False
+    assert states(agent) == {AFM: "paused"}
+    (event,) = agent.history.events(kind=kinds.LIMIT_EXCEEDED)
+    assert (event.body["bias_V"], event.body["limit_V"]) == (1.0, 0.9)
+    assert "the measurement of s-1-0 applied 1 V, at most 0.9 V are allowed" in agent.ledger.standing.reason(AFM)
+    assert sent(agent) is None
+    agent.commands.give("resume", "Ada", "another tip")
+    agent.settle(AFM)
+    assert states(agent) == {AFM: "running"}
+
+
+def test_a_kill_before_the_pause_that_an_alarm_calls_for_does_not_lose_it(opened: Open) -> None:
+    agent = opened(bias_max_V=0.9)
+    decide(agent)
+    sent(agent)
+    agent.commands.heed_alarms = lambda _: None
+    agent.on_packet(AFM, result("s-1-0"))
+    after = opened(bias_max_V=0.9)
+    assert states(after) == {AFM: "running"}
+    after.settle(AFM)
+    assert states(after) == {AFM: "paused"}
+
+
+def test_where_things_stand_names_the_last_stop_also_after_it_is_over_and_over_a_restart(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    sent(agent)
+    agent.commands.give("stop", "Ada", "")
+    agent.commands.give("resume", "Ada", "")
+    for each in (agent, opened()):
+        assert (each.snapshot(AFM).state, each.snapshot(AFM).seq, each.snapshot(AFM).stop_seq) == ("running", 3, 2)
+
+
+def test_who_asks_where_things_stand_is_told(opened: Open) -> None:
+    agent = opened()
+    decide(agent)
+    answer = agent.on_packet(AFM, packet(wire.Resend(id="again", sent_at=Clock()(), after=0)))
+    assert answer.of == "again"
+    expected = wire.Snapshot(seq=0, newest_scan_id="s-1", open_decision_id="d-s-1")
+    assert answer.snapshot == expected
+    sent(agent)
+    assert agent.snapshot(AFM) == expected.model_copy(update={"seq": 1})

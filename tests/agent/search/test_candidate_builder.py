@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from agent.config.model import Config
+from agent.search.candidate_builder import Maker
+from agent.search.candidates import vae_configurations
+from agent.search.prepared_scan import look
+from agent.search.task_cache import Forgetful
+from agent.search.task_runner import Asker
+from agent.workers.factory import workers_for
+from tests.agent.search.test_search import QUICK, scan_of
+from tests.support.images import two_textures
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    axes = {"windows_px": (5, 7), "invariances": ("v", "rt"), "latent_dims": (2, 3), "betas": (0.5, 1.0)}
+    return QUICK.model_copy(update={"search": QUICK.search.model_copy(update=axes)})
+
+
+@pytest.fixture
+def maker(config: Config) -> Maker:
+    workers = workers_for(0)
+    return Maker(look(scan_of(two_textures(96)), config), config, workers, Asker(workers), Forgetful())
+
+
+def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: Maker, config: Config) -> None:
+    configurations = vae_configurations(config, look(scan_of(two_textures(96)), config))
+    groups = maker.groups({(c, seed): None for c in configurations for seed in (0, 1)})
+    assert [len(g) for g in groups] == [2] * 16
+    assert all(len({c for c, _ in g}) == 1 for g in groups)
+    first, last = groups[0][0][0].spec, groups[-1][0][0].spec
+    assert (first.window_px, first.invariance) == (7, "rt")
+    assert (last.window_px, last.invariance) == (5, "v")
+
+
+def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(maker: Maker, config: Config) -> None:
+    configurations = vae_configurations(config, look(scan_of(two_textures(96)), config))
+    models = {(c, seed): None for c in configurations for seed in (0, 1)}
+    maker._device = "cuda"
+    groups = maker.groups(models)
+    assert [len(g) for g in groups] == [16, 16]
+    assert [{c.spec.window_px for c, _ in g} for g in groups] == [{7}, {5}]
+    maker._device = "cpu"
+    group = groups[1]
+    together = maker.run("training", [group], [maker.stacked(group, 4)])
+    alone = maker.train(dict.fromkeys(group), 4, "training")
+    for model in group:
+        assert together[model].state.shape == alone[model].state.shape
+        assert together[model].representation.z == pytest.approx(alone[model].representation.z, abs=1e-3)
+        assert together[model].representation.elbo_per_px == pytest.approx(alone[model].representation.elbo_per_px, abs=1e-4)
+
+
+def test_latents_of_further_points_are_those_of_the_judged_ones(config: Config) -> None:
+    few = config.model_copy(update={"search": config.search.model_copy(update={"most_points": 200})})
+    scene = look(scan_of(two_textures(96)), few)
+    workers = workers_for(0)
+    maker = Maker(scene, few, workers, Asker(workers), Forgetful())
+    vae = vae_configurations(few, scene)[0]
+    made = maker.train({(vae, 0): None}, 10, "training")[vae, 0]
+    candidate = maker.candidate((vae, 0), made, 10)
+    z = maker.applied(candidate)
+    judged = maker.rows["canny_walls"].judged
+    assert z is not None
+    assert len(judged) == 200 < len(z)
+    assert z[judged] == pytest.approx(candidate.representation.z, abs=1e-5)
+    assert np.ptp(z, axis=0).min() > 0

@@ -1,0 +1,200 @@
+"""Whatever comes in that is not exactly a message is refused with a code and a sentence, and nothing else happens."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instrument_adapters.errors import ProtocolError
+from instrument_adapters.protocol import codec
+from instrument_adapters.protocol.messages import Refused
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "wire"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def frames_of(name):
+    """Frames of a golden message, its arrays filled with ones."""
+    header = (GOLDEN / f"{name}.json").read_bytes()
+    return [header, *(np.ones(a["shape"], a["dtype"]).tobytes() for a in json.loads(header)["arrays"])]
+
+
+def header_of(name, **changes):
+    return json.dumps(json.loads((GOLDEN / f"{name}.json").read_bytes()) | changes).encode()
+
+
+SPEC = {"name": "channels", "dtype": "<f4", "shape": [2, 2, 3]}
+ONES = np.ones(12, "<f4").tobytes()
+FRAME = json.loads((GOLDEN / "scan.json").read_bytes())["frame"]
+NAN, INF = float("nan"), float("inf")
+
+REFUSED = {
+    "nothing at all": ([], "no_header", "begins with a JSON header"),
+    "an empty header": ([b""], "bad_json", "not JSON"),
+    "no JSON": ([b"hello"], "bad_json", "not JSON"),
+    "no text": ([b"\xff\xfe\x00\xff"], "bad_json", "not JSON"),
+    "half of the JSON": ([header_of("ack")[:40]], "bad_json", "not JSON"),
+    "a list": ([b"[1]"], "bad_json", "must be a JSON object, got list"),
+    "nested too deeply": ([b'{"version":1,"a":' + b"[" * 100_000], "bad_json", "not JSON: .*recursion"),
+    "nested deeply in the version": ([b'{"version":' + b"[" * 500 + b"]" * 500 + b"}"], "unknown_version", "version list is not"),
+    "an integer of 5000 digits": ([b'{"version":' + b"9" * 5000 + b"}"], "bad_json", "not JSON"),
+    "another version": ([header_of("ack", version=1)], "unknown_version", "version 1 is not spoken here, only 2; use the same"),
+    "no version": ([b"{}"], "unknown_version", "version NoneType"),
+    "a version that is true": ([header_of("ack", version=True)], "unknown_version", "version True"),
+    "a version in words": ([header_of("ack", version="1" * 99)], "unknown_version", "version 1{20} is"),
+    "a type that there is not": ([header_of("ack", type="dance")], "bad_message", "'dance'"),
+    "no type": ([b'{"version":2}'], "bad_message", "discriminator"),
+    "an unknown field": ([header_of("ack", colour="red")], "bad_message", "ack.colour: Extra inputs are not permitted"),
+    "a missing field": ([b'{"version":2,"type":"ack"}'], "bad_message", "ack.id: Field required"),
+    "a number as text": ([header_of("welcome", scans_recorded="2")], "bad_message", "valid integer"),
+    "a truth as text": ([header_of("ack", duplicate="true")], "bad_message", "valid boolean"),
+    "a time as a number": ([header_of("ack", sent_at=1e9)], "bad_message", "ack.sent_at"),
+    "a time without a zone": ([header_of("ack", sent_at="2026-01-02T03:04:05")], "bad_message", "timezone"),
+    "half a surrogate pair": ([header_of("bye", reason="\ud800")], "bad_message", "Invalid JSON"),
+    "no UTF-8": ([header_of("ack").decode().encode("utf-16")], "bad_message", "Invalid JSON"),
+    "a NaN in the geometry": ([header_of("scan", frame=FRAME | {"x_offset_m": NAN}), ONES], "bad_message", "finite"),
+    "an infinite size": ([header_of("scan", frame=FRAME | {"size_fast_m": INF}), ONES], "bad_message", "finite"),
+    "a frame larger than any": ([header_of("scan", frame=FRAME | {"rows": 10**30}), ONES], "bad_message", "rows"),
+    "two channels of one name": (
+        [header_of("scan", channels=[{"name": "a"}, {"name": "a"}]), ONES],
+        "bad_message",
+        "two channels of a scan have the same name",
+    ),
+    "the wrong shape": ([header_of("scan", arrays=[SPEC | {"shape": [2, 3, 2]}]), ONES], "bad_message", r"of shape \(2, 2, 3\)"),
+    "the wrong dtype for a scan": ([header_of("scan", arrays=[SPEC | {"dtype": "<f8"}]), ONES * 2], "bad_message", "'<f4'"),
+    "a dtype that there is not": ([header_of("scan", arrays=[SPEC | {"dtype": "|O"}]), ONES], "bad_message", "dtype"),
+    "a negative side": (
+        [header_of("result", arrays=[SPEC | {"shape": [-1]}]), ONES],
+        "bad_message",
+        "greater than or equal to 0",
+    ),
+    "too many sides": ([header_of("result", arrays=[SPEC | {"shape": [1] * 5}]), ONES], "bad_message", "at most 4"),
+    "too few bytes": ([header_of("scan"), ONES[:-1]], "wrong_byte_count", "needs 48 bytes, 47 came"),
+    "too many bytes": ([header_of("scan"), ONES + b"\x00"], "wrong_byte_count", "needs 48 bytes, 49 came"),
+    "sides whose product overflows": (
+        [header_of("result", arrays=[SPEC | {"shape": [1 << 24] * 4}]), ONES],
+        "wrong_byte_count",
+        "48 came",
+    ),
+    "an empty array whose other sides overflow": (
+        [header_of("result", arrays=[SPEC | {"shape": [0] + [1 << 24] * 3}]), b""],
+        "bad_arrays",
+        "cannot have shape",
+    ),
+    "a frame too few": ([header_of("scan")], "wrong_frame_count", "announces 1 arrays, 0 frames came"),
+    "a frame too many": ([header_of("ack"), ONES], "wrong_frame_count", "announces 0 arrays, 1 frames came"),
+    "two arrays of one name": ([header_of("result", arrays=[SPEC, SPEC]), ONES, ONES], "bad_arrays", "the same name"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_exactly_a_message_is_refused_with_a_code_and_a_sentence(name):
+    frames, code, sentence = REFUSED[name]
+    with pytest.raises(ProtocolError, match=sentence) as caught:
+        codec.decode(frames)
+    assert caught.value.code == code
+    Refused(id="r1", sent_at=NOW, of=codec.message_id(frames), code=caught.value.code, reason=caught.value.reason)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"), [("MAX_HEADER_BYTES", "the header has"), ("MAX_ARRAY_BYTES", "an array frame has")]
+)
+def test_a_frame_that_is_too_large_is_refused_before_it_is_read(monkeypatch, limit, sentence):
+    monkeypatch.setattr(codec, limit, 40)
+    with pytest.raises(ProtocolError, match=f"{sentence} .*at most 40 are accepted") as caught:
+        codec.decode(frames_of("scan"))
+    assert caught.value.code == "oversized_frame"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"id": 7}',
+        b'{"id": ""}',
+        b'{"id": "a b"}',
+        b'{"id": "' + b"a" * 97 + b'"}',
+        b"[" * 10**6,
+    ],
+    ids=lambda h: h[:12].decode(errors="replace"),
+)
+def test_garbage_has_no_id(header):
+    assert codec.message_id([header]) is None
+    assert codec.message_id([]) is None
+
+
+def test_an_unacceptable_message_still_has_its_id(monkeypatch):
+    assert codec.message_id([b'{"id": "x1", "version": 99}']) == "x1"
+    monkeypatch.setattr(codec, "MAX_HEADER_BYTES", 10)
+    assert codec.message_id([b'{"id": "x1", "version": 99}']) is None
+
+
+# -- whatever may come
+
+NASTY = [
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+    b"1e999",
+    b"-1",
+    b"9" * 400,
+    b"9" * 5000,
+    b"true",
+    b"null",
+    b'""',
+    b"[]",
+    b"{}",
+    b"[" * 5000,
+]
+
+
+def mutated(rng, frames):
+    """The frames with one to four faults: bytes changed, cut, doubled or put in, numbers replaced, frames lost or doubled."""
+    frames = [bytearray(f) for f in frames]
+    for _ in range(rng.integers(1, 5)):
+        frame = frames[rng.integers(len(frames))]
+        at = int(rng.integers(len(frame) + 1))
+        match int(rng.integers(7)):
+            case 0 if at < len(frame):
+                frame[at] = rng.integers(256)
+            case 1:
+                del frame[at : at + int(rng.integers(1, 9))]
+            case 2:
+                frame[at:at] = rng.bytes(int(rng.integers(1, 9)))
+            case 3:
+                frame[at:at] = frame[: int(rng.integers(1, 60))]
+            case 4 if frames[0]:
+                numbers = list(re.finditer(rb"-?\d[\d.e-]*|\"[^\"]*\"", bytes(frames[0])))
+                if numbers:
+                    start, end = numbers[rng.integers(len(numbers))].span()
+                    frames[0][start:end] = NASTY[rng.integers(len(NASTY))]
+            case 5 if len(frames) > 1:
+                frames.pop()
+            case 6:
+                frames.append(bytearray(frames[-1][:100]))
+    return [bytes(f) for f in frames]
+
+
+def test_no_mutation_of_a_message_raises_anything_but_a_protocol_error():
+    rng = np.random.default_rng(7)
+    originals = [frames_of(p.stem) for p in sorted(GOLDEN.glob("*.json"))]
+    refused = 0
+    for i in range(6000):
+        frames = mutated(rng, originals[i % len(originals)])
+        of = codec.message_id(frames)
+        try:
+            packet = codec.decode(frames)
+        except ProtocolError as error:
+            refused += 1
+            Refused(id="r1", sent_at=NOW, of=of, code=error.code, reason=error.reason)
+        else:
+            assert of == packet.message.id
+            codec.encode(packet)
+    assert refused > 3000

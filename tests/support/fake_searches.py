@@ -1,0 +1,166 @@
+"""A decider whose searches are ended by the test, with a real ledger and history; nothing runs in a thread."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.config.model import Config
+from agent.errors import SearchCancelledError
+from agent.history.event_log import History
+from agent.ledger.entries import ScanEntry
+from agent.messaging.dispatcher import Dispatcher
+from agent.orchestration.orchestrator import Decider
+from agent.schema.decision import Decision
+from agent.search.task_cache import WorkDirectory
+from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.messages import State
+from instrument_adapters.scan import Scan
+from tests.support.samples import Clock, decision, hello, sample_scan, scan_message
+
+QUICK = {"workers": 0}
+
+
+class Workers:
+    cancelled = dismissed = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def dismiss(self) -> None:
+        self.dismissed += 1
+
+
+class FakeAgent:
+    def __init__(self, name: str = "d", workers: Workers | None = None) -> None:
+        self.name, self.workers = name, workers or Workers()
+
+    def deeper(self) -> "FakeAgent":
+        return FakeAgent("deep", self.workers)
+
+    def unresolved(self, scan: Scan, reason: str) -> Decision:
+        return decision(scan.scan_id, sample_id=scan.sample_id, outcome="not_resolvable", explanation=reason, chosen=None)
+
+    def on_scan(self, scan: Scan, limits: wire.Limits, measured_xy: np.ndarray, **asked: Any) -> Decision:
+        raise AssertionError("the test decides")
+
+
+class Running:
+    """A search as the test sees it."""
+
+    def __init__(self, call: Callable[[], Decision]) -> None:
+        self.agent: FakeAgent = call.func.__self__  # type: ignore[attr-defined]
+        self.scan: Scan = call.args[0]  # type: ignore[attr-defined]
+        self.asked: dict[str, Any] = call.keywords  # type: ignore[attr-defined]
+        self.future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+
+    @property
+    def deep(self) -> bool:
+        return self.agent.name == "deep"
+
+    @property
+    def told_to_end(self) -> bool:
+        return bool(self.asked["cancelled"]())
+
+    def finish(self) -> None:
+        name = f"{self.agent.name}-{self.scan.scan_id}"
+        self.future.set_result(decision(self.scan.scan_id, decision_id=name, sample_id=self.scan.sample_id))
+
+    def fail(self, error: Exception) -> None:
+        self.future.set_exception(error)
+
+    def heed(self) -> None:
+        assert self.told_to_end
+        self.fail(SearchCancelledError("the search was cancelled"))
+
+
+class Bench:
+    """Instruments without sockets, and the decider that serves them; use it inside a `FastLoop`."""
+
+    def __init__(self, run: Path, instruments: tuple[str, ...] = ("afm-1",), **schedule: Any) -> None:
+        self.history = History(run)
+        self.history._db.execute("PRAGMA synchronous=OFF")
+        self.dispatch = Dispatcher(self.history, "run-1", Clock())
+        self.searches: list[Running] = []
+        self.states: dict[str, State] = {}
+        self.recommended: list[str] = []
+        self.published: list[str] = []
+        config = Config.model_validate({"search": QUICK, "schedule": schedule})
+        clock = asyncio.get_running_loop().time
+        self.decider = Decider(
+            FakeAgent(),  # type: ignore[arg-type]
+            self.dispatch,
+            config,
+            WorkDirectory(run / "work"),
+            self,
+            state_of=lambda i: self.states.get(i, "running"),
+            start=self._start,
+            clock=clock,
+        )
+        for name in instruments:
+            self.connect(name)
+        self.task = asyncio.create_task(self.decider.run())
+
+    def _start(self, call: Callable[[], Decision]) -> "asyncio.Future[Decision]":
+        self.searches.append(Running(call))
+        return self.searches[-1].future
+
+    async def publish(self, kind: str, **facts: Any) -> None:
+        self.published.append(kind)
+
+    async def recommend(self, instrument_id: str) -> None:
+        self.recommended.append(instrument_id)
+
+    def connect(self, name: str) -> None:
+        self.dispatch.on_packet(name, hello(name))
+        self.decider.news()
+
+    async def scan(self, scan_id: str, instrument: str = "afm-1", sample_id: str = "bto", *, poke: bool = True) -> ScanEntry:
+        scan = sample_scan(scan_id, value=float(len(self.dispatch.ledger.scans)), sample_id=sample_id)
+        self.dispatch.on_packet(instrument, scan_message(scan))
+        if poke:
+            self.decider.news()
+        await self.settle()
+        return self.dispatch.ledger.scans[instrument, scan_id]
+
+    async def settle(self) -> None:
+        """Let everything happen that does not wait for time to pass."""
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+    @property
+    def running(self) -> Running:
+        """The one search under way."""
+        (search,) = [s for s in self.searches if not s.future.done()]
+        return search
+
+    async def finish(self) -> str:
+        search = self.running
+        search.finish()
+        await self.settle()
+        return search.scan.scan_id
+
+    async def heed(self) -> None:
+        self.running.heed()
+        await self.settle()
+
+    async def close(self) -> None:
+        self.decider.end()
+        for search in self.searches:
+            if not search.future.done():
+                search.heed()
+        await self.task
+        assert self.history.verify() == []
+        self.history.close()
+
+    async def __aenter__(self) -> "Bench":
+        return self
+
+    async def __aexit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            self.task.cancel()
+            self.history.close()

@@ -1,0 +1,43 @@
+"""A history in memory, for loops of which thousands are run; what is written goes through JSON as on disk."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from agent.history.event_log import Event
+
+
+class MemoryHistory:
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._events: list[Event] = []
+        self._once: set[str] = set()
+
+    def record(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        *,
+        at: datetime,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        once: str | None = None,
+    ) -> Event | None:
+        if once in self._once:
+            return None
+        self._once |= {once} - {None}
+        digests = {name: f"{len(self._events)}-{name}" for name in arrays or {}}
+        self.arrays |= {digests[name]: array for name, array in (arrays or {}).items()}
+        text = json.dumps(body, allow_nan=False)
+        event = Event(len(self._events) + 1, at.astimezone(UTC), kind, subject, json.loads(text), digests)
+        self._events.append(event)
+        return event
+
+    def events(self, *, kind: str | None = None, subject: str | None = None, after: int = 0) -> Iterator[Event]:
+        return (e for e in self._events[after:] if kind in (None, e.kind) and subject in (None, e.subject))
+
+    def __len__(self) -> int:
+        return len(self._events)
