@@ -1,5 +1,6 @@
 """A recorded decision made again from the history alone, and held against what was recorded."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ from instrument_adapters.protocol.messages import Limits
 
 _NAMES = ("candidate_id", "request_id", "configuration", "cluster", "name")  # what entries of lists go by
 _MISSING = "nothing"
+# Sentences for people: a later version may word them differently. That there is one, or none, is compared.
+_PROSE = re.compile(
+    r"explanation|cold_because|drift\.why_none|faults\..+|quality\.problems\..+\.sentence|candidates\..+\.guarded_out"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ class _Ended:
 def compared(history: History, event: Event, question: Question, again: Decision) -> Comparison:
     """The recorded decision held against `again`."""
     recorded, now = dict(event.body["decision"]), again.record.model_dump(mode="json")
-    remarks = _incomparable(recorded, now, question)
+    incomparable = _incomparable(recorded, now, question)
+    remarks = list(incomparable)
     changed = {
         name: (recorded["versions"].get(name, _MISSING), version)
         for name, version in versions().items()
@@ -129,8 +135,12 @@ def compared(history: History, event: Event, question: Question, again: Decision
             record.pop(name, None)
     then, today = dict(_leaves(recorded)), dict(_leaves(now))
     known = {name: value for name, value in today.items() if name in then or not _grown(name, recorded)}
+    reworded = [path for path in then if _reworded(path, then[path], known.get(path))]
+    if reworded:
+        remarks.append(f"sentences are not compared: this version words {', '.join(reworded)} differently")
+    known |= {path: then[path] for path in reworded}
     differences = [*_values(then, known), *_arrays(history, event, again)]
-    if ids[0] != ids[1] and not remarks:
+    if ids[0] != ids[1] and not incomparable:
         differences.append(Difference("decision_id", *ids))
     differences.sort(key=lambda d: (-d.size, not d.where.startswith("array ")))
     return Comparison(tuple(differences), len(then), len(event.arrays), changed, tuple(remarks))
@@ -184,6 +194,12 @@ def _values(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Differe
         a, b = then.get(path, _MISSING), now.get(path, _MISSING)
         if a != b or type(a) is not type(b):
             yield Difference(path, str(a), str(b), _size(a, b))
+
+
+def _reworded(path: str, then: Any, now: Any) -> bool:
+    """Whether both are sentences, and only their words differ."""
+    both = isinstance(then, str) and isinstance(now, str) and bool(then) and bool(now)
+    return both and then != now and _PROSE.fullmatch(path) is not None
 
 
 def _size(a: Any, b: Any) -> float:

@@ -178,6 +178,18 @@ def test_versions_that_have_changed_are_named_and_differences_have_sizes(run: Pa
     assert told["versions_changed"]["numpy"][0] == "1.0"
 
 
+def test_a_sentence_in_other_words_is_a_remark_and_a_missing_one_a_difference(run: Path, vaestar: Vaestar) -> None:
+    event = decisions(run)[0]
+    tamper(run, f"UPDATE event SET body = json_set(body, '$.decision.explanation', 'In other words.') WHERE seq = {event.seq}")
+    done = vaestar("history", "replay", event.subject, "--run", run, "--workers", 0)
+    assert done.exit_code == 0, done.stdout
+    assert "sentences are not compared: this version words explanation differently" in done.stdout
+    tamper(run, f"UPDATE event SET body = json_set(body, '$.decision.explanation', '') WHERE seq = {event.seq}")
+    done = vaestar("history", "replay", event.subject, "--run", run, "--workers", 0)
+    assert done.exit_code == 1
+    assert "not the same: 1 of " in done.stdout
+
+
 def test_another_machine_is_named(run: Path, vaestar: Vaestar) -> None:
     event = decisions(run)[0]
     change = "json_set(body, '$.asked.machine', 'PDP-11', '$.decision.common_points', 7)"
