@@ -19,7 +19,7 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
 from simulators.faults.faulty_connection import FaultyLink
-from simulators.faults.injector import MESSAGE_FAULTS, Faults
+from simulators.faults.injector import MESSAGE_FAULTS, FaultInjector
 from simulators.faults.options import add_fault_options, fault_schedule
 from simulators.faults.sealed_log import SealedLog
 from simulators.mfp3d import SimulatedMFP3D
@@ -51,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(FaultyLink(arguments.connect)) if schedule.possible and keys is None else None
-        faults = Faults(schedule, log=log, arm=None if link is None else link.arm)
+        faults = FaultInjector(schedule, log=log, arm=None if link is None else link.arm)
         return _run(config, arguments, arguments.connect if link is None else link.address, faults, keys)
 
 
-def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: Faults, keys: ClientKeys | None) -> int:
+def _run(config: MFP3DConfig, arguments: argparse.Namespace, address: str, faults: FaultInjector, keys: ClientKeys | None) -> int:
     # Here, so that bad input is reported and --help shown without loading zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 

@@ -22,7 +22,7 @@ from simulators.config import MFP3DConfig
 from simulators.controller.controller import Controller
 from simulators.controller.files import LOOP_NAME
 from simulators.controller.transport import SimulatedTransport
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.faults.quirks import Quirks
 from simulators.microscope import Microscope
 from simulators.physics.dart import Recording
@@ -67,13 +67,13 @@ class SimulatedMFP3D:
         surface: Surface | None = None,
         folder: Path | None = None,
         quirks: Quirks | None = None,
-        faults: Faults | None = None,
+        faults: FaultInjector | None = None,
     ) -> None:
         self.config = config or MFP3DConfig()
         self.clock = clock or SimulatedClock()
         if quirks is not None and faults is not None:
             raise ValueError("faults bring quirks of their own; give Faults(..., quirks=quirks) or one of the two")
-        faults = faults or Faults(quirks=quirks)
+        faults = faults or FaultInjector(quirks=quirks)
         self.quirks = faults.quirks
         self._microscope = Microscope(self.config, self.clock, surface, faults)
         self._tidy = folder is None

@@ -10,7 +10,7 @@ from instrument_adapters.geometry import Frame
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InterruptedWaitError
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.physics.dart import Recording, record_frame
 from simulators.physics.motion import Drift, Stage
 from simulators.physics.probe import Probe
@@ -46,7 +46,7 @@ class Microscope:
     """
 
     def __init__(
-        self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None, faults: Faults | None = None
+        self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None, faults: FaultInjector | None = None
     ) -> None:
         if surface is not None and surface.config != config.surface:
             raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
@@ -56,7 +56,7 @@ class Microscope:
         self.probe = used(config.dart.wear, worn)
         self._stage = Stage(Drift.drawn(config.motion, moved))
         self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
-        self._faults = faults or Faults()
+        self._faults = faults or FaultInjector()
         self._faults.begin(clock, config.frame)
         self._frames = 0
         self.last_loop_m: tuple[float, float] | None = None

@@ -38,11 +38,11 @@ def analyze_file(
     from agent.decision.agent import Agent
     from agent.reporting.decision_files import write_report
     from agent.reporting.terminal import ERR, OUT, cluster_table, search_progress
-    from agent.search.task_cache import WorkDirectory
+    from agent.search.task_cache import TaskCache
     from agent.search.task_runner import deadline
     from agent.workers.factory import workers_for
 
-    work, search = WorkDirectory(out / ".work"), config.search
+    work, search = TaskCache(out / ".work"), config.search
     out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)
     with workers_for(search.workers, config.directory, search.dask) as workers, search_progress() as progress:
         decision = Agent(config, workers).on_scan(scan, store=work, progress=progress, out_of_time=out_of_time)

@@ -9,7 +9,7 @@ from agent.history.event_log import Event, History
 from agent.history.lookup import entries, find, legible, opened
 from agent.provenance.decision_narrative import decision_account
 from agent.provenance.entity_narratives import event_account, instrument_account, request_account, run_account, scan_account
-from agent.provenance.narrative import Account
+from agent.provenance.narrative import Narrative
 from agent.provenance.recorded_inputs import DECISIONS
 from agent.reporting.terminal import say
 from agent.schema import event_kinds as kinds
@@ -33,7 +33,7 @@ def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:
                 say(line)
 
 
-def accounts_of(history: History, identifier: str | None) -> list[Account]:
+def accounts_of(history: History, identifier: str | None) -> list[Narrative]:
     """Usually one; several where several things go by one id, such as two decisions on a scan of two instruments."""
     if identifier is None:
         return [run_account(history)]
@@ -64,7 +64,7 @@ def _names(holder: object, request_id: str) -> bool:
     return any(r.get("request_id") == request_id for r in entries(holder, "requests"))
 
 
-def _account(history: History, event: Event) -> Account:
+def _account(history: History, event: Event) -> Narrative:
     if event.kind in DECISIONS:
         return decision_account(history, event)
     if event.kind == kinds.SCAN_RECEIVED:

@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
 from agent.history.lookup import find, legible, opened
-from agent.provenance.recorded_inputs import DECISIONS, Question, question_behind
+from agent.provenance.recorded_inputs import DECISIONS, RecordedInputs, question_behind
 from agent.provenance.replay import Comparison, compared, recompute
 from agent.reporting.terminal import say, search_progress
 from agent.schema.decision_basis import machine
@@ -72,7 +72,7 @@ def _replayed(history: History, event: Event, beside: Path | None, workers: int 
     return found.same
 
 
-def _lines(event: Event, question: Question, found: Comparison, seconds: float) -> Iterator[str]:
+def _lines(event: Event, question: RecordedInputs, found: Comparison, seconds: float) -> Iterator[str]:
     rests = ", ".join(f"{name} (event {seq})" for name, seq in question.rests_on.items())
     yield f"{event.subject}, event {event.seq}: decided again in {seconds:.1f} s, from {rests}"
     if not question.noted:
@@ -92,7 +92,7 @@ def _lines(event: Event, question: Question, found: Comparison, seconds: float) 
     yield f"  {_cause(question, found)}"
 
 
-def _cause(question: Question, found: Comparison) -> str:
+def _cause(question: RecordedInputs, found: Comparison) -> str:
     changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in found.versions.items())
     if changed:
         return f"versions have changed since: {changed}"
@@ -105,7 +105,7 @@ def _cause(question: Question, found: Comparison) -> str:
     return f"versions and machine are the same: {_ALTERED}"
 
 
-def _told(event: Event, question: Question, found: Comparison) -> dict[str, Any]:
+def _told(event: Event, question: RecordedInputs, found: Comparison) -> dict[str, Any]:
     return {
         "decision_id": event.subject,
         "event": event.seq,

@@ -51,7 +51,7 @@ class DecisionStory:
         return self.entry.void if self.current else "the scan was decided on again"
 
 
-class Story:
+class RunFollower:
     """The run up to event `seq`. `catch_up` is the only way to change it; it may be called from any thread.
 
     Parameters
@@ -144,13 +144,13 @@ class Story:
 
 _LARGE = ("decision", "candidates", "config", "header", "requests")
 _HANDLERS = {
-    kinds.RUN_STARTED: Story._started,
-    kinds.SCAN_RECEIVED: Story._scanned,
-    kinds.DECISION_MADE: Story._decided,
-    kinds.REQUESTS_REFUSED: Story._about,
-    kinds.APPROVAL_GIVEN: Story._about,
-    kinds.APPROVAL_REJECTED: Story._about,
-    kinds.RECOMMENDATION_SENT: Story._about,
-    kinds.RECOMMENDATION_ACKNOWLEDGED: Story._about,
-    kinds.RESULT_RECEIVED: Story._measured,
+    kinds.RUN_STARTED: RunFollower._started,
+    kinds.SCAN_RECEIVED: RunFollower._scanned,
+    kinds.DECISION_MADE: RunFollower._decided,
+    kinds.REQUESTS_REFUSED: RunFollower._about,
+    kinds.APPROVAL_GIVEN: RunFollower._about,
+    kinds.APPROVAL_REJECTED: RunFollower._about,
+    kinds.RECOMMENDATION_SENT: RunFollower._about,
+    kinds.RECOMMENDATION_ACKNOWLEDGED: RunFollower._about,
+    kinds.RESULT_RECEIVED: RunFollower._measured,
 }

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from agent.dashboard.models import InstrumentView, RunView, ScanLine
-from agent.dashboard.run_follower import Story
+from agent.dashboard.run_follower import RunFollower
 from agent.history.run_directory import STATE_FILE
 from agent.ledger.entries import ScanEntry
 
 _SCANS = 30
 
 
-def run_view(story: Story) -> RunView:
+def run_view(story: RunFollower) -> RunView:
     """What the story has come to."""
     return RunView(
         run_id=story.run_id,
@@ -33,7 +33,7 @@ def _listens_at(run_directory: Path) -> str:
         return ""
 
 
-def _instrument(story: Story, name: str) -> InstrumentView:
+def _instrument(story: RunFollower, name: str) -> InstrumentView:
     ledger = story.ledger
     told = ledger.told[name]
     return InstrumentView(
@@ -48,7 +48,7 @@ def _instrument(story: Story, name: str) -> InstrumentView:
     )
 
 
-def _scan(story: Story, entry: ScanEntry) -> ScanLine:
+def _scan(story: RunFollower, entry: ScanEntry) -> ScanLine:
     record = entry.decision
     told = story.decisions.get(record.decision_id) if record is not None else None
     return ScanLine(

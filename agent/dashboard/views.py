@@ -24,7 +24,7 @@ from agent.dashboard.models import (
     TimelineEntry,
 )
 from agent.dashboard.places_view import loops_view, places_view
-from agent.dashboard.run_follower import Story
+from agent.dashboard.run_follower import RunFollower
 from agent.dashboard.run_view import run_view
 from agent.dashboard.scan_view import scan_view
 from agent.dashboard.timeline import timeline
@@ -89,7 +89,7 @@ class Views:
     """
 
     def __init__(self, run_directory: Path, agent: Watched) -> None:
-        self.story = Story(run_directory)
+        self.story = RunFollower(run_directory)
         self._agent = agent
         self._decisions: Kept[bytes] = Kept()
         self._looks: Kept[Looks] = Kept()
@@ -188,13 +188,13 @@ class Views:
             return timeline(events, explanations, most)
 
     @contextlib.contextmanager
-    def _now(self) -> Iterator[Story]:
+    def _now(self) -> Iterator[RunFollower]:
         """The story up to now; nobody changes it while it is held."""
         with self.story.lock:
             self.story.catch_up()
             yield self.story
 
-    def _entry(self, story: Story, instrument_id: str, scan_id: str) -> ScanEntry:
+    def _entry(self, story: RunFollower, instrument_id: str, scan_id: str) -> ScanEntry:
         found = story.ledger.scans.get((instrument_id, scan_id))
         if found is None:
             raise HistoryError(f"this run holds no scan '{scan_id}' of '{instrument_id}'")

@@ -18,7 +18,7 @@ from agent.config.model import OPERATIONAL, Config
 from agent.config.recommendation import RecommendSettings
 from agent.decision.clusters import Clusters
 from agent.decision.record_builder import as_decision, kept_arrays, quality_record
-from agent.preprocessing.drift import Track, ahead, follow, seen_at, stretch_m
+from agent.preprocessing.drift import DriftTrack, predict_targets, stretch_m, to_scan_coordinates, update_track
 from agent.preprocessing.frame_comparison import MISLEADING
 from agent.preprocessing.scan_quality import Quality, inspect
 from agent.recommendation.patch_features import patch_features
@@ -28,11 +28,11 @@ from agent.schema.decision import Decision, QualityRecord
 from agent.schema.measurements import NO_RESULTS, MeasuredOnSample
 from agent.search.candidates import Candidate
 from agent.search.plugins import load_keypoints, load_reward
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.search.search import SearchResult, search
 from agent.search.task_cache import Store
 from agent.search.task_runner import Progress, never, silent
-from agent.search.warm_start import BESIDE_THE_POINT, WarmStart, deepened, warm_start
+from agent.search.warm_start import NOT_IN_DECISION_ID, WarmStart, deepened, warm_start
 from agent.workers.base import Workers
 from instrument_adapters.protocol.messages import Limits
 from instrument_adapters.scan import Scan
@@ -129,11 +129,11 @@ class Agent:
         if quality is not None and quality.fatal is not None:
             return self._unfit(scan, quality)
         before = previous.record.drift if previous is not None else None
-        track = follow(before, earlier, scan, scan.find_channel(self.config.channel), self.config.drift)
+        track = update_track(before, earlier, scan, scan.find_channel(self.config.channel), self.config.drift)
         if track.known:
             times = np.full(len(measured_xy), np.nan) if measured_s is None else measured_s
-            measured_xy = seen_at(track, scan, measured_xy, times)
-            results = replace(results, xy_m=seen_at(track, scan, results.xy_m, results.at_s))
+            measured_xy = to_scan_coordinates(track, scan, measured_xy, times)
+            results = replace(results, xy_m=to_scan_coordinates(track, scan, results.xy_m, results.at_s))
         begin = start or warm_start(previous, self.config)
         question = _Question(self.config, scan, limits, measured_xy, results, begin, quality, track)
         found = search(
@@ -195,11 +195,11 @@ class _Question:
         results: MeasuredOnSample,
         start: WarmStart | str,
         quality: Quality | None,
-        track: Track,
+        track: DriftTrack,
     ) -> None:
         self.quality, self.track = quality, track
         self.config, self.scan, self.limits, self.measured_xy, self.start = config, scan, limits, measured_xy, start
-        scene = look(scan, config, None if quality is None else quality.bad_lines)
+        scene = prepare_scan(scan, config, None if quality is None else quality.bad_lines)
         sets = [found.points_rc for found in scene.keypoints.values()]
         bearing, self.results_left_out = results.bearing_on(scan.frame, sets, config.evidence.near_px)
         self.scene = replace(scene, results=bearing)
@@ -256,7 +256,7 @@ class _Question:
                 points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
             )
             places = recommend(pool, self.scan.frame, self.limits, self.measured_xy, settings, decision_id, rng)
-        requests, lost = ahead(self.track, self.scan, places.requests, self.limits, self.config.drift)
+        requests, lost = predict_targets(self.track, self.scan, places.requests, self.limits, self.config.drift)
         return replace(places, requests=requests, passed_over=places.passed_over | {"carried out of the frame by drift": lost})
 
     def _most(self, settings: RecommendSettings) -> int:
@@ -266,7 +266,7 @@ class _Question:
     def _id(self, found: SearchResult) -> str:
         """Names a decision after all that it depends on, so that the same question has the same name."""
         digest = hashlib.sha256()
-        config = self.config.model_dump_json(exclude=dict.fromkeys(_BESIDE, True) | {"search": set(BESIDE_THE_POINT)})
+        config = self.config.model_dump_json(exclude=dict.fromkeys(_BESIDE, True) | {"search": set(NOT_IN_DECISION_ID)})
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self.scan.frame.model_dump_json(), self.limits.model_dump_json()

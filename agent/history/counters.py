@@ -56,7 +56,7 @@ class Histogram:
 
 
 @dataclass
-class Tally:
+class RunCounters:
     """Counts over the whole run, up to event `seq`; `apply` is the only way to change them."""
 
     seq: int = 0

@@ -21,7 +21,7 @@ from agent.errors import HistoryError, StorageError
 from agent.history.array_store import ArrayStore
 from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
 from agent.history.head import HEAD, Head, head_file, read_head
-from agent.history.integrity import Verdict, inspected
+from agent.history.integrity import IntegrityReport, inspected
 from agent.history.run_directory import DATABASE
 from agent.history.storage_errors import InPlace, gone, why
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
@@ -252,7 +252,7 @@ class History:
         """What is wrong with the history, one sentence each; empty if every event and every array is as it was written."""
         return self.inspect().faults
 
-    def inspect(self, noted: Head | None = None, progress: Callable[[int, int], None] | None = None) -> Verdict:
+    def inspect(self, noted: Head | None = None, progress: Callable[[int, int], None] | None = None) -> IntegrityReport:
         """All that can be said of whether the history is as it was written.
 
         Parameters

@@ -25,7 +25,7 @@ _Referred = tuple[int, str, str]  # event, its kind, name of the array
 
 
 @dataclass
-class Verdict:
+class IntegrityReport:
     """What was found.
 
     Parameters
@@ -58,9 +58,9 @@ def inspected(
     arrays: ArrayStore,
     noted: Head | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Verdict:
+) -> IntegrityReport:
     """The verdict on the history in a run directory; it may be written to meanwhile."""
-    verdict = Verdict()
+    verdict = IntegrityReport()
     path = run_directory / database
     inspection = _Inspection(verdict, run_directory, arrays, progress or (lambda _done, _total: None))
     # The head first: an event that is written from now on makes the database newer than it, which is no fault.
@@ -83,7 +83,9 @@ def inspected(
 class _Inspection:
     """One reading of a history from beginning to end."""
 
-    def __init__(self, verdict: Verdict, run_directory: Path, arrays: ArrayStore, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, verdict: IntegrityReport, run_directory: Path, arrays: ArrayStore, progress: Callable[[int, int], None]
+    ) -> None:
         self._verdict, self._directory, self._arrays, self._progress = verdict, run_directory, arrays, progress
         self._faults = verdict.faults
         self._looked_at: dict[str, str] = {}  # digest -> what is wrong with it

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from agent.history.counters import Tally
+from agent.history.counters import RunCounters
 from agent.history.event_log import History
 from agent.schema import event_kinds as kinds
 
@@ -16,7 +16,7 @@ def summary(run_directory: Path) -> dict[str, Any]:
     HistoryError
         If it cannot be read.
     """
-    tally, last = Tally(), None
+    tally, last = RunCounters(), None
     with History(run_directory, read_only=True) as history:
         for event in history.events():
             tally.apply(event)

@@ -47,7 +47,7 @@ class Command:
 
 
 @dataclass
-class Standing:
+class CommandState:
     """The newest command and the last number of each instrument; `apply` is the only way to change it."""
 
     numbers: dict[str, int] = field(default_factory=dict)

@@ -99,7 +99,7 @@ class RequestEntry:
 
 
 @dataclass(frozen=True)
-class Told:
+class InstrumentInfo:
     """What an instrument last said of itself."""
 
     model: str
@@ -109,7 +109,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class MeasuredPoint:
     """A result on a sample, and whose it is."""
 
     asked: RequestEntry

@@ -14,8 +14,8 @@ import numpy as np
 
 from agent.history.event_log import Event
 from agent.history.readers import trusted
-from agent.ledger.command_state import Command, Standing
-from agent.ledger.entries import POLICY, Approval, RequestEntry, ScanEntry, Told, Touched
+from agent.ledger.command_state import Command, CommandState
+from agent.ledger.entries import POLICY, Approval, InstrumentInfo, MeasuredPoint, RequestEntry, ScanEntry
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
 from agent.schema.measurements import MeasuredOnSample, Result
@@ -28,14 +28,14 @@ class Ledger:
 
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
     requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
-    standing: Standing = field(default_factory=Standing)
-    told: dict[str, Told] = field(default_factory=dict)  # every instrument that ever connected
+    standing: CommandState = field(default_factory=CommandState)
+    told: dict[str, InstrumentInfo] = field(default_factory=dict)  # every instrument that ever connected
     present: set[str] = field(default_factory=set)  # that has connected and not left
     lost: set[str] = field(default_factory=set)  # of those, the silent ones
     unfit: dict[str, list[str]] = field(default_factory=dict)  # what was wrong with the last scans, as far as all were unfit
     alarms: dict[str, str] = field(default_factory=dict)  # why an instrument must be paused that has not been told so yet
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
-    _results: dict[str, list[Touched]] = field(default_factory=dict)
+    _results: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
@@ -85,7 +85,7 @@ class Ledger:
         entry = self.unacknowledged(instrument_id)
         return entry if entry and entry.asked_at is not None and entry.approval is None and not entry.void else None
 
-    def touched(self, sample_id: str) -> list[Touched]:
+    def touched(self, sample_id: str) -> list[MeasuredPoint]:
         """All results on a sample of points that the tip went to, in the order in which they came."""
         return [t for t in self._results.get(sample_id, []) if t.result.status != "skipped"]
 
@@ -109,7 +109,7 @@ class Ledger:
     def _connected(self, event: Event) -> None:
         body, name = event.body, event.subject
         limits = Limits.model_validate(body["limits"])
-        self.told[name] = Told(body.get("model", ""), body.get("software", ""), limits, body.get("bias_V"))
+        self.told[name] = InstrumentInfo(body.get("model", ""), body.get("software", ""), limits, body.get("bias_V"))
         self.present.add(name)
         self.lost.discard(name)
 
@@ -215,7 +215,7 @@ class Ledger:
         at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
         parameters = {sys.intern(name): value for name, value in event.body.get("parameters", {}).items()}
         result = Result(entry.status, place, parameters, at_s)
-        self._results.setdefault(sample_id, []).append(Touched(entry, result))
+        self._results.setdefault(sample_id, []).append(MeasuredPoint(entry, result))
 
     def _exceeded(self, event: Event) -> None:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]

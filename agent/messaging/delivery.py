@@ -4,7 +4,7 @@ from agent.ledger.entries import POLICY, ScanEntry
 from agent.ledger.recorder import Recorder
 from agent.safety.approval import Approvals
 from agent.safety.envelope import left_out
-from agent.safety.interlock import Safeguard
+from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol import messages as wire
 
@@ -24,7 +24,7 @@ class Recommendations:
         Writes down what it leaves out.
     """
 
-    def __init__(self, recorder: Recorder, safeguard: Safeguard, approvals: Approvals) -> None:
+    def __init__(self, recorder: Recorder, safeguard: Interlock, approvals: Approvals) -> None:
         self._recorder, self._safeguard, self._approvals = recorder, safeguard, approvals
         self._ledger = recorder.ledger
 

@@ -25,10 +25,10 @@ from agent.messaging.presence import Presence
 from agent.safety.approval import Approvals
 from agent.safety.commands import Commands
 from agent.safety.instrument_clocks import Clocks
-from agent.safety.interlock import Safeguard
+from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision
-from agent.schema.decision_basis import Asked
+from agent.schema.decision_basis import DecisionBasis
 from instrument_adapters.errors import ProtocolError, ScanDataError
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_of
@@ -74,7 +74,7 @@ class Dispatcher:
         self.partial = PartialFrames()
         self.finishes: Callable[[ScanEntry], bool] = lambda _entry: False  # whether its search goes on beside a newer scan
         self.clocks, self.presence = Clocks(monotonic), Presence(silence_s, monotonic)
-        self.safeguard = Safeguard(self.ledger, safety, self.clocks, now)
+        self.safeguard = Interlock(self.ledger, safety, self.clocks, now)
         self.approvals = Approvals(self.recorder, self.safeguard, approval)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.recommendations = Recommendations(self.recorder, self.safeguard, self.approvals)
@@ -131,7 +131,7 @@ class Dispatcher:
             raise HistoryError(f"event {entry.event.seq} (scan {entry.scan_id}) is missing from {self.history.run_directory}")
         return scan_in(self.history, event)
 
-    def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
+    def decided(self, entry: ScanEntry, decision: Decision, seconds: float, question: DecisionBasis | None = None) -> None:
         """Record all candidates, the decision drawn from them, what it rests on and who lets its points pass; nothing is sent
         before, nor ever if a newer scan is in.
         """
@@ -152,7 +152,7 @@ class Dispatcher:
         self.commands.heed_alarms(instrument_id)
         self.approvals.settle(instrument_id)
 
-    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, question: Asked | None = None) -> None:
+    def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, question: DecisionBasis | None = None) -> None:
         """Record what a deeper search on a scan that has been decided on has found; nothing of it is sent."""
         assert entry.decision is not None
         where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
@@ -364,5 +364,5 @@ def _content_digest(packet: Packet, message: wire.ScanMessage) -> str:
     return digest.hexdigest()
 
 
-def _resting_on(question: Asked | None) -> dict[str, Any]:
+def _resting_on(question: DecisionBasis | None) -> dict[str, Any]:
     return {"asked": question.model_dump(mode="json")} if question else {}

@@ -8,7 +8,7 @@ from agent.ledger.entries import ScanEntry
 from agent.ledger.ledger import Ledger
 
 
-class Idle:
+class IdleSearch:
     """What there is to do when there is nothing to do.
 
     Parameters

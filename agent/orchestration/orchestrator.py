@@ -18,13 +18,13 @@ from agent.decision.agent import Agent
 from agent.errors import AgentError, HistoryError, SearchCancelledError
 from agent.ledger.entries import ScanEntry
 from agent.messaging.dispatcher import Dispatcher
-from agent.orchestration.idle_search import Idle
-from agent.orchestration.previous_decisions import Recall
-from agent.orchestration.scan_queue import Turns, running
-from agent.orchestration.search_thread import End, Search, in_thread
+from agent.orchestration.idle_search import IdleSearch
+from agent.orchestration.previous_decisions import PreviousDecisions
+from agent.orchestration.scan_queue import ScanQueue, running
+from agent.orchestration.search_thread import End, SearchRun, in_thread
 from agent.schema.decision import Decision
 from agent.schema.decision_basis import asked
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from agent.search.task_runner import deadline
 from agent.search.warm_start import deep_start
 from instrument_adapters.errors import AdapterError
@@ -46,7 +46,7 @@ class DecisionListener(Protocol):
         """An instrument has a decision that it does not know yet."""
 
 
-class Decider:
+class Orchestrator:
     """Decides on scans for as long as the service runs.
 
     Parameters
@@ -74,7 +74,7 @@ class Decider:
         agent: Agent,
         dispatch: Dispatcher,
         config: Config,
-        work: WorkDirectory,
+        work: TaskCache,
         listener: DecisionListener,
         *,
         state_of: Callable[[str], State] = running,
@@ -86,11 +86,11 @@ class Decider:
         self._state_of, self._start, self._clock = state_of, start, clock
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
-        self._search: Search | None = None
+        self._search: SearchRun | None = None
         self._deepening: ScanEntry | None = None
-        self._turns = Turns(dispatch.ledger, lambda: list(dispatch.limits), state_of)
-        self._idle = Idle(config.schedule, dispatch.ledger, clock)
-        self._recall = Recall(dispatch.history, dispatch.ledger)
+        self._turns = ScanQueue(dispatch.ledger, lambda: list(dispatch.limits), state_of)
+        self._idle = IdleSearch(config.schedule, dispatch.ledger, clock)
+        self._recall = PreviousDecisions(dispatch.history, dispatch.ledger)
         dispatch.finishes = self._finishes
 
     def news(self) -> None:
@@ -152,7 +152,7 @@ class Decider:
         newest = self._dispatch.ledger.latest(entry.instrument_id)
         return "overtaken" if entry.settled or (newest is not entry and not self._finishes(entry)) else None
 
-    def _give_up(self, search: Search, why: End) -> None:
+    def _give_up(self, search: SearchRun, why: End) -> None:
         search.end(why)
         self._agent.workers.cancel()
 
@@ -171,7 +171,7 @@ class Decider:
             self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
             return
         _LOG.info("deciding", scan=entry.scan_id)
-        search = self._search = Search(self._config.search.longest_s, self._clock)
+        search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         decision = await self._decision(entry, scan, search)
         self._search = None
         if decision is None or entry.settled:
@@ -190,7 +190,7 @@ class Decider:
         )
         await self._listener.recommend(entry.instrument_id)
 
-    async def _decision(self, entry: ScanEntry, scan: Scan, search: Search) -> Decision | None:
+    async def _decision(self, entry: ScanEntry, scan: Scan, search: SearchRun) -> Decision | None:
         """The decision on a scan; None where its search was given up."""
         seconds_allowed = self._config.search.deadline_s
         call = self._call(
@@ -227,7 +227,7 @@ class Decider:
             self._idle.give_up(entry)
             return
         _LOG.info("nothing waits; searching more deeply", scan=entry.scan_id)
-        search = self._search = Search(self._config.search.longest_s, self._clock)
+        search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         self._deepening = entry
         try:
             call = self._call(self._deeper, entry, scan, search, start=deep_start(decision, self._config))
@@ -243,7 +243,7 @@ class Decider:
         finally:
             self._search = self._deepening = None
 
-    async def _deepened(self, entry: ScanEntry, found: Decision, search: Search) -> None:
+    async def _deepened(self, entry: ScanEntry, found: Decision, search: SearchRun) -> None:
         seconds = search.seconds
         self._dispatch.deepened(entry, found, seconds, search.question)
         self._recall.keep(entry, found)
@@ -253,7 +253,7 @@ class Decider:
             "deepened", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
         )
 
-    def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: Search, **more: Any) -> Callable[[], Decision]:
+    def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: SearchRun, **more: Any) -> Callable[[], Decision]:
         """The question, with all that bears on it as of now."""
         ledger, before = self._dispatch.ledger, self._recall.before(entry)
         limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
@@ -273,7 +273,7 @@ class Decider:
             **more,
         )
 
-    def _given_up(self, entry: ScanEntry, search: Search) -> None:
+    def _given_up(self, entry: ScanEntry, search: SearchRun) -> None:
         """A scan gets no decision now: a newer one is in, or it waits for a person or for the next agent of this run."""
         _LOG.info("search cancelled", scan=entry.scan_id, why=search.why)
         newest = self._dispatch.ledger.latest(entry.instrument_id)

@@ -20,7 +20,7 @@ _KEPT = 8
 _LOG = structlog.get_logger("vaestar.agent")
 
 
-class Recall:
+class PreviousDecisions:
     """Decisions with their arrays; a few in memory, all others in the history.
 
     Parameters

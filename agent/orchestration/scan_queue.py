@@ -16,7 +16,7 @@ def running(_instrument_id: str) -> State:
     return "running"
 
 
-class Turns:
+class ScanQueue:
     """The slots of all instruments.
 
     Parameters

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Literal, TypeVar
 
 from agent.errors import SearchCancelledError
-from agent.schema.decision_basis import Asked
+from agent.schema.decision_basis import DecisionBasis
 from agent.search.task_runner import deadline
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ _LOOK_S = 0.2
 _PATIENCE_S = 10.0
 
 
-class Search:
+class SearchRun:
     """Whether and why a search is to end; told by the event loop's thread, asked by the search's.
 
     Parameters
@@ -36,7 +36,7 @@ class Search:
         self.began_s = clock()
         self._clock, self._longest_s = clock, longest_s
         self._why: End | None = None
-        self.question: Asked | None = None  # what it rests on
+        self.question: DecisionBasis | None = None  # what it rests on
 
     @property
     def why(self) -> End | None:

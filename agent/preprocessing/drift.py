@@ -28,7 +28,7 @@ _PER_MIN = 60.0
 
 
 @dataclass(frozen=True)
-class Track:
+class DriftTrack:
     """d(t), as far as it is known.
 
     Parameters
@@ -80,7 +80,9 @@ class Track:
         return (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
 
 
-def follow(record: DriftRecord | None, earlier: Scan | None, scan: Scan, channel: str, settings: DriftSettings) -> Track:
+def update_track(
+    record: DriftRecord | None, earlier: Scan | None, scan: Scan, channel: str, settings: DriftSettings
+) -> DriftTrack:
     """The track up to `scan`.
 
     Parameters
@@ -96,8 +98,8 @@ def follow(record: DriftRecord | None, earlier: Scan | None, scan: Scan, channel
     """
     now_s = middle_s(scan)
     if not settings.enabled or now_s is None:
-        return Track(why_none="not asked for" if now_s is not None else "the scan does not say when it was recorded")
-    begun = Track(((now_s, 0.0, 0.0),))
+        return DriftTrack(why_none="not asked for" if now_s is not None else "the scan does not say when it was recorded")
+    begun = DriftTrack(((now_s, 0.0, 0.0),))
     then_s = None if earlier is None else middle_s(earlier)
     if earlier is None or then_s is None or channel not in earlier.channels:
         return begun
@@ -116,11 +118,11 @@ def follow(record: DriftRecord | None, earlier: Scan | None, scan: Scan, channel
         known = [(then_s, 0.0, 0.0)]
     last = known[-1]
     knots = (*known, (now_s, last[1] + float(change[0]), last[2] + float(change[1])))[-_MOST_KNOTS:]
-    return Track(knots, found.agreement, "")  # type: ignore[arg-type]
+    return DriftTrack(knots, found.agreement, "")  # type: ignore[arg-type]
 
 
-def seen_at(
-    track: Track, scan: Scan, xy_m: Float[np.ndarray, "n 2"], measured_s: Float[np.ndarray, " n"]
+def to_scan_coordinates(
+    track: DriftTrack, scan: Scan, xy_m: Float[np.ndarray, "n 2"], measured_s: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 2"]:
     """Where `scan` shows what was measured at the commanded positions at these times; NaN times are taken for its own."""
     if not track.known or not len(xy_m):
@@ -130,8 +132,8 @@ def seen_at(
     return np.asarray(xy_m + track.displacement_m(then_s) - track.displacement_m(recorded_s))
 
 
-def ahead(
-    track: Track, scan: Scan, requests: Sequence[MeasurementRequest], limits: Limits, settings: DriftSettings
+def predict_targets(
+    track: DriftTrack, scan: Scan, requests: Sequence[MeasurementRequest], limits: Limits, settings: DriftSettings
 ) -> tuple[tuple[MeasurementRequest, ...], int]:
     """The requests at the positions to be commanded when their turn comes, and how many are left out since that lies outside
     the frame or the limits.
@@ -152,7 +154,7 @@ def ahead(
     return tuple(kept), int((~fit).sum())
 
 
-def stretch_m(track: Track, points: int, settings: DriftSettings) -> float:
+def stretch_m(track: DriftTrack, points: int, settings: DriftSettings) -> float:
     """How far drift goes while so many points are measured: places must lie that much further apart."""
     return track.speed_m_per_min / _PER_MIN * settings.point_s * points
 
@@ -177,8 +179,8 @@ def line_s(scan: Scan, rows: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]
     return np.asarray(began + (ended - began) * (1 - share if downwards else share))
 
 
-def _anew(begun: Track, why: str) -> Track:
-    return Track(begun.knots, None, why)
+def _anew(begun: DriftTrack, why: str) -> DriftTrack:
+    return DriftTrack(begun.knots, None, why)
 
 
 def _in_metres(frame: Frame, moved_rc: tuple[float, float]) -> Float[np.ndarray, " 2"]:

@@ -19,7 +19,7 @@ _LEAST_LIKENESS = 0.6
 
 
 @dataclass(frozen=True, eq=False)
-class Glitches:
+class LineArtifacts:
     """Pixels that are no picture of the surface.
 
     Parameters
@@ -82,7 +82,7 @@ def find_glitches(
     spike_above: float = 12.0,
     gain_step_above: float = 1.35,
     least_line_px: int = 16,
-) -> Glitches:
+) -> LineArtifacts:
     """Lines on which the tip saw nothing, lines beside a step of the gain, and pixels that stand out alone.
 
     From one line to the next, a step of the gain (the resonance was lost or found again) makes nearly all pixels brighter, or
@@ -105,7 +105,7 @@ def find_glitches(
     """
     mask = np.zeros(image.shape, dtype=np.bool_)
     if min(image.shape) < least_line_px or not np.isfinite(image).any():
-        return Glitches(mask, 0, 0)
+        return LineArtifacts(mask, 0, 0)
     measured = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
     flat = flat_lines(measured, flat_below) & np.isfinite(image).any(axis=1)
     gain = _beside_gain_steps(measured, flat, gain_step_above)
@@ -113,7 +113,7 @@ def find_glitches(
     excess = _beyond_neighbours(measured)
     noise = _MAD_TO_SIGMA * np.median(abs(np.diff(measured[~flat], axis=1))) / np.sqrt(2)
     spikes = (excess > spike_above * noise) & ~mask & np.isfinite(image)
-    return Glitches(mask | spikes, int(flat.sum()), int(spikes.sum()), int(gain.sum()))
+    return LineArtifacts(mask | spikes, int(flat.sum()), int(spikes.sum()), int(gain.sum()))
 
 
 def flat_lines(image: Float32[np.ndarray, "rows cols"], below: float = 0.1) -> Bool[np.ndarray, " rows"]:

@@ -7,7 +7,7 @@ from agent.errors import AgentError
 from agent.history.event_log import Event, History
 from agent.history.lookup import only
 from agent.history.readers import trusted
-from agent.provenance.narrative import Account, Section, at, counted, happened, length, number, place
+from agent.provenance.narrative import Narrative, Section, at, counted, happened, length, number, place
 from agent.provenance.recorded_inputs import question_behind
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
@@ -30,7 +30,7 @@ _POLICIES = {
 _OWN = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
 
 
-def decision_account(history: History, event: Event) -> Account:
+def decision_account(history: History, event: Event) -> Narrative:
     """The account of a "decision_made" or "decision_deepened" event."""
     with trusted(event):
         record = DecisionRecord.model_validate(event.body["decision"])
@@ -49,7 +49,7 @@ def decision_account(history: History, event: Event) -> Account:
         )
     what = "Decision" if event.kind == kinds.DECISION_MADE else "Deeper search"
     title = f"{what} {record.decision_id} on {record.scan_id} of {instrument_id} (sample {record.sample_id})"
-    return Account("decision", record.decision_id, title, sections, {"event": event.seq, "decision": event.body["decision"]})
+    return Narrative("decision", record.decision_id, title, sections, {"event": event.seq, "decision": event.body["decision"]})
 
 
 def _seen(record: DecisionRecord, instrument_id: str) -> Iterator[str]:

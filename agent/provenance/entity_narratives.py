@@ -10,7 +10,7 @@ from agent.history.event_log import Event, History
 from agent.history.filters import Part, stream
 from agent.history.lookup import only
 from agent.history.readers import received, trusted
-from agent.provenance.narrative import Account, Section, at, counted, happened, length, number, place
+from agent.provenance.narrative import Narrative, Section, at, counted, happened, length, number, place
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
@@ -19,7 +19,7 @@ from instrument_adapters.protocol.messages import MeasurementRequest
 _LISTED = 30
 
 
-def scan_account(history: History, event: Event) -> Account:
+def scan_account(history: History, event: Event) -> Narrative:
     """The account of a "scan_received" event."""
     with trusted(event):
         header, owner = event.body["header"], event.body["instrument_id"]
@@ -41,7 +41,7 @@ def scan_account(history: History, event: Event) -> Account:
         Section("Its events", tuple(map(happened, about))),
     )
     title = f"Scan {event.subject} of {owner} (sample {event.body['sample_id']})"
-    return Account("scan", event.subject, title, sections, {"event": event.seq, "header": header})
+    return Narrative("scan", event.subject, title, sections, {"event": event.seq, "header": header})
 
 
 def _became(about: list[Event]) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _became(about: list[Event]) -> Iterator[str]:
         yield "It has not been decided on"
 
 
-def request_account(history: History, decision: Event, request_id: str) -> Account:
+def request_account(history: History, decision: Event, request_id: str) -> Narrative:
     """The account of one request of a "decision_made" event, and of its result."""
     with trusted(decision):
         record = DecisionRecord.model_validate(decision.body["decision"])
@@ -72,7 +72,7 @@ def request_account(history: History, decision: Event, request_id: str) -> Accou
             Section("What it bore on", tuple(_bore_on(history, record.sample_id, result))),
         )
     facts = {"request": request.model_dump(mode="json"), "result": None if result is None else result.body}
-    return Account("request", request_id, f"Request {request_id} to {owner}", sections, facts)
+    return Narrative("request", request_id, f"Request {request_id} to {owner}", sections, facts)
 
 
 def _why_here(record: DecisionRecord, r: MeasurementRequest, fate: str) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _bore_on(history: History, sample_id: str, result: Event | None) -> Iterator
             yield f"Decision {e.subject} (event {e.seq}): {heard}{kept}"
 
 
-def instrument_account(history: History, instrument_id: str) -> Account:
+def instrument_account(history: History, instrument_id: str) -> Narrative:
     """The account of all that one instrument did."""
     events = list(history.events(instrument=instrument_id))
     connected = [e for e in events if e.kind == kinds.INSTRUMENT_CONNECTED]
@@ -155,7 +155,7 @@ def instrument_account(history: History, instrument_id: str) -> Account:
         Section("What it did", tuple(_counts(events))),
         Section("What else happened", tuple(map(happened, notable[-_LISTED:]))),
     )
-    return Account(
+    return Narrative(
         "instrument", instrument_id, f"Instrument {instrument_id}", sections, {"limits": limits, "events": len(events)}
     )
 
@@ -191,11 +191,11 @@ def _counts(events: list[Event]) -> Iterator[str]:
         yield f"A decision took {statistics.median(times):.1f} s (median), {number(times[-1], 1)} s at most"
 
 
-def run_account(history: History) -> Account:
+def run_account(history: History) -> Narrative:
     """The account of a run as a whole."""
     events = list(history.events())
     if not events:
-        return Account("run", "", f"Run {history.run_directory.name}", (Section("", ("Nothing has happened yet",)),))
+        return Narrative("run", "", f"Run {history.run_directory.name}", (Section("", ("Nothing has happened yet",)),))
     started = [e for e in events if e.kind == kinds.RUN_STARTED]
     instruments = sorted({e.body["instrument_id"] for e in events if e.kind == kinds.INSTRUMENT_CONNECTED})
     said = [
@@ -215,7 +215,7 @@ def run_account(history: History) -> Account:
     )
     name = started[0].subject if started else history.run_directory.name
     kinds_counted = dict(Counter(e.kind for e in events))
-    return Account(
+    return Narrative(
         "run", name, f"Run {name} in {history.run_directory}", sections, {"kinds": kinds_counted, "head": str(history.head)}
     )
 
@@ -232,7 +232,7 @@ def _unended(events: list[Event]) -> str:
     return f"{killed} of them ended without a farewell (killed, or a power cut){now}"
 
 
-def event_account(history: History, event: Event) -> Account:
+def event_account(history: History, event: Event) -> Narrative:
     """The account of any other event."""
     said = [happened(event), f"It concerns {event.subject}"]
     owner = event.body.get("instrument_id")
@@ -243,6 +243,6 @@ def event_account(history: History, event: Event) -> Account:
     said.append(f"Its hash {event.hash[:16]}... covers it and, through its predecessor's, all events before it")
     body = json.dumps(event.body, indent=2, ensure_ascii=False)
     sections = (Section("What happened", tuple(said)), Section("In full", quoted=body))
-    return Account(
+    return Narrative(
         "event", str(event.seq), f"Event {event.seq}: {event.kind}", sections, {"event": event.seq, "body": event.body}
     )

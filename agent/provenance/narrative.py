@@ -78,7 +78,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Account:
+class Narrative:
     """What is told of one thing.
 
     Parameters

@@ -16,7 +16,7 @@ from agent.history.readers import decision_in, received, scan_in, trusted
 from agent.ledger.ledger import Ledger
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision
-from agent.schema.decision_basis import Asked
+from agent.schema.decision_basis import DecisionBasis
 from agent.schema.measurements import MeasuredOnSample
 from agent.search.warm_start import WarmStart, deep_start
 from instrument_adapters.protocol.messages import Limits
@@ -26,7 +26,7 @@ DECISIONS = (kinds.DECISION_MADE, kinds.DECISION_DEEPENED)
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class RecordedInputs:
     """All that a decision depends on, and where it stands in the history.
 
     Parameters
@@ -57,12 +57,12 @@ class Question:
     earlier: Scan | None
     start: WarmStart | None
     ended_after: tuple[str, ...] | None
-    asked: Asked
+    asked: DecisionBasis
     noted: bool
     rests_on: dict[str, int]
 
 
-def question_behind(history: History, event: Event, beside: Path | None = None) -> Question:
+def question_behind(history: History, event: Event, beside: Path | None = None) -> RecordedInputs:
     """The question behind a "decision_made" or "decision_deepened" event.
 
     Parameters
@@ -102,7 +102,7 @@ def question_behind(history: History, event: Event, beside: Path | None = None) 
     earlier = None if asked.earlier is None else received(history, instrument_id, asked.earlier)
     if earlier is not None:
         rests_on["earlier scan"] = earlier.seq
-    return Question(
+    return RecordedInputs(
         config=config,
         scan=scan_in(history, scanned),
         limits=asked.limits,
@@ -119,10 +119,10 @@ def question_behind(history: History, event: Event, beside: Path | None = None) 
     )
 
 
-def _asked(history: History, event: Event) -> Asked:
+def _asked(history: History, event: Event) -> DecisionBasis:
     """As noted with the decision, or, where an older version noted nothing, as it must have been."""
     if "asked" in event.body:
-        return Asked.model_validate(event.body["asked"])
+        return DecisionBasis.model_validate(event.body["asked"])
     recorded, instrument_id = event.body["decision"], event.body["instrument_id"]
     after = _known_then(history, event, recorded)
     connected = _limited_by(history, instrument_id, after)
@@ -133,7 +133,7 @@ def _asked(history: History, event: Event) -> Asked:
         scan_id = before.body["scan_id"]
         same = before.body["instrument_id"] == instrument_id or _holds(history, instrument_id, scan_id, after)
         earlier = scan_id if same else None
-    return Asked(after=after, limits=limits, previous=None if before is None else before.subject, earlier=earlier)
+    return DecisionBasis(after=after, limits=limits, previous=None if before is None else before.subject, earlier=earlier)
 
 
 def _known_then(history: History, event: Event, recorded: dict[str, Any]) -> int:

@@ -12,10 +12,10 @@ from agent.decision.agent import Agent
 from agent.errors import AgentError, SearchCancelledError
 from agent.history.array_store import digest_of
 from agent.history.event_log import Event, History
-from agent.provenance.recorded_inputs import Question
+from agent.provenance.recorded_inputs import RecordedInputs
 from agent.schema.decision import Decision, versions
 from agent.search.task_runner import Progress, silent
-from agent.search.warm_start import BESIDE_THE_POINT
+from agent.search.warm_start import NOT_IN_DECISION_ID
 from agent.workers.base import Workers
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.protocol.messages import Limits
@@ -77,7 +77,7 @@ class Comparison:
         return not self.differences
 
 
-def recompute(question: Question, workers: Workers, progress: Progress = silent) -> Decision:
+def recompute(question: RecordedInputs, workers: Workers, progress: Progress = silent) -> Decision:
     """The decision that today's code makes on the same question.
 
     A search that a deadline ended is ended after the same rung.
@@ -118,7 +118,7 @@ class _Ended:
         return self._passed
 
 
-def compared(history: History, event: Event, question: Question, again: Decision) -> Comparison:
+def compared(history: History, event: Event, question: RecordedInputs, again: Decision) -> Comparison:
     """The recorded decision held against `again`."""
     recorded, now = dict(event.body["decision"]), again.record.model_dump(mode="json")
     incomparable = _incomparable(recorded, now, question)
@@ -146,9 +146,9 @@ def compared(history: History, event: Event, question: Question, again: Decision
     return Comparison(tuple(differences), len(then), len(event.arrays), changed, tuple(remarks))
 
 
-def _incomparable(recorded: Mapping[str, Any], now: Mapping[str, Any], question: Question) -> list[str]:
+def _incomparable(recorded: Mapping[str, Any], now: Mapping[str, Any], question: RecordedInputs) -> list[str]:
     """Why ids cannot be equal: they are made of the configuration and the limits, which may have had fewer entries."""
-    grown = sorted(_paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in BESIDE_THE_POINT})
+    grown = sorted(_paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in NOT_IN_DECISION_ID})
     grown = [path for path in grown if path.split(".")[0] not in OPERATIONAL]
     told = question.limits.model_fields_set or set(Limits.model_fields)
     grown += sorted(f"limits.{name}" for name in Limits.model_fields if name not in told)

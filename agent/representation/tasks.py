@@ -56,7 +56,7 @@ class RepresentTask:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class FittedRepresentation:
     """A representation, and what it takes to apply it to other points: weights or basis, as one vector."""
 
     representation: Representation
@@ -70,7 +70,7 @@ def never() -> bool:
 
 def represent(
     channels: Float32[np.ndarray, "C rows cols"], task: RepresentTask, *, stopped: Callable[[], bool] = never
-) -> list[Made]:
+) -> list[FittedRepresentation]:
     """What each model of the task makes of its points."""
     spec = task.specs[0]
     if isinstance(spec, PlainSpec):
@@ -83,7 +83,7 @@ def represent(
             held_out_rc=task.held_out_rc,
             stopped=stopped,
         )
-        return [Made(representation, basis.flat()) for representation, basis in made]
+        return [FittedRepresentation(representation, basis.flat()) for representation, basis in made]
     return _represent_trained(channels, task, stopped)
 
 
@@ -148,7 +148,7 @@ def judge(representation: Representation, reward: Callable[..., Score], entropy:
     return Score(score.value, metrics, mixture)
 
 
-def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Callable[[], bool]) -> list[Made]:
+def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Callable[[], bool]) -> list[FittedRepresentation]:
     from agent.representation.vae.training import train
 
     specs = [spec for spec in task.specs if isinstance(spec, ModelSpec)]
@@ -171,7 +171,7 @@ def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Calla
             elbo_per_px=model.elbo_per_px,
             reconstruction_per_px=model.reconstruction_per_px,
         )
-        made.append(Made(representation, model.weights))
+        made.append(FittedRepresentation(representation, model.weights))
     return made
 
 

@@ -15,8 +15,8 @@ from agent.config.safety import ApprovalSettings
 from agent.errors import ControlError
 from agent.ledger.entries import POLICY, ScanEntry
 from agent.ledger.recorder import Recorder
-from agent.safety.envelope import Place, Refusal
-from agent.safety.interlock import Safeguard
+from agent.safety.envelope import Refusal, Target
+from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol.codec import explain
 from instrument_adapters.protocol.messages import MeasurementRequest
@@ -39,7 +39,7 @@ class Approvals:
         Who decides.
     """
 
-    def __init__(self, recorder: Recorder, safeguard: Safeguard, settings: ApprovalSettings) -> None:
+    def __init__(self, recorder: Recorder, safeguard: Interlock, settings: ApprovalSettings) -> None:
         self._recorder, self._safeguard, self._settings = recorder, safeguard, settings
         self._ledger = recorder.ledger
 
@@ -203,17 +203,17 @@ class Approvals:
             return "a newer scan of the instrument has replaced it"
         return entry.void or "nobody was asked"
 
-    def _shifted(self, entry: ScanEntry, request: MeasurementRequest, name: str, xy_m: _XY) -> Place:
+    def _shifted(self, entry: ScanEntry, request: MeasurementRequest, name: str, xy_m: _XY) -> Target:
         assert entry.decision is not None
         if not all(math.isfinite(value) for value in xy_m):
             raise ControlError(f"'{request.request_id}' cannot be moved to {xy_m}: give two finite numbers in metres")
-        frame, correction = entry.decision.frame, Place.of(request, entry.decision.frame).correction_m
+        frame, correction = entry.decision.frame, Target.of(request, entry.decision.frame).correction_m
         shown = np.array([[xy_m[0] - correction[0], xy_m[1] - correction[1]]])
         # A label only: the envelope looks at the exact place, also where there is no pixel.
         row, col = (int(v) for v in np.clip(np.rint(frame.to_pixels(shown)[0]), 0, [frame.rows - 1, frame.cols - 1]))
         changes = {"request_id": name, "x_m": float(xy_m[0]), "y_m": float(xy_m[1]), "row": row, "col": col}
         try:
-            return Place(MeasurementRequest.model_validate(request.model_dump() | changes), correction)
+            return Target(MeasurementRequest.model_validate(request.model_dump() | changes), correction)
         except ValidationError as error:
             raise ControlError(f"'{request.request_id}' cannot be moved: {explain(error)}") from error
 

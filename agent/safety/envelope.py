@@ -36,7 +36,7 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """A request, and how far it is commanded from where the scan shows it.
 
     Parameters
@@ -51,10 +51,10 @@ class Place:
     correction_m: tuple[float, float]
 
     @staticmethod
-    def of(request: MeasurementRequest, frame: Frame) -> "Place":
+    def of(request: MeasurementRequest, frame: Frame) -> "Target":
         """The place of a request that the agent made: its pixel is where the scan shows it."""
         shown = frame.to_metres(np.array([[float(request.row), float(request.col)]]))[0]
-        return Place(request, (request.x_m - float(shown[0]), request.y_m - float(shown[1])))
+        return Target(request, (request.x_m - float(shown[0]), request.y_m - float(shown[1])))
 
     @property
     def commanded_xy(self) -> tuple[float, float]:
@@ -68,7 +68,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class EnvelopeContext:
     """What a decision's points are held against.
 
     Parameters
@@ -119,10 +119,10 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EnvelopeVerdict:
     """What may be measured, and what may not, each in the order given."""
 
-    passed: tuple[Place, ...]
+    passed: tuple[Target, ...]
     refused: tuple[Refusal, ...]
 
 
@@ -146,7 +146,7 @@ def narrowed(limits: Limits, safety: SafetySettings) -> Limits:
     )
 
 
-def check(places: Sequence[Place], ground: Ground) -> Verdict:
+def check(places: Sequence[Target], ground: EnvelopeContext) -> EnvelopeVerdict:
     """Which of the places may be measured: the first ones that can be together, in their order."""
     batch, refused = _Batch(ground), []
     for place in places:
@@ -155,7 +155,7 @@ def check(places: Sequence[Place], ground: Ground) -> Verdict:
             batch.take(place)
         else:
             refused.append(Refusal(place.request, *broken))
-    return Verdict(tuple(batch.taken), tuple(refused))
+    return EnvelopeVerdict(tuple(batch.taken), tuple(refused))
 
 
 def left_out(rules: Sequence[str], total: int) -> str:
@@ -170,15 +170,15 @@ def left_out(rules: Sequence[str], total: int) -> str:
 class _Batch:
     """The places taken so far, and whether one more may join them."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: EnvelopeContext) -> None:
         self._ground = ground
-        self.taken: list[Place] = []
+        self.taken: list[Target] = []
         self._ids: set[str] = set(ground.asked_before)
         self._commanded = NOWHERE
         self._touched = np.asarray(ground.touched_xy, dtype=np.float64).reshape(-1, 2)
         # Of each dose: how many points lie around each touched one, itself included.
         self._counts = {dose: neighbour_counts(self._touched, self._touched, dose[1]) for dose in sorted(ground.doses)}
-        self._rules: dict[str, Callable[[Place], str]] = {
+        self._rules: dict[str, Callable[[Target], str]] = {
             "bias": self._bias,
             "scan_age": self._scan_age,
             "asked_before": self._asked_before,
@@ -191,14 +191,14 @@ class _Batch:
             "sample_cap": self._sample_cap,
         }
 
-    def broken_by(self, place: Place) -> tuple[str, str] | None:
+    def broken_by(self, place: Target) -> tuple[str, str] | None:
         """The first rule that a place breaks, and how; None if it may be measured."""
         for rule, broken in self._rules.items():
             if reason := broken(place):
                 return rule, reason
         return None
 
-    def take(self, place: Place) -> None:
+    def take(self, place: Target) -> None:
         """From now on a place counts as measured."""
         self.taken.append(place)
         self._ids.add(place.request.request_id)
@@ -209,33 +209,33 @@ class _Batch:
         self._touched = np.concatenate([self._touched, [here]])
         self._commanded = np.concatenate([self._commanded, [place.commanded_xy]])
 
-    def _where(self, place: Place) -> tuple[float, float]:
+    def _where(self, place: Target) -> tuple[float, float]:
         return place.shown_xy if self._ground.drifts else place.commanded_xy
 
-    def _bias(self, _: Place) -> str:
+    def _bias(self, _: Target) -> str:
         bias_V, most_V = self._ground.bias_V, self._ground.limits.bias_max_V
         if bias_V is None or bias_V <= most_V:
             return ""
         return f"the instrument's measurements apply {bias_V:g} V, at most {most_V:g} V are allowed; set a smaller bias there"
 
-    def _scan_age(self, _: Place) -> str:
+    def _scan_age(self, _: Target) -> str:
         age_s, most_s = self._ground.age_s, self._ground.limits.scan_age_max_s
         if age_s is None or age_s <= most_s:
             return ""
         return f"its scan ended {age_s:.0f} s ago, at most {most_s:.0f} s are allowed; take a new scan"
 
-    def _asked_before(self, place: Place) -> str:
+    def _asked_before(self, place: Target) -> str:
         name = place.request.request_id
         return f"request '{name}' was asked for before; nothing is measured twice" if name in self._ids else ""
 
-    def _frame(self, place: Place) -> str:
+    def _frame(self, place: Target) -> str:
         frame, request = self._ground.frame, place.request
         if request.row >= frame.rows or request.col >= frame.cols:
             return f"pixel ({request.row}, {request.col}) is outside the scan of {frame.rows} x {frame.cols} px"
         inside = frame.contains(np.array([place.commanded_xy, place.shown_xy]))
         return "" if inside.all() else f"{_um(place.commanded_xy)} is outside the frame of the scan"
 
-    def _limits(self, place: Place) -> str:
+    def _limits(self, place: Target) -> str:
         limits = self._ground.limits
         ranges = ((limits.x_min_m, limits.x_max_m), (limits.y_min_m, limits.y_max_m))
         for axis, value, (low, high) in zip("xy", place.commanded_xy, ranges, strict=True):
@@ -243,13 +243,13 @@ class _Batch:
                 return f"{axis} = {value * 1e6:.3f} um is outside the stage's range, {low * 1e6:.3f} to {high * 1e6:.3f} um"
         return ""
 
-    def _drift(self, place: Place) -> str:
+    def _drift(self, place: Target) -> str:
         far_m, most_m = math.hypot(*place.correction_m), self._ground.safety.drift_max_m
         if far_m <= most_m * (1 + _ROUNDING):
             return ""
         return f"it is commanded {far_m * 1e9:.1f} nm from its pixel, at most {most_m * 1e9:.1f} nm are allowed"
 
-    def _spacing(self, place: Place) -> str:
+    def _spacing(self, place: Target) -> str:
         least_m = self._ground.limits.spacing_min_m
         apart_m = _nearest_m(place.commanded_xy, self._commanded)
         if apart_m == 0:
@@ -259,7 +259,7 @@ class _Batch:
             return ""
         return f"{_um(place.commanded_xy)} is {nearest_m * 1e9:.1f} nm from another point, {least_m * 1e9:.1f} nm are required"
 
-    def _dose(self, place: Place) -> str:
+    def _dose(self, place: Target) -> str:
         here = self._where(place)
         for (most, radius_m), counts in self._counts.items():
             near = _within(self._touched, here, radius_m)
@@ -267,12 +267,12 @@ class _Batch:
                 return f"around {_um(place.commanded_xy)} {most} points within {radius_m * 1e9:.0f} nm are all that is allowed"
         return ""
 
-    def _scan_cap(self, _: Place) -> str:
+    def _scan_cap(self, _: Target) -> str:
         most = self._ground.limits.points_max
         full = len(self.taken) + self._ground.tried_after_scan >= most
         return f"{most} points after one scan are all that is allowed" if full else ""
 
-    def _sample_cap(self, _: Place) -> str:
+    def _sample_cap(self, _: Target) -> str:
         most = self._ground.safety.points_per_sample
         full = most is not None and len(self._touched) >= most
         return f"{most} points on this sample are all that is allowed" if full else ""

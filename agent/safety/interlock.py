@@ -9,15 +9,15 @@ from agent.config.safety import SafetySettings
 from agent.history.readers import trusted
 from agent.ledger.entries import ScanEntry
 from agent.ledger.ledger import Ledger
-from agent.preprocessing.drift import Track, seen_at
-from agent.safety.envelope import Ground, Place, Verdict, check, narrowed
+from agent.preprocessing.drift import DriftTrack, to_scan_coordinates
+from agent.safety.envelope import EnvelopeContext, EnvelopeVerdict, Target, check, narrowed
 from agent.safety.instrument_clocks import Clocks
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest, ScanMessage
 from instrument_adapters.scan import Scan
 
 
-class Safeguard:
+class Interlock:
     """Says which points of a decision may be measured now.
 
     Parameters
@@ -40,17 +40,17 @@ class Safeguard:
         told = self._ledger.told.get(instrument_id)
         return narrowed(Limits() if told is None else told.limits, self._settings)
 
-    def verdict(self, entry: ScanEntry, places: Sequence[Place]) -> Verdict:
+    def verdict(self, entry: ScanEntry, places: Sequence[Target]) -> EnvelopeVerdict:
         """Which of these places of an entry's decision may be measured; those of its points that have been tried already stay."""
         return check(places, self._ground(entry))
 
-    def places(self, entry: ScanEntry, requests: Sequence[MeasurementRequest]) -> list[Place]:
+    def places(self, entry: ScanEntry, requests: Sequence[MeasurementRequest]) -> list[Target]:
         """The places of a decision's requests; one that a person has moved is shown as far from it as the original was."""
         assert entry.decision is not None
         frame, moved = entry.decision.frame, entry.approval.moved if entry.approval else {}
-        made = {r.request_id: Place.of(r, frame) for r in entry.decision.requests}
+        made = {r.request_id: Target.of(r, frame) for r in entry.decision.requests}
         origins = [made[moved.get(r.request_id, r.request_id)] for r in requests]
-        return [Place(r, origin.correction_m) for r, origin in zip(requests, origins, strict=True)]
+        return [Target(r, origin.correction_m) for r, origin in zip(requests, origins, strict=True)]
 
     def expires_at(self, entry: ScanEntry) -> datetime | None:
         """Until when an entry's points may be begun, by the instrument's clock; None where that is not known."""
@@ -67,7 +67,7 @@ class Safeguard:
             return (self._now() - entry.event.recorded_at).total_seconds()
         return None if now is None else (now - ended).total_seconds()
 
-    def _ground(self, entry: ScanEntry) -> Ground:
+    def _ground(self, entry: ScanEntry) -> EnvelopeContext:
         assert entry.decision is not None
         ledger, mine, decision = self._ledger, entry.instrument_id, entry.decision
         others = [
@@ -78,9 +78,9 @@ class Safeguard:
         track = _track(entry)
         xy = np.array([t.result.xy_m for t in others], dtype=np.float64).reshape(-1, 2)
         if track.known:
-            xy = seen_at(track, _outline(entry), xy, np.array([t.result.at_s for t in others], dtype=np.float64))
+            xy = to_scan_coordinates(track, _outline(entry), xy, np.array([t.result.at_s for t in others], dtype=np.float64))
         told = ledger.told.get(mine)
-        return Ground(
+        return EnvelopeContext(
             decision.frame,
             self.limits(mine),
             self._settings,
@@ -97,12 +97,12 @@ class Safeguard:
         )
 
 
-def _track(entry: ScanEntry) -> Track:
+def _track(entry: ScanEntry) -> DriftTrack:
     """The drift that the decision reckoned with."""
     assert entry.decision is not None
     header = _header(entry)
     timed = header.started_at is not None and header.finished_at is not None
-    return Track(tuple((t, x, y) for t, x, y in entry.decision.drift.knots)) if timed else Track()
+    return DriftTrack(tuple((t, x, y) for t, x, y in entry.decision.drift.knots)) if timed else DriftTrack()
 
 
 def _header(entry: ScanEntry) -> ScanMessage:

@@ -14,7 +14,7 @@ from instrument_adapters.protocol.messages import Limits
 from instrument_adapters.scan import Scan
 
 
-class Asked(Record):
+class DecisionBasis(Record):
     """The question behind a decision.
 
     Parameters
@@ -38,9 +38,9 @@ class Asked(Record):
     machine: str = ""
 
 
-def asked(after: int, limits: Limits, previous: Decision | None, earlier: Scan | None) -> Asked:
+def asked(after: int, limits: Limits, previous: Decision | None, earlier: Scan | None) -> DecisionBasis:
     """The question, as it is noted."""
-    return Asked(
+    return DecisionBasis(
         after=after,
         limits=limits,
         previous=previous.record.decision_id if previous else None,

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from agent.config.model import Config
-from agent.representation.tasks import Made, RepresentTask, apply, device_for, represent, survivors
+from agent.representation.tasks import FittedRepresentation, RepresentTask, apply, device_for, represent, survivors
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
 from agent.search.candidates import Candidate, Configuration, Rows, rows_of, seeds_of
-from agent.search.prepared_scan import Scene
+from agent.search.prepared_scan import PreparedScan
 from agent.search.task_cache import Store
-from agent.search.task_runner import Asker
+from agent.search.task_runner import TaskRunner
 from agent.workers.base import Workers
 from rewards.guards import guard_seeds
 
 Model = tuple[Configuration, int]  # a configuration and a seed
 
 
-class Maker:
+class CandidateBuilder:
     """Makes candidates of one scene.
 
     Parameters
@@ -35,7 +35,7 @@ class Maker:
         What it has is not trained again.
     """
 
-    def __init__(self, scene: Scene, config: Config, workers: Workers, ask: Asker, store: Store) -> None:
+    def __init__(self, scene: PreparedScan, config: Config, workers: Workers, ask: TaskRunner, store: Store) -> None:
         workers.begin(ask.interrupted)
         self._scene, self._config, self._ask, self._store = scene, config, ask, store
         self._images = {mode: workers.share(stack) for mode, stack in scene.stacks.items()}
@@ -57,18 +57,20 @@ class Maker:
         if self._config.train.device != "cpu":
             self._device = self._ask("device", device_for, [(self._config.train,)])[0]
 
-    def train(self, models: Mapping[Model, np.ndarray | None], steps: int, stage: str) -> dict[Model, Made]:
+    def train(self, models: Mapping[Model, np.ndarray | None], steps: int, stage: str) -> dict[Model, FittedRepresentation]:
         """Each model trained for so many steps, going on from its weights where it has any."""
         groups = self.groups(models)
         return self.run(stage, groups, [self.stacked(group, steps, [models[m] for m in group]) for group in groups])
 
-    def run(self, stage: str, groups: Sequence[Sequence[Model]], tasks: Sequence[RepresentTask]) -> dict[Model, Made]:
+    def run(
+        self, stage: str, groups: Sequence[Sequence[Model]], tasks: Sequence[RepresentTask]
+    ) -> dict[Model, FittedRepresentation]:
         """The tasks' results by model; what the store has is not made again, and what is made is kept there."""
         digests = [self._digests[group[0][0].channels] for group in groups]
         results = {i: kept for i, task in enumerate(tasks) if (kept := self._store.get(digests[i], task)) is not None}
         todo = [i for i in range(len(tasks)) if i not in results]
 
-        def finished(k: int, made: list[Made]) -> None:
+        def finished(k: int, made: list[FittedRepresentation]) -> None:
             self._store.put(digests[todo[k]], tasks[todo[k]], made)
 
         arguments = [(self._images[groups[i][0][0].channels], tasks[i]) for i in todo]
@@ -94,12 +96,12 @@ class Maker:
         device = self._device if configuration.trained else "cpu"
         return RepresentTask(points[rows.judged], points[rows.fitted], points[rows.held_out], specs, seeds, train, device=device)
 
-    def candidate(self, model: Model, made: Made, steps: int, reason: str | None = None) -> Candidate:
+    def candidate(self, model: Model, made: FittedRepresentation, steps: int, reason: str | None = None) -> Candidate:
         """What was made, with the points that the density filter keeps."""
         kept = survivors(made.representation, **self._config.filter.model_dump())
         return Candidate(model[0], model[1], made.representation, kept, made.state, steps, reason)
 
-    def guarded(self, made: Mapping[Model, tuple[Made, int]]) -> dict[Model, Candidate]:
+    def guarded(self, made: Mapping[Model, tuple[FittedRepresentation, int]]) -> dict[Model, Candidate]:
         """Candidates, those that cannot be trusted with the reason; seeds of one configuration are held against each other.
 
         Parameters

@@ -13,7 +13,7 @@ from agent.representation.classical import PlainSpec
 from agent.representation.classical.amplitude import MOST_LATENTS as AMPLITUDE_LATENTS
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import configuration_name
-from agent.search.prepared_scan import Scene
+from agent.search.prepared_scan import PreparedScan
 from rewards.base import Representation, Score
 
 
@@ -123,7 +123,7 @@ def seeds_of(config: Config) -> tuple[int, ...]:
     return tuple(config.seed * 1000 + i for i in range(config.search.seeds))
 
 
-def vae_configurations(config: Config, scene: Scene) -> list[Configuration]:
+def vae_configurations(config: Config, scene: PreparedScan) -> list[Configuration]:
     """All VAEs: key points × channels × windows × invariances × latent dimensions × β."""
     search = config.search
     if "vae" not in search.families:
@@ -149,7 +149,7 @@ def vae_configurations(config: Config, scene: Scene) -> list[Configuration]:
     return out
 
 
-def plain_configurations(config: Config, scene: Scene) -> list[Configuration]:
+def plain_configurations(config: Config, scene: PreparedScan) -> list[Configuration]:
     """All plain families: key points × channels × families × windows."""
     search, out = config.search, []
     for keypoints, mode in _views(config, scene.plain_modes):

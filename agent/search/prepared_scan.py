@@ -15,7 +15,7 @@ from rewards.base import MeasuredResults
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PreparedScan:
     """Images and key points.
 
     Parameters
@@ -50,7 +50,7 @@ class Scene:
     results: MeasuredResults | None = None
 
 
-def look(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"] | None = None) -> Scene:
+def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"] | None = None) -> PreparedScan:
     """The scene that `scan` is to a search with `config`; no patch holds any of `bad_lines`.
 
     Raises
@@ -82,7 +82,7 @@ def look(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"] | None
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
     values = {name: s.values for name, s in stacks.items()}
-    return Scene(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
+    return PreparedScan(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:

@@ -14,7 +14,7 @@ from rewards.composite import criteria_table, pareto_ranks, rank_sum, weighted_s
 from rewards.evidence import EvidenceSettings, blended, evidence_weight, predicted_share
 
 
-def ruled(candidates: Sequence[Candidate], rule: RuleSettings) -> list[Candidate]:
+def with_criteria(candidates: Sequence[Candidate], rule: RuleSettings) -> list[Candidate]:
     """The candidates with what `rule` makes of their metrics in place of the reward's own value, which stays as "reward".
 
     Raises
@@ -58,7 +58,9 @@ def _valued(candidate: Candidate, value: float) -> Candidate:
     return replace(candidate, score=replace(candidate.score, value=value, metrics=metrics))
 
 
-def weighed(candidates: Sequence[Candidate], results: MeasuredResults | None, settings: EvidenceSettings) -> list[Candidate]:
+def with_evidence(
+    candidates: Sequence[Candidate], results: MeasuredResults | None, settings: EvidenceSettings
+) -> list[Candidate]:
     """The candidates, those with a score worth what reward and results together say of them.
 
     Each trained model or resample is held against the results by itself, so that a configuration's spread over seeds is one of

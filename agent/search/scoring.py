@@ -11,11 +11,11 @@ from agent.config.model import Config
 from agent.errors import ConfigError
 from agent.representation.classical import PlainSpec
 from agent.representation.consensus import consensus_types
-from agent.representation.tasks import Made, judge
-from agent.search.candidate_builder import Maker, Model
+from agent.representation.tasks import FittedRepresentation, judge
+from agent.search.candidate_builder import CandidateBuilder, Model
 from agent.search.candidates import Candidate, Configuration, seeds_of
 from agent.search.plugins import is_users_own, load_reward
-from agent.search.task_runner import Asker
+from agent.search.task_runner import TaskRunner
 from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import GuardSettings, guard_mixture
@@ -32,7 +32,7 @@ class Failure:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class ScoredCandidates:
     """All candidates of a search, judged.
 
     Parameters
@@ -47,7 +47,7 @@ class Verdict:
     faults: tuple[str, ...] = ()
 
 
-class Judge:
+class Scorer:
     """Scores candidates by the configured reward.
 
     Parameters
@@ -60,10 +60,10 @@ class Judge:
         What has been measured, for rewards that ask for it.
     """
 
-    def __init__(self, config: Config, ask: Asker, results: MeasuredResults | None = None) -> None:
+    def __init__(self, config: Config, ask: TaskRunner, results: MeasuredResults | None = None) -> None:
         self._config, self._ask, self._results = config, ask, results
 
-    def verdict(self, candidates: Sequence[Candidate], common: int, maker: Maker) -> Verdict:
+    def verdict(self, candidates: Sequence[Candidate], common: int, maker: CandidateBuilder) -> ScoredCandidates:
         """The candidates judged on `common` points, and the consensus of the trusted ones judged beside them.
 
         Where the user's own reward fails on some candidates, these are left out; where it gives no score for any, our default
@@ -76,7 +76,7 @@ class Judge:
             faults = (f"{faults[0]} The default reward '{name}' judged instead.",)
             judged, _ = self._scored(candidates, common, name, options)
         together = self._consensus(judged, common, maker)
-        return Verdict(with_agreement(judged + self._scored(together, common, name, options)[0]), faults)
+        return ScoredCandidates(with_agreement(judged + self._scored(together, common, name, options)[0]), faults)
 
     def judged(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
         """The candidates, those that are not guarded out with their score on `common` points."""
@@ -100,11 +100,11 @@ class Judge:
         guards = self._config.guards
         return [_with_score(c, scores.get(i), common, guards) for i, c in enumerate(candidates)], reasons
 
-    def _consensus(self, judged: Sequence[Candidate], common: int, maker: Maker) -> list[Candidate]:
+    def _consensus(self, judged: Sequence[Candidate], common: int, maker: CandidateBuilder) -> list[Candidate]:
         """For each set of key points, what all trusted VAEs that know of rotation agree on (or all VAEs, if none does)."""
         if "consensus" not in self._config.search.families:
             return []
-        out: dict[Model, tuple[Made, int]] = {}
+        out: dict[Model, tuple[FittedRepresentation, int]] = {}
         for keypoints in dict.fromkeys(c.configuration.keypoints for c in judged):
             trusted = [c for c in judged if c.score and c.configuration.trained and c.configuration.keypoints == keypoints]
             members = [c for c in trusted if "r" in c.spec.invariance] or trusted
@@ -116,7 +116,7 @@ class Judge:
                 found, types = consensus_types(pairs, self._config.search.plain_latent_dim, seed)
                 spec = PlainSpec(found.window_px, found.invariance, self._config.search.plain_latent_dim)
                 configuration = Configuration(spec, keypoints, members[0].configuration.channels, variant)
-                out[configuration, seed] = (Made(replace(found, types=types), np.empty(0)), 0)
+                out[configuration, seed] = (FittedRepresentation(replace(found, types=types), np.empty(0)), 0)
         return [_enough(replace(c, state=None), common) for c in maker.guarded(out).values()]
 
 

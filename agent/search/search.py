@@ -26,17 +26,17 @@ from jaxtyping import Float
 
 from agent.config.model import Config
 from agent.errors import OutOfTimeError
-from agent.representation.tasks import Made
+from agent.representation.tasks import FittedRepresentation
 from agent.representation.vae.spec import ModelSpec, weight_count
 from agent.schema.decision import ConfigurationRecord, VerificationRecord
-from agent.search.candidate_builder import Maker, Model
+from agent.search.candidate_builder import CandidateBuilder, Model
 from agent.search.candidates import Candidate, Configuration, Rows, plain_configurations, seeds_of, vae_configurations
-from agent.search.prepared_scan import Scene
+from agent.search.prepared_scan import PreparedScan
 from agent.search.ranking import choose, compare
-from agent.search.score_adjustment import ruled, weighed
-from agent.search.scoring import Judge
-from agent.search.task_cache import Forgetful, Store
-from agent.search.task_runner import Asker, Progress, never, silent
+from agent.search.score_adjustment import with_criteria, with_evidence
+from agent.search.scoring import Scorer
+from agent.search.task_cache import NullCache, Store
+from agent.search.task_runner import Progress, TaskRunner, never, silent
 from agent.search.type_evidence import Finding, as_one_type, found_in
 from agent.search.verification import verify
 from agent.search.warm_start import WarmStart
@@ -102,7 +102,7 @@ class SearchResult:
 
 
 def search(
-    scene: Scene,
+    scene: PreparedScan,
     config: Config,
     workers: Workers,
     *,
@@ -144,11 +144,11 @@ def search(
     """
     best = SearchResult()
     eager = on_rung is not None or out_of_time is not None
-    ask = Asker(workers, progress, cancelled, out_of_time or never)
+    ask = TaskRunner(workers, progress, cancelled, out_of_time or never)
     try:
         ask.check()  # what came before may have taken so long that nobody waits any more, and the workers are another search's
-        maker = Maker(scene, config, workers, ask, store or Forgetful())
-        for best in _Search(scene, config, maker, Judge(config, ask, scene.results)).results(start, eager=eager):
+        maker = CandidateBuilder(scene, config, workers, ask, store or NullCache())
+        for best in _Search(scene, config, maker, Scorer(config, ask, scene.results)).results(start, eager=eager):
             if on_rung is not None:
                 on_rung(best)
     except OutOfTimeError:
@@ -159,7 +159,7 @@ def search(
 class _Search:
     """The rungs of one search, in order."""
 
-    def __init__(self, scene: Scene, config: Config, maker: Maker, judge: Judge) -> None:
+    def __init__(self, scene: PreparedScan, config: Config, maker: CandidateBuilder, judge: Scorer) -> None:
         self._scene, self._config, self._maker, self._judge = scene, config, maker, judge
 
     def results(self, start: WarmStart | str, *, eager: bool) -> Iterator[SearchResult]:
@@ -243,7 +243,7 @@ class _Search:
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
         verdict, rule = self._judge.verdict(candidates, common, self._maker), self._config.rule
-        judged = weighed(ruled(verdict.candidates, rule), self._scene.results, self._config.evidence)
+        judged = with_evidence(with_criteria(verdict.candidates, rule), self._scene.results, self._config.evidence)
         configurations = compare(judged, rule)
         chosen = choose(judged, configurations, rule)
         finding = found_in(configurations)
@@ -269,7 +269,7 @@ class _Search:
         return replace(result, verified=tuple(verify(result.candidates, result.configurations, count, self._maker, self._judge)))
 
 
-def failing(made: Mapping[Model, Made], limit: float) -> dict[Model, str]:
+def failing(made: Mapping[Model, FittedRepresentation], limit: float) -> dict[Model, str]:
     """Models that are not worth more steps, each with the reason.
 
     Parameters

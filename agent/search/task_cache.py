@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.representation.tasks import Made, RepresentTask
+from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.schema.decision import versions
 from rewards.base import Representation
 
@@ -25,25 +25,25 @@ _FACTS = ("window_px", "invariance", "seed", "elbo_per_px", "reconstruction_per_
 class Store(Protocol):
     """Keeps results of finished tasks."""
 
-    def get(self, image: str, task: RepresentTask) -> list[Made] | None:
+    def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:
         """What was kept for this task on the image of this digest, or None."""
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[Made]) -> None:
+    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
         """Keep the result of this task on the image of this digest."""
 
 
-class Forgetful:
+class NullCache:
     """Keeps nothing."""
 
-    def get(self, image: str, task: RepresentTask) -> list[Made] | None:  # noqa: ARG002 - the Store protocol
+    def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:  # noqa: ARG002 - the Store protocol
         """None."""
         return None
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[Made]) -> None:
+    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
         """Nothing happens."""
 
 
-class WorkDirectory:
+class TaskCache:
     """Keeps results as `.npz` files (no pickle) in a directory, which is made when the first one comes.
 
     Parameters
@@ -55,13 +55,13 @@ class WorkDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def get(self, image: str, task: RepresentTask) -> list[Made] | None:
+    def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:
         """What was kept for this task, or None."""
         try:
             with np.load(self._path(image, task), allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 return [
-                    Made(
+                    FittedRepresentation(
                         Representation(**{name: file[f"{name}{i}"] for name in _ARRAYS}, points_rc=task.points_rc, **fact),
                         file[f"state{i}"],
                     )
@@ -70,7 +70,7 @@ class WorkDirectory:
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[Made]) -> None:
+    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
         """Keep the result of this task; what cannot be written is not kept, and the search goes on."""
         arrays = {"facts": np.array(json.dumps([{name: getattr(m.representation, name) for name in _FACTS} for m in made]))}
         for i, m in enumerate(made):

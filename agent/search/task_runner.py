@@ -30,7 +30,7 @@ def deadline(seconds: float, clock: Callable[[], float] = time.monotonic) -> Cal
     return lambda: clock() >= end
 
 
-class Asker:
+class TaskRunner:
     """Runs a stage's tasks in the workers and returns their results in order.
 
     Parameters

@@ -12,15 +12,19 @@ from sklearn.metrics import adjusted_rand_score
 
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import ConfigurationRecord, VerificationRecord
-from agent.search.candidate_builder import Maker
+from agent.search.candidate_builder import CandidateBuilder
 from agent.search.candidates import Candidate
-from agent.search.scoring import Judge
+from agent.search.scoring import Scorer
 
 SAMPLED_PX = 16
 
 
 def verify(
-    candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord], count: int, maker: Maker, judge: Judge
+    candidates: Sequence[Candidate],
+    configurations: Sequence[ConfigurationRecord],
+    count: int,
+    maker: CandidateBuilder,
+    judge: Scorer,
 ) -> Iterator[VerificationRecord]:
     """A record for each of the best `count` trained configurations that tie, of its seed with the best held-out ELBO.
 

@@ -19,7 +19,7 @@ from agent.search.candidates import seeds_of
 
 WEIGHTS = "weights:"  # what names of arrays of a decision begin with that hold a candidate's weights
 
-BESIDE_THE_POINT = ("workers", "dask", "deadline_s", "longest_s")  # of [search]: what a decision does not depend on
+NOT_IN_DECISION_ID = ("workers", "dask", "deadline_s", "longest_s")  # of [search]: what a decision does not depend on
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,5 +126,5 @@ def _why_not(record: DecisionRecord, config: Config) -> str | None:
 def _question(config: Mapping[str, Any]) -> str:
     """What of a configuration decides what is trained."""
     asked = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend")}
-    asked["search"] = {k: v for k, v in asked["search"].items() if k not in BESIDE_THE_POINT}
+    asked["search"] = {k: v for k, v in asked["search"].items() if k not in NOT_IN_DECISION_ID}
     return json.dumps(asked, sort_keys=True)

@@ -25,7 +25,7 @@ Denied = Callable[[str, str, str], None]
 """Called with the address, the first characters of the key and the reason."""
 
 
-class Gate:
+class Authenticator:
     """The list of allowed keys, asked by zmq at each connection.
 
     Parameters
@@ -97,7 +97,7 @@ class Gate:
 class _Authenticator(AsyncioAuthenticator):
     """zmq's own, with our list; nothing that a client sends may end it, since without it nobody could connect any more."""
 
-    def __init__(self, context: zmq.asyncio.Context, gate: Gate) -> None:
+    def __init__(self, context: zmq.asyncio.Context, gate: Authenticator) -> None:
         super().__init__(context)
         self._gate, self._address = gate, ""
         self.configure_curve_callback(domain="*", credentials_provider=self)

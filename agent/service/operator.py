@@ -10,7 +10,7 @@ from agent.errors import ControlError, HistoryError
 from agent.ledger.command_state import Command, Order
 from agent.ledger.entries import POLICY
 from agent.messaging.dispatcher import Dispatcher
-from agent.orchestration.orchestrator import Decider
+from agent.orchestration.orchestrator import Orchestrator
 
 _LOG = structlog.get_logger("vaestar.agent")
 _LONGEST = {"by": 64, "reason": 2000}  # characters, as on the wire
@@ -37,7 +37,7 @@ class Steering:
     """
 
     def __init__(
-        self, agent: Agent, dispatch: Dispatcher, decider: Decider, attend: Attend, overview: Callable[[], dict[str, Any]]
+        self, agent: Agent, dispatch: Dispatcher, decider: Orchestrator, attend: Attend, overview: Callable[[], dict[str, Any]]
     ) -> None:
         self._agent, self._dispatch, self._decider, self._attend, self._overview = agent, dispatch, decider, attend, overview
 

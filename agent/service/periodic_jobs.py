@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.config.model import Config
-from agent.orchestration.orchestrator import Decider
+from agent.orchestration.orchestrator import Orchestrator
 from agent.service.cleanup import bury_dead_workers, remove_torn_files
 from agent.service.scheduler import Record, Schedule
 
@@ -16,7 +16,7 @@ def planned(
     config: Config,
     run_directory: Path,
     record: Record,
-    decider: Decider,
+    decider: Orchestrator,
     tick: Chore,
     *,
     retain: Chore | None = None,

@@ -6,7 +6,7 @@ _BURST_S = 10.0  # an instrument that was cut off comes back with what has piled
 _REMEMBERED = 1024
 
 
-class Flow:
+class RateLimiter:
     """A bucket of tokens for each sender; a message takes one, time brings them back.
 
     What finds none is not answered. That loses nothing, since a sender repeats what is not answered.

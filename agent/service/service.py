@@ -31,18 +31,18 @@ from agent.ledger.recovery import recovered, sentence
 from agent.messaging.dispatcher import Dispatcher
 from agent.messaging.partial_frames import PartialFrame
 from agent.messaging.status import instruments, uptime_s
-from agent.orchestration.orchestrator import Decider
+from agent.orchestration.orchestrator import Orchestrator
 from agent.safety.control import Control
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import versions
-from agent.search.task_cache import WorkDirectory
-from agent.service.authentication import Gate
+from agent.search.task_cache import TaskCache
+from agent.service.authentication import Authenticator
 from agent.service.operator import Steering
 from agent.service.periodic_jobs import planned
-from agent.service.rate_limit import Flow
+from agent.service.rate_limit import RateLimiter
 from agent.service.sender import Sender
 from agent.service.sockets import bound, endpoint, key_of
-from agent.service.supervision import Attendance
+from agent.service.supervision import Supervision
 from agent.workers.factory import workers_for
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol import messages as wire
@@ -70,7 +70,7 @@ class Service:
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
-        self.attendance = Attendance(run_directory, config.service.http)
+        self.attendance = Supervision(run_directory, config.service.http)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
@@ -138,8 +138,8 @@ class Service:
             self._dispatch = Dispatcher(history, self._run_id, self._now, self._config.safety, self._config.approval, silence_s)
             self._dispatch.recorder.listen(self.attendance.news)
             self._dispatch.recorder.on_fault = self._end_by
-            work, state_of = WorkDirectory(self._directory / "work"), self._dispatch.ledger.standing.state
-            self._decider = Decider(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
+            work, state_of = TaskCache(self._directory / "work"), self._dispatch.ledger.standing.state
+            self._decider = Orchestrator(self._agent, self._dispatch, self._config, work, self, state_of=state_of)
             context = stack.enter_context(zmq.asyncio.Context())
             self._gate = self._guarded(stack, context)
             self._router = stack.enter_context(bound(context, zmq.ROUTER, self._config.service.bind, self._gate))
@@ -217,17 +217,17 @@ class Service:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
 
-    def _guarded(self, stack: contextlib.ExitStack, context: zmq.asyncio.Context) -> Gate | None:
+    def _guarded(self, stack: contextlib.ExitStack, context: zmq.asyncio.Context) -> Authenticator | None:
         """Who may connect, where keys are configured."""
         service, folder = self._config.service, self._config.directory or Path()
         if not service.key:
             return None
-        gate = Gate(load_pair(folder / service.key), folder / service.allowed, self._dispatch.denied)
+        gate = Authenticator(load_pair(folder / service.key), folder / service.allowed, self._dispatch.denied)
         stack.enter_context(contextlib.closing(gate.open(context)))
         return gate
 
     async def _receive(self) -> None:
-        flow = Flow(self._config.service.messages_per_s, time.monotonic)
+        flow = RateLimiter(self._config.service.messages_per_s, time.monotonic)
         while True:
             parts = await self._router.recv_multipart(copy=False)
             identity, *frames = [part.bytes for part in parts]

@@ -6,7 +6,7 @@ import zmq
 import zmq.asyncio
 
 from agent.errors import ServiceError
-from agent.service.authentication import Gate
+from agent.service.authentication import Authenticator
 from instrument_adapters.protocol.codec import MAX_ARRAY_BYTES
 
 _LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
@@ -26,7 +26,7 @@ def key_of(parts: Sequence[zmq.Frame]) -> str:
         return ""
 
 
-def bound(context: zmq.asyncio.Context, kind: int, address: str, gate: Gate | None) -> zmq.asyncio.Socket:
+def bound(context: zmq.asyncio.Context, kind: int, address: str, gate: Authenticator | None) -> zmq.asyncio.Socket:
     """A socket that listens; without a gate, on this computer only.
 
     Raises

@@ -17,12 +17,12 @@ from agent.safety.control import Control
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from agent.web.server import WebDoor
+    from agent.web.server import WebServer
 
 _LOG = structlog.get_logger("vaestar.agent")
 
 
-class Attendance:
+class Supervision:
     """Of one service.
 
     Parameters
@@ -35,7 +35,7 @@ class Attendance:
 
     def __init__(self, run_directory: Path, http: str) -> None:
         self._http, self._directory = http, run_directory
-        self._door: WebDoor | None = None
+        self._door: WebServer | None = None
         self.health, self.meters = HealthChecks(run_directory), Meters()
         self._told: dict[str, str] = {}
         self.pages: list[Callable[[FastAPI], None]] = []  # what else the door shows
@@ -46,7 +46,7 @@ class Attendance:
         return self._door.address if self._door is not None else ""
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator["Attendance"]:
+    def listening(self) -> Iterator["Supervision"]:
         """Take the door's address, so that it can be announced; nobody is answered yet.
 
         Raises
@@ -57,9 +57,9 @@ class Attendance:
         if not self._http:
             yield self
             return
-        from agent.web.server import WebDoor  # here, since it takes half a second and may not be wanted
+        from agent.web.server import WebServer  # here, since it takes half a second and may not be wanted
 
-        door = WebDoor(self._http, self._directory)
+        door = WebServer(self._http, self._directory)
         with door.open():
             self._door = door
             yield self

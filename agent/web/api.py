@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from agent.errors import ControlError, HistoryError
-from agent.history.counters import Tally
+from agent.history.counters import RunCounters
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
@@ -120,7 +120,7 @@ def _of_the_history(parts: Parts) -> APIRouter:
     async def decisions(
         most: Annotated[int, Query(ge=1, le=_MOST_SHOWN)] = 50, before: Annotated[int | None, Query(ge=1)] = None
     ) -> dict[str, Any]:
-        def newest_first(tally: Tally) -> list[dict[str, Any]]:
+        def newest_first(tally: RunCounters) -> list[dict[str, Any]]:
             wanted = [s for s in reversed(tally.summaries) if before is None or s["seq"] < before]
             return wanted[:most]
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.history.counters import Tally
+from agent.history.counters import RunCounters
 from agent.history.event_log import Event, History
 from agent.schema import event_kinds as kinds
 
@@ -29,7 +29,7 @@ class HistoryReader:
         self.run_directory = run_directory
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history-reader")
         self._history: History | None = None
-        self._tally = Tally()
+        self._tally = RunCounters()
 
     async def events(self, after: int, most: int) -> list[Event]:
         """At most so many events with numbers above `after`."""
@@ -39,7 +39,7 @@ class HistoryReader:
         """The number of the newest event."""
         return await self._asked(len)
 
-    async def counted(self, question: Callable[[Tally], _T]) -> _T:
+    async def counted(self, question: Callable[[RunCounters], _T]) -> _T:
         """The answer to a question about what has been counted up to now; it is asked in the reader's thread."""
         return await self._asked(lambda history: question(self._brought_up_to_date(history)))
 
@@ -60,7 +60,7 @@ class HistoryReader:
             self._history = History(self.run_directory, read_only=True)
         return self._history
 
-    def _brought_up_to_date(self, history: History) -> Tally:
+    def _brought_up_to_date(self, history: History) -> RunCounters:
         for event in history.events(after=self._tally.seq):
             self._tally.apply(event)
         return self._tally

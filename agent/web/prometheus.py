@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from agent.history.counters import Tally
+from agent.history.counters import RunCounters
 from agent.messaging.status_view import instruments
 from agent.monitoring.health import Health
 from agent.monitoring.meters import Meters
@@ -23,7 +23,7 @@ _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 class Reading:
     """All that the figures are drawn from, at one moment."""
 
-    tally: Tally
+    tally: RunCounters
     status: Mapping[str, Any]
     pending: int
     health: Health

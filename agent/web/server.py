@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-class WebDoor:
+class WebServer:
     """Listens, from when it is made until it is closed; answers while `serving`.
 
     Parameters
@@ -64,7 +64,7 @@ class WebDoor:
             self._feed.news()
 
     @contextlib.contextmanager
-    def open(self) -> Iterator["WebDoor"]:
+    def open(self) -> Iterator["WebServer"]:
         """Keep the token in the run directory, and close the socket at the end."""
         try:
             with _token_file(self._directory / TOKEN_FILE, self._token):

@@ -18,7 +18,7 @@ from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import ConfigurationRecord, Decision, DecisionRecord
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
 from agent.search.candidates import rows_of
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.search.ranking import choose, compare
 from agent.workers.factory import workers_for
 from benchmarks.harness.processes import Meter
@@ -88,7 +88,7 @@ def default_config(
 
 def prepare(scan: Scan, config: Config) -> Prepared:
     """The amplitude, the key points and the held-out split that a search with `config` uses."""
-    scene = look(scan, config)
+    scene = prepare_scan(scan, config)
     (keypoints,) = scene.keypoints.values()
     rows = rows_of(keypoints.points_rc, config)
     held_out = np.zeros(len(keypoints.points_rc), dtype=bool)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from agent.config.model import Config
-from agent.search.prepared_scan import Scene, look
+from agent.search.prepared_scan import PreparedScan, prepare_scan
 from benchmarks.harness.agreement import adjusted_rand, agreement
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
@@ -25,7 +25,7 @@ class World:
     """A scan, what the agent makes of it, and the truth, which follows the tip's true positions."""
 
     scan: Scan
-    scene: Scene
+    scene: PreparedScan
     surface: Surface
     recording: Recording
 
@@ -63,4 +63,4 @@ def visit(name: str, seed: int, config: Config) -> World:
     instrument = SimulatedMFP3D(tier(name, seed), clock=SimulatedClock(None))
     scan = instrument.scan()
     assert instrument.last_recording is not None
-    return World(scan, look(scan, config), instrument.surface, instrument.last_recording)
+    return World(scan, prepare_scan(scan, config), instrument.surface, instrument.last_recording)

@@ -19,7 +19,7 @@ from agent.errors import UnusableScanError
 from agent.preprocessing.patches import cut_patches
 from agent.schema.decision import Decision
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.workers.factory import workers_for
 from benchmarks.harness.worlds import WINDOW_PX
 from benchmarks.loop.microscope import Bench
@@ -84,7 +84,7 @@ def grid(bench: Bench, rng: np.random.Generator) -> Places:
 def k_means(bench: Bench, config: Config, rng: np.random.Generator) -> Places:
     """Key points near the centres of k-means of the amplitude patches, clusters in turn; the number of types is told."""
     while True:
-        scene = look(bench.scan, config)
+        scene = prepare_scan(bench.scan, config)
         (found,) = scene.keypoints.values()
         patches = cut_patches(scene.stacks[scene.vae_modes[0]], found.points_rc, WINDOW_PX)
         with threadpool_limits(1):

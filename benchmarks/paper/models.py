@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from agent.config.model import Config
 from agent.errors import UnusableScanError
 from agent.search.candidates import Candidate
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.search.search import search
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from benchmarks.harness.engine import sweep_config
 from instrument_adapters.scan import Scan
@@ -113,8 +113,8 @@ def sweep(scan: Scan, config: Config, arrays: Path, work: Path) -> dict[str, Any
         points, how many key points; common_points, on how many the models were scored; points_of_window, how many key points
         there would be if that window alone were tried; models, a row for each.
     """
-    scene = look(scan, config)
-    store = WorkDirectory(work)
+    scene = prepare_scan(scan, config)
+    store = TaskCache(work)
     with workers_for(config.search.workers) as workers:
         found = search(scene, config, workers, store=store)
     reasons = left_out(found.candidates)
@@ -220,7 +220,7 @@ def _metrics(fits: Sequence[MixtureFit]) -> dict[str, float]:
 def _points(scan: Scan, config: Config, window_px: int) -> int | None:
     """Key points that keep a margin for this window only; in a search all windows share those of the largest."""
     try:
-        (keypoints,) = look(scan, config.with_search(windows_px=[window_px])).keypoints.values()
+        (keypoints,) = prepare_scan(scan, config.with_search(windows_px=[window_px])).keypoints.values()
     except UnusableScanError:
         return None
     return len(keypoints.points_rc)

@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.representation.classical import PlainSpec, represent_plain
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from benchmarks.paper.spaces import Chosen
 from instrument_adapters.scan import Scan
 from rewards.base import Mixture
@@ -23,7 +23,7 @@ def typicality(scan: Scan, config: Config, one: Chosen) -> dict[str, Any]:
         explained_by_types of all points, explained_by_types_of_core of the core points alone, and of_core_by_chance, that of the
         same core points under shuffled components: between-group over total sum of squares, 0 to 1.
     """
-    scene = look(scan, config)
+    scene = prepare_scan(scan, config)
     spec = PlainSpec(one.row["window_px"], "polar")
     images = scene.stacks[scene.vae_modes[0]]
     ((made, _),) = represent_plain(images, one.points_rc, spec, (0,), fit_rc=one.points_rc, held_out_rc=one.points_rc)

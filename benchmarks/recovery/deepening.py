@@ -18,9 +18,9 @@ from agent.config.model import Config
 from agent.decision.agent import Agent
 from agent.schema.decision import Decision
 from agent.search.candidates import Candidate
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.search.search import search
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from agent.search.warm_start import deep_start, deepened, warm_start
 from agent.workers.factory import workers_for
 from benchmarks.harness.agreement import bootstrap_interval
@@ -59,9 +59,9 @@ def world(seed: int, config: Config) -> dict[str, Any]:
     instrument.clock.advance(600.0)  # loops
     second = instrument.scan()
     assert instrument.last_recording is not None
-    seen = World(second, look(second, config), instrument.surface, instrument.last_recording)
+    seen = World(second, prepare_scan(second, config), instrument.surface, instrument.last_recording)
     with tempfile.TemporaryDirectory() as folder, workers_for(config.search.workers) as workers:
-        agent, spent, store = Agent(config, workers), {}, WorkDirectory(Path(folder))
+        agent, spent, store = Agent(config, workers), {}, TaskCache(Path(folder))
         decided, spent["first"] = _timed(agent, first)
         deep, spent["deeper"] = _timed(Agent(deepened(config), workers), first, start=deep_start(decided, config))
         after, spent["plain"] = _timed(agent, second, previous=decided, earlier=first, store=store)

@@ -13,7 +13,7 @@ from agent.decision.agent import Agent
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, Decision
 from agent.search.candidates import Candidate
 from agent.search.search import search
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from benchmarks.harness.agreement import core_purity, coverage
 from benchmarks.harness.worlds import World, visit
@@ -37,7 +37,7 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
     started = time.process_time()
     world = visit(name, seed, config)
     with tempfile.TemporaryDirectory() as folder, workers_for(config.search.workers) as workers:
-        kept = WorkDirectory(Path(folder))
+        kept = TaskCache(Path(folder))
         decision = Agent(config, workers).on_scan(world.scan, store=kept)
         candidates = [c for c in search(world.scene, config, workers, store=kept).candidates if c.score and c.score.mixture]
     reached = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c)) for c in candidates}

@@ -15,7 +15,7 @@ from rich.progress import track
 from scipy.stats import spearmanr
 
 from agent.config.model import Config
-from agent.search.prepared_scan import look
+from agent.search.prepared_scan import prepare_scan
 from agent.search.search import search
 from agent.workers.factory import workers_for
 from rewards.evidence import EvidenceSettings, blended, evidence_weight, leave_one_out_r2, normal_scores
@@ -83,7 +83,7 @@ def represented(seed: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np
     """
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     scan = instrument.scan()
-    scene = look(scan, CONFIG)
+    scene = prepare_scan(scan, CONFIG)
     (keypoints,) = scene.keypoints.values()
     xy = instrument.true_position(scan.frame.to_metres(keypoints.points_rc.astype(float)))
     rng, loops = np.random.default_rng([seed, 0]), []

@@ -22,7 +22,7 @@ from agent.config.model import Config
 from agent.schema.decision import versions
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
 from agent.search.candidates import Candidate
-from agent.search.prepared_scan import Scene, look
+from agent.search.prepared_scan import PreparedScan, prepare_scan
 from agent.search.ranking import choose, compare
 from agent.search.search import SearchResult, search
 from agent.workers.base import Workers
@@ -96,11 +96,11 @@ def _family(candidate: Candidate) -> str:
     return "vae" if candidate.spec.invariance in GEOMETRIC_LATENTS else candidate.spec.invariance
 
 
-def scan(seed: int, config: Config) -> tuple[Scene, np.ndarray]:
+def scan(seed: int, config: Config) -> tuple[PreparedScan, np.ndarray]:
     """A scan of the surface `seed` as the search sees it, and the true wall type of each key point."""
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     recorded = instrument.scan()
-    scene = look(recorded, config)
+    scene = prepare_scan(recorded, config)
     (keypoints,) = scene.keypoints.values()
     xy = recorded.frame.to_metres(keypoints.points_rc.astype(float))
     return scene, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)

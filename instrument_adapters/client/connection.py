@@ -14,9 +14,9 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from instrument_adapters.client.latest_only import Shown
+from instrument_adapters.client.latest_only import LatestOnly
 from instrument_adapters.client.listener import Listener
-from instrument_adapters.client.retry_queue import Outbox, Pending
+from instrument_adapters.client.retry_queue import Pending, RetryQueue
 from instrument_adapters.client.timings import ClientTimings
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol import codec
@@ -43,7 +43,7 @@ _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DE
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | _FAILED
 
 
-class Link:
+class Connection:
     """The connection to one agent; used in `with`, while `send`, `receive` and `watch` run as tasks of the same event loop.
 
     Parameters
@@ -88,8 +88,8 @@ class Link:
         )
         self._now = asyncio.get_running_loop().time
         self._wake = asyncio.Event()
-        self._outbox = Outbox(timings.repeat_s)
-        self._lines, self._status = Shown("lines"), Shown("status", timings.status_s)
+        self._outbox = RetryQueue(timings.repeat_s)
+        self._lines, self._status = LatestOnly("lines"), LatestOnly("status", timings.status_s)
         self._resend_id, self._resend_at = "", 0.0
         self._connected = False
         self._heard_at = self._now()
@@ -105,7 +105,7 @@ class Link:
             self.close()
             raise
 
-    def __enter__(self) -> "Link":
+    def __enter__(self) -> "Connection":
         return self
 
     def __exit__(self, *_: object) -> None:

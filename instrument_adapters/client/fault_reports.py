@@ -15,7 +15,7 @@ from instrument_adapters.spool.client_state import Outgoing
 from instrument_adapters.spool.spool import Spool, SpoolError
 
 
-class Troubles:
+class FaultReports:
     """Tells the agent of troubles, until it has them on record.
 
     Parameters

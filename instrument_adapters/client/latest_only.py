@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-class Shown:
+class LatestOnly:
     """One kind of message for whoever watches; ids of its messages begin with its name and a hyphen.
 
     Parameters

@@ -16,11 +16,11 @@ from instrument_adapters.client.timings import ClientTimings
 from instrument_adapters.errors import EmergencyStopError
 from instrument_adapters.instrument import Halting, Instrument
 from instrument_adapters.protocol.messages import CommandMessage, Snapshot
-from instrument_adapters.spool.command_state import Standing
+from instrument_adapters.spool.command_state import CommandState
 from instrument_adapters.spool.spool import Spool
 
 
-class Orders:
+class OperatorCommands:
     """Takes commands, records them, and has them obeyed.
 
     Parameters
@@ -83,7 +83,7 @@ class Orders:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _obey(self, change: Callable[[Standing], Standing]) -> None:
+    async def _obey(self, change: Callable[[CommandState], CommandState]) -> None:
         standing = self._spool.standing
         if self._watch is not None and standing.state == "stopped" and change(standing).state != "stopped":
             await asyncio.wait({self._watch})  # a call that has not noticed yet that it was halted must not go on

@@ -22,7 +22,7 @@ class Pending:
         self.pause_s = max(self.pause_s, min(2 * self.pause_s, longest_s))
 
 
-class Outbox:
+class RetryQueue:
     """What has not been answered, in the order in which it was posted.
 
     Parameters

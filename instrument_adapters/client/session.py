@@ -12,13 +12,13 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from instrument_adapters.client.connection import Link, message_id
-from instrument_adapters.client.fault_reports import Troubles
+from instrument_adapters.client.connection import Connection, message_id
+from instrument_adapters.client.fault_reports import FaultReports
 from instrument_adapters.client.listener import Tell
-from instrument_adapters.client.operator_commands import Orders
+from instrument_adapters.client.operator_commands import OperatorCommands
 from instrument_adapters.client.timings import ClientTimings
 from instrument_adapters.client.version import software
-from instrument_adapters.client.worker import Bench, StoppedError
+from instrument_adapters.client.worker import MeasurementWorker, StoppedError
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.instrument import Instrument, Timed
 from instrument_adapters.protocol.curve_keys import ClientKeys
@@ -77,9 +77,9 @@ class Session:
         self._instrument, self._spool, self._worker, self._stop, self._close = instrument, spool, worker, stop, close
         self._timings, self.tell, self._clock, self._keys = timings, tell, clock, keys
         self._now = instrument.now if isinstance(instrument, Timed) else clock
-        self._troubles = Troubles(spool, clock, self._post, tell)
-        self._bench = Bench(instrument, spool, stop, clock, self._now)
-        self._orders = Orders(instrument, close, spool, timings, tell, self._changed)
+        self._troubles = FaultReports(spool, clock, self._post, tell)
+        self._bench = MeasurementWorker(instrument, spool, stop, clock, self._now)
+        self._orders = OperatorCommands(instrument, close, spool, timings, tell, self._changed)
         self._doing: dict[str, object] = {"activity": "waiting"}
         self._plans: deque[RecommendationMessage] = deque(spool.plans.values())
         self._news = asyncio.Event()
@@ -97,7 +97,7 @@ class Session:
             See `run_client`.
         """
         try:
-            with Link(address, self._hello, self, self._timings, self._clock, self._keys) as self._link:
+            with Connection(address, self._hello, self, self._timings, self._clock, self._keys) as self._link:
                 self._troubles.listen(self._instrument)
                 async with asyncio.TaskGroup() as group:
                     jobs = (self._link.send(), self._link.receive(), self._link.watch(), self._heed_stop())

@@ -29,7 +29,7 @@ class StoppedError(Exception):
     """The client was told to stop; nothing more is asked of the instrument."""
 
 
-class Bench:
+class MeasurementWorker:
     """An instrument with the spool that records what is done at it.
 
     Parameters

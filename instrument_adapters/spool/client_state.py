@@ -7,7 +7,7 @@ from typing import Any
 
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import ANY_MESSAGE, RecommendationMessage, ResultMessage, ScanMessage, TroubleMessage
-from instrument_adapters.spool.command_state import Standing
+from instrument_adapters.spool.command_state import CommandState
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class LatestScan:
     ended_at: datetime | None = None
 
 
-class Memory:
+class ClientState:
     """What is known; `apply` is the only way to change it, and `kept` says all of it in one record.
 
     Attributes
@@ -71,7 +71,7 @@ class Memory:
         self.plans: dict[str, RecommendationMessage] = {}
         self.unfinished: dict[str, str] = {}
         self.begun: dict[str, Begun] = {}
-        self.standing = Standing()
+        self.standing = CommandState()
         self.stops = 0
         self._requests: set[str] = set()
         self._files: dict[str, tuple[str, list[int]]] = {}
@@ -106,7 +106,7 @@ class Memory:
             case "begun":
                 self.begun[record["id"]] = Begun(record["scan"], record["x_m"], record["y_m"])
             case "stands":
-                self._stands(Standing.model_validate(record["standing"]))
+                self._stands(CommandState.model_validate(record["standing"]))
             case "kept":
                 self._recall(record)
             case other:
@@ -160,7 +160,7 @@ class Memory:
         self.plans = {p.id: p for p in plans}
         self.unfinished = {r.request_id: p.id for p in plans for r in p.requests}
         self.begun = {i: Begun(*b) for i, b in record["begun"].items()}
-        self.standing = Standing.model_validate(record["standing"])
+        self.standing = CommandState.model_validate(record["standing"])
         self._sent_count = record["sent_count"]
 
     def _sent(self, outgoing: Outgoing, record: Mapping[str, Any]) -> None:
@@ -216,7 +216,7 @@ class Memory:
             self.waiting.pop(self.open_scan.message.id, None)  # recommended on: the scan has arrived, acknowledged or not
             self._close_scan()
 
-    def _stands(self, standing: Standing) -> None:
+    def _stands(self, standing: CommandState) -> None:
         self.stops += standing.state == "stopped" and self.standing.state != "stopped"
         self.standing = standing
         if standing.barred:

@@ -15,7 +15,7 @@ _STRICTNESS: tuple[State, ...] = ("running", "paused", "stopped")
 _AFTER: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopped"}
 
 
-class Standing(Wire):
+class CommandState(Wire):
     """What is known; kept in the spool.
 
     Parameters
@@ -57,7 +57,7 @@ class Standing(Wire):
         lets_go = _STRICTNESS.index(_AFTER[command.command]) < _STRICTNESS.index(self.state)
         return lets_go and self.misses_before(command.seq)
 
-    def after(self, command: CommandMessage) -> "Standing":
+    def after(self, command: CommandMessage) -> "CommandState":
         """Where it stands when a new command has been taken; words before it may still be missing."""
         who = f"{command.by}: {command.reason}" if command.reason else command.by
         followed = command.seq if command.seq == self.seq + 1 else self.seq
@@ -68,7 +68,7 @@ class Standing(Wire):
         """Whether something is missing before number `seq`."""
         return seq > self.seq + 1
 
-    def joined(self, snapshot: Snapshot, run_id: str) -> "Standing":
+    def joined(self, snapshot: Snapshot, run_id: str) -> "CommandState":
         """Where it stands when the agent has said where things stand.
 
         In the run that it belongs to, a newer word of the agent holds. An agent that knows of less than was taken here, in a new
@@ -89,15 +89,15 @@ class Standing(Wire):
             return self._in(snapshot.state, snapshot.state_reason, **numbers)
         return self.model_copy(update=numbers)
 
-    def recommended(self, seq: int) -> "Standing":
+    def recommended(self, seq: int) -> "CommandState":
         """Where it stands when recommendation number `seq` has been taken; nothing is missing before it."""
         return self.model_copy(update={"seq": max(self.seq, seq), "plan_seq": max(self.plan_seq, seq)})
 
-    def scanned(self) -> "Standing":
+    def scanned(self) -> "CommandState":
         """Where it stands with a new scan: its points may be measured."""
         return self.model_copy(update={"barred": ""})
 
-    def _in(self, state: State, who: str, **numbers: object) -> "Standing":
+    def _in(self, state: State, who: str, **numbers: object) -> "CommandState":
         barred = {"barred": _stop_by(who)} if state == "stopped" else {}
         return self.model_copy(update={"state": state, "who": who, **barred, **numbers})
 

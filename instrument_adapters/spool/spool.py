@@ -15,8 +15,8 @@ from typing import Any
 
 from instrument_adapters.protocol.codec import explain
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
-from instrument_adapters.spool.client_state import Begun, LatestScan, Memory, Outgoing
-from instrument_adapters.spool.command_state import Standing
+from instrument_adapters.spool.client_state import Begun, ClientState, LatestScan, Outgoing
+from instrument_adapters.spool.command_state import CommandState
 from instrument_adapters.spool.journal import VERSION, Journal, SpoolError
 
 __all__ = ["Begun", "HeldError", "LatestScan", "Outgoing", "Spool", "SpoolError"]
@@ -28,7 +28,7 @@ class HeldError(Exception):
     """A person has the instrument paused or stopped: nothing may be begun."""
 
 
-class Spool(Memory):
+class Spool(ClientState):
     """What this client has said and done, in memory and, given a directory, on disk.
 
     Calls may come from any thread. What is told here has been written and fsynced when the call returns.
@@ -116,7 +116,7 @@ class Spool(Memory):
         with self._mutex:
             self._heed_standing()
 
-    def stand(self, change: Callable[[Standing], Standing]) -> Standing:
+    def stand(self, change: Callable[[CommandState], CommandState]) -> CommandState:
         """Where the instrument stood before; that it now stands where `change` says is recorded."""
         with self._mutex:
             before, after = self.standing, change(self.standing)

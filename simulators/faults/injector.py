@@ -26,7 +26,7 @@ _OF_A_FRAME = ("altered", "spoiled", "saving_s", "stale", "repeated_id")
 _OF_THE_STAGE = ("frozen_position", "silent_clamp", "half_range_m")
 
 
-class Faults:
+class FaultInjector:
     """A schedule at work; by default nothing goes wrong. One instrument only may use it.
 
     Parameters

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.history.run_directory import STATE_FILE
-from agent.service.supervision import Attendance
+from agent.service.supervision import Supervision
 from tests.support.asgi import FakeControl
 from tests.support.runs import record_run
 
@@ -22,7 +22,7 @@ def open_door(run: Path, control: FakeControl) -> Iterator[str]:
     address = []
 
     async def main() -> None:
-        attendance = Attendance(run, "127.0.0.1:0")
+        attendance = Supervision(run, "127.0.0.1:0")
         with attendance.listening():
             async with attendance.attending(control):
                 address.append(attendance.address)

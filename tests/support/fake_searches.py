@@ -12,9 +12,9 @@ from agent.errors import SearchCancelledError
 from agent.history.event_log import History
 from agent.ledger.entries import ScanEntry
 from agent.messaging.dispatcher import Dispatcher
-from agent.orchestration.orchestrator import Decider
+from agent.orchestration.orchestrator import Orchestrator
 from agent.schema.decision import Decision
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.messages import State
 from instrument_adapters.scan import Scan
@@ -89,11 +89,11 @@ class Bench:
         self.published: list[str] = []
         config = Config.model_validate({"search": QUICK, "schedule": schedule})
         clock = asyncio.get_running_loop().time
-        self.decider = Decider(
+        self.decider = Orchestrator(
             FakeAgent(),  # type: ignore[arg-type]
             self.dispatch,
             config,
-            WorkDirectory(run / "work"),
+            TaskCache(run / "work"),
             self,
             state_of=lambda i: self.states.get(i, "running"),
             start=self._start,

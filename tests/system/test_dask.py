@@ -20,7 +20,7 @@ from agent.cli.app import app
 from agent.decision.agent import Agent
 from agent.errors import WorkersError
 from agent.schema.decision import Decision
-from agent.search.task_runner import Asker
+from agent.search.task_runner import TaskRunner
 from agent.workers.base import Workers
 from agent.workers.factory import workers_for
 from tests.agent.search.test_search import QUICK, scan_of
@@ -92,7 +92,7 @@ class TestDask(WorkersContract):
 
     def test_a_stage_survives_a_dead_worker(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
-        ask = Asker(workers, lambda *_: None, lambda: False)
+        ask = TaskRunner(workers, lambda *_: None, lambda: False)
         assert ask("training", die_once, [(tmp_path / "trace",)]) == ["done"]
 
     def test_a_running_task_ends_when_its_client_restarts(self, workers: Workers, tmp_path: Path) -> None:

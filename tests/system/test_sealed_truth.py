@@ -18,7 +18,7 @@ from instrument_adapters.scan import Scan
 from simulators.config import MFP3DConfig
 from simulators.faults.catalogue import FAULTS, Group
 from simulators.faults.faulty_connection import FaultyLink
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.physics.motion import MotionConfig
@@ -119,7 +119,7 @@ def run(surfaces: tuple[Surface, Surface]) -> Iterator[Callable[..., Run]]:
         )
         with FaultyLink(agent.address) as link:
             schedule = FaultSchedule.drawn(dict.fromkeys(rates, 3.0), np.random.default_rng(4), map(Injection.parsed, asked))
-            faults = Faults(schedule, arm=link.arm)
+            faults = FaultInjector(schedule, arm=link.arm)
             witness = Witness(config, surface=surfaces[which], faults=faults, leak=leak)
             run_client(witness, link.address, cycles=CYCLES, timings=FAST)
         return Run(agent.frames, witness, frozenset(entry.fault for entry in faults.log.entries))

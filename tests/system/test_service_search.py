@@ -10,10 +10,10 @@ import pytest
 
 from agent.config.model import Config
 from agent.config.quality import QualitySettings
-from agent.representation.tasks import Made, RepresentTask
+from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_packet
 from instrument_adapters.scan import Scan
@@ -149,13 +149,13 @@ def test_at_the_deadline_the_instrument_gets_the_best_so_far(tmp_path: Path) -> 
 
 def test_work_that_a_stopped_agent_had_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    put = WorkDirectory.put
+    put = TaskCache.put
 
-    def counting(self: WorkDirectory, image: str, task: RepresentTask, result: Sequence[Made]) -> None:
+    def counting(self: TaskCache, image: str, task: RepresentTask, result: Sequence[FittedRepresentation]) -> None:
         made.append(f"{task.train.steps} steps")
         put(self, image, task, result)
 
-    monkeypatch.setattr(WorkDirectory, "put", counting)
+    monkeypatch.setattr(TaskCache, "put", counting)
     settings = quick(invariances=["v", "r"])
 
     async def stopped_in_the_middle() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.history.counters import Histogram, Tally
+from agent.history.counters import Histogram, RunCounters
 from agent.history.event_log import Event
 from tests.support.samples import NOW
 
@@ -25,7 +25,7 @@ def test_a_histogram_knows_the_bound_that_a_share_of_the_values_keeps(share: flo
 
 
 def test_only_points_that_a_person_let_pass_count_as_sent_and_only_once() -> None:
-    tally = Tally()
+    tally = RunCounters()
     decision = {"decision": {"outcome": "types", "requests": [1, 2, 3]}, "seconds": 1.0}
     bodies = [
         ("decision_made", decision),

@@ -5,13 +5,13 @@ import time
 import pytest
 
 from agent.errors import AgentError, SearchCancelledError
-from agent.orchestration.search_thread import Search, in_thread
+from agent.orchestration.search_thread import SearchRun, in_thread
 from tests.support.fast_loop import run
 
 
 def test_what_the_thread_brings_or_raises_comes_back() -> None:
     async def scenario() -> str:
-        search = Search(60.0)
+        search = SearchRun(60.0)
         with pytest.raises(AgentError, match="no contrast"):
             await search.result(in_thread(lambda: (_ for _ in ()).throw(AgentError("no contrast"))))
         return await search.result(in_thread(lambda: threading.current_thread().name))
@@ -21,13 +21,13 @@ def test_what_the_thread_brings_or_raises_comes_back() -> None:
 
 def test_the_first_reason_to_end_stays() -> None:
     now = [0.0]
-    search = Search(10.0, lambda: now[0])
+    search = SearchRun(10.0, lambda: now[0])
     assert not search.ended()
     search.end("overtaken")
     now[0] = 11.0
     search.end("agent stops")
     assert search.why == "overtaken"
-    late = Search(10.0, lambda: now[0])
+    late = SearchRun(10.0, lambda: now[0])
     now[0] = 21.0
     late.end("agent stops")
     assert late.why == "too long"
@@ -39,7 +39,7 @@ def test_a_thread_that_never_ends_is_left_to_itself_and_keeps_no_process_alive()
 
     async def scenario() -> float:
         loop = asyncio.get_running_loop()
-        search = Search(30.0, loop.time)
+        search = SearchRun(30.0, loop.time)
         future: asyncio.Future[object] = in_thread(hang.wait)  # type: ignore[arg-type]
         with pytest.raises(SearchCancelledError, match="left to itself"):
             await search.result(future)
@@ -56,7 +56,7 @@ def test_a_thread_that_never_ends_is_left_to_itself_and_keeps_no_process_alive()
 def test_what_is_done_is_known_at_once() -> None:
     async def scenario() -> float:
         before = time.monotonic()
-        await Search(60.0).result(in_thread(lambda: None))
+        await SearchRun(60.0).result(in_thread(lambda: None))
         return time.monotonic() - before
 
     assert asyncio.run(scenario()) < 0.15

@@ -9,7 +9,7 @@ import pytest
 from agent.config.drift import DriftSettings
 from agent.config.model import Config
 from agent.decision.agent import Agent
-from agent.preprocessing.drift import Track, ahead, follow, line_s, seen_at, stretch_m
+from agent.preprocessing.drift import DriftTrack, line_s, predict_targets, stretch_m, to_scan_coordinates, update_track
 from agent.schema.decision import DriftRecord
 from agent.workers.factory import workers_for
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
@@ -36,9 +36,9 @@ def drifting() -> tuple[SimulatedMFP3D, list[Scan], list[np.ndarray]]:
     return microscope, scans, truth
 
 
-def track_of(scans: list[Scan]) -> Track:
-    first = follow(None, None, scans[0], AMPLITUDE, SETTINGS)
-    return follow(first.record(), scans[0], scans[1], AMPLITUDE, SETTINGS)
+def track_of(scans: list[Scan]) -> DriftTrack:
+    first = update_track(None, None, scans[0], AMPLITUDE, SETTINGS)
+    return update_track(first.record(), scans[0], scans[1], AMPLITUDE, SETTINGS)
 
 
 def requests(scan: Scan, rc: np.ndarray) -> list[MeasurementRequest]:
@@ -63,7 +63,7 @@ def test_the_drift_is_told_to_a_nanometre(drifting: tuple) -> None:
 def test_a_place_is_commanded_where_the_sample_will_be(drifting: tuple) -> None:
     microscope, scans, truth = drifting
     rc = np.argwhere(np.ones((5, 5), bool)) * 40 + 40
-    moved, lost = ahead(track_of(scans), scans[1], requests(scans[1], rc), Limits(), SETTINGS)
+    moved, lost = predict_targets(track_of(scans), scans[1], requests(scans[1], rc), Limits(), SETTINGS)
     assert lost == 0
     assert [(m.row, m.col) for m in moved] == [tuple(p) for p in rc.tolist()]
     now_s = microscope.clock.elapsed_s
@@ -84,7 +84,7 @@ def test_a_loop_is_looked_for_where_the_scan_shows_its_spot(drifting: tuple) -> 
     between_s = scans[0].finished_at.timestamp() + 30.0
     xy = scans[0].frame.to_metres(np.array([[60.0, 80.0], [200.0, 30.0]]))
     spots = xy + microscope._microscope._stage.displacement_m(np.full(2, between_s - EPOCH.timestamp()))
-    shown = seen_at(track_of(scans), scans[1], xy, np.full(2, between_s))
+    shown = to_scan_coordinates(track_of(scans), scans[1], xy, np.full(2, between_s))
     rc = np.rint(scans[1].frame.to_pixels(shown)).astype(int)
     assert np.hypot(*(truth[1][tuple(rc.T)] - spots).T).max() < 10e-9, "within a pixel of 9.8 nm"
     plain = np.rint(scans[1].frame.to_pixels(xy)).astype(int)
@@ -95,9 +95,9 @@ def test_commanding_and_looking_undo_one_another(drifting: tuple) -> None:
     _, scans, _ = drifting
     track = track_of(scans)
     asked = requests(scans[1], np.array([[100, 100], [30, 200], [220, 20]]))
-    moved, _ = ahead(track, scans[1], asked, Limits(), SETTINGS)
+    moved, _ = predict_targets(track, scans[1], asked, Limits(), SETTINGS)
     turn_s = scans[1].finished_at.timestamp() + SETTINGS.lead_s + SETTINGS.point_s * np.arange(3)
-    back = seen_at(track, scans[1], np.array([[m.x_m, m.y_m] for m in moved]), turn_s)
+    back = to_scan_coordinates(track, scans[1], np.array([[m.x_m, m.y_m] for m in moved]), turn_s)
     np.testing.assert_allclose(back, [[a.x_m, a.y_m] for a in asked], atol=0.2e-9)
 
 
@@ -115,30 +115,30 @@ def test_what_cannot_be_compared_begins_anew_and_says_why(drifting: tuple) -> No
     late = replace(two, started_at=two.started_at + timedelta(days=1), finished_at=two.finished_at + timedelta(days=1))
     noise = np.abs(np.random.default_rng(0).normal(size=(256, 256))).astype(np.float32)
     cases = {
-        "the frame lies elsewhere than the last one": follow(None, one, elsewhere, AMPLITUDE, SETTINGS),
-        "the last scan is too old": follow(None, one, late, AMPLITUDE, SETTINGS),
-        "this scan and the last one do not show the same": follow(
+        "the frame lies elsewhere than the last one": update_track(None, one, elsewhere, AMPLITUDE, SETTINGS),
+        "the last scan is too old": update_track(None, one, late, AMPLITUDE, SETTINGS),
+        "this scan and the last one do not show the same": update_track(
             None, one, replace(two, channels={AMPLITUDE: noise}), AMPLITUDE, SETTINGS
         ),
-        "the scan does not say when it was recorded": follow(None, one, replace(two, started_at=None), AMPLITUDE, SETTINGS),
-        "not asked for": follow(None, one, two, AMPLITUDE, DriftSettings(enabled=False)),
-        "the first scan of this place": follow(None, None, two, AMPLITUDE, SETTINGS),
+        "the scan does not say when it was recorded": update_track(None, one, replace(two, started_at=None), AMPLITUDE, SETTINGS),
+        "not asked for": update_track(None, one, two, AMPLITUDE, DriftSettings(enabled=False)),
+        "the first scan of this place": update_track(None, None, two, AMPLITUDE, SETTINGS),
     }
     for why, track in cases.items():
         assert not track.known
         assert track.record().why_none == why
         assert track.record().nm_per_min is None
         assert stretch_m(track, 50, SETTINGS) == 0
-    slow = follow(None, one, two, AMPLITUDE, DriftSettings(fastest_m_per_min=1e-9))
+    slow = update_track(None, one, two, AMPLITUDE, DriftSettings(fastest_m_per_min=1e-9))
     assert "is not believed" in slow.why_none
 
 
 def test_a_place_that_drift_carries_out_of_the_frame_is_left_out(drifting: tuple) -> None:
     _, scans, _ = drifting
-    track = Track(
+    track = DriftTrack(
         ((scans[0].finished_at.timestamp() - 1000.0, 0.0, 0.0), (scans[0].finished_at.timestamp(), -50e-9, 0.0)), 1.0, ""
     )
-    moved, lost = ahead(track, scans[0], requests(scans[0], np.array([[100, 255], [100, 128]])), Limits(), SETTINGS)
+    moved, lost = predict_targets(track, scans[0], requests(scans[0], np.array([[100, 255], [100, 128]])), Limits(), SETTINGS)
     assert (len(moved), lost) == (1, 1)
 
 

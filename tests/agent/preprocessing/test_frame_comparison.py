@@ -14,7 +14,7 @@ from agent.preprocessing.scan_quality import Quality, inspect
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.protocol.messages import MeasurementRequest
 from instrument_adapters.scan import Scan
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.mfp3d import SimulatedMFP3D
 from simulators.tiers import tier
@@ -32,7 +32,7 @@ def frames() -> Frames:
     surface = SimulatedMFP3D(config).surface
 
     def taken(*faults: Injection) -> tuple[Scan, Scan]:
-        instrument = SimulatedMFP3D(config, surface=surface, faults=Faults(FaultSchedule.of(*faults)))
+        instrument = SimulatedMFP3D(config, surface=surface, faults=FaultInjector(FaultSchedule.of(*faults)))
         first = instrument.scan()
         for n, (x_m, y_m) in enumerate(MEASURED.tolist()):
             place = {"x_m": x_m, "y_m": y_m, "row": 0, "col": 0, "cluster": 0, "rank": 0, "core_distance": 0.0}

@@ -230,7 +230,7 @@ def test_lengths_come_in_the_unit_that_suits_them(metres: float | None, said: st
 
 
 def test_tables_are_aligned_and_a_bar_in_a_cell_does_not_break_them() -> None:
-    table = account.Account("x", "x", "T", (Section("S", (), (("a", "b"), ("1|2", "3"))),))
+    table = account.Narrative("x", "x", "T", (Section("S", (), (("a", "b"), ("1|2", "3"))),))
     assert list(table.lines())[4:] == ["| a   | b |", "|-----|---|", "| 1/2 | 3 |"]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.config.safety import SafetySettings
 from agent.recommendation.exclusion_zones import crowded
-from agent.safety.envelope import RULES, Ground, Place, Verdict, check, left_out, narrowed
+from agent.safety.envelope import RULES, EnvelopeContext, EnvelopeVerdict, Target, check, left_out, narrowed
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits
 from tests.support.samples import request
@@ -18,19 +18,19 @@ FRAME = Frame(size_fast_m=2e-6, size_slow_m=2e-6, rows=21, cols=21)  # a pixel o
 NM = 1e-9
 
 
-def at(x_m: float, y_m: float = 0.0, name: str = "", off_m: tuple[float, float] = (0.0, 0.0)) -> Place:
+def at(x_m: float, y_m: float = 0.0, name: str = "", off_m: tuple[float, float] = (0.0, 0.0)) -> Target:
     asked = request(name or f"p-{round(x_m / NM)}-{round(y_m / NM)}", x_m, y_m)
-    return Place(asked.model_copy(update={"row": 10, "col": 10}), off_m)
+    return Target(asked.model_copy(update={"row": 10, "col": 10}), off_m)
 
 
-def ground(touched: list[tuple[float, float]] | None = None, **facts: object) -> Ground:
+def ground(touched: list[tuple[float, float]] | None = None, **facts: object) -> EnvelopeContext:
     limits = Limits(**(facts.pop("limits", {})))
     safety = SafetySettings(**(facts.pop("safety", {})))
     xy = np.array(touched or [], dtype=np.float64).reshape(-1, 2)
-    return Ground(FRAME, narrowed(limits, safety), safety, xy, **facts)
+    return EnvelopeContext(FRAME, narrowed(limits, safety), safety, xy, **facts)
 
 
-def rules(verdict: Verdict) -> list[str]:
+def rules(verdict: EnvelopeVerdict) -> list[str]:
     return [r.rule for r in verdict.refused]
 
 
@@ -82,7 +82,7 @@ def test_a_point_passes_or_is_left_out_for_one_reason(case: str) -> None:
 
 def test_a_pixel_outside_the_scan_is_left_out() -> None:
     outside = at(0.0).request.model_copy(update={"row": 21})
-    (refusal,) = check([Place.of(outside, FRAME)], ground(safety={"drift_max_m": 1.0})).refused
+    (refusal,) = check([Target.of(outside, FRAME)], ground(safety={"drift_max_m": 1.0})).refused
     assert (refusal.rule, refusal.reason) == ("frame", "pixel (21, 10) is outside the scan of 21 x 21 px")
 
 
@@ -102,7 +102,7 @@ def test_no_place_and_no_id_is_asked_for_twice_even_without_a_spacing() -> None:
 
 
 def test_the_place_of_a_request_knows_how_far_it_is_from_its_pixel() -> None:
-    place = Place.of(request("p", 30 * NM, -40 * NM).model_copy(update={"row": 10, "col": 10}), FRAME)
+    place = Target.of(request("p", 30 * NM, -40 * NM).model_copy(update={"row": 10, "col": 10}), FRAME)
     assert math.hypot(*place.correction_m) == pytest.approx(50 * NM)
     assert place.shown_xy == pytest.approx((0.0, 0.0), abs=1e-15)
     assert place.commanded_xy == (30 * NM, -40 * NM)

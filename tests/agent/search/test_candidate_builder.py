@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from agent.config.model import Config
-from agent.search.candidate_builder import Maker
+from agent.search.candidate_builder import CandidateBuilder
 from agent.search.candidates import vae_configurations
-from agent.search.prepared_scan import look
-from agent.search.task_cache import Forgetful
-from agent.search.task_runner import Asker
+from agent.search.prepared_scan import prepare_scan
+from agent.search.task_cache import NullCache
+from agent.search.task_runner import TaskRunner
 from agent.workers.factory import workers_for
 from tests.agent.search.test_search import QUICK, scan_of
 from tests.support.images import two_textures
@@ -19,13 +19,13 @@ def config() -> Config:
 
 
 @pytest.fixture
-def maker(config: Config) -> Maker:
+def maker(config: Config) -> CandidateBuilder:
     workers = workers_for(0)
-    return Maker(look(scan_of(two_textures(96)), config), config, workers, Asker(workers), Forgetful())
+    return CandidateBuilder(prepare_scan(scan_of(two_textures(96)), config), config, workers, TaskRunner(workers), NullCache())
 
 
-def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: Maker, config: Config) -> None:
-    configurations = vae_configurations(config, look(scan_of(two_textures(96)), config))
+def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: CandidateBuilder, config: Config) -> None:
+    configurations = vae_configurations(config, prepare_scan(scan_of(two_textures(96)), config))
     groups = maker.groups({(c, seed): None for c in configurations for seed in (0, 1)})
     assert [len(g) for g in groups] == [2] * 16
     assert all(len({c for c, _ in g}) == 1 for g in groups)
@@ -34,8 +34,8 @@ def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: 
     assert (last.window_px, last.invariance) == (5, "v")
 
 
-def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(maker: Maker, config: Config) -> None:
-    configurations = vae_configurations(config, look(scan_of(two_textures(96)), config))
+def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(maker: CandidateBuilder, config: Config) -> None:
+    configurations = vae_configurations(config, prepare_scan(scan_of(two_textures(96)), config))
     models = {(c, seed): None for c in configurations for seed in (0, 1)}
     maker._device = "cuda"
     groups = maker.groups(models)
@@ -53,9 +53,9 @@ def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(
 
 def test_latents_of_further_points_are_those_of_the_judged_ones(config: Config) -> None:
     few = config.model_copy(update={"search": config.search.model_copy(update={"most_points": 200})})
-    scene = look(scan_of(two_textures(96)), few)
+    scene = prepare_scan(scan_of(two_textures(96)), few)
     workers = workers_for(0)
-    maker = Maker(scene, few, workers, Asker(workers), Forgetful())
+    maker = CandidateBuilder(scene, few, workers, TaskRunner(workers), NullCache())
     vae = vae_configurations(few, scene)[0]
     made = maker.train({(vae, 0): None}, 10, "training")[vae, 0]
     candidate = maker.candidate((vae, 0), made, 10)

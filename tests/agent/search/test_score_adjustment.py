@@ -6,7 +6,7 @@ import pytest
 from agent.representation.classical import PlainSpec
 from agent.search.candidates import Candidate, Configuration
 from agent.search.ranking import choose, compare
-from agent.search.score_adjustment import weighed
+from agent.search.score_adjustment import with_evidence
 from rewards.base import MeasuredResults, Mixture, Score
 from rewards.evidence import EvidenceSettings
 from tests.support.clouds import representation
@@ -49,13 +49,13 @@ def picked(candidates: list[Candidate]) -> str:
 
 def test_with_few_results_the_reward_decides_and_with_many_the_results_do() -> None:
     before = rivals()
-    few, many = (weighed(before, results(n), EvidenceSettings()) for n in (19, 200))
+    few, many = (with_evidence(before, results(n), EvidenceSettings()) for n in (19, 200))
     assert [picked(c) for c in (before, few, many)] == ["kmeans", "kmeans", "pca"]
     assert [c.score.value for c in few if c.score] == [c.score.value for c in before if c.score]
 
 
 def test_the_metrics_keep_the_intrinsic_worth_the_evidence_and_its_weight_beside_those_that_were_there() -> None:
-    knowing, _, ignorant, _, without = weighed(rivals(), results(50), EvidenceSettings())
+    knowing, _, ignorant, _, without = with_evidence(rivals(), results(50), EvidenceSettings())
     assert knowing.score is not None
     assert ignorant.score is not None
     assert knowing.score.metrics.keys() == {"K", "intrinsic", "R2_results", "results_used", "evidence_weight"}
@@ -68,9 +68,9 @@ def test_the_metrics_keep_the_intrinsic_worth_the_evidence_and_its_weight_beside
 
 def test_a_weight_of_its_own_and_none_at_all_can_be_configured() -> None:
     strict = EvidenceSettings(fewest_results=100, half_weight_results=300.0)
-    weights = [weighed(rivals(), results(n), strict)[0].score.metrics["evidence_weight"] for n in (99, 100)]
+    weights = [with_evidence(rivals(), results(n), strict)[0].score.metrics["evidence_weight"] for n in (99, 100)]
     assert weights == pytest.approx([0, 0.25])
-    off = weighed(rivals(), results(200), EvidenceSettings(enabled=False))
+    off = with_evidence(rivals(), results(200), EvidenceSettings(enabled=False))
     assert picked(off) == "kmeans"
     assert off[0].score.metrics["R2_results"] > 0.5
 
@@ -78,5 +78,5 @@ def test_a_weight_of_its_own_and_none_at_all_can_be_configured() -> None:
 @pytest.mark.parametrize("given", [None, replace(results(3), points_rc=np.empty((0, 2)), values=np.empty((0, 3)))])
 def test_without_results_candidates_stay_as_they_are(given: MeasuredResults | None) -> None:
     before = rivals()
-    assert all(a is b for a, b in zip(weighed(before, given, EvidenceSettings()), before, strict=True))
-    assert weighed([before[-1]], results(50), EvidenceSettings())[0] is before[-1]
+    assert all(a is b for a, b in zip(with_evidence(before, given, EvidenceSettings()), before, strict=True))
+    assert with_evidence([before[-1]], results(50), EvidenceSettings())[0] is before[-1]

@@ -13,11 +13,11 @@ from agent.config.model import Config
 from agent.decision.agent import Agent
 from agent.errors import SearchCancelledError, UnusableScanError
 from agent.reporting.figures import FIGURES, draw_all
-from agent.representation.tasks import Made, RepresentTask
+from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.representation.vae.spec import ModelSpec
 from agent.search.candidates import Configuration
 from agent.search.search import failing
-from agent.search.task_cache import WorkDirectory
+from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
@@ -202,8 +202,8 @@ def test_a_deadline_ends_training_in_processes_within_two_seconds() -> None:
     assert again.requests
 
 
-def made(elbo: float) -> Made:
-    return Made(representation(blobs(2, n_each=5), elbo_per_px=elbo), np.zeros(1, np.float32))
+def made(elbo: float) -> FittedRepresentation:
+    return FittedRepresentation(representation(blobs(2, n_each=5), elbo_per_px=elbo), np.zeros(1, np.float32))
 
 
 def test_at_a_rung_models_are_dropped_by_their_held_out_elbo_where_it_can_be_compared() -> None:
@@ -231,14 +231,14 @@ def test_what_is_dropped_at_a_rung_stays_in_the_record_with_its_reason() -> None
     assert all(c.value is None for c in dropped)
 
 
-class Counting(WorkDirectory):
+class Counting(TaskCache):
     """Counts what is trained."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.kept = 0
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[Made]) -> None:
+    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
         self.kept += 1
         super().put(image, task, made)
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from agent.service.supervision import Attendance
+from agent.service.supervision import Supervision
 
 
 def test_what_is_wrong_is_told_once_and_again_when_it_is_well(tmp_path: Path) -> None:
     wrong = {"now": ""}
-    attendance = Attendance(tmp_path, "")
+    attendance = Supervision(tmp_path, "")
     attendance.health.checks["workers"] = lambda: wrong["now"]
 
     async def watch() -> list[str]:

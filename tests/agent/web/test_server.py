@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import ServiceError
 from agent.history.run_directory import TOKEN_FILE
-from agent.web.server import WebDoor
+from agent.web.server import WebServer
 from tests.support.asgi import FakeControl
 from tests.support.doors import open_door
 from tests.support.runs import EVENTS
@@ -23,7 +23,7 @@ from tests.support.runs import EVENTS
 )
 def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(ServiceError) as caught:
-        WebDoor(address, tmp_path)
+        WebServer(address, tmp_path)
     assert str(caught.value) == (
         f"service.http is '{address}', which is not on this computer's loopback; give 127.0.0.1:PORT, "
         "and reach it from elsewhere through ssh -L"
@@ -33,7 +33,7 @@ def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, address: str
 @pytest.mark.parametrize("address", ["127.0.0.1:", "127.0.0.1:http", "localhost:-1"])
 def test_what_is_no_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
     with pytest.raises(ServiceError, match="is no address; it looks like "):
-        WebDoor(address, tmp_path)
+        WebServer(address, tmp_path)
 
 
 def test_an_address_in_use_is_refused_with_advice(tmp_path: Path) -> None:
@@ -42,9 +42,9 @@ def test_an_address_in_use_is_refused_with_advice(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServiceError, match=rf"cannot listen on 127.0.0.1:{port}: .*in use; is another agent .* with --http"):
-            WebDoor(f"127.0.0.1:{port}", tmp_path)
+            WebServer(f"127.0.0.1:{port}", tmp_path)
     with pytest.raises(ServiceError, match=r"cannot listen on 127\.0\.0\.1:99999: "):
-        WebDoor("127.0.0.1:99999", tmp_path)
+        WebServer("127.0.0.1:99999", tmp_path)
 
 
 def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(t
     path.chmod(0o644)
     tokens = []
     for _ in range(2):
-        with WebDoor("localhost:0", tmp_path).open():
+        with WebServer("localhost:0", tmp_path).open():
             tokens.append(path.read_text())
             if os.name == "posix":
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -64,7 +64,7 @@ def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(t
 
 def test_a_token_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     (tmp_path / TOKEN_FILE).mkdir()
-    with pytest.raises(ServiceError, match=r"control.token cannot be written: "), WebDoor("127.0.0.1:0", tmp_path).open():
+    with pytest.raises(ServiceError, match=r"control.token cannot be written: "), WebServer("127.0.0.1:0", tmp_path).open():
         pass
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import agent.workers.base
 from agent.errors import SearchCancelledError, WorkersError
-from agent.search.task_runner import Asker
+from agent.search.task_runner import TaskRunner
 from agent.workers.base import Workers
 from agent.workers.factory import workers_for
 from agent.workers.inline import InlineExecutor
@@ -98,7 +98,7 @@ class TestProcesses(WorkersContract):
         workers.begin()
         told: list[int] = []
         tasks = [(tmp_path / name,) for name in ("a", "b", "c")]
-        ask = Asker(workers, lambda _stage, done, _total: told.append(done))
+        ask = TaskRunner(workers, lambda _stage, done, _total: told.append(done))
         assert ask("training", die_once, tasks) == ["done"] * 3
         assert told[-1] == 3
 
@@ -142,7 +142,7 @@ class TestProcesses(WorkersContract):
         self, workers: Workers, tmp_path: Path
     ) -> None:
         told = threading.Event()
-        ask = Asker(workers, cancelled=told.is_set)
+        ask = TaskRunner(workers, cancelled=told.is_set)
         workers.begin()
         threading.Thread(target=lambda: (wait_for((tmp_path / "started").exists), told.set())).start()
         with pytest.raises(SearchCancelledError):
@@ -150,11 +150,11 @@ class TestProcesses(WorkersContract):
         began = (tmp_path / "started").stat().st_mtime
         assert time.time() - began < 5
         workers.begin()
-        assert Asker(workers)("training", add, [(1, 2)]) == [(3, False)]
+        assert TaskRunner(workers)("training", add, [(1, 2)]) == [(3, False)]
 
     def test_a_search_that_nobody_waits_for_any_more_cannot_cancel_the_next_one(self, workers: Workers) -> None:
         told = threading.Event()
-        left = Asker(workers, cancelled=told.is_set)
+        left = TaskRunner(workers, cancelled=told.is_set)
         workers.begin()
         told.set()
         with pytest.raises(SearchCancelledError):

@@ -6,10 +6,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from instrument_adapters.client.worker import Bench
+from instrument_adapters.client.worker import MeasurementWorker
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.protocol.messages import Limits
-from instrument_adapters.spool.command_state import Standing
+from instrument_adapters.spool.command_state import CommandState
 from instrument_adapters.spool.spool import HeldError, Spool
 from tests.instrument_adapters.conftest import NOW, FakeAgent, HaltingInstrument
 
@@ -20,7 +20,7 @@ def afm():
 
 
 def bench_of(afm, spool=None, now=None):
-    return Bench(afm, spool or Spool(None), threading.Event(), lambda: NOW, now or afm.now)
+    return MeasurementWorker(afm, spool or Spool(None), threading.Event(), lambda: NOW, now or afm.now)
 
 
 def plan_for(scan_id, points=((1e-6, 1e-6), (2e-6, 2e-6)), **fields):
@@ -107,7 +107,7 @@ def test_while_paused_nothing_is_handed_to_the_instrument(afm):
     spool = Spool(None)
     bench = bench_of(afm, spool)
     bench.scan(lambda _: None)
-    spool.stand(lambda standing: Standing(**{**standing.model_dump(), "state": "paused", "who": "Ada"}))
+    spool.stand(lambda standing: CommandState(**{**standing.model_dump(), "state": "paused", "who": "Ada"}))
     plan = plan_for("s1")
     with pytest.raises(HeldError, match="paused by Ada"):
         bench.carry_out(plan.requests[0], plan)

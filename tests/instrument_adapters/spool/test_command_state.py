@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument_adapters.protocol.messages import CommandMessage, Snapshot
-from instrument_adapters.spool.command_state import Standing
+from instrument_adapters.spool.command_state import CommandState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WORDS = ("pause", "resume", "stop")
@@ -20,7 +20,7 @@ def command(seq, word="pause", by="Ada", reason="lunch"):
 
 
 def test_a_command_in_order_moves_the_number_and_one_after_a_gap_holds_without_moving_it():
-    standing = Standing(run_id="run", seq=3, command_seq=2)
+    standing = CommandState(run_id="run", seq=3, command_seq=2)
     in_order = standing.after(command(4))
     assert (in_order.seq, in_order.command_seq, in_order.state, in_order.who) == (4, 4, "paused", "Ada: lunch")
     ahead = standing.after(command(6, "stop"))
@@ -31,7 +31,7 @@ def test_a_command_in_order_moves_the_number_and_one_after_a_gap_holds_without_m
 
 
 def test_after_a_stop_points_of_the_scan_before_stay_barred_until_the_next():
-    standing = Standing().after(command(1, "stop")).after(command(2, "resume"))
+    standing = CommandState().after(command(1, "stop")).after(command(2, "resume"))
     assert (standing.state, standing.sentence, standing.barred) == ("running", "", "emergency stop by Ada: lunch")
     assert standing.scanned().barred == ""
 
@@ -39,14 +39,19 @@ def test_after_a_stop_points_of_the_scan_before_stay_barred_until_the_next():
 @pytest.mark.parametrize(
     ("local", "snapshot", "run_id", "expected"),
     [
-        (Standing(), Snapshot(seq=4, state="paused", state_reason="Ada"), "run", ("paused", 4)),
-        (Standing(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=3), "run", ("running", 3)),
-        (Standing(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=2), "run", ("stopped", 2)),
-        (Standing(run_id="run", seq=9, command_seq=8, state="paused"), Snapshot(seq=4), "run", ("paused", 4)),
-        (Standing(run_id="run", seq=9, command_seq=8, state="paused"), Snapshot(seq=4, state="stopped"), "run", ("stopped", 4)),
-        (Standing(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=7), "other", ("stopped", 7)),
-        (Standing(run_id="run", seq=2), Snapshot(seq=7, state="paused"), "other", ("paused", 7)),
-        (Standing(run_id="run", seq=2), Snapshot(seq=7), "other", ("running", 7)),
+        (CommandState(), Snapshot(seq=4, state="paused", state_reason="Ada"), "run", ("paused", 4)),
+        (CommandState(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=3), "run", ("running", 3)),
+        (CommandState(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=2), "run", ("stopped", 2)),
+        (CommandState(run_id="run", seq=9, command_seq=8, state="paused"), Snapshot(seq=4), "run", ("paused", 4)),
+        (
+            CommandState(run_id="run", seq=9, command_seq=8, state="paused"),
+            Snapshot(seq=4, state="stopped"),
+            "run",
+            ("stopped", 4),
+        ),
+        (CommandState(run_id="run", seq=2, command_seq=2, state="stopped"), Snapshot(seq=7), "other", ("stopped", 7)),
+        (CommandState(run_id="run", seq=2), Snapshot(seq=7, state="paused"), "other", ("paused", 7)),
+        (CommandState(run_id="run", seq=2), Snapshot(seq=7), "other", ("running", 7)),
     ],
     ids=["first", "resume missed", "same", "rolled back", "rolled back to a stop", "new run", "new run paused", "new run free"],
 )
@@ -57,25 +62,25 @@ def test_a_snapshot_sets_the_number_and_lifts_a_stop_only_where_the_agent_knows_
 
 
 def test_a_stop_that_came_and_went_while_the_instrument_was_away_bars_what_was_recommended_before():
-    away = Standing(run_id="run", seq=3, plan_seq=3)
+    away = CommandState(run_id="run", seq=3, plan_seq=3)
     assert away.joined(Snapshot(seq=5, stop_seq=4), "run").barred
     assert not away.joined(Snapshot(seq=5), "run").barred
-    assert not Standing(run_id="run", seq=5, command_seq=5, stop_seq=4).joined(Snapshot(seq=5, stop_seq=4), "run").barred
+    assert not CommandState(run_id="run", seq=5, command_seq=5, stop_seq=4).joined(Snapshot(seq=5, stop_seq=4), "run").barred
 
 
 def test_a_word_that_lets_go_on_waits_while_something_before_it_is_missing():
-    paused = Standing(run_id="run", seq=2, command_seq=2, state="paused")
+    paused = CommandState(run_id="run", seq=2, command_seq=2, state="paused")
     assert paused.must_wait(command(4, "resume"))
     assert not paused.must_wait(command(3, "resume"))
     assert not paused.must_wait(command(9, "stop"))
-    assert Standing(run_id="run", seq=2, command_seq=2, state="stopped").must_wait(command(4, "pause"))
+    assert CommandState(run_id="run", seq=2, command_seq=2, state="stopped").must_wait(command(4, "pause"))
 
 
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8), st.data())
 def test_whatever_is_lost_or_repeated_nothing_goes_on_by_mistake_and_a_snapshot_puts_it_right(words, data):
     commands = [command(n, word) for n, word in enumerate(words, 1)]
     came = data.draw(st.lists(st.sampled_from(commands), min_size=1, max_size=12))
-    standing = Standing(run_id="run")
+    standing = CommandState(run_id="run")
     for one in came:
         if standing.knows(one) or standing.must_wait(one):
             continue

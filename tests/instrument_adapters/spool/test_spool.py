@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instrument_adapters.client.worker import Bench
+from instrument_adapters.client.worker import MeasurementWorker
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import codec
@@ -329,7 +329,7 @@ def test_on_a_full_disk_no_tip_moves_and_the_client_ends_with_the_instrument_saf
 def test_a_point_that_cannot_be_recorded_as_begun_is_not_begun(new_instrument, tmp_path, monkeypatch):
     afm = new_instrument()
     with Spool(tmp_path) as spool:
-        bench = Bench(afm, spool, threading.Event(), lambda: NOW, lambda: NOW)
+        bench = MeasurementWorker(afm, spool, threading.Event(), lambda: NOW, lambda: NOW)
         bench.scan(lambda _: None)
         plan = recommendation()
         monkeypatch.setattr(os, "write", full)

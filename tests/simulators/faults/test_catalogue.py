@@ -8,7 +8,7 @@ import pytest
 
 from simulators.errors import UnknownFaultError
 from simulators.faults.catalogue import FAULTS, Group, Place, faults_of, find_fault
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.faults.sealed_log import SealedEntry, SealedLog
 
@@ -143,7 +143,7 @@ def test_an_unknown_group_is_refused_with_the_names_of_groups_and_faults() -> No
 
 def test_a_fault_of_the_connection_needs_one() -> None:
     with pytest.raises(UnknownFaultError, match="lost_ack was asked for without a connection"):
-        Faults(FaultSchedule.of("lost_ack"))
+        FaultInjector(FaultSchedule.of("lost_ack"))
 
 
 def test_the_sealed_log_is_json_lines_that_read_back_and_is_added_to(tmp_path: Path) -> None:

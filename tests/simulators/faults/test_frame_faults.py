@@ -13,7 +13,7 @@ from instrument_adapters.scan import Scan
 from simulators.errors import FailedLoopError
 from simulators.faults import frame_faults as faults_data
 from simulators.faults.catalogue import FAULTS
-from simulators.faults.injector import Faults
+from simulators.faults.injector import FaultInjector
 from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.faults.sealed_log import SealedEntry
 from simulators.mfp3d import SimulatedMFP3D
@@ -30,7 +30,7 @@ def lab(small_surface: Surface) -> Lab:
     """An instrument to which what is named happens; `instrument.faults` are its faults."""
 
     def built(*asked: str | Injection, **changes: object) -> SimulatedMFP3D:
-        faults = Faults(FaultSchedule.of(*asked))
+        faults = FaultInjector(FaultSchedule.of(*asked))
         instrument = SimulatedMFP3D(altered(CONFIG, **changes), surface=small_surface, faults=faults)
         vars(instrument)["faults"] = faults
         return instrument
@@ -267,7 +267,7 @@ def test_a_worn_stage_still_reaches_the_near_part_of_the_frame(lab: Lab) -> None
 def worked(surface: Surface, seed: int, rates: dict[str, float]) -> tuple[list[dict[str, bytes]], tuple[SealedEntry, ...]]:
     """Bytes of each frame, and the log, of a run to which things happen at random."""
     frame = FRAME.model_copy(update={"rows": 20, "cols": 24})
-    faults = Faults(FaultSchedule.drawn(rates, np.random.default_rng(seed)))
+    faults = FaultInjector(FaultSchedule.drawn(rates, np.random.default_rng(seed)))
     instrument = SimulatedMFP3D(altered(CONFIG, frame=frame, seed=seed), surface=surface, faults=faults)
     frames = []
     for n in range(3):
