@@ -3,14 +3,9 @@
 from agent.reporting.figures.units import prefixed
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, DecisionRecord, configuration_name
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
+from agent.schema.wording import POLICIES
 
 _FORBIDDING = ("skip", "rescan")
-_POLICIES = {
-    "ivr": "First the most typical of each type, then where a loop tells most about the rest of the scan",
-    "equal": "The types take turns, each with its most typical places first",
-    "area": "The larger a type's area, the more places it has, spread over the scan",
-    "spread": "As far from one another as can be",
-}
 _SEES = {
     "r": "whichever way it is turned",
     "t": "wherever it lies in the window",
@@ -67,7 +62,8 @@ def _why_there(record: DecisionRecord) -> str:
     settings = record.config.get("recommend", {})
     spacing_m = float(settings.get("spacing_m", 0.0))
     apart = f", at least {spacing_m * 1e9:.3g} nm apart" if spacing_m else ""
-    return f"{_POLICIES.get(str(settings.get('policy')), 'In this order')}{apart}."
+    order = POLICIES.get(str(settings.get("policy")), "in this order")
+    return f"{order[0].upper()}{order[1:]}{apart}."
 
 
 def warnings(record: DecisionRecord) -> list[str]:

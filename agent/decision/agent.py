@@ -26,6 +26,7 @@ from agent.recommendation.place_selection import Pool, Recommended, recommend
 from agent.recommendation.target_grid import frame_lattice
 from agent.schema.decision import Decision, QualityRecord
 from agent.schema.measurements import NO_RESULTS, MeasuredOnSample
+from agent.schema.seed_streams import Stream, stream
 from agent.search.candidates import Candidate
 from agent.search.plugins import load_keypoints, load_reward
 from agent.search.prepared_scan import prepare_scan
@@ -243,7 +244,7 @@ class _Question:
 
     def _places(self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str) -> Recommended:
         settings, window_px = self.config.recommend, chosen.representation.window_px
-        rng = np.random.default_rng([self.config.seed, 6])
+        rng = stream(self.config.seed, Stream.PLACES)
         apart_m = stretch_m(self.track, self._most(settings), self.config.drift)
         settings = settings.model_copy(update={"spacing_m": max(settings.spacing_m, self.limits.spacing_min_m) + apart_m})
         with threadpool_limits(1):  # the number of threads changes the last bits

@@ -13,20 +13,9 @@ from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
+from agent.schema.wording import OUTCOMES, POLICIES
 from instrument_adapters.protocol.messages import MeasurementRequest
 
-_OUTCOMES = {
-    "types_found": "microstructure types were told apart",
-    "one_type_only": "there is one type only",
-    "not_resolvable": "nothing could be recommended",
-    "bad_scan": "the scan was not fit for a decision",
-}
-_POLICIES = {
-    "ivr": "the prototypes of every type first, then the place that teaches most about the whole frame",
-    "equal": "of every type alike, the most typical first",
-    "area": "the prototypes of every type first, then in proportion to the area that the types cover",
-    "spread": "the prototypes of every type first, then the place farthest from all others",
-}
 _OWN = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
 
 
@@ -36,7 +25,7 @@ def decision_account(history: History, event: Event) -> Narrative:
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
         sections = (
-            Section("In short", (f"{_OUTCOMES[record.outcome].capitalize()}.", record.explanation)),
+            Section("In short", (f"Outcome: {OUTCOMES[record.outcome]}.", record.explanation)),
             Section("What was seen", tuple(_seen(record, instrument_id))),
             Section("What it rests on", tuple(_rests_on(history, event, record))),
             Section("What was tried", tuple(_tried(record)), tuple(_configurations(record))),
@@ -214,7 +203,7 @@ def _recommended(record: DecisionRecord) -> Iterator[str]:
         return
     settings = record.config.get("recommend", {})
     policy = settings.get("policy", "ivr")
-    yield f"{counted(len(record.requests), 'place')}, in this order: {_POLICIES.get(policy, policy)}"
+    yield f"{counted(len(record.requests), 'place')}, in this order: {POLICIES.get(policy, policy)}"
     spacing, margin = length(settings.get("spacing_m")), length(settings.get("margin_m"))
     yield f"Kept apart by at least {spacing}, and {margin} from the border of the frame"
 

@@ -12,6 +12,7 @@ from agent.reporting.figure_output import FigureKind, figure_of, kinds_of, png_t
 from agent.reporting.notebook import Analysis
 from agent.schema.decision import ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import label
+from agent.schema.wording import OUTCOMES
 
 CAPTIONS: Mapping[FigureKind, str] = {
     "scan": "The analysed channel, the core points of each cluster, and the recommended places in the order of measuring.",
@@ -46,12 +47,6 @@ _PAGE = """<!doctype html>
 <body><main>{body}</main></body>
 </html>
 """
-OUTCOMES = {
-    "types_found": "types found",
-    "one_type_only": "one type only",
-    "not_resolvable": "nothing resolved",
-    "bad_scan": "the scan is not fit for a decision",
-}
 
 
 def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], happened: Sequence[str] = ()) -> str:

@@ -13,6 +13,7 @@ from agent.representation.classical import PlainSpec
 from agent.representation.classical.amplitude import MOST_LATENTS as AMPLITUDE_LATENTS
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import configuration_name
+from agent.schema.seed_streams import Stream, stream
 from agent.search.prepared_scan import PreparedScan
 from rewards.base import Representation, Score
 
@@ -112,9 +113,9 @@ def rows_of(points_rc: Int[np.ndarray, "n 2"], config: Config) -> Rows:
 
     The held-out ones are a share of those that are trained on, at least one.
     """
-    trained = stratified_subset(points_rc, config.train.most_patches, np.random.default_rng([config.seed, 4]))
-    apart = split_held_out(len(trained), config.train.held_out, np.random.default_rng([config.seed, 1]))
-    judged = stratified_subset(points_rc, config.search.most_points, np.random.default_rng([config.seed, 5]))
+    trained = stratified_subset(points_rc, config.train.most_patches, stream(config.seed, Stream.FITTED_PATCHES))
+    apart = split_held_out(len(trained), config.train.held_out, stream(config.seed, Stream.HELD_OUT))
+    judged = stratified_subset(points_rc, config.search.most_points, stream(config.seed, Stream.JUDGED_POINTS))
     return Rows(judged, trained[~apart], trained[apart])
 
 

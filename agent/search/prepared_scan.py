@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32
 from agent.config.model import Config
 from agent.preprocessing.channels import ChannelStack, stack_channels
 from agent.preprocessing.keypoints import Keypoints, find_keypoints
+from agent.schema.seed_streams import Stream, stream
 from agent.search.plugins import load_keypoints
 from instrument_adapters.scan import Scan
 from rewards.base import MeasuredResults
@@ -73,7 +74,7 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
             load_keypoints(name, config.options_of(name), config.directory),
             spacing_px=config.scan.spacing_px,
             largest_window_px=max(config.search.windows_px),
-            rng=np.random.default_rng([config.seed, 0]),
+            rng=stream(config.seed, Stream.KEYPOINTS),
         )
         for name in config.keypoints
     }

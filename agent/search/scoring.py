@@ -12,6 +12,7 @@ from agent.errors import ConfigError
 from agent.representation.classical import PlainSpec
 from agent.representation.consensus import consensus_types
 from agent.representation.tasks import FittedRepresentation, judge
+from agent.schema.seed_streams import Stream, stream
 from agent.search.candidate_builder import CandidateBuilder, Model
 from agent.search.candidates import Candidate, Configuration, seeds_of
 from agent.search.plugins import is_users_own, load_reward
@@ -92,9 +93,9 @@ class Scorer:
         for i in open_ones:
             # Its own draws, whatever other candidates there are.
             own = zlib.crc32(candidates[i].candidate_id.encode())
-            rows = equal_subset(candidates[i].kept, common, np.random.default_rng([seed, 2, own]))
+            rows = equal_subset(candidates[i].kept, common, stream(seed, Stream.COMMON_POINTS, own))
             taken = replace(candidates[i].representation.take(rows), results=self._results)
-            tasks.append((taken, reward, (seed, 3, own), name))
+            tasks.append((taken, reward, (seed, Stream.REWARD, own), name))
         scores = dict(zip(open_ones, self._ask("judging", score_of, tasks), strict=True)) if tasks else {}
         reasons = [score.reason for score in scores.values() if isinstance(score, Failure)]
         guards = self._config.guards

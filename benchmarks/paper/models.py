@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.config.model import Config
 from agent.errors import UnusableScanError
+from agent.schema.seed_streams import Stream, stream
 from agent.search.candidates import Candidate
 from agent.search.prepared_scan import prepare_scan
 from agent.search.search import search
@@ -201,12 +202,12 @@ def scored_rows(model: str, arrays: Arrays, seed: int, reading: Reading) -> np.n
         density = relative_density(arrays.z[model].astype(np.float64))
         return np.sort(np.argsort(-density, kind="stable")[: len(density) // 2])
     common = min(n for kept in arrays.kept.values() if (n := int(kept.sum())) >= GuardSettings().min_points)
-    return equal_subset(arrays.kept[model], common, np.random.default_rng([seed, 2, _own(model)]))
+    return equal_subset(arrays.kept[model], common, stream(seed, Stream.COMMON_POINTS, _own(model)))
 
 
 def _fits(model: str, arrays: Arrays, seed: int, reading: Reading, most: int) -> list[MixtureFit]:
     z = arrays.z[model][scored_rows(model, arrays, seed, reading)].astype(np.float64)
-    return fit_grid(z, np.random.default_rng([seed, 3, _own(model)]), range(1, most + 1))
+    return fit_grid(z, stream(seed, Stream.REWARD, _own(model)), range(1, most + 1))
 
 
 def _own(model: str) -> int:

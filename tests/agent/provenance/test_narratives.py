@@ -79,7 +79,7 @@ def test_a_decision_is_told_from_what_was_seen_to_what_became_of_it(run: Path, e
 
 def test_a_bad_scan_and_one_that_cannot_be_resolved_say_why(run: Path, explained: Callable[[str], str]) -> None:
     bad = explained(decision_on(run, "scan-5"))
-    assert "The scan was not fit for a decision." in bad
+    assert "Outcome: scan not usable." in bad
     assert "was an old file sent again? (what was done: rescan)" in bad
     flat = explained(decision_on(run, "scan-6"))
     assert "Nothing could be recommended." in flat

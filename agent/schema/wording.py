@@ -1,0 +1,18 @@
+"""Outcomes and policies of a decision in words: one wording for the report, the narrative and the page."""
+
+from collections.abc import Mapping
+
+from agent.schema.decision import Outcome
+
+OUTCOMES: Mapping[Outcome, str] = {
+    "types_found": "types found",
+    "one_type_only": "one type only",
+    "not_resolvable": "not resolvable",
+    "bad_scan": "scan not usable",
+}
+POLICIES: Mapping[str, str] = {
+    "ivr": "the most typical places of each type first, then the place that reduces the uncertainty over the whole frame most",
+    "equal": "the same number for each type, the most typical places first",
+    "area": "the most typical places of each type first, then in proportion to the area of each type",
+    "spread": "the most typical places of each type first, then the place farthest from all others",
+}
