@@ -8,11 +8,12 @@ REFERENCE := $(VENV)/reference
 # Processes that share the tests; each test file stays with one of them.
 JOBS ?= 2
 
-.PHONY: help install reference demo docs test lint types imports pytest format clean
+.PHONY: help install reference demo docs check test lint types imports quick pytest format clean
 
 help:
 	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
-	@echo "make test     everything that CI checks: lint, types, import contracts, tests"
+	@echo "make check    lint, types, import contracts and the quick tests, in about a minute"
+	@echo "make test     everything that CI checks: lint, types, import contracts, all tests"
 	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
 	@echo "make reference  what benchmarks compare with: pyroVED, and the real loops of mexpsimu (43 MB)"
 	@echo "make docs     the documentation as a site, docs/_build/index.html"
@@ -50,6 +51,8 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -n -W --keep-going -q docs docs/_build
 	@echo "built: docs/_build/index.html"
 
+check: lint types imports quick
+
 test: lint types imports pytest
 
 lint: $(STAMP)
@@ -62,8 +65,12 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
+quick: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not system and not browser and not docs and not slow"
+
+# The order of collection is kept (longest folders first): xdist would begin with the files that hold most tests.
 pytest: $(STAMP) $(REFERENCE)/pyroved $(REFERENCE)/mexpsimu
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,6 @@
-"""The agent: it looks at a scan, chooses a representation of it and says where to measure.
+"""The agent: it represents a scan, finds its types of microstructure and recommends where to measure.
 
-`from agent import analyze, History` is what a notebook needs; both are loaded when they are asked for.
+A notebook needs `from agent import analyze, History`; both are loaded on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["Analysis", "History", "analyze"]
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch takes seconds to load, and the command line and the adapters import this package for less.
+    # PyTorch takes seconds to load, and the command line and the adapters import this package without needing it.
     if name == "analyze":
         from agent.api import analyze
 

@@ -1,4 +1,4 @@
-"""What the agent cannot do with what it was given, one exception per kind; messages are shown to people as they stand."""
+"""Errors of the agent. Their messages are shown to people unchanged; some carry the exit code of the command that they end."""
 
 from instrument_adapters import exit_codes
 
@@ -8,49 +8,49 @@ class AgentError(Exception):
 
 
 class UnusableScanError(AgentError, ValueError):
-    """The scan holds nothing that could be represented: no contrast, too few valid pixels, too small, too few walls."""
+    """The scan cannot be represented: no contrast, too few valid pixels, too few walls, or smaller than a window."""
 
 
 class PluginError(AgentError, ImportError):
-    """A user's own reward or key-point method could not be found, or did not do what its contract says."""
+    """A user-defined reward or key-point method cannot be imported, or violates its contract."""
 
 
 class SearchCancelledError(AgentError, RuntimeError):
-    """The search was stopped from outside, by a newer scan or by a person."""
+    """The search was cancelled, because of a newer scan, by an operator, or because the agent stops."""
 
 
 class ServiceError(AgentError, OSError):
-    """The service cannot start: the address is in use, not allowed, or not an address."""
+    """The service cannot start: an address is invalid, in use or not permitted."""
 
 
 class ControlError(AgentError, ValueError):
-    """What was asked for cannot be done: a decision that is not open any more, a point outside the limits, an unknown name."""
+    """A command or an approval is refused: the decision is no longer open, a point is outside the limits, a name is unknown."""
 
 
 class ConfigError(AgentError, ValueError):
-    """The configuration file is missing, is not TOML, or holds values that are not allowed: a line for each, five at most."""
+    """The configuration file is missing, not TOML, or holds invalid values; the message has one line for each, up to five."""
 
 
 class HistoryError(AgentError, OSError):
-    """The history cannot be opened, written or trusted, or does not hold what was asked for."""
+    """The history cannot be opened, written or trusted, or does not contain the requested entry."""
 
 
 class StorageError(HistoryError):
-    """The disk or the database does not do what it should."""
+    """The disk or the database failed."""
 
     exit_code = exit_codes.STORAGE
 
 
 class WorkersError(AgentError, OSError):
-    """There is nobody to train the candidates: no cluster at that address, no worker in it, or an unfit one."""
+    """Candidates cannot be trained: no Dask cluster at the address, no worker in it, or an incompatible one."""
 
 
 class ReportError(AgentError, OSError):
-    """The report cannot be written where it was asked for."""
+    """The report cannot be written to the given place."""
 
 
 class FigureError(AgentError, ValueError):
-    """The decision does not hold what the figure shows."""
+    """The decision lacks what the figure shows."""
 
 
 class LogFileError(AgentError, OSError):
@@ -58,20 +58,20 @@ class LogFileError(AgentError, OSError):
 
 
 class DemoError(AgentError, RuntimeError):
-    """One of the two processes did not do its part."""
+    """The agent or the simulator of the demo did not start or failed."""
 
 
 class NotRunningError(AgentError, ConnectionError):
-    """No agent runs on the run that was named, or it does not answer."""
+    """No agent is running on the run directory, or it does not answer."""
 
     exit_code = exit_codes.NOT_RUNNING
 
 
 class RefusedError(AgentError, ValueError):
-    """The agent runs and has said no."""
+    """The running agent refused the request."""
 
     exit_code = exit_codes.FAILED
 
 
 class OutOfTimeError(AgentError, TimeoutError):
-    """The deadline has passed; what was complete by then is used."""
+    """The deadline has passed; the last complete rung becomes the result."""

@@ -1,1 +1,1 @@
-"""Slow studies: one command each, figures with machine, versions and seeds in `results/`."""
+"""Long-running studies: one command each; results with machine, versions and seeds are in `results/`."""

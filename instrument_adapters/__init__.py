@@ -1,4 +1,4 @@
-"""How an instrument talks to the agent: files, scans, messages and the client that runs beside a microscope.
+"""Everything that connects an instrument to the agent: file formats, scans, messages, adapters and the client.
 
-This package never imports torch: it is what a microscope PC installs.
+This package never imports torch, because it is installed on microscope PCs.
 """

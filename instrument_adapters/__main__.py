@@ -1,19 +1,19 @@
-"""`python -m instrument_adapters COMMAND ...`, also `vaestar adapter COMMAND ...`: what runs beside an instrument."""
+"""`python -m instrument_adapters COMMAND ...`, also `vaestar adapter COMMAND ...`: runs one of the adapters."""
 
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
 
-# Command -> the module whose `main` takes the rest of the line, and what it is; loaded when asked for.
+# Command -> (module whose `main` gets the remaining arguments, description); a module is imported only when it is used.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "folder": ("folder.command", "the scans that appear in a folder; points to measure are written to another"),
-    "mfp3d": ("mfp3d.command", "an Asylum MFP-3D, driven through Igor (never tried on a real one)"),
-    "replay": ("replay.command", "recorded data in place of an instrument"),
+    "folder": ("folder.command", "watches a folder for new scans; writes the points to measure to another folder"),
+    "mfp3d": ("mfp3d.command", "drives an Asylum MFP-3D through Igor (never tried on a real one)"),
+    "replay": ("replay.command", "replays recorded data in place of an instrument"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the command; 2 if there is no such command."""
+    """Exit code of the adapter; 2 if there is no such adapter."""
     given = list(sys.argv[1:] if argv is None else argv)
     name, rest = (given[0], given[1:]) if given else ("", [])
     if name in {"-h", "--help"}:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
-        sys.stderr.write(f"vaestar adapter: there is no adapter {name!r}; give one of: {known} (--help after it)\n")
+        sys.stderr.write(f"vaestar adapter: there is no adapter {name!r}; give one of: {known}\n")
         return 2
     module = importlib.import_module(f"instrument_adapters.{COMMANDS[name][0]}")
     return int(module.main(rest))
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     lines = [f"  {name:<8} {what}\n" for name, (_, what) in COMMANDS.items()]
-    return f"usage: vaestar adapter ADAPTER --connect ADDRESS ... (ADAPTER --help lists the rest)\n\n{''.join(lines)}"
+    return f"usage: vaestar adapter ADAPTER --connect ADDRESS ... (ADAPTER --help lists all options)\n\n{''.join(lines)}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What can go wrong between an instrument and the agent, one exception per kind.
+"""Exceptions of the adapters and the client, one for each kind of failure.
 
-Every message says what was given, what is allowed and what to do, in one sentence that can be shown to a person.
+Every message states in one sentence for people what was given, what is allowed and what to do.
 """
 
 
@@ -9,19 +9,19 @@ class AdapterError(Exception):
 
 
 class ScanFileError(AdapterError, ValueError):
-    """A scan file is missing, damaged, or not what its name says."""
+    """A scan file is missing, damaged, or not of the type that its name suggests."""
 
 
 class NoImageError(ScanFileError):
-    """A sound file that holds something other than an image: curves, text."""
+    """A valid file that holds no image, but curves or text."""
 
 
 class ScanDataError(AdapterError, ValueError):
-    """A scan was read, but its arrays or its geometry make no sense."""
+    """The arrays or the geometry of a scan are inconsistent."""
 
 
 class UnknownChannelError(AdapterError, LookupError):
-    """A channel was asked for that the scan does not hold."""
+    """A requested channel is not in the scan, or its name is ambiguous."""
 
 
 class ProtocolError(AdapterError, ValueError):
@@ -30,9 +30,9 @@ class ProtocolError(AdapterError, ValueError):
     Parameters
     ----------
     code
-        Short machine-readable name of the fault, sent back in `Refused.code`.
+        Short name of the fault for programs, sent back in `Refused.code`.
     reason
-        One sentence for a person.
+        One sentence for people.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -42,12 +42,12 @@ class ProtocolError(AdapterError, ValueError):
 
 
 class LimitError(AdapterError, ValueError):
-    """A position or a setting lies outside the instrument's limits; it is refused, never clamped."""
+    """A position or a setting is outside the instrument's limits; it is refused, never clamped."""
 
 
 class InstrumentFaultError(AdapterError, RuntimeError):
-    """The instrument accepted a command and could not carry it out."""
+    """The instrument accepted a command but could not carry it out."""
 
 
 class EmergencyStopError(AdapterError, RuntimeError):
-    """A person had everything stopped, and the instrument could only be stopped for good: it has to be connected anew."""
+    """An emergency stop could end the instrument's call only by closing it; the client has to be started again."""

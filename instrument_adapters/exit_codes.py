@@ -1,24 +1,24 @@
-"""How every command of this distribution ends: one table for the agent, the adapters and the simulators (docs/operations.md)."""
+"""Exit codes of all commands: one table for the agent, the adapters and the simulators (docs/operations.md)."""
 
 OK = 0
-"""Done, or ended in order by a signal."""
+"""Finished, or shut down cleanly by a signal."""
 
 FAILED = 1
-"""Something was found wrong, somebody refused, or what ran ended with an error."""
+"""A check failed, the agent or the instrument refused, or the program ended with an error."""
 
 BAD_INPUT = 2
-"""What was given is not allowed: an option, a configuration, a file, an address. Nothing was begun."""
+"""Invalid input: an option, a configuration, a file or an address. Nothing was started."""
 
 NOT_RUNNING = 3
-"""No agent runs where one was asked for something, or it does not answer."""
+"""The agent that the command needs is not running or does not answer."""
 
 STORAGE = 4
-"""The run directory cannot be read or written: disk full, read-only, locked, damaged, gone."""
+"""The run directory or the spool cannot be read or written: disk full, read-only, locked, damaged or missing."""
 
 INTERRUPTED = 130
-"""Ended by Ctrl-C before it was done; what was finished is kept."""
+"""Interrupted by Ctrl-C; finished work is kept."""
 
 
-def of(error: Exception, otherwise: int) -> int:
-    """The exit code that an error names, or another."""
-    return int(getattr(error, "exit_code", otherwise))
+def for_error(error: Exception, default: int) -> int:
+    """Exit code of an error: its attribute `exit_code` if it has one, else `default`."""
+    return int(getattr(error, "exit_code", default))

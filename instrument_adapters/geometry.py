@@ -1,8 +1,8 @@
-"""Where a pixel lies in metres: the one place that knows the orientation of a scan.
+"""Conversion between pixels and metres, and the convention for the orientation of scans.
 
-Convention of the whole project: arrays are `[row, col]`, the row runs along the slow axis and the column along the fast
-axis, both ascending, with pixel (0, 0) at the lower left of the frame. The pitch is size / (N - 1): the first and the last
-pixel lie on the border of the frame (measured on a real MFP-3D file).
+Throughout the project arrays are `[row, col]`. The row runs along the slow axis and the column along the fast axis, both
+ascending, with pixel (0, 0) at the lower left of the frame. The pitch is size / (N - 1): the first and the last pixel lie on
+the border of the frame (measured on a real MFP-3D file).
 """
 
 import math
@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-_BORDER_SLACK = 1e-9  # of the frame size: rounding on the border is not "outside"
+_BORDER_SLACK = 1e-9  # relative to the frame size, so that rounding does not put the border outside
 
 
 class Frame(BaseModel):
     """The rectangle that a scan covers, in the instrument's closed-loop metres.
 
     With f, s the distances from the frame's centre along the fast and the slow axis, and θ the scan angle:
-    x = f cosθ + s sinθ + x_offset, y = -f sinθ + s cosθ + y_offset (the MFP-3D's rotation, read in a public driver).
+    x = f cosθ + s sinθ + x_offset, y = -f sinθ + s cosθ + y_offset (the rotation of the MFP-3D, as in a public driver).
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Frame(BaseModel):
     angle_rad
         Scan angle θ in radians.
     rows, cols
-        Number of lines (slow) and of points a line (fast); at least 2 each.
+        Number of lines (slow axis) and of points in a line (fast axis); at least 2 each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

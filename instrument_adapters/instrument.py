@@ -1,4 +1,4 @@
-"""What an instrument must be able to do, and the limits that are checked before it is asked to."""
+"""Interface of an instrument: the required methods, the optional ones, and the check of its stage range."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ from instrument_adapters.scan import Scan
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a measurement at one point gave.
+    """Outcome of a measurement at one point.
 
     Parameters
     ----------
     x_m, y_m
-        Where the instrument says it measured, in metres.
+        Position in metres at which the instrument reports to have measured.
     measured_at
-        When, by the instrument's clock.
+        Time of the measurement by the instrument's clock.
     arrays
-        Raw curves of one shape, by name with unit (a loop: `bias_V` and `response`).
+        Raw curves of one shape, by name with unit (for a loop `bias_V` and `response`).
     parameters
-        Numbers drawn from the curves, names with units (`coercive_plus_V`).
+        Numbers computed from the curves, by name with unit (`coercive_plus_V`).
     remark
-        One sentence on how it was measured, for a person; it becomes the result's `reason`.
+        One sentence for people on how it was measured; it becomes the result's `reason`.
     """
 
     x_m: float
@@ -42,8 +42,8 @@ class Measurement:
 class Instrument(Protocol):
     """A microscope as the client sees it.
 
-    The client calls `scan`, sends what it returns, and calls `measure` for each recommended point in order, always from the
-    same one worker thread, so an instrument need not be thread-safe. Both calls may block for as long as the real thing takes.
+    The client calls `scan`, sends the scan to the agent, and calls `measure` for each recommended point in order. All calls come
+    from one worker thread, so an instrument need not be thread-safe. Both calls may block as long as the instrument needs.
     """
 
     @property
@@ -56,10 +56,10 @@ class Instrument(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What it is allowed to do."""
+        """Limits of the stage, the bias and the dose."""
 
     def scan(self) -> Scan:
-        """Record one frame and return it.
+        """Record one frame and return it as a scan.
 
         Raises
         ------
@@ -68,14 +68,14 @@ class Instrument(Protocol):
         """
 
     def measure(self, request: MeasurementRequest) -> Measurement:
-        """Go to the point and measure there.
+        """Move the tip to the point and measure there.
 
         Raises
         ------
         LimitError
-            If the instrument refuses the point; nothing was moved.
+            If the instrument refuses the point without having moved.
         InstrumentFaultError
-            If the measurement was begun and failed.
+            If the measurement was begun but failed.
         """
 
     def close(self) -> None:
@@ -84,63 +84,66 @@ class Instrument(Protocol):
 
 @runtime_checkable
 class Streaming(Protocol):
-    """What an `Instrument` may offer besides, to be seen at work: a scan told of while it is recorded.
+    """Optional interface of an `Instrument` that passes on the lines of a scan while it records them.
 
-    The client then calls `scan_in_lines` in place of `scan`. What is told is for watching only: it may be lost, and the scan that
-    is returned holds everything.
+    The client then calls `scan_in_lines` in place of `scan`. The lines are for display only and may be lost; the returned scan
+    holds all of them.
     """
 
     def scan_in_lines(self, on_lines: Callable[[Lines], None]) -> Scan:
-        """As `scan`; `on_lines` is called with each line or few, in the order of recording, and returns at once."""
+        """As `scan`, calling `on_lines` with one or a few new lines at a time in the order of recording; it returns at once."""
 
 
 @runtime_checkable
 class Planning(Protocol):
-    """What an `Instrument` may offer besides, to see all points of a recommendation before the first is measured."""
+    """Optional interface of an `Instrument` that wants all points of a recommendation before the first is measured."""
 
     def plan(self, recommendation: RecommendationMessage) -> None:
-        """Called once before the points of a recommendation are carried out, and after a restart again with what is left."""
+        """Called once before the points of a recommendation are measured, and after a restart again with those left."""
 
 
 @runtime_checkable
 class Halting(Protocol):
-    """What an `Instrument` may offer besides: an emergency stop after which it can go on.
+    """Optional interface of an `Instrument` that can be halted and released again.
 
-    Without it the client closes the instrument at an emergency stop, and ends.
+    Without it, the client closes the instrument at an emergency stop, and ends.
     """
 
     def halt(self) -> None:
-        """End what is under way at once and leave the instrument in a safe state; called from another thread, at any time.
+        """Abort the call in progress at once and leave the instrument in a safe state; called from another thread, at any time.
 
-        The call of `scan` or `measure` under way ends with `InstrumentFaultError`, and so does every later one, until `release`:
-        a call that is just about to begin must not slip through. Halting again does no harm.
+        The call of `scan` or `measure` in progress ends with `InstrumentFaultError`, and so does every later call until
+        `release`, including one that is just about to begin. Halting twice is harmless.
 
         Raises
         ------
         AdapterError
-            If that cannot be done; the client then closes the instrument.
+            If the instrument cannot be halted; the client then closes it.
         """
 
     def release(self) -> None:
-        """Let the instrument work again; called when a person has said so, between calls."""
+        """Allow calls again; called between calls, when an operator has resumed or paused the instrument."""
 
 
 @runtime_checkable
 class Telling(Protocol):
-    """What an `Instrument` may offer besides: to say what goes wrong and shows in no scan and no result, for the agent's history.
+    """Optional interface of an `Instrument` that reports faults which neither a scan nor a result shows.
 
-    A file that nobody can read is such a thing.
+    An unreadable file is an example. The agent records such faults in its history.
     """
 
     def tell_troubles(self, tell: Callable[[str, str], None]) -> None:
-        """Keep `tell`, and call it from now on, from any thread, with a short name and a sentence; it returns at once."""
+        """Keep `tell`, and call it for each fault with a short name and a sentence.
+
+        It may be called from any thread, and returns at once.
+        """
 
 
 @runtime_checkable
 class Timed(Protocol):
-    """What an `Instrument` with a clock of its own offers besides; of others the computer's clock counts.
+    """Optional interface of an `Instrument` with its own clock; for others the computer's clock is used.
 
-    By this clock a recommendation expires and a scan grows old, so it is the one that `Scan.finished_at` is told by.
+    The age of scans and the expiry of recommendations are measured by this clock, so `Scan.finished_at` must use it as well.
     """
 
     def now(self) -> datetime:
@@ -149,11 +152,11 @@ class Timed(Protocol):
 
 @runtime_checkable
 class Biasing(Protocol):
-    """What an `Instrument` offers besides that knows which bias its measurements apply."""
+    """Optional interface of an `Instrument` that knows which bias its measurements apply."""
 
     @property
     def bias_V(self) -> float:
-        """Largest magnitude of the bias of its next measurement, in volts."""
+        """Largest magnitude in volts of the bias that the next measurement applies."""
 
 
 def check_request(request: MeasurementRequest, limits: Limits) -> None:
@@ -162,7 +165,7 @@ def check_request(request: MeasurementRequest, limits: Limits) -> None:
     Raises
     ------
     LimitError
-        Naming the coordinate, its value and the allowed range.
+        If it is outside; the message names the coordinate, its value and the allowed range.
     """
     for axis, value, low, high in (
         ("x", request.x_m, limits.x_min_m, limits.x_max_m),

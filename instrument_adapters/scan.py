@@ -1,4 +1,4 @@
-"""One recorded frame: its channels, its geometry and what the instrument said about it."""
+"""One recorded frame: its channels, its geometry and the instrument's note."""
 
 import re
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ _DIRECTION = re.compile(r"(Retrace|Trace)", re.IGNORECASE)
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A scan in the project's one orientation (see `geometry`).
+    """A scan in the orientation of the project (see `geometry`).
 
     Parameters
     ----------
     channels
-        Name -> image of shape (rows, cols), float32, all of the frame's shape.
+        Name -> image of shape (rows, cols) in float32; all have the shape of the frame.
     units
-        Name -> physical unit ("m", "deg", "Hz", "V", or "" when the instrument does not say).
+        Name -> physical unit ("m", "deg", "Hz", "V", or "" where the instrument states none).
     frame
-        Where the scan lies.
+        Position, size and rotation of the scan.
     scan_id
         Unique name of this scan at this instrument.
     sample_id
-        Which sample it shows; scans of one sample warm-start one another.
+        Name of the sample; a scan can warm-start the search on the next scan of the same sample.
     started_at, finished_at
-        Times by the instrument's clock, or None where the source does not know.
+        Times by the instrument's clock; None where they are unknown.
     metadata
-        The instrument's note: key -> value as written.
+        The instrument's note: key -> value as recorded.
 
     Raises
     ------
@@ -64,32 +64,32 @@ class Scan:
                 raise ScanDataError(f"channel {name} of scan {self.scan_id} is {image.dtype}, expected float32")
 
     def find_channel(self, wanted: str | None = None) -> str:
-        """Name of the channel that `wanted` means, or of the PFM amplitude when nothing is asked for.
+        """Name of the channel that `wanted` denotes; by default the PFM amplitude.
 
-        A full name wins; otherwise a case-insensitive beginning, when all that it matches are one quantity (trace and
-        retrace of it: the retrace is taken). Without `wanted`, the first channel whose name begins with "Amplitude".
+        `wanted` is a full name or a case-insensitive prefix that matches one quantity only; of its trace and retrace the
+        retrace is returned. Without `wanted`, the first channel whose name matches with "Amplitude".
 
         Raises
         ------
         UnknownChannelError
-            If nothing matches, or several different quantities do.
+            If no channel matches, or channels of several quantities do.
         """
         names = list(self.channels)
         if wanted in self.channels:
             return str(wanted)
-        begins = [n for n in names if n.lower().startswith((wanted or "Amplitude").lower())]
-        quantities = {_DIRECTION.sub("", n) for n in begins}
-        if not begins or (wanted is not None and len(quantities) > 1):
-            raise UnknownChannelError(_no_such_channel(wanted, begins, names))
-        first = _DIRECTION.sub("", begins[0])
-        same = [n for n in begins if _DIRECTION.sub("", n) == first]
+        matches = [n for n in names if n.lower().startswith((wanted or "Amplitude").lower())]
+        quantities = {_DIRECTION.sub("", n) for n in matches}
+        if not matches or (wanted is not None and len(quantities) > 1):
+            raise UnknownChannelError(_no_such_channel(wanted, matches, names))
+        first = _DIRECTION.sub("", matches[0])
+        same = [n for n in matches if _DIRECTION.sub("", n) == first]
         return next((n for n in same if "retrace" in n.lower()), same[0])
 
 
-def _no_such_channel(wanted: str | None, begins: list[str], names: list[str]) -> str:
+def _no_such_channel(wanted: str | None, matches: list[str], names: list[str]) -> str:
     held = ", ".join(names)
     if wanted is None:
-        return f"no channel begins with 'Amplitude'; this scan holds {held}; name one with --channel"
-    if begins:
-        return f"channel '{wanted}' could be any of {', '.join(begins)}; name one of them in full"
-    return f"there is no channel '{wanted}'; this scan holds {held}; name one of them"
+        return f"no channel begins with 'Amplitude'; this scan holds {held}; choose one with --channel"
+    if matches:
+        return f"channel '{wanted}' could be any of {', '.join(matches)}; give one of these names in full"
+    return f"there is no channel '{wanted}'; this scan holds {held}; give one of these"

@@ -1,1 +1,1 @@
-"""Judges of representations: arrays in, scores out."""
+"""Rewards score representations: arrays in, scores out."""

@@ -1,4 +1,4 @@
-"""The nouns of judging: what a reward is given, what it returns, and the mixture that a score may rest on."""
+"""Data types of rewards: the representation to be scored, the score, and the Gaussian mixture behind it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class Mixture:
         return len(self.weights)
 
     def mahalanobis(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n K"]:
-        """Mahalanobis distance of each point from each component's centre."""
+        """Mahalanobis distance of each point from the centre of each component."""
         out = np.empty((len(z), self.n_components))
         for k in range(self.n_components):
             factor = np.linalg.cholesky(self.covariances[k])
@@ -40,10 +40,10 @@ class Mixture:
         return out
 
     def log_joint(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n K"]:
-        """log(weight_k · density_k(z)) of each point and component."""
+        """log(weight_k · density_k(z)) for each point and component."""
         d = z.shape[1]
         log_det = np.linalg.slogdet(self.covariances)[1]
-        with np.errstate(divide="ignore"):  # a component of weight 0 gets -inf, which is right
+        with np.errstate(divide="ignore"):  # a component of weight 0 correctly gets -inf
             log_weight = np.log(self.weights)
         return np.asarray(log_weight - 0.5 * (d * np.log(2 * np.pi) + log_det + self.mahalanobis(z) ** 2))
 
@@ -54,22 +54,22 @@ class Mixture:
         return np.asarray(tau / tau.sum(axis=1, keepdims=True))
 
     def labels(self, z: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-        """The most probable component of each point."""
+        """Index of the most probable component of each point."""
         return np.asarray(self.log_joint(z).argmax(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredResults:
-    """What has been measured on the sample so far.
+    """Results measured on the sample so far.
 
     Parameters
     ----------
     points_rc
-        Shape (m, 2): where, in pixels (row, col) of the scan that is judged.
+        Shape (m, 2): positions in pixels (row, col) of the scan that is searched.
     values
-        Shape (m, p): one vector of loop parameters a place, in the instrument's units.
+        Shape (m, p): one vector of loop parameters per position, in the instrument's units.
     names
-        The p names of the values, with units.
+        Names of the p parameters, with units.
     """
 
     points_rc: Float[np.ndarray, "m 2"]
@@ -79,7 +79,7 @@ class MeasuredResults:
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """One trained model's view of a scan: everything that a reward may need, so that none trains or opens an image.
+    """Latents of one candidate, with everything else that a reward may need: rewards train no model and open no image.
 
     Parameters
     ----------
@@ -87,25 +87,26 @@ class Representation:
         Shape (n, d): means and standard deviations of the latent variables that describe structure (rotation and
         translation latents are not among them).
     z_rotated, z_mirrored
-        Shape (n, d): the same for each patch turned by 90 degrees and mirrored left to right.
+        Shape (n, d): means for each patch rotated by 90 degrees, and mirrored left to right.
     points_rc
-        Shape (n, 2): the key points, (row, col) in pixels.
+        Shape (n, 2): key points, (row, col) in pixels.
     window_px
-        Side of the patches.
+        Side of the patches in pixels.
     invariance
-        "v", "r", "t" or "rt": what the model sets apart from structure; or the short name of a plain family.
+        "v", "r", "t" or "rt": the transformations that the model separates from structure. For a plain family, its short name.
     seed
-        Of its initialisation and training, or of the resample that a plain family's basis is fitted to.
+        Seed of initialisation and training, or of the resample to which a plain family is fitted.
     elbo_per_px
-        Held-out ELBO per pixel in nats (reconstruction - β·KL); NaN where there is none.
+        Held-out ELBO per pixel in nats (reconstruction - β·KL); NaN if there is none.
     reconstruction_per_px
-        Held-out reconstruction log-likelihood per pixel in nats (eq. 1); NaN where it is not defined.
+        Held-out reconstruction log-likelihood per pixel in nats (eq. 1); NaN if it is not defined.
     results
-        Measurements so far; possibly none.
+        Results measured so far, if any.
     trained
         False for a plain family, which has no ELBO and cannot diverge.
     types
-        The mixture that its types are, where these are given and not to be found: rewards that rest on a mixture take it.
+        Mixture whose components are the types, if they are given and need not be found. Rewards that rest on a mixture then use
+        this one.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -123,24 +124,24 @@ class Representation:
     types: Mixture | None = None
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Representation":
-        """The same representation of the points `rows` only."""
-        picked = {name: getattr(self, name)[rows] for name in ("z", "z_std", "z_rotated", "z_mirrored", "points_rc")}
-        return replace(self, **picked)
+        """The representation of the points in `rows` only."""
+        subset = {name: getattr(self, name)[rows] for name in ("z", "z_std", "z_rotated", "z_mirrored", "points_rc")}
+        return replace(self, **subset)
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A reward's verdict on one representation.
+    """What a reward returns for one representation.
 
     Parameters
     ----------
     value
-        Higher is better, always.
+        The reward; higher is always better.
     metrics
-        Raw quantities under the paper's names and with the paper's signs.
+        Quantities behind the value, with the names and signs of the paper.
     mixture
-        The mixture that the verdict rests on, in the coordinates of `z`; core points are drawn from it. A reward that fits
-        none leaves it out and gets the mixture of the default reward.
+        Mixture on which the value rests, in the coordinates of `z`; core points are chosen from its clusters. If a reward
+        fits none, the mixture that `icl_gain` prefers is used.
     """
 
     value: float
@@ -150,11 +151,11 @@ class Score:
 
 @runtime_checkable
 class Reward(Protocol):
-    """Judges one representation.
+    """Scores one representation.
 
-    Called once for each trained candidate, with the same number of points n for all candidates of a search, already
-    density-filtered. It must not keep state between calls, and all its randomness must come from `rng`.
+    Called once for each candidate. All candidates of a search come with the same number of points n, already density-filtered.
+    A reward must not keep state between calls, and must draw all random numbers from `rng`.
     """
 
     def __call__(self, representation: Representation, *, rng: np.random.Generator) -> Score:
-        """The verdict; `value` higher is better."""
+        """Score of the representation; a higher `value` is better."""

@@ -1,6 +1,6 @@
-"""The contract of rewards as a suite that anyone can run on theirs: `check_reward`, `RewardContract`, `vaestar check-reward`.
+"""Contract of rewards, to be checked by `check_reward`, the pytest class `RewardContract`, or `vaestar check-reward`.
 
-What is checked is what the search relies on. A violation is one sentence: what was done, what came back, what is right.
+The checks cover what the search relies on. Each violation is one sentence: what was done, what came back, what is expected.
 """
 
 import pickle
@@ -22,16 +22,16 @@ _SEED = 20
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken promise.
+    """A violation of the contract.
 
     Parameters
     ----------
     check
-        The name of the check, one of `CHECKS`.
+        Name of the check, one of `CHECKS`.
     sentence
-        What was done, what came back, what is right.
+        What was done, what came back, what is expected.
     warning
-        True where the search goes on all the same, but the user should know.
+        True if the search works nevertheless, but the user should know.
     """
 
     check: str
@@ -40,31 +40,31 @@ class Violation:
 
 
 class _BrokenError(Exception):
-    """A reward broke a promise; the message is the sentence."""
+    """The reward violates the contract; the message becomes the sentence of the violation."""
 
 
 class _DoubtfulError(Exception):
-    """A reward does what is allowed and rarely meant; the message is the sentence."""
+    """The reward does something allowed but rarely intended; the message becomes the sentence of a warning."""
 
 
 def example(n: int = 300, d: int = 2, seed: int = 0, **changes: Any) -> Representation:
-    """A lifelike representation: three clusters in d latents, key points 5 px apart on a square lattice.
+    """A realistic representation: three clusters in d latents, key points 5 px apart on a square lattice.
 
     Parameters
     ----------
     n, d
-        Key points and latent dimensions.
+        Numbers of key points and of latent dimensions.
     seed
-        Of the draw.
+        Seed of the random draw.
     changes
-        Fields of `Representation` that shall be different.
+        Fields of `Representation` to be replaced.
     """
     rng = np.random.default_rng(seed)
-    which = np.sort(rng.integers(3, size=n))
-    z = 2.0 * np.eye(3, d)[which] + 0.3 * rng.standard_normal((n, d))
+    cluster = np.sort(rng.integers(3, size=n))
+    z = 2.0 * np.eye(3, d)[cluster] + 0.3 * rng.standard_normal((n, d))
     side = int(np.ceil(np.sqrt(n)))
     points = 5 * np.stack(np.divmod(np.arange(n), side), axis=1)
-    made = Representation(
+    result = Representation(
         z=z,
         z_std=np.full((n, d), 0.1),
         z_rotated=z + 0.05 * rng.standard_normal((n, d)),
@@ -76,7 +76,7 @@ def example(n: int = 300, d: int = 2, seed: int = 0, **changes: Any) -> Represen
         elbo_per_px=-0.55,
         reconstruction_per_px=-0.5,
     )
-    return replace(made, **changes)
+    return replace(result, **changes)
 
 
 class _Subject:
@@ -85,16 +85,22 @@ class _Subject:
     def __init__(self, reward: Callable[..., Any], options: Mapping[str, Any], limit_s: float) -> None:
         self.reward, self.options, self.limit_s = reward, dict(options), limit_s
 
-    def __call__(self, representation: Representation, what: str) -> Score:
-        """The score of `representation`, which is `what`; whatever goes wrong becomes a sentence."""
+    def __call__(self, representation: Representation, description: str) -> Score:
+        """Score of `representation`, which messages call `description`.
+
+        Raises
+        ------
+        _BrokenError
+            If the reward raises, or returns no `Score` with a finite number.
+        """
         try:
             score = self.reward(representation, rng=np.random.default_rng(_SEED), **self.options)
         except (Exception, SystemExit) as error:
-            raise _BrokenError(f"on {what} it raised {type(error).__name__}: {_first_line(error)}") from error
+            raise _BrokenError(f"on {description} it raised {type(error).__name__}: {_first_line(error)}") from error
         if not isinstance(score, Score):
-            raise _BrokenError(f"on {what} it returned a {type(score).__name__}; return a rewards.base.Score")
+            raise _BrokenError(f"on {description} it returned a {type(score).__name__}; return a rewards.base.Score")
         if not _is_number(score.value) or not np.isfinite(score.value):
-            raise _BrokenError(f"on {what} its value is {score.value!r}; return a finite number, higher is better")
+            raise _BrokenError(f"on {description} its value is {score.value!r}; return a finite number, higher is better")
         return score
 
 
@@ -103,8 +109,8 @@ def _signature(subject: _Subject) -> None:
         parameters = signature(subject.reward).parameters
     except (TypeError, ValueError):
         return
-    open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
-    if "rng" not in parameters and not open_ended:
+    accepts_any_keyword = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    if "rng" not in parameters and not accepts_any_keyword:
         raise _BrokenError("it takes no keyword 'rng'; its signature must be (representation, *, rng, ...)")
     try:
         signature(subject.reward).bind(None, rng=None, **subject.options)
@@ -119,16 +125,16 @@ def _score(subject: _Subject) -> None:
 def _metrics(subject: _Subject) -> None:
     metrics = subject(example(), "300 points").metrics
     if not isinstance(metrics, Mapping):
-        raise _BrokenError(f"its metrics are a {type(metrics).__name__}; give a mapping of names to numbers")
+        raise _BrokenError(f"its metrics are a {type(metrics).__name__}; return a mapping of names to numbers")
     wrong = [f"{k!r}: {v!r}" for k, v in metrics.items() if not isinstance(k, str) or not _is_number(v)]
     if wrong:
-        raise _BrokenError(f"its metrics hold {wrong[0]}; names must be text and values numbers")
+        raise _BrokenError(f"its metrics contain {wrong[0]}; names must be text and values numbers")
 
 
 def _repeatable(subject: _Subject) -> None:
-    one, two = subject(example(), "300 points").value, subject(example(), "the same 300 points again").value
-    if one != two:
-        raise _BrokenError(f"twice the same points and rng gave {one!r} and {two!r}; draw everything from `rng`")
+    first, second = subject(example(), "300 points").value, subject(example(), "the same 300 points again").value
+    if first != second:
+        raise _BrokenError(f"the same points and rng gave {first!r}, then {second!r}; draw all random numbers from `rng`")
 
 
 def _stateless(subject: _Subject) -> None:
@@ -136,26 +142,27 @@ def _stateless(subject: _Subject) -> None:
     subject(example(150, seed=1), "150 other points")
     after = subject(example(), "the 300 points after others").value
     if before != after:
-        raise _BrokenError(f"after another call the same points gave {after!r} and not {before!r}; keep nothing between calls")
+        raise _BrokenError(f"after another call the same points gave {after!r} instead of {before!r}; keep no state")
 
 
-def _input_kept(subject: _Subject) -> None:
-    given, kept = example(results=_results(300)), example(results=_results(300))
+def _input_unchanged(subject: _Subject) -> None:
+    given, original = example(results=_results(300)), example(results=_results(300))
     subject(given, "300 points")
     for field in fields(Representation):
-        one, two = getattr(given, field.name), getattr(kept, field.name)
-        if isinstance(one, np.ndarray) and not np.array_equal(one, two):
-            raise _BrokenError(f"it changed `{field.name}` of what it was given; work on a copy")
-    if given.results and kept.results and not np.array_equal(given.results.values, kept.results.values):
-        raise _BrokenError("it changed the measured results that it was given; work on a copy")
+        after, before = getattr(given, field.name), getattr(original, field.name)
+        if isinstance(after, np.ndarray) and not np.array_equal(after, before):
+            raise _BrokenError(f"it changed `{field.name}` of the representation; work on a copy")
+    if given.results and original.results and not np.array_equal(given.results.values, original.results.values):
+        raise _BrokenError("it changed the measured results; work on a copy")
 
 
 def _row_order(subject: _Subject) -> None:
     order = np.random.default_rng(_SEED).permutation(300)
-    one, two = subject(example(), "300 points").value, subject(example().take(order), "the same points shuffled").value
-    if abs(one - two) > _ROW_ORDER_TOLERANCE * max(abs(one), abs(two)) + 1e-3:
+    value = subject(example(), "300 points").value
+    shuffled = subject(example().take(order), "the same points shuffled").value
+    if abs(value - shuffled) > _ROW_ORDER_TOLERANCE * max(abs(value), abs(shuffled)) + 1e-3:
         raise _DoubtfulError(
-            f"in another order the same points gave {two:.4g} and not {one:.4g}; the order of rows means nothing"
+            f"in another order the same points gave {shuffled:.4g} instead of {value:.4g}; the order of the rows must not matter"
         )
 
 
@@ -165,16 +172,16 @@ def _dimensions(subject: _Subject) -> None:
 
 
 def _plain_families(subject: _Subject) -> None:
-    nothing: dict[str, Any] = {
+    untrained: dict[str, Any] = {
         "elbo_per_px": float("nan"),
         "reconstruction_per_px": float("nan"),
         "trained": False,
         "invariance": "polar",
     }
     try:
-        subject(example(**nothing), "a plain family, which has no ELBO (NaN)")
+        subject(example(**untrained), "a plain family, which has no ELBO (NaN)")
     except _BrokenError as error:
-        raise _DoubtfulError(f"{error}; as it is, plain families are never chosen") from error
+        raise _DoubtfulError(f"{error}; with this reward, plain families are never chosen") from error
 
 
 def _results_or_none(subject: _Subject) -> None:
@@ -189,15 +196,15 @@ def _sizes(subject: _Subject) -> None:
     taken = time.process_time() - started
     if taken > subject.limit_s:
         raise _BrokenError(
-            f"2000 points took {taken:.1f} s of CPU time, more than {subject.limit_s:g} s; a search judges hundreds"
+            f"2000 points took {taken:.1f} s of CPU time, more than {subject.limit_s:g} s; a search scores hundreds of candidates"
         )
 
 
 def _importable(subject: _Subject) -> None:
     bound = partial(subject.reward, **subject.options) if subject.options else subject.reward
     try:
-        pickle.loads(pickle.dumps(bound))  # noqa: S301 - what was pickled a moment ago
-    except Exception as error:  # pickling runs the user's code
+        pickle.loads(pickle.dumps(bound))  # noqa: S301 - pickled by this very line
+    except Exception as error:  # pickling runs the user's code, which may raise anything
         raise _BrokenError(
             f"it cannot be sent to worker processes ({_first_line(error)}); define it at the top level of a module"
         ) from error
@@ -207,19 +214,19 @@ def _valid_mixture(subject: _Subject) -> None:
     for d in (1, 2):
         mixture = subject(example(d=d), f"latents of {d} dimensions").mixture
         if mixture is not None and not isinstance(mixture, Mixture):
-            raise _BrokenError(f"its mixture is a {type(mixture).__name__}; give a rewards.base.Mixture, or none")
+            raise _BrokenError(f"its mixture is a {type(mixture).__name__}; return a rewards.base.Mixture, or None")
         if mixture is not None and (fault := mixture_fault(mixture, d)):
             raise _BrokenError(f"its mixture {fault}")
 
 
-#: Name of a check -> what is checked.
+#: Name of each check -> the function that performs it.
 CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "signature": _signature,
     "score": _score,
     "metrics": _metrics,
     "repeatable": _repeatable,
     "stateless": _stateless,
-    "input_kept": _input_kept,
+    "input_kept": _input_unchanged,
     "row_order": _row_order,
     "dimensions": _dimensions,
     "plain_families": _plain_families,
@@ -233,18 +240,18 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
 def check_reward(
     reward: Callable[..., Any], options: Mapping[str, Any] = {}, *, limit_s: float = LIMIT_S, checks: Iterable[str] | None = None
 ) -> list[Violation]:
-    """What the reward breaks of the contract, in the order of `CHECKS`; empty where it keeps it. Never raises.
+    """Violations of the contract by `reward`, in the order of `CHECKS`; empty if it keeps the contract. Never raises.
 
-    A reward that cannot be called, or gives no score for an ordinary representation, is asked no further.
+    If the reward cannot be called or gives no score for an ordinary representation, the remaining checks are skipped.
 
     Parameters
     ----------
     reward
-        What the configuration names.
+        The function that the configuration names.
     options
-        Its `reward_options`.
+        Options of the reward, `reward_options` in the configuration.
     limit_s
-        The CPU time that 2,000 points in the plane may take.
+        Largest CPU time in seconds for 2,000 points in two dimensions.
     checks
         Names of the checks to run; all by default.
     """
@@ -262,7 +269,7 @@ def check_reward(
 
 
 def mixture_fault(mixture: Mixture, d: int) -> str:
-    """What makes a mixture unusable in d dimensions; empty where nothing does."""
+    """Why a mixture cannot be used in d dimensions; empty if it can."""
     parts = mixture.weights, mixture.means, mixture.covariances
     if not all(
         isinstance(part, np.ndarray) and np.issubdtype(part.dtype, np.number) and np.isfinite(part).all() for part in parts
@@ -271,7 +278,7 @@ def mixture_fault(mixture: Mixture, d: int) -> str:
     K = len(np.atleast_1d(mixture.weights))
     shapes = mixture.weights.shape, mixture.means.shape, mixture.covariances.shape
     if shapes != ((K,), (K, d), (K, d, d)):
-        return f"has shapes {shapes} in {d} dimensions; give weights (K,), means (K, {d}) and covariances (K, {d}, {d})"
+        return f"has shapes {shapes} in {d} dimensions; return weights (K,), means (K, {d}) and covariances (K, {d}, {d})"
     if (mixture.weights < 0).any() or abs(mixture.weights.sum() - 1) > 1e-6:
         return f"has weights that sum to {mixture.weights.sum():.6g}; they must be positive and sum to 1"
     if not np.allclose(mixture.covariances, np.swapaxes(mixture.covariances, 1, 2), rtol=1e-6):
@@ -281,7 +288,7 @@ def mixture_fault(mixture: Mixture, d: int) -> str:
 
 
 class RewardContract:
-    """The contract as a pytest class: inherit, and set `reward` (and `options`); each check is a test.
+    """The contract as a pytest class: inherit and set `reward` (and `options`); each check becomes a test.
 
     class TestSilhouette(RewardContract):
         reward = silhouette
@@ -295,9 +302,9 @@ class RewardContract:
 
 def _test_of(name: str) -> Callable[[RewardContract], None]:
     def test(self: RewardContract) -> None:
-        kind = type(self)
-        # From the class: a function that is looked up on the instance would become its method.
-        broken = check_reward(kind.reward, kind.options, limit_s=kind.limit_s, checks=[name])
+        cls = type(self)
+        # Looked up on the class: on an instance, the function would become a bound method.
+        broken = check_reward(cls.reward, cls.options, limit_s=cls.limit_s, checks=[name])
         assert not [v.sentence for v in broken if not v.warning]
 
     test.__doc__ = f"The check '{name}'."

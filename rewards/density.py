@@ -1,14 +1,14 @@
 """Density filter of the latent distribution, and subsets of equal size.
 
 The paper removes "points with density below 95 % of the maximum density" (KDE, bandwidth 0.05) before mixtures are fitted.
-Taken literally that leaves 9 of 1,809 points on a real scan, so the threshold here is a parameter: the share of the maximum
-density that a point's own neighbourhood must reach.
+Taken literally, this leaves 9 of 1,809 points on a real scan. Here the threshold is a parameter: the smallest density that is
+kept, relative to the maximum.
 
-A kernel of 0.05 is empty in more than two dimensions, and a share of the maximum means less with each dimension (half of a
-six-dimensional Gaussian lies below 7 % of its maximum, half of a plane one below 50 %). Beyond two dimensions the density is
-therefore that of the nearest neighbours, p ~ r_k^-d (D. O. Loftsgaarden and C. P. Quesenberry, Ann. Math. Stat. 36, 1049,
-1965), and its power 2/d is compared: of a Gaussian, a threshold t then keeps r² <= -d ln t, as -2 ln t in the plane
-(docs/decisions/0008-plain-families.md).
+In more than two dimensions a kernel of width 0.05 contains no neighbours, and the relative density loses its meaning: half of a
+six-dimensional Gaussian lies below 7 % of its maximum, half of a two-dimensional one below 50 %. Beyond two dimensions, the
+density is therefore estimated from nearest neighbours, p ~ r_k^-d (D. O. Loftsgaarden and C. P. Quesenberry, Ann. Math. Stat.
+36, 1049, 1965), and p^(2/d) is compared with the threshold t: of a Gaussian this keeps r² <= -d ln t, which in two dimensions is
+r² <= -2 ln t as for the kernel density (docs/decisions/0008-plain-families.md).
 """
 
 import numpy as np
@@ -23,29 +23,30 @@ def relative_density(z: Float[np.ndarray, "n d"], bandwidth: float = 0.05) -> Fl
     """Gaussian kernel density at each point, relative to the densest point (so the largest value is 1)."""
     tree = cKDTree(z)
     pairs = tree.sparse_distance_matrix(tree, _REACH * bandwidth, output_type="coo_matrix")
-    # coo drops the exact zeros of the diagonal and of coinciding points only when asked to; they count as kernel 1
+    # The COO format keeps the exact zeros of the diagonal and of coinciding points, so each contributes a kernel of 1.
     density = np.bincount(pairs.row, weights=np.exp(-0.5 * (pairs.data / bandwidth) ** 2), minlength=len(z))
     return np.asarray(density / density.max())
 
 
-def relative_closeness(z: Float[np.ndarray, "n d"], k: int = _NEIGHBOURS) -> Float[np.ndarray, " n"]:
-    """(r_min / r_k)², the nearest-neighbour density relative to its maximum, to the power 2/d; r_k reaches the k-th neighbour."""
-    k = min(k, len(z) - 1)
+def relative_closeness(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """(r_min / r_k)²: nearest-neighbour density relative to its maximum, to the power 2/d; r_k is that of the 20th neighbour."""
+    k = min(_NEIGHBOURS, len(z) - 1)
     if k < 1:
         return np.ones(len(z))
-    reach = cKDTree(z).query(z, k=k + 1)[0][:, k]
-    shortest = reach.min()
+    distance = cKDTree(z).query(z, k=k + 1)[0][:, k]
+    shortest = distance.min()
     if shortest == 0:
-        return np.asarray(reach == 0, dtype=np.float64)
-    return np.asarray((shortest / reach) ** 2)
+        return np.asarray(distance == 0, dtype=np.float64)
+    return np.asarray((shortest / distance) ** 2)
 
 
 def dense_enough(
     z: Float[np.ndarray, "n d"], threshold: float = 0.05, bandwidth: float = 0.05, closeness: float = 0.0
 ) -> Bool[np.ndarray, " n"]:
-    """True for each point whose relative density reaches `threshold` (0 keeps all, 1 only the densest).
+    """True for each point that the density filter keeps.
 
-    That is up to two dimensions; beyond, each point whose `relative_closeness` reaches `closeness`, and `bandwidth` is not used.
+    In one or two dimensions, these are the points whose relative density is at least `threshold` (0 keeps all, 1 only the
+    densest). In more dimensions, they are those whose `relative_closeness` is at least `closeness`; `bandwidth` is not used.
     """
     if z.shape[1] > 2:
         return relative_closeness(z) >= closeness if closeness > 0 else np.ones(len(z), dtype=bool)
@@ -55,6 +56,6 @@ def dense_enough(
 
 
 def equal_subset(kept: Bool[np.ndarray, " n"], size: int, rng: np.random.Generator) -> Int[np.ndarray, " size"]:
-    """`size` of the rows that `kept` marks, drawn without replacement, in ascending order."""
+    """`size` of the rows marked in `kept`, drawn without replacement, in ascending order."""
     rows = np.flatnonzero(kept)
     return np.sort(rng.choice(rows, size=size, replace=False))

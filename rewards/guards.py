@@ -1,4 +1,4 @@
-"""What is wrong with a representation: reasons to keep it out of the choice. It stays in the record, with the reason."""
+"""Guards: tests that a candidate must pass to be chosen. A rejected candidate stays in the record, with the reason."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,25 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from rewards.base import Mixture, Representation, Score
-from rewards.variance import smallest_eigenvalue
+from rewards.closed_form import smallest_eigenvalue
 
 
 class GuardSettings(BaseModel):
-    """When a representation is not trusted.
+    """Thresholds of the guards.
 
     Parameters
     ----------
     collapse_below
-        Smallest eigenvalue of the latent covariance; the prior's is 1, a collapsed direction's is near 0.
+        Smallest allowed eigenvalue of the latent covariance; it is 1 for the prior, and near 0 if a direction collapsed.
     elbo_gap_per_px
-        A seed whose held-out ELBO per pixel is further than this below the best seed of its configuration got stuck. On real
-        scans seeds differ by less than 0.002 nats a pixel, the ones that got stuck by 0.005 to 0.05. Of five seeds or more the
-        limit is at least six times their own scatter (`scatter`): the more seeds, the further the worst of them lies by chance.
+        Largest allowed gap in held-out ELBO, in nats per pixel, to the best seed of the same configuration; a seed beyond it is
+        stuck. On real scans, seeds differ by less than 0.002, and stuck ones by 0.005 to 0.05. With five seeds or more, the gap
+        may be at least six times their scatter (`scatter`), since the worst of many seeds lies further off by chance.
     min_points
-        Fewest points left by the density filter.
+        Smallest number of points that the density filter must leave.
     component_below
-        A mixture's component is degenerate when its covariance, relative to that of the whole mixture, has an eigenvalue below
-        this. The fit adds 1e-6 to each, so less than half of this one would be data.
+        Smallest allowed eigenvalue of a component's covariance, relative to the covariance of the whole mixture; below it the
+        component is degenerate. The fit adds 1e-6 to every eigenvalue, half of the default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,15 +44,15 @@ _HALF_NORMAL = 2.5  # standard deviation over the median absolute deviation of a
 def guard_seeds(
     representations: Sequence[Representation], survivors: Sequence[int], settings: GuardSettings = GuardSettings()
 ) -> list[str | None]:
-    """For each seed of one configuration, the reason to leave it out, or None.
+    """Reason to reject each seed of a configuration, or None if it passes.
 
     Parameters
     ----------
     representations
-        The seeds of one configuration (same window, invariance and points). A plain family, which is not trained, is held
-        to what concerns its latents only.
+        The seeds of one configuration (same window, invariance and points). Plain families are not trained, so only the tests of
+        the latents apply to them.
     survivors
-        Points left in each by the density filter.
+        Number of points that the density filter leaves in each.
     """
     elbos = np.array([r.elbo_per_px for r in representations])
     finite = elbos[np.isfinite(elbos)]
@@ -62,11 +62,12 @@ def guard_seeds(
 
 
 def scatter(elbos: Float[np.ndarray, " s"]) -> float:
-    """Standard deviation of the seeds that did not get stuck, robustly: from the better half's median absolute deviation.
+    """Robust standard deviation of the seeds that are not stuck, from the median absolute deviation of the better half.
 
-    So it stands as long as fewer than three quarters got stuck. 0 for fewer than five seeds, which do not say. With a scatter of
-    0.001 nats a pixel, a limit of 0.004 alone leaves out a healthy seed in 12 % of sets of ten and 33 % of sets of twenty; this
-    one in 4 % and 9 %, and it misses 1 % of seeds that got stuck by 0.01 or more (2,000 simulated sets, a quarter stuck).
+    It is valid as long as fewer than three quarters are stuck, and 0 with fewer than five seeds. With a scatter of 0.001 nats per
+    pixel, the limit of 0.004 alone would reject a healthy seed in 12 % of sets of ten and 33 % of sets of twenty; with this
+    scatter, it does so in 4 % and 9 %, and misses 1 % of the seeds that are stuck by 0.01 or more (2,000 simulated sets, a
+    quarter of the seeds stuck).
     """
     if len(elbos) < _SEEDS_WITH_SCATTER:
         return 0.0
@@ -75,44 +76,44 @@ def scatter(elbos: Float[np.ndarray, " s"]) -> float:
 
 
 def guard_mixture(score: Score, n: int, settings: GuardSettings = GuardSettings()) -> str | None:
-    """The reason not to trust a score for the mixture that it rests on, or None; to be asked once a candidate is judged.
+    """Reason to reject a scored candidate because of its mixture, or None if it passes.
 
     Parameters
     ----------
     score
-        One without a mixture passes.
+        Score of the candidate; without a mixture it passes.
     n
-        On how many points the mixture was fitted.
+        Number of points to which the mixture was fitted.
     """
     return None if score.mixture is None else degenerate(score.mixture, n, settings)
 
 
 def degenerate(mixture: Mixture, n: int, settings: GuardSettings = GuardSettings()) -> str | None:
-    """Why a component of the mixture is no cluster, or None: a likelihood grows without bound on a point, a line or a plane.
+    """Why a component of the mixture is degenerate, or None: the likelihood is unbounded on a point, a line or a plane.
 
-    A component is degenerate on fewer than d + 1 points, which any flat covariance fits, or where it is flat: its covariance
-    relative to that of the whole mixture has an eigenvalue below `settings.component_below`. Neither depends on an affine map of
-    the latents. Real types can be very flat (of 42 candidates on a real scan, the principal components of amplitude and phase had
-    healthy components with eigenvalues of 3e-6), so the limit is where the floor of the fit begins and no higher.
+    A component is degenerate if it has fewer than d + 1 points, which any flat covariance fits, or if it is flat: its covariance,
+    relative to that of the whole mixture, has an eigenvalue below `settings.component_below`. Neither depends on an affine map of
+    the latents. Real types can be very flat: among 42 candidates on a real scan, the PCA of amplitude and phase had valid
+    components with eigenvalues of 3e-6. The limit therefore lies just above the floor of the fit.
     """
     d = mixture.means.shape[1]
     points = n * mixture.weights
     if points.min() < d + 1:
         return (
             f"degenerate: component {int(points.argmin())} of {mixture.n_components} rests on {points.min():.1f} points, "
-            f"in {d} dimensions at least {d + 1} are needed"
+            f"at least {d + 1} are needed in {d} dimensions"
         )
     flattest = np.array([np.linalg.eigvalsh(c)[0] for c in _relative_covariances(mixture)])
     if flattest.min() < settings.component_below:
         return (
-            f"degenerate: component {int(flattest.argmin())} of {mixture.n_components} has {flattest.min():.1e} of the whole's "
+            f"degenerate: component {int(flattest.argmin())} of {mixture.n_components} has {flattest.min():.1e} of the total "
             f"variance in its flattest direction, below {settings.component_below:g}"
         )
     return None
 
 
 def _relative_covariances(mixture: Mixture) -> Float[np.ndarray, "K d d"]:
-    """Covariances of the components where the mixture's own, within and between components, is the unit matrix."""
+    """Covariances of the components, in coordinates in which the covariance of the whole mixture is the unit matrix."""
     offset = mixture.means - mixture.weights @ mixture.means
     between = offset[:, :, None] * offset[:, None, :]
     whole = np.einsum("k,kij->ij", mixture.weights, mixture.covariances + between)
@@ -126,13 +127,13 @@ def _reason(
     if representation.trained and not (np.isfinite(representation.elbo_per_px) and np.isfinite(representation.z).all()):
         return "diverged: the training loss is not finite"
     if not np.isfinite(representation.z).all():
-        return "not finite: the latents hold values that are not finite numbers"
+        return "not finite: the latents contain values that are not finite numbers"
     narrowest = smallest_eigenvalue(representation.z)
     if narrowest < settings.collapse_below:
         return f"collapsed: latent variance {narrowest:.3f} in the narrowest direction, below {settings.collapse_below}"
-    gap = best_elbo - representation.elbo_per_px  # NaN, and so no gap, where nothing was trained
+    gap = best_elbo - representation.elbo_per_px  # NaN, which is no gap, if nothing was trained
     if gap > limit:
-        return f"stuck: held-out ELBO {gap:.4f} nats a pixel below the best seed's, more than {limit:.2g}"
+        return f"stuck: held-out ELBO {gap:.4f} nats per pixel below that of the best seed, more than {limit:.2g}"
     if survivors < settings.min_points:
         return f"too few points: {survivors} left by the density filter, at least {settings.min_points} needed"
     return None

@@ -1,7 +1,6 @@
-"""The names that metrics go by, and which way is better: the one place where the paper's signs are turned round.
+"""Names of the metrics, and whether each is maximised or minimised: the only place that knows the signs of the paper.
 
-The paper minimises BIC, AIC, ICL and -ELBO + H and maximises the others.
-Whoever combines metrics (`rewards.composite`) asks here.
+The paper minimises BIC, AIC, ICL and -ELBO + H and maximises the others. `rewards.composite` combines metrics accordingly.
 """
 
 from types import MappingProxyType
@@ -64,21 +63,21 @@ _NEITHER = (
     "log_likelihood_total",
 )
 
-#: Metric -> +1 where more is better, -1 where less is, 0 where neither is: counts, and sums over points, which compare nothing.
+#: Metric -> +1 if higher is better, -1 if lower is better, 0 for counts and sums over points, which compare nothing.
 METRICS = MappingProxyType(dict.fromkeys(_MAXIMISED, 1) | dict.fromkeys(_MINIMISED, -1) | dict.fromkeys(_NEITHER, 0))
 
 
 class UnknownMetricError(ValueError):
-    """Nobody said whether more or less of a metric is better."""
+    """It is not known whether a metric is to be maximised or minimised."""
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better: True, or False where the paper minimises it.
+    """Whether a metric is maximised (True) or minimised (False).
 
     Parameters
     ----------
     metric
-        One of `METRICS`, or any name with the direction before it: "+my_metric" is maximised, "-my_metric" minimised.
+        One of `METRICS`, or any name with a direction as prefix: "+my_metric" is maximised, "-my_metric" minimised.
 
     Raises
     ------
@@ -89,13 +88,13 @@ def higher_is_better(metric: str) -> bool:
         return metric[0] == "+"
     if METRICS.get(metric, 0):
         return METRICS[metric] > 0
-    what = "has no better direction" if metric in METRICS else "is unknown"
+    problem = "cannot be compared" if metric in METRICS else "is unknown"
     known = ", ".join(name for name, sign in METRICS.items() if sign)
     raise UnknownMetricError(
-        f"metric '{metric}' {what}; use one of {known}, or say which way is better: '+{metric}' for more, '-{metric}' for less"
+        f"metric '{metric}' {problem}; use one of {known}, or add a direction: '+{metric}' to maximise, '-{metric}' to minimise"
     )
 
 
 def bare(metric: str) -> str:
-    """The name of a metric without the direction that may stand before it."""
+    """Name of a metric without its direction prefix, if it has one."""
     return metric[1:] if metric[:1] in ("+", "-") else metric

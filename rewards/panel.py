@@ -1,4 +1,4 @@
-"""All rewards at once, for a rule that combines them: one mixture for each K serves every criterion."""
+"""All rewards at once, for a decision rule that combines them: every criterion uses the same mixtures, one for each K."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -23,19 +23,22 @@ def panel(
     restarts: int = 10,
     resamples: int = 8,
 ) -> Score:
-    """`spatial`'s verdict, with the metrics of every reward but `bgmm`.
+    """The value of `spatial`, with the metrics of every reward except `bgmm`.
 
-    The mixtures are fitted once: the paper's criteria, the gains, the spatial information and the stability all look at the same
-    ones. It costs what `spatial`, `stability`'s refits and `topology` cost, where each criterion by itself would fit them anew.
+    The mixtures are fitted once, and the paper's criteria, the gains, the spatial information and the stability are computed from
+    them. The cost is that of `spatial`, `topology` and the refits of `stability`; called one by one, each criterion fits its own
+    mixtures.
 
     Parameters
     ----------
     representation
-        With the latents of turned and mirrored patches.
+        Representation with the latents of rotated and mirrored patches.
+    rng
+        Random generator of all fits and draws.
     near_px, far_px, symmetric, types, components, restarts
-        See `rewards.spatial.spatial`.
+        Options of `rewards.spatial.spatial`.
     resamples
-        See `rewards.stability.reproducibility`.
+        Number of bootstrap resamples of `rewards.stability.reproducibility`.
     """
     score = spatial(
         representation,

@@ -1,4 +1,4 @@
-"""The rewards that have a short name."""
+"""Rewards by short name, as in `reward = "spatial"`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 
 from rewards.base import Representation, Reward, Score
+from rewards.closed_form import reconstruction, total, variance
 from rewards.evidence import evidence
 from rewards.mixture.gmm import MIXTURE_REWARDS
 from rewards.panel import panel
-from rewards.reconstruction import reconstruction
 from rewards.spatial import spatial
 from rewards.stability import stability
 from rewards.topology import topology
-from rewards.variance import total, variance
 
 
 def bgmm(
     representation: Representation, *, rng: np.random.Generator, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> Score:
-    """`rewards.mixture.bayesian.bgmm`, loaded when it is first called: Pyro takes seconds to import."""
+    """`rewards.mixture.bayesian.bgmm`, imported at the first call, since importing Pyro takes seconds."""
     from rewards.mixture import bayesian as bayesian_mixture
 
     return bayesian_mixture.bgmm(representation, rng=rng, settings=dict(settings))

@@ -1,13 +1,13 @@
-"""Symmetry-aware spatial mutual information: do clusters say something about their neighbourhood that orientation cannot?
+"""Symmetry-aware spatial mutual information: do clusters predict their neighbourhood better than orientation can explain?
 
-Microstructure types extend over many pixels, so the cluster of a patch should tell something about the cluster of a
-neighbouring patch that shares no pixel with it. Orientation extends as far, and clusters of orientation must not be mistaken for
-types: so the neighbour is compared as it is, turned by 90 degrees and mirrored, in equal parts. A partition by orientation then
-says nothing about its neighbours, one by type loses nothing. On simulated surfaces of known types this reward follows the truth
-and the mixture criteria do not (docs/decisions/0005-default-reward.md).
+Microstructure types extend over many pixels, so the cluster of a patch should predict the cluster of a neighbouring patch that
+shares no pixel with it. Orientations extend just as far, but clusters of orientation are not types. The patch is therefore
+compared with its neighbour as it is, rotated by 90 degrees and mirrored, in equal shares: a partition by orientation then has no
+information about its neighbours, and a partition by type loses none. On simulated surfaces with known types this reward follows
+the truth, and the mixture criteria do not (docs/decisions/0014-types-or-none.md).
 
-Two assumptions, both parameters: that a type is the same when turned or mirrored (`symmetric`), and how far types extend
-(`near_px`, `far_px`).
+It makes two assumptions, which are options: a type is unchanged when rotated or mirrored (`symmetric`), and types extend over a
+certain distance (`near_px`, `far_px`).
 """
 
 import math
@@ -25,11 +25,11 @@ from rewards.mixture.gmm import MixtureFit, mixtures, report
 
 NEAR_PX, FAR_PX = 22.0, 34.0
 _SHUFFLES = 4
-_MOST_PAIRS = 200_000
+_MAX_PAIRS = 200_000
 
 
 def neighbours(points_rc: Int[np.ndarray, "n 2"], near_px: float, far_px: float) -> Int[np.ndarray, "m 2"]:
-    """Index pairs of points whose larger coordinate difference lies between `near_px` and `far_px`, each pair once."""
+    """Index pairs of points whose larger coordinate difference lies between `near_px` and `far_px`; each pair occurs once."""
     tree = cKDTree(points_rc)
     pairs = tree.query_pairs(far_px, p=np.inf, output_type="ndarray")
     distance = np.abs(points_rc[pairs[:, 0]] - points_rc[pairs[:, 1]]).max(axis=1)
@@ -52,18 +52,19 @@ def mutual_information(table: Float[np.ndarray, "k k"]) -> float:
 def spatial_information(
     views: Sequence[Int[np.ndarray, " n"]], pairs: Int[np.ndarray, "m 2"], k: int, rng: np.random.Generator
 ) -> float:
-    """Mutual information, in nats, of the cluster of a patch and that of its neighbour, less that of shuffled points.
+    """Mutual information, in nats, of the clusters of a patch and of its neighbour, minus that of shuffled points.
 
     Parameters
     ----------
     views
-        Labels of each patch as it is, and of the same patch turned, mirrored, ...; the first view is that of the partner too.
+        Cluster labels of the patches as they are, and of the same patches rotated, mirrored, ...; neighbours have the labels of
+        the first view.
     pairs
-        Shape (m, 2): neighbours; each is used in both directions.
+        Shape (m, 2): indices of neighbours; each pair is used in both directions.
     k
         Number of clusters.
     rng
-        Shuffles the points.
+        Random generator that shuffles the points.
     """
     a, b = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
     labels = views[0]
@@ -77,7 +78,7 @@ def spatial_information(
 
 
 def consistency(labels: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"], k: int) -> float:
-    """Cohen's kappa of two labellings of the same patches: 1 when equal, 0 when no more alike than by chance."""
+    """Cohen's kappa of two labellings of the same patches: 1 if they are equal, 0 for an agreement by chance."""
     table = joint_table(labels, other, k)
     chance = float((table.sum(axis=1) * table.sum(axis=0)).sum())
     return (float(np.trace(table)) - chance) / (1 - chance) if chance < 1 else 0.0
@@ -94,59 +95,61 @@ def spatial(
     components: Sequence[int] = range(1, 11),
     restarts: int = 10,
 ) -> Score:
-    """√(MI_rot·NMI_rot) times the rotation consistency of the clusters; 0 says that they know nothing of their neighbourhood.
+    """√(MI_rot·NMI_rot) times the rotation consistency of the clusters; 0 if clusters do not predict their neighbourhood.
 
-    MI_rot is the spatial information, NMI_rot the same over the entropy H of the labels, so their geometric mean is MI_rot/√H.
-    MI_rot alone grows as clusters are split and NMI_rot falls. The consistency is the agreement between the clusters of the
-    patches and those of the same patches turned and mirrored.
+    MI_rot is the spatial information and NMI_rot is MI_rot divided by the entropy H of the labels, so the geometric mean is
+    MI_rot/√H. When clusters are split, MI_rot grows and NMI_rot falls. The rotation consistency is the agreement between the
+    clusters of the patches and those of the same patches rotated and mirrored.
 
-    How many types there are is asked of the neighbourhood too: K maximises MI_rot/√H among all K that BIC prefers to one
-    Gaussian. BIC's own K goes on splitting a type that is not Gaussian, and on simulated scans such splits cost a tenth of the
-    agreement with the truth (docs/decisions/0014-types-or-none.md). What was maximised is no evidence that there are types at
-    all: "MI_rot_bic", at BIC's K, is.
+    The number of types also follows from the neighbourhood: K maximises MI_rot/√H among all K that BIC prefers to one Gaussian.
+    The K preferred by BIC itself splits types that are not Gaussian, and on simulated scans such splits cost a tenth of the
+    agreement with the truth (docs/decisions/0014-types-or-none.md). A maximum is not evidence that there are types at all; the
+    metric "MI_rot_bic", at the K that BIC prefers, is.
 
     Parameters
     ----------
     representation
-        With the latents of turned and mirrored patches.
+        Representation with the latents of rotated and mirrored patches.
+    rng
+        Random generator of the mixture fits and of the shuffles.
     near_px, far_px
-        Neighbours are this far apart (larger coordinate difference); `near_px` is raised to the window where that is larger, so
-        that neighbours share no pixel.
+        Smallest and largest distance of neighbours in pixels (the larger coordinate difference). `near_px` is at least the
+        window, so that neighbours share no pixel.
     symmetric
-        Whether a type is the same when turned or mirrored. If not, orientation counts as structure.
+        Whether a type is unchanged when rotated or mirrored. If not, orientation counts as structure.
     types
         "informative": K as above; "bic": K of the smallest BIC.
     components, restarts
-        Of the mixture.
+        Options of the mixture, see `rewards.mixture.gmm`.
     """
     fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts))
-    open_ones, at_bic = _eligible(fits, single, types, len(representation.z))
+    eligible, at_bic = _eligible(fits, single, types, len(representation.z))
     pairs = ring(representation, near_px, far_px, rng)
-    said = [neighbourhood(representation, fit.mixture, pairs, rng=rng, symmetric=symmetric) for fit in open_ones]
-    worth = [math.sqrt(max(one["MI_rot"], 0.0) * max(one["NMI_rot"], 0.0)) for one in said]
-    at = int(np.argmax(worth))
-    found, chosen = said[at], open_ones[at]
-    value = worth[at] * (max(found["rotation_consistency"], 0.0) if symmetric else 1.0)
-    metrics = report(representation, fits, single, chosen) | found | {"MI_rot_bic": said[at_bic]["MI_rot"]}
+    information = [neighbourhood(representation, fit.mixture, pairs, rng=rng, symmetric=symmetric) for fit in eligible]
+    values = [math.sqrt(max(one["MI_rot"], 0.0) * max(one["NMI_rot"], 0.0)) for one in information]
+    best = int(np.argmax(values))
+    found, chosen = information[best], eligible[best]
+    value = values[best] * (max(found["rotation_consistency"], 0.0) if symmetric else 1.0)
+    metrics = report(representation, fits, single, chosen) | found | {"MI_rot_bic": information[at_bic]["MI_rot"]}
     return Score(value, metrics, chosen.mixture)
 
 
 def _eligible(fits: Sequence[MixtureFit], single: MixtureFit, types: str, n: int) -> tuple[list[MixtureFit], int]:
-    """Mixtures whose clusters may be the types, and which of them BIC prefers; degenerate ones only where all are."""
-    sound = [fit for fit in fits if degenerate(fit.mixture, n) is None] or list(fits)
-    best = min(sound, key=lambda fit: fit.bic)
+    """Mixtures whose clusters may be the types, and the index of the one that BIC prefers; degenerate ones only if all are."""
+    usable = [fit for fit in fits if degenerate(fit.mixture, n) is None] or list(fits)
+    best = min(usable, key=lambda fit: fit.bic)
     if types == "bic" or best is single or len(fits) == 1:
         return [best], 0
-    open_ones = [fit for fit in sound if fit.K > 1 and fit.bic < single.bic]
-    return open_ones, open_ones.index(best)
+    eligible = [fit for fit in usable if fit.K > 1 and fit.bic < single.bic]
+    return eligible, eligible.index(best)
 
 
 def ring(representation: Representation, near_px: float, far_px: float, rng: np.random.Generator) -> Int[np.ndarray, "m 2"]:
-    """Neighbours that share no pixel; of very many, some that are drawn."""
+    """Index pairs of neighbours that share no pixel; a random subset if there are very many."""
     near = max(near_px, representation.window_px)
     pairs = neighbours(representation.points_rc, near, max(far_px, near + 12))
-    if len(pairs) > _MOST_PAIRS:
-        pairs = pairs[np.sort(rng.choice(len(pairs), _MOST_PAIRS, replace=False))]
+    if len(pairs) > _MAX_PAIRS:
+        pairs = pairs[np.sort(rng.choice(len(pairs), _MAX_PAIRS, replace=False))]
     return pairs
 
 
@@ -158,29 +161,31 @@ def neighbourhood(
     rng: np.random.Generator,
     symmetric: bool = True,
 ) -> dict[str, float]:
-    """What the clusters of `mixture` say of their neighbourhood, whatever reward found them.
+    """How well the clusters of `mixture` predict their neighbourhood, whichever reward found them.
 
     Parameters
     ----------
     representation
-        With the latents of turned and mirrored patches.
+        Representation with the latents of rotated and mirrored patches.
     mixture
-        In the coordinates of `z`.
+        Mixture whose components are the clusters, in the coordinates of `z`.
     pairs
-        Neighbours, see `ring`.
+        Shape (m, 2): indices of neighbours, see `ring`.
     rng
-        Shuffles the points.
+        Random generator that shuffles the points.
     symmetric
-        See `spatial`.
+        Whether a type is unchanged when rotated or mirrored.
 
     Returns
     -------
-    MI_rot (nats), NMI_rot (over the entropy of the labels), rotation_consistency, and the number of pairs they rest on.
+    dict
+        `MI_rot` in nats, `NMI_rot` (MI_rot divided by the entropy of the labels), `rotation_consistency`, and `pairs`, the number
+        of pairs.
     """
     k = mixture.n_components
-    turned = (representation.z_rotated, representation.z_mirrored)
+    transformed = (representation.z_rotated, representation.z_mirrored)
     labels = mixture.labels(representation.z)
-    views = [labels, *(mixture.labels(z) for z in turned)]
+    views = [labels, *(mixture.labels(z) for z in transformed)]
     information = spatial_information(views if symmetric else views[:1], pairs, k, rng) if len(pairs) else 0.0
     share = np.bincount(labels, minlength=k) / len(labels)
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())

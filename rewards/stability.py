@@ -1,11 +1,11 @@
-"""Stability: would the same types be found again, from other points, in another part of the scan, by another seed?
+"""Stability: are the same types found again from other points, in another part of the scan, or with another seed?
 
-Each question is answered by the adjusted Rand index (ARI; Hubert and Arabie, J. Classif. 2, 193, 1985) of two labellings of the
-same points: 1 when they are the same partition, 0 when no more alike than by chance.
+Each is measured by the adjusted Rand index (ARI; Hubert and Arabie, J. Classif. 2, 193, 1985) of two labellings of the same
+points: 1 for identical partitions, 0 for an agreement by chance.
 
-Stable is not true. Alone, this reward picks vanilla VAEs: their clusters are orientations, and orientations are reproducible. On
-simulated scans of known types its pick reached an ARI of 0.290 where a random configuration reaches 0.335. It belongs into a
-combination with others (`rewards.composite`).
+Stable clusters need not be the true types. Alone, this reward chooses vanilla VAEs, whose clusters are orientations, which are
+reproducible. On simulated scans with known types its choice reached an ARI of 0.290, a random configuration 0.335. It is meant to
+be combined with other rewards (`rewards.composite`).
 """
 
 from collections.abc import Sequence
@@ -20,29 +20,28 @@ from rewards.mixture.em import EMSettings, Whitening, fit_mixture
 from rewards.mixture.gmm import gmm
 
 _RESAMPLES = 8
+_REFIT_RESTARTS = 3
 
 
 def pairwise_agreement(labellings: Sequence[Int[np.ndarray, " n"]]) -> float:
-    """Mean ARI of all pairs of labellings of the same points, as of the seeds of one configuration.
+    """Mean ARI of all pairs of labellings of the same points, for instance from the seeds of one configuration.
 
     Raises
     ------
     ValueError
-        If there are fewer than two, or they are not of equal length.
+        If there are fewer than two labellings, or their lengths differ.
     """
     if len(labellings) < 2 or len({len(labels) for labels in labellings}) > 1:
         lengths = [len(labels) for labels in labellings]
-        raise ValueError(f"agreement needs two labellings or more of the same points, got lengths {lengths}")
+        raise ValueError(f"labellings have the lengths {lengths}; give at least two, all of the same points")
     return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(labellings, 2)]))
 
 
-def refit(
-    z: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " m"], k: int, rng: np.random.Generator, restarts: int = 3
-) -> Int[np.ndarray, " n"]:
-    """Labels of all points by a mixture of k Gaussians that has seen `rows` only; repeated rows count repeatedly."""
+def refit(z: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " m"], k: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Labels of all points from a mixture of k Gaussians fitted to the points in `rows`, which may be repeated."""
     whitening = Whitening.of(z)
     x = whitening.apply(z)
-    return fit_mixture(x[rows], k, rng, EMSettings(restarts=restarts)).mixture.labels(x)
+    return fit_mixture(x[rows], k, rng, EMSettings(restarts=_REFIT_RESTARTS)).mixture.labels(x)
 
 
 def bootstrap_agreement(
@@ -51,12 +50,11 @@ def bootstrap_agreement(
     k: int,
     rng: np.random.Generator,
     resamples: int = _RESAMPLES,
-    restarts: int = 3,
 ) -> float:
-    """Mean ARI of `labels` and those of mixtures refitted to resamples of the points, drawn with replacement."""
+    """Mean ARI of `labels` and the labels from mixtures refitted to bootstrap resamples of the points."""
     n = len(z)
-    again = [refit(z, rng.integers(n, size=n), k, rng, restarts) for _ in range(resamples)]
-    return float(np.mean([adjusted_rand_score(labels, other) for other in again]))
+    refitted = [refit(z, rng.integers(n, size=n), k, rng) for _ in range(resamples)]
+    return float(np.mean([adjusted_rand_score(labels, other) for other in refitted]))
 
 
 def halves_agreement(
@@ -64,22 +62,21 @@ def halves_agreement(
     halves: Sequence[Bool[np.ndarray, " n"]],
     k: int,
     rng: np.random.Generator,
-    restarts: int = 3,
 ) -> float:
-    """Mean over `halves` of the ARI of two labellings of all points: one learnt from the half, one from the rest.
+    """Mean ARI of the labellings of all points by two mixtures, one fitted to each side of a split; averaged over `halves`.
 
-    Halves that leave fewer than k points on one side say nothing and are passed over; 0 where all do.
+    Splits with fewer than k points on one side are skipped; 0 if all are.
     """
-    found = []
+    scores = []
     for half in halves:
         sides = np.flatnonzero(half), np.flatnonzero(~half)
         if min(len(side) for side in sides) >= k:
-            found.append(adjusted_rand_score(*(refit(z, side, k, rng, restarts) for side in sides)))
-    return float(np.mean(found)) if found else 0.0
+            scores.append(adjusted_rand_score(*(refit(z, side, k, rng) for side in sides)))
+    return float(np.mean(scores)) if scores else 0.0
 
 
 def spatial_halves(points_rc: Int[np.ndarray, "n 2"]) -> list[Bool[np.ndarray, " n"]]:
-    """Upper and left half of the scan: points beyond the median row and column are the others."""
+    """Membership of each point in the upper half and in the left half of the scan, divided at the median row and column."""
     return [points_rc[:, axis] < np.median(points_rc[:, axis]) for axis in (0, 1)]
 
 
@@ -94,38 +91,39 @@ def stability(
 ) -> Score:
     """Mean ARI of the clusters that `criterion` prefers and those found in bootstrap resamples of the points.
 
-    One cluster is reproduced by anything, so K = 1 is worth 0 and not 1.
+    A single cluster is always reproduced, so the value for K = 1 is 0, not 1.
 
     Parameters
     ----------
     representation
-        With n points.
+        Representation of n points.
     rng
-        Seeds the mixtures, draws the resamples.
+        Random generator of the mixture fits and the resamples.
     criterion, components, restarts
-        Of the mixture whose clusters are looked at; refits take its K.
+        Options of the mixture (`rewards.mixture.gmm`) whose clusters are tested; refits have its number of components.
     resamples
-        Bootstrap resamples, at least 1.
+        Number of bootstrap resamples, at least 1.
 
     Raises
     ------
     ValueError
-        If there are no resamples.
+        If `resamples` is less than 1.
     """
     fitted = gmm(representation, rng=rng, criterion=criterion, components=components, restarts=restarts)
     assert fitted.mixture is not None
-    found = reproducibility(representation, fitted.mixture, rng=rng, resamples=resamples)
-    return Score(found["stability"], dict(fitted.metrics) | found, fitted.mixture)
+    agreement = reproducibility(representation, fitted.mixture, rng=rng, resamples=resamples)
+    return Score(agreement["stability"], dict(fitted.metrics) | agreement, fitted.mixture)
 
 
 def reproducibility(
     representation: Representation, mixture: Mixture, *, rng: np.random.Generator, resamples: int = _RESAMPLES
 ) -> dict[str, float]:
-    """How well the clusters of `mixture` are found again, whatever reward found them.
+    """How well the clusters of `mixture` are reproduced, whichever reward found them.
 
     Returns
     -------
-    `stability` (bootstrap) and `stability_halves` (mean over upper and lower, left and right halves of the scan); 0 for K = 1.
+    dict
+        `stability` (bootstrap) and `stability_halves` (upper against lower and left against right half of the scan); 0 for K = 1.
     """
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; use 1 or more")

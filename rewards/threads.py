@@ -1,4 +1,4 @@
-"""PyTorch on one thread, for trained models and rewards alike."""
+"""Limits PyTorch to one thread, both for training and for rewards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread inside, as before outside: more are slower on small matrices, and change the last bits."""
+    """PyTorch runs on one thread inside the context: several are slower on small matrices, and change the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

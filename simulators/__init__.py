@@ -1,1 +1,1 @@
-"""A simulated MFP-3D in DART mode: a surface, its physics, its clock; the agent meets it on the wire only."""
+"""A simulated MFP-3D in DART mode with a surface, its physics and a clock; the agent sees it only through the protocol."""

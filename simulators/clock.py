@@ -1,4 +1,4 @@
-"""One simulated clock for one instrument: everything that takes time advances it."""
+"""Simulated clock of one instrument; everything that takes time advances it."""
 
 import math
 import threading
@@ -9,23 +9,22 @@ from datetime import UTC, datetime, timedelta
 from simulators.errors import InterruptedWaitError
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
-_PIECE_S = 0.05
+_WAIT_SLICE_S = 0.05
 
 
 class SimulatedClock:
-    """Simulated time, and the waiting that goes with it.
+    """Simulated time, and the waits that belong to it.
 
     Parameters
     ----------
     speed
-        1 for real time, N for N times as fast; None is event-driven: nothing waits.
+        1 for real time, N for N times as fast; None for an event-driven clock, which never waits.
     stop
-        When another thread sets it, whoever waits is woken at once and gets `InterruptedWaitError`, as does everyone who
-        waits afterwards.
+        Event that another thread may set: the wait under way and every later one then raise `InterruptedWaitError`.
     sleep
-        Waits so many wall seconds, or until `stop` is set or the clock halted; by default it does.
+        Function that waits the given wall seconds; by default a wait that `stop` or `halt` ends early.
     wall
-        Wall seconds from any origin; never jumps backwards.
+        Monotonic clock: wall seconds from any origin.
 
     Raises
     ------
@@ -42,7 +41,7 @@ class SimulatedClock:
         wall: Callable[[], float] = time.monotonic,
     ) -> None:
         if speed is not None and not 0 < speed < math.inf:
-            raise ValueError(f"a clock of speed {speed} was asked for; it must be positive and finite, or None for event-driven")
+            raise ValueError(f"the speed of the clock is {speed}; it must be positive and finite, or None for event-driven")
         self.speed = speed
         self.wall = wall
         self._stop, self._halted = stop or threading.Event(), threading.Event()
@@ -56,13 +55,13 @@ class SimulatedClock:
         return self._elapsed_s
 
     def now(self) -> datetime:
-        """Simulated time; the clock starts at `EPOCH`, whatever the date."""
+        """Simulated time; the clock always starts at `EPOCH`."""
         return EPOCH + timedelta(seconds=self._elapsed_s)
 
     def advance(self, seconds: float) -> None:
-        """Let the instrument be busy for so many simulated seconds, and wait as long as the speed demands.
+        """Advance simulated time by `seconds` and wait as long as the speed demands.
 
-        Waits are counted from the first one on, not each by itself, so that the time that computing takes is made up for.
+        All waits are measured from the first one, so the time spent computing is compensated.
 
         Raises
         ------
@@ -72,8 +71,8 @@ class SimulatedClock:
             If the clock was stopped or halted before or during the wait.
         """
         if not seconds >= 0:
-            raise ValueError(f"a clock cannot advance by {seconds} s; give a number that is not negative")
-        self.check()
+            raise ValueError(f"the clock cannot advance by {seconds} s; give a number that is not negative")
+        self.raise_if_stopped()
         self._elapsed_s += seconds
         if self.speed is None:
             return
@@ -81,12 +80,12 @@ class SimulatedClock:
         self._due = (now if self._due is None else self._due) + seconds / self.speed
         if self._due > now:
             self._sleep(self._due - now)
-        self.check()
+        self.raise_if_stopped()
 
-    def idle(self, wall_s: float) -> None:
-        """Charge `wall_s` wall seconds that have passed while somebody else was thinking: a slow agent pays in drift.
+    def charge_wall_time(self, wall_s: float) -> None:
+        """Add `wall_s` wall seconds that the agent took to decide, so that a slow agent pays in drift.
 
-        They count `speed` times, and once when event-driven. Nothing waits.
+        They are multiplied by `speed`; an event-driven clock counts them once. There is no wait.
 
         Raises
         ------
@@ -94,26 +93,26 @@ class SimulatedClock:
             If `wall_s` is negative.
         """
         if not wall_s >= 0:
-            raise ValueError(f"{wall_s} s cannot have passed; give a number that is not negative")
+            raise ValueError(f"{wall_s} s of wall time cannot have passed; give a number that is not negative")
         self._elapsed_s += wall_s * (self.speed or 1.0)
         if self._due is not None:
             self._due += wall_s
 
     def stop(self) -> None:
-        """Wake whoever waits; every later wait is refused."""
+        """End the wait under way; every later wait fails."""
         self._stop.set()
 
     def halt(self) -> None:
-        """Wake whoever waits; every later wait is refused until `release`."""
+        """End the wait under way; every later wait fails until `release`."""
         self._halted.set()
 
     def release(self) -> None:
-        """Let time pass again; what was left of a wait that was ended is not made up for."""
+        """Allow waits again; the remainder of an interrupted wait is dropped."""
         self._due = None
         self._halted.clear()
 
-    def check(self) -> None:
-        """Do nothing, unless the clock was stopped or halted.
+    def raise_if_stopped(self) -> None:
+        """Raise an error if the clock was stopped or halted.
 
         Raises
         ------
@@ -121,22 +120,22 @@ class SimulatedClock:
             If it was.
         """
         if self._stop.is_set():
-            raise InterruptedWaitError("the simulated instrument was stopped while it was busy; start a new one to go on")
-        self.check_halted()
+            raise InterruptedWaitError("the simulated instrument was stopped while it was busy; start a new one to continue")
+        self.raise_if_halted()
 
     @property
     def halted(self) -> bool:
-        """Whether the clock was halted and not released."""
+        """Whether the clock is halted."""
         return self._halted.is_set()
 
-    def check_halted(self) -> None:
-        """Do nothing, unless the clock was halted (see `check`)."""
+    def raise_if_halted(self) -> None:
+        """Raise an error if the clock is halted (see `raise_if_stopped`)."""
         if self.halted:
-            raise InterruptedWaitError("the simulated instrument was halted while it was busy; it goes on when it is released")
+            raise InterruptedWaitError("the simulated instrument was halted while it was busy; it continues after release")
 
     def _wait(self, seconds: float) -> None:
-        """Wait in short pieces, since two events may end it."""
+        """Wait in short slices, since either of two events may end the wait."""
         end = time.monotonic() + seconds
-        while (left_s := end - time.monotonic()) > 0 and not self._halted.is_set():
-            if self._stop.wait(min(left_s, _PIECE_S)):
+        while (remaining_s := end - time.monotonic()) > 0 and not self._halted.is_set():
+            if self._stop.wait(min(remaining_s, _WAIT_SLICE_S)):
                 return

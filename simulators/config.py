@@ -1,4 +1,4 @@
-"""Everything that can be set on a simulated MFP-3D, and the combinations that are refused."""
+"""Configuration of a simulated MFP-3D, and the checks of its consistency."""
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,21 +16,21 @@ _FRAME = Frame(size_fast_m=2.5e-6, size_slow_m=2.5e-6, x_offset_m=-2.6e-6, y_off
 
 
 class TimingConfig(Settings):
-    """How long things take, in simulated seconds.
+    """Durations of the instrument's actions, in simulated seconds.
 
     Parameters
     ----------
     scan_rate_Hz
-        Lines a second; 0.40064 is a real instrument's, at which a frame of 256 lines takes 639 s.
+        Line rate in hertz; 0.40064 was recorded on a real instrument, where a frame of 256 lines takes 639 s.
     command_s
-        For any command to the controller, and for reading any value.
+        Duration of a command to the controller, and of reading a value.
     loop_s
-        For one loop. With the commands that go to a point, the wait for the file and the look whether it is complete, a point
-        takes 10 s.
+        Duration of one loop. With the commands that move the tip, the wait for the file and the check that it is complete, a
+        point takes 10 s.
     retune_every, retune_s
-        After so many loops the probe is tuned anew, which takes so long.
+        Number of loops after which the probe is tuned again, and duration of the tuning.
     speed_max_m_per_s
-        Fastest allowed motion of the tip.
+        Largest speed of the tip.
     """
 
     scan_rate_Hz: Positive = 0.40064
@@ -42,30 +42,30 @@ class TimingConfig(Settings):
 
 
 class MFP3DConfig(Settings):
-    """A simulated MFP-3D with a sample under its tip.
+    """Configuration of a simulated MFP-3D and its sample.
 
     Parameters
     ----------
     instrument_id, sample_id
-        Names that scans carry.
+        Names of instrument and sample in each scan.
     seed
-        Fixes the sample, the drift and all noise.
+        Seed of the sample, the drift and all noise.
     first_scan
-        Number of the first scan; raise it to go on under the same instrument_id after a restart, since a scan_id names a
-        scan once and for all.
+        Number of the first scan; increase it to continue with the same instrument_id after a restart, since scan ids are never
+        reused.
     frame
-        What is scanned. Its offsets are not zero, so that errors of orientation show.
+        Frame to scan. The offsets of the default are not zero, so that errors of orientation show.
     scan_down
         Whether frames are recorded from the last row to the first.
     file_traps
-        Whether files have the oddities of real ones: see `file_traps.py`.
+        Whether files have the oddities of real ones (see `file_traps.py`).
     charge_latency
-        Whether the wall time between two calls, the agent's thinking, counts as simulated time. Without it an event-driven
-        run depends on the seed alone.
+        Whether the wall time between two calls, in which the agent decides, counts as simulated time. If it does not, an
+        event-driven run depends only on the seed.
     surface, dart, spectroscopy, motion, timing
-        The sample and the parts of the instrument.
+        Settings of the sample and of the parts of the instrument.
     limits
-        What is refused.
+        Limits of stage, bias and points.
     """
 
     instrument_id: Id = Field(default="mfp3d-sim", max_length=80)
@@ -84,17 +84,17 @@ class MFP3DConfig(Settings):
     limits: Limits = Limits()
 
     @model_validator(mode="after")
-    def _keeps_its_own_limits(self) -> "MFP3DConfig":
+    def _check_limits(self) -> "MFP3DConfig":
         corners = self._corners()
         if not self.surface.square.contains(corners).all():
             raise ValueError(
-                f"the frame reaches beyond the simulated surface, a square of {self.surface.size_m * 1e6:g} um around "
+                f"the frame extends beyond the simulated surface, a square of {self.surface.size_m * 1e6:g} um around "
                 f"({self.surface.centre_x_m * 1e6:g}, {self.surface.centre_y_m * 1e6:g}) um; enlarge the surface or move "
                 "the frame"
             )
         low, high = (self.limits.x_min_m, self.limits.y_min_m), (self.limits.x_max_m, self.limits.y_max_m)
         if not ((corners >= low) & (corners <= high)).all():
-            raise ValueError("the frame reaches beyond the stage's range in `limits`; move the frame or make it smaller")
+            raise ValueError("the frame extends beyond the stage's range in `limits`; move the frame or make it smaller")
         self._check_speed_and_bias()
         return self
 
@@ -102,12 +102,12 @@ class MFP3DConfig(Settings):
         speed = 2 * _OVERSCAN * self.frame.size_fast_m * self.timing.scan_rate_Hz
         if speed > self.timing.speed_max_m_per_s:
             raise ValueError(
-                f"the tip would move at {speed * 1e6:.1f} um/s, allowed are {self.timing.speed_max_m_per_s * 1e6:.1f} um/s; "
-                "lower the scan rate or make the frame smaller"
+                f"the tip would move at {speed * 1e6:.1f} um/s, at most {self.timing.speed_max_m_per_s * 1e6:.1f} um/s is "
+                "allowed; lower the scan rate or make the frame smaller"
             )
         if self.spectroscopy.bias_max_V > self.limits.bias_max_V:
             raise ValueError(
-                f"loops of {self.spectroscopy.bias_max_V:g} V were asked for, the limit is {self.limits.bias_max_V:g} V; "
+                f"the bias of loops is {self.spectroscopy.bias_max_V:g} V, the limit is {self.limits.bias_max_V:g} V; "
                 "lower the bias"
             )
 

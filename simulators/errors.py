@@ -1,4 +1,4 @@
-"""What can go wrong inside a simulated instrument; each is also an error of `instrument_adapters`, so the client knows it."""
+"""Errors of the simulated instrument; those of the running instrument derive from `instrument_adapters.errors`."""
 
 from instrument_adapters.errors import InstrumentFaultError
 
@@ -8,11 +8,11 @@ class SimulatorError(Exception):
 
 
 class InterruptedWaitError(SimulatorError, InstrumentFaultError):
-    """The simulated clock was stopped while something waited for it."""
+    """The simulated clock was stopped or halted before or during a wait."""
 
 
 class FailedLoopError(SimulatorError, InstrumentFaultError):
-    """A hysteresis loop was recorded and no parameters can honestly be drawn from it."""
+    """A hysteresis loop was recorded, but no meaningful parameters can be determined from it."""
 
 
 class UnknownTierError(SimulatorError, ValueError):
@@ -20,8 +20,8 @@ class UnknownTierError(SimulatorError, ValueError):
 
 
 class InvalidSettingsError(SimulatorError, ValueError):
-    """A configuration has a key or a value that is not allowed; the message names it."""
+    """A configuration has an unknown key or an invalid value; the message names it."""
 
 
 class UnknownFaultError(SimulatorError, ValueError):
-    """No fault has this name, or it cannot happen at the place or with the parameters that were given."""
+    """No fault has this name, or it cannot occur at the given place or with the given parameters."""

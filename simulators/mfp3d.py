@@ -1,4 +1,4 @@
-"""A simulated Asylum MFP-3D: the real one's driver on a simulated controller, whose sample keeps its truth to itself."""
+"""A simulated Asylum MFP-3D: the driver of the real instrument on a simulated controller; the sample's truth stays sealed."""
 
 import contextlib
 import shutil
@@ -31,27 +31,27 @@ from simulators.sample.surface import Surface
 
 
 class SimulatedMFP3D:
-    """An `Instrument` whose every frame, loop and fault follows from a configuration and its seed.
+    """An `Instrument` whose frames, loops and faults are determined by a configuration and its seed.
 
-    The constructor grows the sample, which takes a second or two, and sets the controller up, which is over when the clock
-    starts. `surface`, `true_position`, `last_recording` and `controller` are sealed truth: benchmarks and tests may look, an
-    agent meets scans and measurements only.
+    The constructor grows the sample, which takes a second or two, and sets up the controller before the clock starts. `surface`,
+    `true_position`, `last_recording` and `controller` are sealed truth: benchmarks and tests may read them, an agent sees only
+    scans and measurements.
 
     Parameters
     ----------
     config
-        The instrument and its sample.
+        Configuration of instrument and sample.
     clock
-        Its own clock; event-driven by default. Stopping the clock ends whatever the instrument is doing.
+        Clock of the instrument; event-driven by default. Stopping the clock interrupts the instrument.
     surface
-        A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+        Sample grown earlier from the same `config.surface`; by default one is grown from the seed.
     folder
-        Where the controller saves its files; by default in a folder of its own, which is emptied of all older files at each frame
-        and removed with the instrument.
+        Folder to which the controller saves its files; by default a temporary folder, from which older files are removed at each
+        frame and which is deleted with the instrument.
     quirks
-        What is wrong with controller and files; nothing by default. It may be changed at any time.
+        Misbehaviour of controller and files; none by default. It may be changed at any time.
     faults
-        What goes wrong and when; nothing by default. They bring their own quirks: give either.
+        Injector of scheduled faults; none by default. It has quirks of its own, so give only one of the two.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class SimulatedMFP3D:
         self.config = config or MFP3DConfig()
         self.clock = clock or SimulatedClock()
         if quirks is not None and faults is not None:
-            raise ValueError("faults bring quirks of their own; give Faults(..., quirks=quirks) or one of the two")
+            raise ValueError("both quirks and faults were given; give FaultInjector(..., quirks=quirks) or only one of the two")
         faults = faults or FaultInjector(quirks=quirks)
         self.quirks = faults.quirks
         self._microscope = Microscope(self.config, self.clock, surface, faults)
@@ -81,7 +81,7 @@ class SimulatedMFP3D:
             folder = Path(tempfile.mkdtemp(prefix="vaestar-mfp3d-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.controller = Controller(self._microscope, folder, self.quirks)
-        # On a clock of its own: the experiment's begins when everything is set up.
+        # The set-up runs on another clock, since the clock of the experiment starts when the set-up is finished.
         self.controller.clock = SimulatedClock()
         transport = SimulatedTransport(self.controller, self.config.timing.command_s)
         self._driver = MFP3D(driver_settings(self.config), transport, analyse=_analyse)
@@ -96,17 +96,17 @@ class SimulatedMFP3D:
 
     @property
     def model(self) -> str:
-        """Make and model; it says that it is simulated."""
+        """Make and model, marked as simulated."""
         return f"{self._driver.model} (simulated)"
 
     @property
     def limits(self) -> Limits:
-        """What it is allowed to do."""
+        """Limits of stage, bias and points."""
         return self.config.limits
 
     @property
     def bias_V(self) -> float:
-        """Largest magnitude of the bias in a loop."""
+        """Largest magnitude of the tip bias in a loop, in volts."""
         return self._driver.bias_V
 
     def now(self) -> datetime:
@@ -114,12 +114,13 @@ class SimulatedMFP3D:
         return self.clock.now()
 
     def scan(self) -> Scan:
-        """The next frame, read from the file that the controller has saved after rows / scan rate of simulated time.
+        """The next frame, read from the file that the controller saves after rows / scan rate of simulated time.
 
         Raises
         ------
         InstrumentFaultError
-            If the instrument was closed meanwhile or before, or the frame is not what was asked for (see `MFP3D.scan`).
+            If the instrument was closed or halted before or during the scan, or the frame is not the one that was set
+            (see `MFP3D.scan`).
         """
         with self._busy():
             scan = self._driver.scan()
@@ -128,20 +129,20 @@ class SimulatedMFP3D:
             return replace(scan, scan_id=f"{self.instrument_id}-scan-{number:04d}")
 
     def measure(self, request: MeasurementRequest) -> Measurement:
-        """One hysteresis loop where `request` says, as well as the stage can go there.
+        """One hysteresis loop at the requested point, within the accuracy of the stage.
 
-        The arrays are `bias_V` and `response`, in picometres with its sign; the parameters those of `loop_parameters`. The
-        loop leaves a written spot behind, also when it fails.
+        The arrays are `bias_V` and `response`, the signed response in picometres; the parameters are those of `loop_parameters`.
+        The loop writes a spot on the sample, even if it fails.
 
         Raises
         ------
         LimitError
-            If the point lies outside the stage's range or the frame, too near to one measured since the last scan, or if no
-            more points may be measured after this scan; nothing was moved.
+            If the point lies outside the stage's range or the frame or too near to one measured since the last scan, or if the
+            number of points after a scan is used up; nothing was moved.
         FailedLoopError
-            If the loop is of no use.
+            If no parameters can be determined from the loop.
         InstrumentFaultError
-            If the tip did not arrive, or the instrument was closed meanwhile or before.
+            If the tip did not arrive, or the instrument was closed or halted before or during the measurement.
         """
         with self._busy():
             try:
@@ -150,24 +151,24 @@ class SimulatedMFP3D:
                 self._drop_loops()
 
     def halt(self) -> None:
-        """End what the instrument is doing and bring it to rest, from any thread; it refuses everything until `release`."""
+        """Interrupt the instrument and bring it to rest, from any thread; every call fails until `release`."""
         self._driver.halt()
 
     def release(self) -> None:
-        """Let the instrument work again."""
+        """Allow scans and measurements again."""
         self._driver.release()
 
     def close(self) -> None:
-        """Stop whatever the instrument is doing, from any thread; it stays closed."""
+        """Interrupt the instrument for good, from any thread."""
         self._driver.close()
 
     @property
     def surface(self) -> Surface:
-        """Sealed: the sample as it is now, with what was written on it."""
+        """Sealed: the sample in its present state, including written domains."""
         return self._microscope.surface
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """Sealed: where the tip really is, now, when it is sent to the positions (x, y)."""
+        """Sealed: true tip positions at this moment for the commanded positions (x, y), in metres."""
         return self._microscope.true_position(xy_m)
 
     @property
@@ -177,22 +178,22 @@ class SimulatedMFP3D:
 
     @property
     def last_loop_m(self) -> tuple[float, float] | None:
-        """Sealed: where the tip truly was, (x, y), in the latest loop; None before the first."""
+        """Sealed: true tip position (x, y) in metres during the latest loop; None before the first."""
         return self._microscope.last_loop_m
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
-        """While the instrument works; what passed since it last handed back is charged to the agent."""
-        self.clock.check()
+        """Charge the wall time since the last call returned to the agent, and record when this one returns."""
+        self.clock.raise_if_stopped()
         if self.config.charge_latency and self._returned_at is not None:
-            self.clock.idle(max(0.0, self.clock.wall() - self._returned_at))
+            self.clock.charge_wall_time(max(0.0, self.clock.wall() - self._returned_at))
         try:
             yield
         finally:
             self._returned_at = self.clock.wall()
 
     def _drop_loops(self) -> None:
-        """Each look into the folder would take longer than the one before."""
+        """Delete the files of loops, since listing the folder would otherwise take longer with every loop."""
         if self._tidy:
             for path in self._folder.glob(f"{LOOP_NAME}*.ibw"):
                 path.unlink()
@@ -205,7 +206,7 @@ class SimulatedMFP3D:
 
 
 def driver_settings(config: MFP3DConfig) -> MFP3DSettings:
-    """What the driver is told so that it does what the configuration says."""
+    """Settings of the driver for this configuration."""
     return MFP3DSettings(
         instrument_id=config.instrument_id,
         sample_id=config.sample_id,
@@ -224,7 +225,7 @@ def driver_settings(config: MFP3DConfig) -> MFP3DSettings:
 
 
 def _file_number(scan_id: str) -> int:
-    """Number of the file: "simulated0012-<digest>" gives 12; what is in the file may be wrong."""
+    """Number in the name of the file ("simulated0012-<digest>" gives 12); a fault may falsify the number in its content."""
     name = scan_id.rpartition("-")[0]
     return int(name[len(name.rstrip("0123456789")) :])
 

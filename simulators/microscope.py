@@ -1,4 +1,4 @@
-"""The physics of the bench: a sample under a tip that drifts, on one clock. Everything in here is sealed truth."""
+"""The physics of the simulated microscope: sample, probe, drifting stage and clock. Everything in this module is sealed truth."""
 
 from dataclasses import replace
 
@@ -15,29 +15,29 @@ from simulators.physics.dart import Recording, record_frame
 from simulators.physics.motion import Drift, Stage
 from simulators.physics.probe import Probe
 from simulators.physics.spectroscopy import SPOT_STATE, Loop, record_loop
-from simulators.physics.wear import befall, used
+from simulators.physics.wear import draw_wear, initial_probe
 from simulators.sample.growth import grow_surface
 from simulators.sample.surface import Surface
 
 
 class Microscope:
-    """Sample, probe, stage and clock: it does what it is told and knows nothing of limits, commands or files.
+    """Sample, probe, stage and clock, without limits, commands or files.
 
     Parameters
     ----------
     config
-        The instrument and its sample.
+        Configuration of instrument and sample.
     clock
-        Advanced by everything that takes time.
+        Clock that is advanced by everything that takes time.
     surface
-        A sample grown earlier from the same `config.surface`; by default one is grown from the seed.
+        Sample grown earlier from the same `config.surface`; by default one is grown from the seed.
     faults
-        What goes wrong; by default nothing. Nobody else may use them.
+        Injector of scheduled faults, used by this microscope only; by default there are none.
 
     Attributes
     ----------
     probe
-        As it is after what it has met so far.
+        Present condition of the probe.
 
     Raises
     ------
@@ -49,28 +49,31 @@ class Microscope:
         self, config: MFP3DConfig, clock: SimulatedClock, surface: Surface | None = None, faults: FaultInjector | None = None
     ) -> None:
         if surface is not None and surface.config != config.surface:
-            raise ValueError("the given surface was grown from another configuration than config.surface; give the two together")
-        grown, moved, scanned, looped, worn = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5))
+            raise ValueError("the surface was grown from another configuration than config.surface; give matching ones")
+        seeds = np.random.SeedSequence(config.seed).spawn(5)
+        growth_rng, drift_rng, scan_rng, loop_rng, wear_rng = (np.random.default_rng(seed) for seed in seeds)
         self.config, self.clock = config, clock
-        self.surface = surface or grow_surface(config.surface, grown)
-        self.probe = used(config.dart.wear, worn)
-        self._stage = Stage(Drift.drawn(config.motion, moved))
-        self._scan_rng, self._loop_rng, self._wear_rng = scanned, looped, worn
+        self.surface = surface or grow_surface(config.surface, growth_rng)
+        self.probe = initial_probe(config.dart.wear, wear_rng)
+        self._stage = Stage(Drift.random(config.motion, drift_rng))
+        self._scan_rng, self._loop_rng, self._wear_rng = scan_rng, loop_rng, wear_rng
         self._faults = faults or FaultInjector()
         self._faults.begin(clock, config.frame)
         self._frames = 0
         self.last_loop_m: tuple[float, float] | None = None
 
     def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
-        """A frame that begins now, after rows / rate of simulated time; without `wait` the caller lets that time pass.
+        """Record a frame that begins now and takes rows / rate of simulated time.
+
+        With `wait=False` the caller advances the clock.
 
         Raises
         ------
         InstrumentFaultError
-            If the clock was stopped meanwhile; what was recorded is lost.
+            If the clock was stopped during the scan; the frame is lost.
         """
         self._frames += 1
-        lines = befall(self.probe, frame.rows, self.config.dart.wear, self._wear_rng)
+        lines = draw_wear(self.probe, frame.rows, self.config.dart.wear, self._wear_rng)
         self.surface = self._faults.before_frame(
             self.surface,
             lines,
@@ -99,15 +102,15 @@ class Microscope:
         return recording
 
     def loop_at(self, x_m: float, y_m: float, *, wait: bool = True) -> Loop:
-        """The hysteresis loop where the stage arrives when it is sent to (x, y); it leaves a written spot behind.
+        """Record a hysteresis loop at the commanded position (x, y), which writes a spot on the sample.
 
-        Without `wait` the caller lets the time pass that a loop takes.
+        With `wait=False` the caller advances the clock.
         """
         self.surface = self._faults.before_point(self.surface)
         self._stage.go_to(x_m, y_m, self.clock.elapsed_s)
         true_xy = self.true_position(np.array([[x_m, y_m]]))
         true_xy += self.config.motion.repeatability_m * self._loop_rng.standard_normal(true_xy.shape)
-        loop = self._as_heard(record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng))
+        loop = self._as_detected(record_loop(self.surface.truth_at(true_xy), self.config.spectroscopy, self._loop_rng))
         there_x_m, there_y_m = (float(value) for value in true_xy[0])
         self.last_loop_m = (there_x_m, there_y_m)
         if self.probe.contact:
@@ -118,20 +121,20 @@ class Microscope:
         return loop
 
     def change_probe(self) -> None:
-        """Put a fresh probe in the place of the one that is there."""
+        """Replace the probe by a fresh one."""
         self.probe = Probe()
         self._faults.probe_changed()
 
     def true_position(self, xy_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """Where the tip really is, now, when it is sent to the positions (x, y)."""
+        """True tip positions at this moment for the commanded positions (x, y), in metres."""
         return np.asarray(xy_m + self._stage.displacement_m(np.array(self.clock.elapsed_s)))
 
-    def _as_heard(self, loop: Loop) -> Loop:
-        """The loop as this probe hears it; out of contact there is nothing but noise."""
-        heard = self.probe.gain * loop.response_pm
+    def _as_detected(self, loop: Loop) -> Loop:
+        """The loop as this probe detects it: scaled by its gain, or only noise if it is out of contact."""
+        detected = self.probe.gain * loop.response_pm
         if not self.probe.contact:
-            heard = self.config.spectroscopy.noise_floor_pm * self._loop_rng.standard_normal(heard.shape)
-        return replace(loop, response_pm=heard)
+            detected = self.config.spectroscopy.noise_floor_pm * self._loop_rng.standard_normal(detected.shape)
+        return replace(loop, response_pm=detected)
 
     def _wait_for_lines(self, lines: int, line_s: float) -> None:
         for line in range(lines):

@@ -1,4 +1,4 @@
-"""Base and number types of every configuration in this package."""
+"""Base class and number types of all configurations in this package."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""A simulated instrument out of a TOML file: a tier first, the file's values over it, the command line's over both.
+"""Reads the configuration of a simulated instrument: a tier, overridden by a TOML file, overridden by the command line.
 
-The file holds any part of `MFP3DConfig`, each of its parts as a table of the same name, and the name of the `tier`. A surface is
-put under the frame, and made large enough for it, where nothing else is said.
+The file may set any part of `MFP3DConfig`, with a table of the same name for each part, and the name of the `tier`. Unless
+specified otherwise, the surface is centred under the frame and made large enough for it.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from instrument_adapters.command_line.toml_lines import line_of, toml_lines
+from instrument_adapters.command_line.toml_lines import find_line, find_lines
 from instrument_adapters.geometry import Frame
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownTierError
@@ -27,41 +27,41 @@ _Values = Mapping[str, Any]
 
 
 def load_instrument(path: Path | None, given: _Values | None = None) -> MFP3DConfig:
-    """The instrument that the file (or none) and `given`, which counts for more, describe.
+    """Configuration from a file and from `given`, which takes precedence.
 
     Parameters
     ----------
     path
-        A TOML file.
+        Path of a TOML file; None for no file.
     given
-        Values as they would stand in the file.
+        Values in the structure of the file.
 
     Raises
     ------
     InvalidSettingsError
-        With one sentence that names the key, what it holds and what is allowed.
+        If a value is invalid; the message names the key, its value and what is allowed.
     """
     from_file = _read(path) if path is not None else {}
-    values = dict(_over(from_file, given or {}))
+    values = dict(_merged(from_file, given or {}))
     _refuse_not_finite(values)
     name = values.pop(TIER, DEFAULT_TIER)
     if not isinstance(name, str):
-        raise InvalidSettingsError(f"'{TIER}' is {name!r}: it must be the name of a tier in quotes, such as \"clean\"")
+        raise InvalidSettingsError(f"'{TIER}' is {name!r}: it must be the name of a tier in quotes, for example \"clean\"")
     try:
-        merged = dict(_over(tier(name, 0).model_dump(), values))
+        merged = dict(_merged(tier(name, 0).model_dump(), values))
         if isinstance(merged["surface"], Mapping):
-            fitted = _under_the_frame(merged["frame"], merged["surface"], values.get("surface", {}))
+            fitted = _fitted_to_frame(merged["frame"], merged["surface"], values.get("surface", {}))
             merged["surface"] = {**merged["surface"], **fitted}
         return MFP3DConfig.model_validate(merged)
     except UnknownTierError as error:
         raise InvalidSettingsError(f"'{TIER}' is {name!r}: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InvalidSettingsError(_sentence(first, path if _holds(from_file, first["loc"]) else None)) from error
+        raise InvalidSettingsError(_error_message(first, path if _is_in_file(from_file, first["loc"]) else None)) from error
 
 
 def as_toml(config: MFP3DConfig) -> str:
-    """The configuration as a file that `load_instrument` reads back to the same; what is None is left out."""
+    """The configuration as TOML text, from which `load_instrument` restores it; values that are None are omitted."""
     return "\n".join(_lines("", config.model_dump(mode="json"))).lstrip("\n") + "\n"
 
 
@@ -74,27 +74,27 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidSettingsError(f"the configuration {path} is not TOML: {error}") from error
 
 
-def _over(below: _Values, above: _Values) -> dict[str, Any]:
-    """The values above, and those below where there are none; tables are merged."""
-    merged = {**below, **above}
-    for key, value in below.items():
+def _merged(base: _Values, overrides: _Values) -> dict[str, Any]:
+    """`base` with the values of `overrides`; tables are merged."""
+    merged = {**base, **overrides}
+    for key, value in base.items():
         if isinstance(value, Mapping) and isinstance(merged[key], Mapping):
-            merged[key] = _over(value, merged[key])
+            merged[key] = _merged(value, merged[key])
     return merged
 
 
-def _under_the_frame(frame: Any, surface: _Values, said: _Values) -> dict[str, Any]:
-    """Centre and side of a surface that holds the frame, but for what was said of them."""
+def _fitted_to_frame(frame: Any, surface: _Values, specified: _Values) -> dict[str, Any]:
+    """Centre and side of a surface that contains the frame, except where they are `specified`."""
     try:
-        held = Frame.model_validate(frame)
+        inner = Frame.model_validate(frame)
     except ValidationError:
-        return {}  # refused with its reason when the whole is validated
-    turned = abs(math.cos(held.angle_rad)) + abs(math.sin(held.angle_rad))
-    side_m = _MARGIN * turned * max(held.size_fast_m, held.size_slow_m)
-    fits = {"centre_x_m": held.x_offset_m, "centre_y_m": held.y_offset_m, "size_m": side_m}
-    if "size_m" not in said:
-        fits["size_m"] = max(surface["size_m"], side_m)
-    return {key: value for key, value in fits.items() if key not in said}
+        return {}  # the error is reported when the whole configuration is validated
+    turned = abs(math.cos(inner.angle_rad)) + abs(math.sin(inner.angle_rad))
+    side_m = _MARGIN * turned * max(inner.size_fast_m, inner.size_slow_m)
+    fitted = {"centre_x_m": inner.x_offset_m, "centre_y_m": inner.y_offset_m, "size_m": side_m}
+    if "size_m" not in specified:
+        fitted["size_m"] = max(surface["size_m"], side_m)
+    return {key: value for key, value in fitted.items() if key not in specified}
 
 
 def _refuse_not_finite(value: Any, key: str = "") -> None:
@@ -105,8 +105,8 @@ def _refuse_not_finite(value: Any, key: str = "") -> None:
         _refuse_not_finite(part, f"{key}.{name}".lstrip("."))
 
 
-def _holds(values: Any, loc: tuple[int | str, ...]) -> bool:
-    """Whether the file says anything of the place of an error; an error of a whole part is of all that it says there."""
+def _is_in_file(values: Any, loc: tuple[int | str, ...]) -> bool:
+    """Whether the file sets the key (or any key of the table) to which an error refers."""
     for part in loc:
         if not isinstance(values, Mapping) or part not in values:
             return False
@@ -114,9 +114,9 @@ def _holds(values: Any, loc: tuple[int | str, ...]) -> bool:
     return bool(loc)
 
 
-def _sentence(error: ErrorDetails, path: Path | None) -> str:
+def _error_message(error: ErrorDetails, path: Path | None) -> str:
     loc = error["loc"]
-    key = f"{_place(path, loc)}'{'.'.join(str(part) for part in loc)}'"
+    key = f"{_location(path, loc)}'{'.'.join(str(part) for part in loc)}'"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key} is unknown; the allowed keys are {', '.join(_keys_beside(loc))}"
@@ -127,11 +127,11 @@ def _sentence(error: ErrorDetails, path: Path | None) -> str:
     return f"{key} is {error['input']!r}: {message}"
 
 
-def _place(path: Path | None, loc: tuple[int | str, ...]) -> str:
-    """Where a value stands in the file, to begin a sentence with; empty if it is not from a file."""
+def _location(path: Path | None, loc: tuple[int | str, ...]) -> str:
+    """File and line of a value as the beginning of a message; empty if the value does not come from a file."""
     if path is None:
         return ""
-    line = line_of(toml_lines(path.read_text(encoding="utf-8-sig")), loc)
+    line = find_line(find_lines(path.read_text(encoding="utf-8-sig")), loc)
     return f"{path}, line {line}: " if line else f"{path}: "
 
 
@@ -143,7 +143,7 @@ def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _lines(table: str, values: _Values) -> Iterator[str]:
-    """Of one table: first its own values, then its tables."""
+    """TOML lines of one table: first its own values, then its subtables."""
     inner = {key: value for key, value in values.items() if isinstance(value, Mapping)}
     own = {key: value for key, value in values.items() if key not in inner and value is not None}
     if table and own:
@@ -156,4 +156,4 @@ def _lines(table: str, values: _Values) -> Iterator[str]:
 def _literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_literal(one) for one in value)}]"
-    return json.dumps(value, ensure_ascii=False)  # numbers, words and truth values read the same in TOML
+    return json.dumps(value, ensure_ascii=False)  # numbers, strings and booleans are written the same in TOML

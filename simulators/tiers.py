@@ -1,16 +1,15 @@
-"""The worlds of the benchmarks: graded ones, those in which abstaining is right, and those that hold no types to tell apart.
+"""The worlds of the benchmarks: graded tiers, one in which abstaining is right, and worlds without distinguishable types.
 
-*Clean* and *easy* differ in noise, in disorder, and in how far apart the patterns' dimensions lie; *medium* comes closer to what
-real scans show. In *hard* the types are there and not even a classifier that was told them can tell them apart. How hard a tier
-is, is told by what such a classifier reaches: docs/decisions/0019-tiers.md and 0021-tiers.md.
+*Clean* and *easy* differ in noise, in disorder, and in how much the dimensions of the patterns differ; *medium* is closer to real
+scans. In *hard* the types exist, but not even a classifier trained on the truth can tell them apart. The difficulty of a tier is
+measured by the score of such a classifier: docs/decisions/0019-tiers.md.
 
-*clean-interspersed* and *easy-interspersed* have the kinds mixed in cells within superdomains instead of one kind in each.
-*shuffled* is easy's amplitudes without a pattern; *loops-alike* is easy with loops that do not depend on the type.
+*clean-interspersed* and *easy-interspersed* mix the kinds in cells within superdomains instead of one kind in each. *shuffled*
+has the amplitudes of easy without a pattern; *loops-alike* is easy with loops that do not depend on the type.
 
-In a world of a single type every wall is of one `WallType`: c domains all point upwards, since otherwise there were 180° walls
-and, of needles, two types; and there is one superdomain, since boundaries between superdomains are a type of their own. With
-"-turned" to the name there are several, all of the one kind, turned by 90° to one another or not; a few per cent of the walls
-are boundaries.
+In a world of a single type every wall has the same `WallType`. All c domains point upwards, since otherwise there would be 180°
+walls and two types of needles; and there is one superdomain, since superdomain boundaries are a type of their own. The variants
+with "-turned" have several superdomains of one kind, some turned by 90°; a few per cent of their walls are boundaries.
 """
 
 from collections.abc import Mapping
@@ -34,13 +33,13 @@ SHUFFLED = "shuffled"
 LOOPS_ALIKE = "loops-alike"
 SINGLE_TYPE = ("needles", "stripes", "herringbone")
 TURNED = "-turned"
-_UNDIVIDED_M = 1e-3  # a superdomain larger than any surface
+_LARGER_THAN_ANY_SURFACE_M = 1e-3  # side of a superdomain that leaves the surface undivided
 _LARGE_SUPERDOMAIN_M = 1.5e-6
 _CELL_M = 300e-9
 
 
 class Tier(Settings):
-    """A sample and how it is seen; the defaults are the easy tier."""
+    """Settings of a sample and its measurement; the defaults are the easy tier."""
 
     surface: SurfaceConfig = SurfaceConfig()
     dart: DartConfig = DartConfig()
@@ -138,7 +137,7 @@ def _interspersed(world: Tier) -> Tier:
     return world.model_copy(update={"surface": world.surface.model_copy(update={"interspersed_m": _CELL_M})})
 
 
-def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
+def _single_kind(kind: str, superdomain_m: float) -> Tier:
     surface = SurfaceConfig(
         superdomain_m=superdomain_m,
         c_minus_share=0.0,
@@ -152,22 +151,22 @@ def _of_one_kind(kind: str, superdomain_m: float) -> Tier:
 TIERS: Mapping[str, Tier] = (
     {"clean": _CLEAN, "easy": Tier(), "medium": _MEDIUM, HARD: _HARD}
     | dict(zip(INTERSPERSED, (_interspersed(_CLEAN), _interspersed(Tier())), strict=True))
-    | {kind: _of_one_kind(kind, _UNDIVIDED_M) for kind in SINGLE_TYPE}
-    | {kind + TURNED: _of_one_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
+    | {kind: _single_kind(kind, _LARGER_THAN_ANY_SURFACE_M) for kind in SINGLE_TYPE}
+    | {kind + TURNED: _single_kind(kind, _LARGE_SUPERDOMAIN_M) for kind in SINGLE_TYPE}
     | {SHUFFLED: Tier(surface=SurfaceConfig(shuffled=True))}
     | {LOOPS_ALIKE: Tier(spectroscopy=SpectroscopyConfig(loop=LoopConfig(eta2=0.0)))}
 )
 
 
 def tier(name: str, seed: int) -> MFP3DConfig:
-    """The instrument with world `seed` of a tier under its tip.
+    """Configuration of an instrument with world `seed` of a tier as its sample.
 
     Parameters
     ----------
     name
-        One of `TIERS`.
+        Name of the tier, one of `TIERS`.
     seed
-        Fixes the sample and all noise. 0-99 are for development, held-out worlds begin at 100.
+        Seed of the sample and all noise. 0-99 are for development, held-out worlds begin at 100.
 
     Raises
     ------
@@ -175,7 +174,7 @@ def tier(name: str, seed: int) -> MFP3DConfig:
         If there is no such tier.
     """
     if name not in TIERS:
-        raise UnknownTierError(f"there is no tier {name!r}; use one of {', '.join(TIERS)}")
+        raise UnknownTierError(f"there is no tier {name!r}; give one of {', '.join(TIERS)}")
     chosen = TIERS[name]
     return MFP3DConfig(
         seed=seed, surface=chosen.surface, dart=chosen.dart, spectroscopy=chosen.spectroscopy, motion=chosen.motion

@@ -27,8 +27,21 @@ _CHECKED = [
 ]
 _hook = install_import_hook(_CHECKED, "tests.support.typecheck.check")
 
+_TESTS = Path(__file__).resolve().parent
+_MARKED = ("system", "browser", "docs")  # folders whose tests carry the folder's name as a marker
+_FIRST = ("docs", "system", "benchmarks", "browser")  # folders with the longest files: they start first, so that none comes last
+
 _WRITTEN = str(Path(tempfile.gettempdir()) / "pytest-of-")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of some folders with the folder's name, and start the longest first."""
+    folders = {item: item.path.relative_to(_TESTS).parts[0] for item in items}
+    for item, folder in folders.items():
+        if folder in _MARKED:
+            item.add_marker(folder)
+    items.sort(key=lambda item: _FIRST.index(folders[item]) if folders[item] in _FIRST else len(_FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The command `vaestar`: one file for each group of commands."""
+"""The command `vaestar`, with one file for each group of commands."""
 
 from agent.cli.app import main
 

@@ -1,6 +1,6 @@
-"""The running agent, as a command reaches it: found through its run directory, told over HTTP on loopback.
+"""HTTP client for a running agent on this computer, which is found through its run directory.
 
-Nothing heavy is imported: `vaestar stop` must not wait for a library to load.
+Only light modules are imported: `vaestar stop` must not wait for a library to load.
 """
 
 import json
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import NotRunningError, RefusedError
-from agent.history.run_directory import DATABASE, STATE_FILE, TOKEN_FILE, newest
+from agent.history.run_directory import DATABASE, STATE_FILE, TOKEN_FILE, newest_runs
 
-_PATIENCE_S = 5.0
-_MOST_BYTES = 50_000_000
+_TIMEOUT_S = 5.0
+_MAX_BYTES = 50_000_000
 
 
 class RemoteAgent:
@@ -24,12 +24,12 @@ class RemoteAgent:
     Parameters
     ----------
     run_directory
-        Of its run.
+        Run directory of the agent.
 
     Raises
     ------
     NotRunningError
-        If none runs there, or it has no HTTP door.
+        If no agent runs on it, or the agent has no HTTP server.
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -39,80 +39,78 @@ class RemoteAgent:
         self.pid = state.get("pid")
         if not self._address:
             raise NotRunningError(
-                f"the agent on {run_directory} has no HTTP door; start it with service.http = '127.0.0.1:5557' (or --http), "
-                "or end it in order with SIGTERM"
+                f"the agent on {run_directory} has no HTTP server; start it with service.http = '127.0.0.1:5557' (or --http), "
+                "or end it with SIGTERM"
             )
-        # A proxy that the environment names has no business between two programs on one computer.
+        # Requests to loopback must not go through a proxy named in the environment.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
 
-    def ask(self, path: str) -> dict[str, Any]:
-        """What the agent answers to a question such as "/api/status"."""
-        return self._answered(urllib.request.Request(self._address + path))  # noqa: S310 - the address is loopback's http
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the agent's answer to a GET request, such as "/api/status"."""
+        return self._send(urllib.request.Request(self._address + path))  # noqa: S310 - the address is loopback's http
 
-    def tell(self, word: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What the agent answers to a person's word; it has recorded it by then.
+    def post(self, command: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send an operator's command and return the agent's answer; by then the command is recorded.
 
         Raises
         ------
         RefusedError
-            If it says no, with its sentence.
+            If the agent refuses; the message says why.
         NotRunningError
-            If it does not answer.
+            If the agent does not answer.
         """
         try:
             token = (self.run_directory / TOKEN_FILE).read_text(encoding="ascii").strip()
         except OSError as error:
             raise RefusedError(
-                f"{self.run_directory / TOKEN_FILE} cannot be read: {error}; "
-                "only the user that runs the agent may tell it something"
+                f"{self.run_directory / TOKEN_FILE} cannot be read: {error}; only the user that runs the agent can control it"
             ) from error
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        return self._answered(
+        return self._send(
             urllib.request.Request(  # noqa: S310 - the address is loopback's http
-                f"{self._address}/api/{word}", json.dumps(body).encode(), headers, method="POST"
+                f"{self._address}/api/{command}", json.dumps(body).encode(), headers, method="POST"
             )
         )
 
-    def _answered(self, request: urllib.request.Request) -> dict[str, Any]:
+    def _send(self, request: urllib.request.Request) -> dict[str, Any]:
         try:
-            with self._opener.open(request, timeout=_PATIENCE_S) as answer:
-                return _object(answer.read(_MOST_BYTES))
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                return _object(answer.read(_MAX_BYTES))
         except urllib.error.HTTPError as error:
-            sentence = _sentence_of(error)
-            raise RefusedError(f"the agent refuses: {sentence}") from error
+            raise RefusedError(f"the agent refuses: {_error_text(error)}") from error
         except TimeoutError as error:
-            raise NotRunningError(self._silent(f"within {_PATIENCE_S:g} s")) from error
+            raise NotRunningError(self._no_answer(f"within {_TIMEOUT_S:g} s")) from error
         except (OSError, ValueError) as error:
-            raise NotRunningError(self._silent(f"({getattr(error, 'reason', error)})")) from error
+            raise NotRunningError(self._no_answer(f"({getattr(error, 'reason', error)})")) from error
 
-    def _silent(self, how: str) -> str:
+    def _no_answer(self, detail: str) -> str:
         return (
-            f"the agent on {self.run_directory} (process {self.pid}) does not answer at {self._address} {how}; "
-            "what it was told may not have been heard: look at its log, and stop the instrument itself if there is danger"
+            f"the agent on {self.run_directory} (process {self.pid}) does not answer at {self._address} {detail}; "
+            "the command may not have arrived: check the agent's log, and stop the instrument directly if there is danger"
         )
 
 
-def _sentence_of(error: urllib.error.HTTPError) -> str:
+def _error_text(error: urllib.error.HTTPError) -> str:
     with error:
         try:
-            return str(_object(error.read(_MOST_BYTES))["error"])
-        except (OSError, ValueError, LookupError):  # something else than an agent has taken its port
-            return f"it answers {error.code} {error.reason}"
+            return str(_object(error.read(_MAX_BYTES))["error"])
+        except (OSError, ValueError, LookupError):  # another program uses the port
+            return f"HTTP status {error.code} {error.reason}"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Nowhere else."""
+        """Follow no redirect."""
         return
 
 
 def running_state(run_directory: Path) -> dict[str, Any]:
-    """What the agent that runs on a run says of itself.
+    """Return the content of the state file of the agent that runs on a run directory.
 
     Raises
     ------
     NotRunningError
-        If none does.
+        If no agent runs on it.
     """
     path = run_directory / STATE_FILE
     try:
@@ -120,36 +118,37 @@ def running_state(run_directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         known = (run_directory / DATABASE).is_file()
         reason = (
-            f"start one with `vaestar serve --run {run_directory}`" if known else "that is no run directory; name one with --run"
+            f"start one with `vaestar serve --run {run_directory}`" if known else "it is not a run directory; name one with --run"
         )
         raise NotRunningError(f"no agent runs on {run_directory}; {reason}") from None
     except (OSError, ValueError) as error:
         raise NotRunningError(f"{path} cannot be read: {error}") from error
-    if not _alive(state.get("pid")):
+    if not _is_alive(state.get("pid")):
         raise NotRunningError(
-            f"no agent runs on {run_directory}: process {state.get('pid')} ended without a farewell (killed, or a power cut); "
-            f"`vaestar serve --run {run_directory}` takes the run up"
+            f"no agent runs on {run_directory}: process {state.get('pid')} ended without a clean shutdown "
+            "(killed, or a power cut); "
+            f"`vaestar serve --run {run_directory}` continues the run"
         )
     return state
 
 
-def which(run: Path | None) -> Path:
-    """The run directory that was named; else the newest on which an agent runs, or the newest of all.
+def resolve_run(run: Path | None) -> Path:
+    """Return the given run directory, or the newest with a running agent, or the newest of all.
 
     Raises
     ------
     NotRunningError
-        If none was named and there is none.
+        If none was given and ./runs is empty.
     """
     if run is not None:
         return run
-    runs = newest()
+    runs = newest_runs()
     if not runs:
         raise NotRunningError("no agent runs, and there is no run in ./runs; name a run directory with --run")
-    return next((path for path in runs if _runs(path)), runs[0])
+    return next((path for path in runs if _has_agent(path)), runs[0])
 
 
-def _runs(run_directory: Path) -> bool:
+def _has_agent(run_directory: Path) -> bool:
     try:
         running_state(run_directory)
     except NotRunningError:
@@ -157,16 +156,16 @@ def _runs(run_directory: Path) -> bool:
     return True
 
 
-def _alive(pid: Any) -> bool:
+def _is_alive(pid: Any) -> bool:
     if not isinstance(pid, int) or pid <= 0:
         return False
     if os.name != "posix":
-        return True  # there os.kill would end it; whoever asks finds out by the answer
+        return True  # on Windows os.kill would end the process; a request will show whether it runs
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
@@ -174,5 +173,5 @@ def _alive(pid: Any) -> bool:
 def _object(content: bytes) -> dict[str, Any]:
     found = json.loads(content)
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - told like any other damage
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like any other damage
     return found

@@ -1,4 +1,4 @@
-"""`vaestar analyze`: one recorded scan in, a decision with its files out."""
+"""`vaestar analyze`: a decision on one recorded scan, with figures and tables."""
 
 import sys
 from pathlib import Path
@@ -18,24 +18,25 @@ def analyze_file(
     deadline_s: float | None = None,
     dask: str | None = None,
 ) -> None:
-    """Decide where to measure on the scan in `path`, write the decision to `out` and show it.
+    """Decide where to measure on the scan in `path`, write the results to `out` and print the decision.
 
     Raises
     ------
     AgentError, AdapterError
-        With one sentence, for any input that cannot be used; then nothing is written.
+        If an input cannot be used; then nothing is written.
     """
     config = load_config(config_path, channel=channel, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     scan = read_scan(path)
     scan.find_channel(config.channel)
     try:
-        out.mkdir(parents=True, exist_ok=True)  # before a minute of training, not after it
+        out.mkdir(parents=True, exist_ok=True)  # fail before the training, not after it
     except OSError as error:
         from agent.errors import ReportError
 
         raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
-    # What computes takes a second or two to load: only once the input is known to be readable.
+    # These imports take a second or two, so the input is checked first.
     from agent.decision.agent import Agent
+    from agent.decision.inputs import DecisionInputs, SearchControl
     from agent.reporting.decision_files import write_report
     from agent.reporting.terminal import ERR, OUT, cluster_table, search_progress
     from agent.search.task_cache import TaskCache
@@ -45,7 +46,9 @@ def analyze_file(
     work, search = TaskCache(out / ".work"), config.search
     out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)
     with workers_for(search.workers, config.directory, search.dask) as workers, search_progress() as progress:
-        decision = Agent(config, workers).on_scan(scan, store=work, progress=progress, out_of_time=out_of_time)
+        decision = Agent(config, workers).decide(
+            DecisionInputs(scan), SearchControl(progress=progress, out_of_time=out_of_time), cache=work
+        )
     files = write_report(scan, decision, out)
     work.clear()
     record = decision.record
@@ -57,4 +60,4 @@ def analyze_file(
         OUT.print(record.explanation, highlight=False, markup=False)
         OUT.print(f"{len(files)} files in {out}", highlight=False, markup=False)
     if record.outcome in ("not_resolvable", "bad_scan"):
-        ERR.print("vaestar: no place is recommended on this scan", highlight=False)
+        ERR.print("vaestar: no points are recommended on this scan", highlight=False)

@@ -1,4 +1,4 @@
-"""The command `vaestar`. Nothing heavy is imported before a command needs it, so that help and the simulator start at once."""
+"""The command `vaestar`. Heavy modules are imported only by the commands that need them: help and simulator start fast."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import operator_app as cli_steering
+from agent.cli import operator_app
 from agent.cli.exit_handling import command as _command
 from agent.cli.exit_handling import fail as _fail
 from agent.config.logs import LogFormat, LogLevel
@@ -21,14 +21,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(cli_steering.app)
-history_app = typer.Typer(help="What was decided, when and why.", no_args_is_help=True)
+app.add_typer(operator_app.app)
+history_app = typer.Typer(help="Query, check, replay and export the record of a run.", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with every choice; see docs/configuration.md.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML); see docs/configuration.md.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness (default 0).")]
 DeadlineOption = Annotated[
-    float | None, typer.Option("--deadline", metavar="SECONDS", help="Decide with what is complete by then (default: no limit).")
+    float | None,
+    typer.Option(
+        "--deadline", metavar="SECONDS", help="Decide after this time with the candidates finished by then (default: no limit)."
+    ),
 ]
 DaskOption = Annotated[
     str | None, typer.Option("--dask", metavar="ADDRESS", help="Train on a Dask cluster, such as tcp://127.0.0.1:8786.")
@@ -37,7 +40,7 @@ RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (de
 
 
 def main() -> None:
-    """Run the command line; every foreseeable mistake ends in one sentence and an exit code."""
+    """Run the command line; foreseen errors end in one sentence and an exit code."""
     app()
 
 
@@ -46,14 +49,14 @@ def main() -> None:
 def analyze(
     scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID .h5.", show_default=False)],
     channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go (default: out/<scan name>).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the results (default: out/<scan name>).")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
     deadline: DeadlineOption = None,
     dask: DaskOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON instead of a table.")] = False,
 ) -> None:
-    """Say where to measure on one recorded scan, and why."""
+    """Decide where to measure on one recorded scan, and explain why."""
     from agent.cli.analyze import analyze_file
 
     analyze_file(
@@ -71,25 +74,27 @@ def analyze(
 @app.command()
 @_command
 def serve(
-    run: Annotated[Path | None, typer.Option(help="Run directory, new or to be taken up (default: runs/<time>).")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run directory, new or to be continued (default: runs/<time>).")] = None,
     bind: Annotated[str | None, typer.Option(help="Address for instruments, such as tcp://127.0.0.1:5555.")] = None,
-    telemetry: Annotated[str | None, typer.Option(help="Address where progress is published.")] = None,
+    telemetry: Annotated[str | None, typer.Option(help="Address on which progress is published.")] = None,
     http: Annotated[
         str | None,
-        typer.Option(help="Where /healthz, /metrics and the commands are answered, such as 127.0.0.1:5557; '' nowhere."),
+        typer.Option(help="Address of the HTTP server, such as 127.0.0.1:5557; '' disables it."),
     ] = None,
     dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Show a page there, to watch the agent and to say yes or no.")
+        bool, typer.Option("--dashboard", help="Serve the dashboard there, to watch the agent and approve its decisions.")
     ] = False,
-    key: Annotated[Path | None, typer.Option(help="The agent's secret key (of vaestar keygen).")] = None,
-    allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of those who may connect.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Secret key file of the agent, made by vaestar keygen.")] = None,
+    allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of the instruments that may connect.")] = None,
     seed: SeedOption = None,
     config: ConfigOption = None,
     deadline: DeadlineOption = None,
     dask: DaskOption = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Of the lines on stderr.")] = LogFormat.CONSOLE,
-    log_file: Annotated[Path | None, typer.Option(help="JSON lines as well, in at most ten files of 10 MB.")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="The least that is told.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="Format of the log on stderr.")] = LogFormat.CONSOLE,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Also write the log as JSON lines to this file; ten files of 10 MB are kept.")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM."""
     from agent.cli.log_setup import log_to
@@ -107,33 +112,33 @@ def simulate(context: typer.Context) -> None:
     """Run a simulated MFP-3D in DART mode (`vaestar simulate --help` lists its options)."""
     if importlib.util.find_spec("scipy") is None:
         _fail("the simulator needs 'scipy', which is not installed; install with: pip install 'vaestar[simulator]'")
-    _become([sys.executable, "-m", "simulators", *context.args])
+    _exec([sys.executable, "-m", "simulators", *context.args])
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 @_command
 def replay(context: typer.Context) -> None:
-    """Work for an agent with recorded data (`vaestar replay --help` lists its options)."""
-    _become([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
+    """Serve recorded data to an agent as an instrument (`vaestar replay --help` lists its options)."""
+    _exec([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 @_command
 def adapter(context: typer.Context) -> None:
-    """Run what stands between an instrument and an agent: folder, mfp3d, replay (`vaestar adapter --help`)."""
-    _become([sys.executable, "-m", "instrument_adapters", *context.args])
+    """Run the adapter of an instrument: folder, mfp3d or replay (`vaestar adapter --help`)."""
+    _exec([sys.executable, "-m", "instrument_adapters", *context.args])
 
 
 @app.command()
 @_command
 def demo(
     run: Annotated[Path | None, typer.Option(help="Run directory (default: runs/demo-<time>).")] = None,
-    cycles: Annotated[int, typer.Option(min=1, max=100, help="Scans to take and follow up.")] = 2,
+    cycles: Annotated[int, typer.Option(min=1, max=100, help="Number of cycles of scan, decision and measurement.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample, the noise and the agent.")] = 0,
     config: ConfigOption = None,
     dask: DaskOption = None,
 ) -> None:
-    """Run agent and simulated microscope together and show what they do."""
+    """Run the agent with a simulated microscope and show what they do."""
     from agent.cli.demo import run_demo
 
     run_demo(run, cycles=cycles, seed=seed, config_path=config, dask=dask)
@@ -146,11 +151,11 @@ def report(
         str, typer.Argument(metavar="[DECISION|RUN]", help="Id of a decision or scan, or a run directory (default: the run).")
     ] = "",
     run: RunOption = None,
-    out: Annotated[Path | None, typer.Option(help="The file (default: ./ID.html).")] = None,
-    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write each figure there besides.")] = None,
-    form: Annotated[str, typer.Option("--format", help="Of these: png, svg or pdf.")] = "png",
+    out: Annotated[Path | None, typer.Option(help="Report file (default: ./ID.html).")] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write each figure to this folder.")] = None,
+    form: Annotated[str, typer.Option("--format", help="Format of these figures: png, svg or pdf.")] = "png",
 ) -> None:
-    """One self-contained HTML file on a decision or a whole run, to be mailed and kept."""
+    """Write a self-contained HTML report on a decision or a whole run."""
     from agent.cli.report import write_html
 
     write_html(what, run, out, figures, form)
@@ -159,36 +164,40 @@ def report(
 @app.command()
 @_command
 def keygen(
-    name: Annotated[str, typer.Argument(help="Of the agent, or of an instrument: its instrument_id.", show_default=False)],
-    folder: Annotated[Path, typer.Option("--dir", help="Where the two files go.")] = Path("keys"),
+    name: Annotated[
+        str, typer.Argument(help="Name of the key: agent, or the instrument_id of an instrument.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Option("--dir", help="Folder of the two key files.")] = Path("keys"),
 ) -> None:
-    """Make a pair of keys: NAME.key to be given away, NAME.key_secret to be kept."""
+    """Make a key pair: NAME.key for the other side, NAME.key_secret to keep."""
     from instrument_adapters.protocol.curve_keys import make_keys
 
     public, secret = make_keys(name, folder)
     typer.echo(f"{public}  give this to the other side")
-    typer.echo(f"{secret}  keep this; nobody else may read it")
+    typer.echo(f"{secret}  keep this private")
 
 
 @app.command("check-reward")
 @_command
 def check_reward(
     name: Annotated[
-        str | None, typer.Argument(help="Such as my_lab:silhouette (default: the configuration's).", show_default=False)
+        str | None,
+        typer.Argument(help="Reward, such as my_lab:silhouette (default: that of the configuration).", show_default=False),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Say whether a reward of your own keeps the contract, and what it breaks; exit code 0 or 1."""
+    """Check a reward of your own against the contract and list the violations; exit code 0 or 1."""
     from agent.cli.check_reward import report
 
     if not report(name, config):
         raise SystemExit(exit_codes.FAILED)
 
 
-InstrumentOption = Annotated[str | None, typer.Option("--instrument", metavar="ID", help="Only what this instrument did.")]
-SampleOption = Annotated[str | None, typer.Option("--sample", metavar="ID", help="Only what became of this sample.")]
+InstrumentOption = Annotated[str | None, typer.Option("--instrument", metavar="ID", help="Only events of this instrument.")]
+SampleOption = Annotated[str | None, typer.Option("--sample", metavar="ID", help="Only events of this sample.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Only from then on: 2026-11-26T14:30 (UTC), or 2h, 3d, 90min ago.")
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only events since this time: 2026-11-26T14:30 (UTC), or 2h, 3d, 90min ago."),
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a scan, decision or request, or the number of an event.")]
 
@@ -202,20 +211,20 @@ def history_list(
     sample: SampleOption = None,
     since: SinceOption = None,
     last: Annotated[int | None, typer.Option("--last", min=1, metavar="N", help="Only the newest N.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes in, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print new events until Ctrl-C.")] = False,
 ) -> None:
-    """One line for each event of a run."""
-    from agent.cli import history_events as audit
-    from agent.history import filters as streams
+    """List the events of a run, one line each."""
+    from agent.cli import history_events
+    from agent.history import filters
 
-    part = streams.Part(kind=kind, instrument=instrument, sample=sample, since=streams.since(since))
-    (audit.follow if follow else audit.list_events)(run, part, last)
+    event_filter = filters.EventFilter(kind=kind, instrument=instrument, sample=sample, since=filters.parse_since(since))
+    (history_events.follow if follow else history_events.list_events)(run, event_filter, last)
 
 
 @history_app.command("show")
 @_command
 def history_show(identifier: IdArgument, run: RunOption = None) -> None:
-    """Everything about one scan, decision, request or event."""
+    """Show everything about one scan, decision, request or event."""
     from agent.cli.history_events import show
 
     show(run, identifier)
@@ -226,10 +235,13 @@ def history_show(identifier: IdArgument, run: RunOption = None) -> None:
 def history_verify(
     run: RunOption = None,
     head: Annotated[
-        str | None, typer.Option("--head", metavar="SEQ:HASH", help="The history must hold what `history head` once printed.")
+        str | None,
+        typer.Option(
+            "--head", metavar="SEQ:HASH", help="Head printed earlier by `history head`, which the history must contain."
+        ),
     ] = None,
 ) -> None:
-    """Check that no event and no array of a run was altered or removed; exit code 0 or 1."""
+    """Check that no event or array of a run was altered or removed; exit code 0 or 1."""
     from agent.cli.history_events import verify
 
     if not verify(run, head):
@@ -239,7 +251,7 @@ def history_verify(
 @history_app.command("head")
 @_command
 def history_head(run: RunOption = None) -> None:
-    """Number and hash of the newest event: note it down elsewhere, and nobody can change the past unseen."""
+    """Print number and hash of the newest event. Noted elsewhere, they reveal any later change of the history."""
     from agent.cli.history_events import print_head
 
     print_head(run)
@@ -251,16 +263,16 @@ def history_replay(
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="Decision, scan or event.", show_default=False)] = None,
     run: RunOption = None,
     every: Annotated[bool, typer.Option("--all", help="Every decision of the run.")] = False,
-    beside: Annotated[Path | None, typer.Option(help="Folder of the configuration, if it names modules of your own.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, max=256, help="Processes (default: as recorded).")] = None,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    beside: Annotated[Path | None, typer.Option(help="Folder with your own modules, if the configuration names any.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, max=256, help="Worker processes (default: as recorded).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a decision again from the history alone, and say whether it is the same; exit code 0 or 1."""
+    """Compute a decision again from the history alone and compare it with the record; exit code 0 or 1."""
     if every == (identifier is not None):
-        _fail("name a decision, a scan or the number of an event, or --all for every decision")
-    from agent.cli.history_replay import replay as replayed
+        _fail("give a decision, a scan or the number of an event, or --all for every decision")
+    from agent.cli.history_replay import replay as replay_decisions
 
-    if not replayed(run, identifier, beside=beside, workers=workers, as_json=json):
+    if not replay_decisions(run, identifier, beside=beside, workers=workers, as_json=json):
         raise SystemExit(exit_codes.FAILED)
 
 
@@ -274,9 +286,9 @@ def history_explain(
         ),
     ] = None,
     run: RunOption = None,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """In words: what was seen, tried, chosen and why, what it rests on, who approved, and what became of it."""
+    """Explain in words what was seen, tried and chosen, on which data, who approved it, and what was measured."""
     from agent.cli.history_explain import explain
 
     explain(run, identifier, as_json=json)
@@ -290,19 +302,19 @@ def history_export(
     out: Annotated[Path | None, typer.Option(help="File, or folder for csv and nsid (default: standard output).")] = None,
     instrument: InstrumentOption = None,
     sample: SampleOption = None,
-    scan: Annotated[str | None, typer.Option("--scan", metavar="ID", help="Only what became of this scan.")] = None,
+    scan: Annotated[str | None, typer.Option("--scan", metavar="ID", help="Only events of this scan.")] = None,
     since: SinceOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export left there.")] = False,
-    json: Annotated[bool, typer.Option("--json", hidden=True)] = False,  # noqa: ARG001 - what it was called before there were others
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the files of an earlier export.")] = False,
+    json: Annotated[bool, typer.Option("--json", hidden=True)] = False,  # noqa: ARG001 - option of earlier versions, which exported JSON only
 ) -> None:
-    """A run, or a part of it, for other programs."""
+    """Export a run, or part of it, for other programs."""
     if form not in ("jsonl", "csv", "nsid", "bluesky"):
-        _fail(f"there is no format '{form}'; choose jsonl, csv, nsid or bluesky")
-    from agent.history import filters as streams
-    from agent.reporting.export import run_export as exporting
+        _fail(f"unknown format '{form}'; choose jsonl, csv, nsid or bluesky")
+    from agent.history import filters
+    from agent.reporting.export import run_export
 
-    part = streams.Part(instrument=instrument, sample=sample, scan=scan, since=streams.since(since))
-    exporting.export(run, exporting.Wanted(form, part, out, force))  # type: ignore[arg-type]  # checked above
+    event_filter = filters.EventFilter(instrument=instrument, sample=sample, scan=scan, since=filters.parse_since(since))
+    run_export.export(run, run_export.ExportRequest(form, event_filter, out, force))  # type: ignore[arg-type]  # checked above
 
 
 @history_app.command("retain")
@@ -310,16 +322,16 @@ def history_export(
 def history_retain(
     run: RunOption = None,
     config: ConfigOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be released.")] = False,
 ) -> None:
-    """Let go of arrays on which nothing rests, as the section retention of the configuration says."""
-    from agent.cli.history_retain import retain_arrays
+    """Release arrays that nothing depends on, by the retention section of the configuration."""
+    from agent.cli.history_events import retain_arrays
 
     retain_arrays(run, config, dry_run=dry_run)
 
 
-def _become(command: list[str]) -> None:
-    """Replace this process by another program, or, where that cannot be done, run it and exit as it does."""
+def _exec(command: list[str]) -> None:
+    """Replace this process by another program; where the system cannot, run it and exit with its exit code."""
     if os.name == "posix":
         os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
     raise SystemExit(subprocess.call(command))  # noqa: S603

@@ -1,4 +1,4 @@
-"""`vaestar demo`: the agent and a simulated microscope as two processes, watched from here until they are done."""
+"""`vaestar demo`: runs the agent and a simulated microscope as two processes and shows their progress."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from rich.table import Table
 from agent.config.model import load_config
 from agent.errors import DemoError, HistoryError
 from agent.history.event_log import History
-from agent.history.readers import decision_in, scan_behind
+from agent.history.readers import decided_scan, decision_in
 from agent.history.run_directory import DATABASE, STATE_FILE, new_run_directory, page_address
 from agent.ledger.ledger import Ledger
 from agent.reporting.terminal import ERR, OUT, search_progress
@@ -42,18 +42,18 @@ _PARAMETERS_SHOWN = 4
 
 
 def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | None, dask: str | None = None) -> None:
-    """Run `cycles` closed-loop cycles, show them, and leave history and figures in the run directory.
+    """Run and show `cycles` closed-loop cycles, and leave history and figures in the run directory.
 
     Raises
     ------
     DemoError
         If the agent or the simulator does not start, or ends with an error.
     HistoryError
-        If the run directory holds a run already.
+        If the run directory already holds a run.
     """
     directory = run or new_run_directory("demo-")
     if (directory / DATABASE).exists():
-        raise HistoryError(f"{directory} holds a run already; name a new directory")
+        raise HistoryError(f"{directory} already holds a run; choose a new directory")
     directory.mkdir(parents=True, exist_ok=True)
     config = config_path or directory / "demo.toml"
     if config_path is None:
@@ -73,24 +73,24 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
             _watch(state["telemetry"], agent, simulator)
             if simulator.wait() != 0:
                 raise DemoError(f"the simulator ended with an error; see {directory / 'simulator.log'}")
-        if _end(agent) != 0:
-            raise DemoError(f"the agent did not end in order; see {directory / 'agent.log'}")
-    _close(directory, cycles, time.monotonic() - started)
+        if _terminate(agent) != 0:
+            raise DemoError(f"the agent did not shut down cleanly; see {directory / 'agent.log'}")
+    _summarise(directory, cycles, time.monotonic() - started)
 
 
 @contextlib.contextmanager
 def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """One of our modules as a process, its output in a file; ended when left."""
+    """Run a module as a process with its output in a file; ended when the context is left."""
     with log.open("wb") as file:
-        # A session of its own: Ctrl-C reaches the demo only, which then ends both in order.
+        # A session of its own: Ctrl-C reaches only the demo, which then ends both processes.
         process = subprocess.Popen([sys.executable, "-m", *command], stdout=file, stderr=file, start_new_session=True)  # noqa: S603
         try:
             yield process
         finally:
-            _end(process)
+            _terminate(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def _terminate(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -104,16 +104,16 @@ def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path) -> dict[str
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
         if agent.poll() is not None:
-            raise DemoError(f"the agent ended before it listened; see {directory / 'agent.log'}")
+            raise DemoError(f"the agent ended before it was ready; see {directory / 'agent.log'}")
         with contextlib.suppress(FileNotFoundError):
             state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
             return state
         time.sleep(0.1)
-    raise DemoError(f"the agent did not listen within {_START_S:g} s; see {directory / 'agent.log'}")
+    raise DemoError(f"the agent was not ready within {_START_S:g} s; see {directory / 'agent.log'}")
 
 
 def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess.Popen[bytes]) -> None:
-    """Show what the agent publishes until the simulator has ended."""
+    """Show the agent's telemetry until the simulator has ended."""
     with zmq.Context() as context, context.socket(zmq.SUB) as socket, contextlib.ExitStack() as bars:
         socket.connect(telemetry)
         socket.subscribe(b"vaestar")
@@ -123,41 +123,41 @@ def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess
                 raise DemoError("the agent ended while the simulator was still measuring")
             if not socket.poll(200):
                 continue
-            told = json.loads(socket.recv_multipart()[1])
-            if told["kind"] == "progress":
+            message = json.loads(socket.recv_multipart()[1])
+            if message["kind"] == "progress":
                 report = report or bars.enter_context(search_progress(OUT))
-                report(told["stage"], told["done"], told["total"])
+                report(message["stage"], message["done"], message["total"])
                 continue
             bars.close()
             report = None
-            line = _line(told)
+            line = _line(message)
             if line:
                 OUT.print(line, highlight=False)
 
 
-def _line(told: dict[str, Any]) -> str:
-    if told["kind"] == "scan":
-        return f"[bold]{told['scan_id']}[/bold] received"
-    if told["kind"] == "provisional":
-        return f"  after {', '.join(told['rungs'])}: {told['places']} places could be measured"
-    if told["kind"] == "decision":
-        return f"  decided: {told['explanation']}"
-    if told["kind"] == "result":
-        numbers = ", ".join(f"{name} {value:.2f}" for name, value in list(told["parameters"].items())[:3])
-        return f"  cluster {told['cluster']}: {told['status']} {told['reason'] or numbers}"
+def _line(message: dict[str, Any]) -> str:
+    if message["kind"] == "scan":
+        return f"[bold]{message['scan_id']}[/bold] received"
+    if message["kind"] == "provisional":
+        return f"  after {', '.join(message['rungs'])}: {message['places']} points could be measured"
+    if message["kind"] == "decision":
+        return f"  decided: {message['explanation']}"
+    if message["kind"] == "result":
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in list(message["parameters"].items())[:3])
+        return f"  cluster {message['cluster']}: {message['status']} {message['reason'] or numbers}"
     return ""
 
 
-def _close(directory: Path, cycles: int, seconds: float) -> None:
-    """The closing table and the figures, from the history alone."""
-    from agent.reporting.decision_files import write_report  # here, since matplotlib would keep the page waiting
+def _summarise(directory: Path, cycles: int, seconds: float) -> None:
+    """Print the table of results and write the figures, from the history alone."""
+    from agent.reporting.decision_files import write_report  # imported here: matplotlib would delay the dashboard
 
     with History(directory, read_only=True) as history:
         decisions = list(history.events(kind=kinds.DECISION_MADE))
         if len(decisions) < cycles:
-            raise DemoError(f"{len(decisions)} of {cycles} scans were decided on; see {directory / 'agent.log'}")
+            raise DemoError(f"only {len(decisions)} of {cycles} scans have a decision; see {directory / 'agent.log'}")
         for event in decisions:
-            write_report(scan_behind(history, event), decision_in(history, event), directory / "reports" / event.subject)
+            write_report(decided_scan(history, event), decision_in(history, event), directory / "reports" / event.subject)
             OUT.print(_results_table(history, event.body["scan_id"]))
         results = sum(1 for _ in history.events(kind=kinds.RESULT_RECEIVED))
     OUT.print(f"{len(decisions)} decisions, {results} results in {seconds:.0f} s", highlight=False)
@@ -167,21 +167,21 @@ def _close(directory: Path, cycles: int, seconds: float) -> None:
 
 
 def _results_table(history: History, scan_id: str) -> Table:
-    """Per cluster: places asked for and measured, and mean ± standard deviation of the first few loop parameters."""
+    """Return, for each cluster, the points requested and measured and mean ± standard deviation of some loop parameters."""
     ledger = Ledger.of(history.events())
     bodies = [e.body for e in history.events(kind=kinds.RESULT_RECEIVED) if e.body["scan_id"] == scan_id]
-    # Voltages first: they compare between instruments, amplitudes only within one calibration.
-    held = {name for body in bodies for name in body["parameters"]}
-    names = sorted(held, key=lambda name: (not name.endswith("_V"), name))[:_PARAMETERS_SHOWN]
+    # Voltages first: they are comparable between instruments, amplitudes only within one calibration.
+    available = {name for body in bodies for name in body["parameters"]}
+    names = sorted(available, key=lambda name: (not name.endswith("_V"), name))[:_PARAMETERS_SHOWN]
     table = Table(title=f"{scan_id}: loops by microstructure type (mean ± sd)", title_justify="left", box=SIMPLE)
-    for heading in ("cluster", "asked", "measured", "failed", *(name.replace("_", " ") for name in names)):
+    for heading in ("cluster", "requested", "measured", "failed", *(name.replace("_", " ") for name in names)):
         table.add_column(heading, justify="right")
-    asked = [r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id]
-    for cluster in sorted(set(asked)):
+    requested = [r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id]
+    for cluster in sorted(set(requested)):
         mine = [body for body in bodies if body["cluster"] == cluster]
         good = [body for body in mine if body["status"] == "ok"]
         cells = [_mean_and_spread([body["parameters"][name] for body in good if name in body["parameters"]]) for name in names]
-        table.add_row(str(cluster), str(asked.count(cluster)), str(len(good)), str(len(mine) - len(good)), *cells)
+        table.add_row(str(cluster), str(requested.count(cluster)), str(len(good)), str(len(mine) - len(good)), *cells)
     return table
 
 

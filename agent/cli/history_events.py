@@ -1,61 +1,69 @@
-"""`vaestar history list, show, verify, head`: reading a run's events."""
+"""`vaestar history list, show, verify, head, retain`: the events and arrays of a run."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from agent.config.model import load_config
+from agent.config.retention import RetentionSettings
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.history.filters import Part, stream
+from agent.history.filters import EventFilter, filtered_events
 from agent.history.head import Head
-from agent.history.lookup import find, opened
-from agent.history.readers import decision_in
-from agent.reporting.terminal import OUT, cluster_table, counting, say
+from agent.history.lookup import find_events, open_history, reading_history
+from agent.history.readers import decision_in, reading_event
+from agent.history.retention import ReleasePlan, plan_release, release
+from agent.history.run_directory import named_or_newest
+from agent.reporting.terminal import OUT, cluster_table, print_line, progress_bar
 from agent.schema import event_kinds as kinds
 from agent.schema.model_kinds import label
 
 _POLL_S = 0.5
 
 
-def list_events(run: Path | None, part: Part, last: int | None = None) -> None:
-    """Print one line an event."""
-    with opened(run) as history:
-        say(str(history.run_directory))
+def list_events(run: Path | None, event_filter: EventFilter, last: int | None = None) -> None:
+    """Print one line for each event that passes the filter."""
+    with open_history(run) as history:
+        print_line(str(history.run_directory))
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
-        for event in stream(history, part, last=last):
+        for event in filtered_events(history, event_filter, last=last):
             table.add_row(*(escape(cell) for cell in _cells(event)))
-        if not table.rows and str(part):
-            raise HistoryError(_nothing(history, part))
+        if not table.rows and str(event_filter):
+            raise HistoryError(_no_events(history, event_filter))
         OUT.print(table)
 
 
-def follow(run: Path | None, part: Part, last: int | None = None, wait: Callable[[], None] = lambda: time.sleep(_POLL_S)) -> None:
-    """Print the newest events, a line each, and then every further one when it comes, until interrupted."""
-    with opened(run) as history:
+def follow(
+    run: Path | None, event_filter: EventFilter, last: int | None = None, wait: Callable[[], None] = lambda: time.sleep(_POLL_S)
+) -> None:
+    """Print the newest events, one line each, then every new one until interrupted."""
+    with open_history(run) as history:
         seen = 0
-        for event in stream(history, part, last=10 if last is None else last):
-            say("  ".join(_cells(event)))
+        for event in filtered_events(history, event_filter, last=10 if last is None else last):
+            print_line("  ".join(_cells(event)))
             seen = event.seq
         seen = max(seen, history.head.seq)
         while True:
-            for event in stream(history, part, after=seen):
-                say("  ".join(_cells(event)))
+            for event in filtered_events(history, event_filter, after=seen):
+                print_line("  ".join(_cells(event)))
             seen = max(seen, history.head.seq)
             wait()
 
 
 def show(run: Path | None, identifier: str) -> None:
-    """Print everything that is known about an id: its events, and a decision in words."""
-    with opened(run) as history:
+    """Print all events of an id; of a decision, its explanation and tables."""
+    with open_history(run) as history:
         released = history.released()
-        for event in find(history, identifier):
+        for event in find_events(history, identifier):
             heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
             OUT.print(heading, style="bold", markup=False, highlight=False)
             if event.kind == kinds.DECISION_MADE:
@@ -64,55 +72,55 @@ def show(run: Path | None, identifier: str) -> None:
                 OUT.print_json(json.dumps(_brief(event.body)))
             for name, digest in event.arrays.items():
                 if digest in released:
-                    say(f"  array {name}: released, {digest[:12]}")
+                    print_line(f"  array {name}: released, {digest[:12]}")
                     continue
                 array = history.arrays.get(digest)
-                say(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}")
+                print_line(f"  array {name}: {array.shape} {array.dtype}, {digest[:12]}")
 
 
 def verify(run: Path | None, noted: str | None = None) -> bool:
-    """True if the history is as it was written; otherwise its faults are printed.
+    """Check the history and print its faults; return whether there are none.
 
     Parameters
     ----------
     run
         Run directory.
     noted
-        A head that was noted down earlier (`print_head`): the history must still hold it.
+        Head that `print_head` printed earlier, SEQ:HASH; the history must still contain it.
     """
     head = None if noted is None else Head.parse(noted)
-    with opened(run) as history:
-        with counting("events") as progress:
-            verdict = history.inspect(head, progress)
-        for fault in verdict.faults:
-            say(fault)
-        for remark in verdict.remarks:
-            say(f"({remark})")
-        say(f"{verdict.events} events, {len(verdict.faults)} faults in {history.run_directory}")
-    return not verdict.faults
+    with open_history(run) as history:
+        with progress_bar("events") as progress:
+            report = history.inspect(head, progress)
+        for fault in report.faults:
+            print_line(fault)
+        for remark in report.remarks:
+            print_line(f"({remark})")
+        print_line(f"{report.events} events, {len(report.faults)} faults in {history.run_directory}")
+    return not report.faults
 
 
 def print_head(run: Path | None) -> None:
-    """Print number and hash of the newest event, to be noted down elsewhere."""
-    with opened(run) as history:
-        say(str(history.head))
+    """Print sequence number and hash of the newest event."""
+    with open_history(run) as history:
+        print_line(str(history.head))
 
 
 def _cells(event: Event) -> tuple[str, ...]:
     return str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
 
 
-def _nothing(history: History, part: Part) -> str:
-    sentence = f"no event of {part} in {history.run_directory}"
-    if part.kind is None:
-        return sentence
+def _no_events(history: History, event_filter: EventFilter) -> str:
+    message = f"no event of {event_filter} in {history.run_directory}"
+    if event_filter.kind is None:
+        return message
     known = sorted({e.kind for e in history.events()})
-    return f"{sentence}; it holds {', '.join(known) or 'nothing yet'}"
+    return f"{message}; its kinds of events are {', '.join(known) or 'none yet'}"
 
 
 def _show_decision(history: History, event: Event) -> None:
     record = decision_in(history, event).record
-    say(record.explanation)
+    print_line(record.explanation)
     if record.clusters:
         OUT.print(cluster_table(record))
     table = Table(title="configurations, best first", title_justify="left")
@@ -135,11 +143,11 @@ def _show_decision(history: History, event: Event) -> None:
         OUT.print(table)
     for candidate in record.candidates:
         if candidate.guarded_out:
-            say(f"  left out: {candidate.candidate_id}: {candidate.guarded_out}")
+            print_line(f"  rejected: {candidate.candidate_id}: {candidate.guarded_out}")
 
 
 def _brief(body: dict[str, Any]) -> dict[str, Any]:
-    """The body without long lists."""
+    """Return the body with long lists replaced by their lengths."""
     return {key: f"{len(value)} entries" if isinstance(value, list) and len(value) > 20 else value for key, value in body.items()}
 
 
@@ -147,7 +155,7 @@ def _summary(event: Event) -> str:
     try:
         return _summary_of(event.kind, event.body)
     except (LookupError, TypeError, AttributeError):
-        return "altered; see `vaestar history verify`"
+        return "altered event; see `vaestar history verify`"
 
 
 def _summary_of(kind: str, body: dict[str, Any]) -> str:
@@ -155,11 +163,51 @@ def _summary_of(kind: str, body: dict[str, Any]) -> str:
         frame = body["header"]["frame"]
         return f"{frame['rows']} x {frame['cols']} px, {len(body['header']['channels'])} channels, from {body['instrument_id']}"
     if kind == kinds.CANDIDATES_SCORED:
-        out = sum(1 for c in body["candidates"] if c["guarded_out"])
-        return f"{len(body['candidates'])} candidates, {out} left out"
+        rejected = sum(1 for c in body["candidates"] if c["guarded_out"])
+        return f"{len(body['candidates'])} candidates, {rejected} rejected"
     if kind == kinds.DECISION_MADE:
         decision = body["decision"]
-        return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} places, {body['seconds']:.1f} s"
+        return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} points, {body['seconds']:.1f} s"
     if kind == kinds.RESULT_RECEIVED:
         return f"cluster {body['cluster']}: {body['status']} {body['reason']}".strip()
     return str(body.get("reason") or body.get("model") or "")
+
+
+def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> None:
+    """Release the arrays that the retention settings allow, recording it first; with `dry_run` only list them.
+
+    Parameters
+    ----------
+    run
+        Run directory; unless `dry_run`, no agent may be using it.
+    config
+        Configuration file with the section [retention]; by default the settings of the run's last agent.
+    dry_run
+        Whether only to list the arrays.
+    """
+    now = datetime.now(UTC)
+    with History(named_or_newest(run), read_only=dry_run) as history, reading_history(history):
+        settings = _retention_settings(history) if config is None else load_config(config).retention
+        plan = plan_release(history, settings, now)
+        for line in _plan_lines(history, plan):
+            print_line(line)
+        if not dry_run:
+            event = release(history, plan, functools.partial(history.record, at=now))
+            print_line("nothing was released" if event is None else f"released, event {event.seq}: {event.body['bytes']} bytes")
+
+
+def _retention_settings(history: History) -> RetentionSettings:
+    for started in history.events(kind=kinds.RUN_STARTED, last=1):
+        with reading_event(started):
+            return RetentionSettings.model_validate(started.body["config"].get("retention", {}))
+    return RetentionSettings()
+
+
+def _plan_lines(history: History, plan: ReleasePlan) -> list[str]:
+    lines = [f"event {g.seq}: {g.name}, {g.digest[:12]}" for g in plan.released]
+    lines += [f"file without an event: {path.name}" for path in plan.orphans]
+    size = sum(p.stat().st_size for p in {history.arrays.path(g.digest) for g in plan.released} | set(plan.orphans))
+    return [
+        *lines,
+        f"{len(plan.released)} arrays and {len(plan.orphans)} stray files can be released, {size} bytes ({plan.settings})",
+    ]

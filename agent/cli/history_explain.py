@@ -1,4 +1,4 @@
-"""`vaestar history explain`: in words, what a history tells of something."""
+"""`vaestar history explain`: what the history records about a decision, scan, request, instrument or event, in words."""
 
 import json
 import sys
@@ -6,70 +6,76 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.history.event_log import Event, History
-from agent.history.lookup import entries, find, legible, opened
-from agent.provenance.decision_narrative import decision_account
-from agent.provenance.entity_narratives import event_account, instrument_account, request_account, run_account, scan_account
+from agent.history.lookup import entries, find_events, open_history, reading_history
+from agent.provenance.decision_narrative import decision_narrative
+from agent.provenance.entity_narratives import (
+    event_narrative,
+    instrument_narrative,
+    request_narrative,
+    run_narrative,
+    scan_narrative,
+)
 from agent.provenance.narrative import Narrative
-from agent.provenance.recorded_inputs import DECISIONS
-from agent.reporting.terminal import say
+from agent.provenance.recorded_inputs import DECISION_KINDS
+from agent.reporting.terminal import print_line
 from agent.schema import event_kinds as kinds
 
 
 def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:
-    """Print the account of a decision, scan, request, instrument or event; of the whole run without an id.
+    """Print the narrative of a decision, scan, request, instrument or event; without an id, of the whole run.
 
     Raises
     ------
     HistoryError
-        If nothing goes by that id, or what goes by it was altered.
+        If the history has nothing of this id, or the record was altered.
     """
-    with opened(run) as history, legible(history):
-        accounts = accounts_of(history, identifier)
+    with open_history(run) as history, reading_history(history):
+        narratives = narratives_of(history, identifier)
         if as_json:
-            sys.stdout.write(json.dumps([account.told() for account in accounts], indent=2) + "\n")
+            sys.stdout.write(json.dumps([narrative.as_json() for narrative in narratives], indent=2) + "\n")
             return
-        for account in accounts:
-            for line in account.lines():
-                say(line)
+        for narrative in narratives:
+            for line in narrative.lines():
+                print_line(line)
 
 
-def accounts_of(history: History, identifier: str | None) -> list[Narrative]:
-    """Usually one; several where several things go by one id, such as two decisions on a scan of two instruments."""
+def narratives_of(history: History, identifier: str | None) -> list[Narrative]:
+    """Return the narratives of an id: usually one; several if, for instance, two instruments have decisions of this id."""
     if identifier is None:
-        return [run_account(history)]
-    found = find(history, identifier)
-    meant = [e for e in found if e.subject == identifier] or found
-    if asked := _asking(history, found, identifier):
-        return [request_account(history, made, identifier) for made in asked]
-    for kind in (*DECISIONS, kinds.SCAN_RECEIVED):
-        if chosen := [e for e in meant if e.kind == kind]:
-            return [_account(history, e) for e in chosen]
-    if any(e.kind == kinds.INSTRUMENT_CONNECTED and e.subject == identifier for e in meant):
-        return [instrument_account(history, identifier)]
-    return [_account(history, meant[0])]
+        return [run_narrative(history)]
+    found = find_events(history, identifier)
+    exact = [e for e in found if e.subject == identifier] or found
+    if deciding := _decisions_requesting(history, found, identifier):
+        return [request_narrative(history, decision, identifier) for decision in deciding]
+    for kind in (*DECISION_KINDS, kinds.SCAN_RECEIVED):
+        if matching := [e for e in exact if e.kind == kind]:
+            return [_narrative(history, e) for e in matching]
+    if any(e.kind == kinds.INSTRUMENT_CONNECTED and e.subject == identifier for e in exact):
+        return [instrument_narrative(history, identifier)]
+    return [_narrative(history, exact[0])]
 
 
-def _asking(history: History, found: Sequence[Event], request_id: str) -> list[Event]:
-    """The decisions whose request this is, as it was made or as a person moved it."""
-    made = [e for e in found if e.kind == kinds.DECISION_MADE and _names(e.body.get("decision"), request_id)]
+def _decisions_requesting(history: History, found: Sequence[Event], request_id: str) -> list[Event]:
+    """Return the decisions that contain a request, as recommended or as moved by an operator."""
+    made = [e for e in found if e.kind == kinds.DECISION_MADE and _has_request(e.body.get("decision"), request_id)]
     if made:
         return made
-    let_pass = [e for e in found if e.kind == kinds.APPROVAL_GIVEN and _names(e.body, request_id)]
-    subjects = {(e.subject, e.body.get("instrument_id")) for e in let_pass}
+    approvals = [e for e in found if e.kind == kinds.APPROVAL_GIVEN and _has_request(e.body, request_id)]
+    subjects = {(e.subject, e.body.get("instrument_id")) for e in approvals}
     every = (e for subject, _ in subjects for e in history.events(kind=kinds.DECISION_MADE, subject=subject))
     return [e for e in every if (e.subject, e.body.get("instrument_id")) in subjects]
 
 
-def _names(holder: object, request_id: str) -> bool:
+def _has_request(holder: object, request_id: str) -> bool:
     return any(r.get("request_id") == request_id for r in entries(holder, "requests"))
 
 
-def _account(history: History, event: Event) -> Narrative:
-    if event.kind in DECISIONS:
-        return decision_account(history, event)
+def _narrative(history: History, event: Event) -> Narrative:
+    if event.kind in DECISION_KINDS:
+        return decision_narrative(history, event)
     if event.kind == kinds.SCAN_RECEIVED:
-        return scan_account(history, event)
+        return scan_narrative(history, event)
     if event.kind == kinds.RESULT_RECEIVED:
-        made = _asking(history, find(history, event.subject), event.subject)
-        return request_account(history, made[0], event.subject) if made else event_account(history, event)
-    return event_account(history, event)
+        made = _decisions_requesting(history, find_events(history, event.subject), event.subject)
+        return request_narrative(history, made[0], event.subject) if made else event_narrative(history, event)
+    return event_narrative(history, event)

@@ -1,4 +1,4 @@
-"""`vaestar history replay`: decisions made again from the history alone."""
+"""`vaestar history replay`: decisions computed again from the history alone and compared with the record."""
 
 import json
 import sys
@@ -10,116 +10,116 @@ from typing import Any
 
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.history.lookup import find, legible, opened
-from agent.provenance.recorded_inputs import DECISIONS, RecordedInputs, question_behind
-from agent.provenance.replay import Comparison, compared, recompute
-from agent.reporting.terminal import say, search_progress
+from agent.history.lookup import find_events, open_history, reading_history
+from agent.provenance.recorded_inputs import DECISION_KINDS, RecordedInputs, recorded_inputs
+from agent.provenance.replay import Comparison, compare, recompute
+from agent.reporting.terminal import print_line, search_progress
 from agent.schema.decision_basis import machine
 from agent.workers.factory import workers_for
 
-_ALTERED = "what the decision rests on, or the program, was altered"
-_SHOWN = 12
+_ALTERED = "the recorded inputs or the program were altered"
+_MAX_DIFFERENCES = 12
 
 
 def replay(run: Path | None, identifier: str | None, *, beside: Path | None, workers: int | None, as_json: bool) -> bool:
-    """Whether the decisions that are meant come out the same again; says so, and shows what differs.
+    """Compute decisions again, print what differs, and return whether all are the same.
 
     Parameters
     ----------
     run
         Run directory.
     identifier
-        A decision, a scan (all decisions on it), or the number of an event; None: every decision of the run.
+        Id of a decision or a scan (all decisions on it), or number of an event; None: every decision of the run.
     beside
-        Where modules of the user's own are looked for.
+        Folder that is searched for the user's own modules.
     workers
-        Processes; by default as many as the decision was made with.
+        Number of worker processes; by default that of the recorded decision.
     as_json
-        One JSON object for each decision in place of sentences.
+        Whether to print one JSON object per decision instead of sentences.
     """
-    with opened(run) as history, legible(history):
-        chosen = _decisions(history, identifier)
-        outcomes = [_replayed(history, event, beside, workers, as_json) for event in chosen]
-    if len(outcomes) > 1 and not as_json:
-        say(f"{len(outcomes)} decisions, {sum(outcomes)} the same, {len(outcomes) - sum(outcomes)} not")
-    return all(outcomes)
+    with open_history(run) as history, reading_history(history):
+        events = _decisions(history, identifier)
+        same = [_replay(history, event, beside, workers, as_json) for event in events]
+    if len(same) > 1 and not as_json:
+        print_line(f"{len(same)} decisions: {sum(same)} identical, {len(same) - sum(same)} different")
+    return all(same)
 
 
 def _decisions(history: History, identifier: str | None) -> list[Event]:
     if identifier is None:
-        every = (e for kind in DECISIONS for e in history.events(kind=kind))
+        every = (e for kind in DECISION_KINDS for e in history.events(kind=kind))
         found = sorted(every, key=lambda e: e.seq)
     else:
-        found = [e for e in find(history, identifier) if e.kind in DECISIONS]
+        found = [e for e in find_events(history, identifier) if e.kind in DECISION_KINDS]
     if not found:
-        what = "no decision" if identifier is None else f"no decision that '{identifier}' stands for"
-        raise HistoryError(f"there is {what} in {history.run_directory}; `vaestar history list --kind decision_made` shows them")
+        what = "no decision" if identifier is None else f"no decision of '{identifier}'"
+        raise HistoryError(f"there is {what} in {history.run_directory}; `vaestar history list --kind decision_made` lists them")
     return found
 
 
-def _replayed(history: History, event: Event, beside: Path | None, workers: int | None, as_json: bool) -> bool:
+def _replay(history: History, event: Event, beside: Path | None, workers: int | None, as_json: bool) -> bool:
     started = time.monotonic()
-    question = question_behind(history, event, beside)
-    count = question.config.search.workers if workers is None else workers
-    with workers_for(count, question.config.directory) as pool, search_progress() as progress:
-        again = recompute(question, pool, progress)
-    found = compared(history, event, question, again)
+    inputs = recorded_inputs(history, event, beside)
+    count = inputs.config.search.workers if workers is None else workers
+    with workers_for(count, inputs.config.directory) as pool, search_progress() as progress:
+        recomputed = recompute(inputs, pool, progress)
+    found = compare(history, event, inputs, recomputed)
     if as_json:
-        sys.stdout.write(json.dumps(_told(event, question, found)) + "\n")
+        sys.stdout.write(json.dumps(_as_json(event, inputs, found)) + "\n")
     else:
-        for line in _lines(event, question, found, time.monotonic() - started):
-            say(line)
+        for line in _lines(event, inputs, found, time.monotonic() - started):
+            print_line(line)
     return found.same
 
 
-def _lines(event: Event, question: RecordedInputs, found: Comparison, seconds: float) -> Iterator[str]:
-    rests = ", ".join(f"{name} (event {seq})" for name, seq in question.rests_on.items())
-    yield f"{event.subject}, event {event.seq}: decided again in {seconds:.1f} s, from {rests}"
-    if not question.noted:
-        yield "  an older version did not note what was known at the time; it was worked out from the events before"
+def _lines(event: Event, inputs: RecordedInputs, found: Comparison, seconds: float) -> Iterator[str]:
+    basis = ", ".join(f"{name} (event {seq})" for name, seq in inputs.source_events.items())
+    yield f"{event.subject}, event {event.seq}: computed again in {seconds:.1f} s from {basis}"
+    if not inputs.basis_recorded:
+        yield "  recorded by an older version without its inputs; they were derived from the earlier events"
     for remark in found.remarks:
         yield f"  {remark}"
     counted = f"{found.values} values and {found.arrays} arrays"
     if found.same:
-        yield f"  the same, bit for bit: {counted}"
+        yield f"  identical, bit for bit: {counted}"
         return
-    yield f"  not the same: {len(found.differences)} of {counted} differ"
-    for d in found.differences[:_SHOWN]:
+    yield f"  different: {len(found.differences)} of {counted} differ"
+    for d in found.differences[:_MAX_DIFFERENCES]:
         size = f"  (relative {d.size:.1e})" if d.size < 1 else ""
         yield f"    {d.where}: {_short(d.recorded)} -> {_short(d.recomputed)}{size}"
-    if len(found.differences) > _SHOWN:
-        yield f"    and {len(found.differences) - _SHOWN} smaller ones"
-    yield f"  {_cause(question, found)}"
+    if len(found.differences) > _MAX_DIFFERENCES:
+        yield f"    and {len(found.differences) - _MAX_DIFFERENCES} smaller differences"
+    yield f"  {_cause(inputs, found)}"
 
 
-def _cause(question: RecordedInputs, found: Comparison) -> str:
+def _cause(inputs: RecordedInputs, found: Comparison) -> str:
     changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in found.versions.items())
     if changed:
-        return f"versions have changed since: {changed}"
-    if not question.asked.machine:
-        unknown = f"which machine it was decided on was not recorded (this is {machine()})"
-        return f"versions are the same; {unknown}. If more than last bits differ, {_ALTERED}"
-    if question.asked.machine not in ("", machine()):
-        other = f"it was decided on another machine ({question.asked.machine}; this is {machine()})"
-        return f"versions are the same; {other}. If more than last bits differ, {_ALTERED}"
+        return f"cause: the versions have changed since: {changed}"
+    if not inputs.basis.machine:
+        unknown = f"the machine of the decision was not recorded (this is {machine()})"
+        return f"the versions are the same; {unknown}. If more than the last bits differ, {_ALTERED}"
+    if inputs.basis.machine not in ("", machine()):
+        other = f"the decision was made on another machine ({inputs.basis.machine}; this is {machine()})"
+        return f"the versions are the same; {other}. If more than the last bits differ, {_ALTERED}"
     return f"versions and machine are the same: {_ALTERED}"
 
 
-def _told(event: Event, question: RecordedInputs, found: Comparison) -> dict[str, Any]:
+def _as_json(event: Event, inputs: RecordedInputs, found: Comparison) -> dict[str, Any]:
     return {
         "decision_id": event.subject,
         "event": event.seq,
         "same": found.same,
-        "rests_on": question.rests_on,
-        "noted": question.noted,
+        "rests_on": inputs.source_events,
+        "noted": inputs.basis_recorded,
         "values": found.values,
         "arrays": found.arrays,
         "versions_changed": {name: list(pair) for name, pair in found.versions.items()},
-        "machine": {"then": question.asked.machine, "now": machine()},
+        "machine": {"then": inputs.basis.machine, "now": machine()},
         "remarks": list(found.remarks),
         "differences": [asdict(d) for d in found.differences],
     }
 
 
-def _short(text: str, most: int = 120) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _short(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -1,7 +1,7 @@
-"""Logs: one pipe for our own lines and those of the libraries, to stderr for people or programs, and to a file for later.
+"""Logging: one pipeline for our own lines and those of libraries, to stderr (for people or as JSON) and to a file.
 
-A line that concerns a scan, a decision or an instrument carries its id; what is bound with `structlog.contextvars` while a scan
-is decided on is on every line meanwhile, whoever writes it.
+A line that concerns a scan, a decision or an instrument carries its id. Ids bound with `structlog.contextvars` during a search
+are on every line written meanwhile, including those of libraries.
 """
 
 import logging
@@ -28,16 +28,16 @@ _QUIET = {
 
 
 def log_to(stderr: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INFO, file: Path | None = None) -> None:
-    """Send all lines of this process there from now on.
+    """Configure the logging of this process.
 
     Parameters
     ----------
     stderr
-        For people, or a JSON object a line.
+        Format on stderr: for people, or one JSON object per line.
     level
-        The least that is told.
+        Lowest level that is logged.
     file
-        JSON lines, ten files of 10 MB at most: the newest under this name, older ones with .1, .2, ...
+        File for JSON lines. At most ten files of 10 MB are kept: the newest under this name, older ones with .1, .2, ...
 
     Raises
     ------
@@ -45,8 +45,10 @@ def log_to(stderr: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INF
         If the file cannot be written.
     """
     console: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=22)
-    lines = _handler(logging.StreamHandler(sys.stderr), *([_as_block, console] if stderr is LogFormat.CONSOLE else [_JSON]))
-    handlers: list[logging.Handler] = [lines]
+    stderr_handler = _handler(
+        logging.StreamHandler(sys.stderr), *([_for_people, console] if stderr is LogFormat.CONSOLE else [_JSON])
+    )
+    handlers: list[logging.Handler] = [stderr_handler]
     if file is not None:
         handlers.append(_handler(_rotating(file), _JSON))
     root = logging.getLogger()
@@ -57,9 +59,9 @@ def log_to(stderr: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INF
         root.addHandler(handler)
     number = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(number)
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(least, number))
-    logging.raiseExceptions = False  # a full disk or a closed terminal must not end the agent over its log
+    for name, lowest in _QUIET.items():
+        logging.getLogger(name).setLevel(max(lowest, number))
+    logging.raiseExceptions = False  # a full disk or a closed terminal must not end the agent
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -97,8 +99,8 @@ def _rotating(path: Path) -> logging.Handler:
         raise LogFileError(f"the log file {path} cannot be written: {error}; give another one with --log-file") from error
 
 
-def _as_block(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For people: the time of day by the local clock, and what is told at the start one thing below the other."""
+def _for_people(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Format a line for people: local time of day, and the facts of the start-up message one below the other."""
     line.pop("logger", None)
     line["timestamp"] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)(None, "", {})["timestamp"]
     if line.get("event") == "listening":

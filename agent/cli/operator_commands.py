@@ -1,4 +1,4 @@
-"""What the commands to a running agent do and print; no library is loaded that the command line has not loaded anyway."""
+"""The operator's commands to a running agent. Only light modules are imported, so that they start fast."""
 
 import json
 import sys
@@ -7,85 +7,90 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from agent.cli.agent_client import RemoteAgent, which
+from agent.cli.agent_client import RemoteAgent, resolve_run
 from agent.errors import NotRunningError, RefusedError
 from agent.messaging.status_view import instruments
 
-Order = Literal["pause", "resume", "stop"]
-_DONE: Mapping[Order, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}
-_OBEY_S = 2.0
-_LOOK_S = 0.05
+Command = Literal["pause", "resume", "stop"]
+_DONE: Mapping[Command, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}
+_CONFIRM_TIMEOUT_S = 2.0
+_POLL_S = 0.05
 _WATCH_S = 2.0
 
 
 def show_status(run: Path | None, *, as_json: bool = False, watch: bool = False) -> None:
-    """Print what the running agent says of itself; again and again where it is watched."""
-    directory = which(run)
+    """Print the status of the running agent; repeatedly with `watch`."""
+    directory = resolve_run(run)
     while True:
         try:
-            found = RemoteAgent(directory).ask("/api/status")
+            status = RemoteAgent(directory).get("/api/status")
         except NotRunningError as error:
-            _from_history(directory, error, as_json=as_json)
-        text = json.dumps(found, indent=2) if as_json else "\n".join(_lines(directory, found))
+            _exit_with_summary(directory, error, as_json=as_json)
+        text = json.dumps(status, indent=2) if as_json else "\n".join(_status_lines(directory, status))
         sys.stdout.write(f"\x1b[2J\x1b[H{text}\n" if watch and not as_json else f"{text}\n")
         sys.stdout.flush()
         if not watch:
             return
         try:
             time.sleep(_WATCH_S)
-        except KeyboardInterrupt:  # how one leaves it
+        except KeyboardInterrupt:  # ends the watch
             return
 
 
-def order(word: Order, run: Path | None, instrument: str | None, by: str, reason: str) -> None:
-    """Tell instruments something, and wait a moment until those that are connected have obeyed.
+def send_command(command: Command, run: Path | None, instrument: str | None, by: str, reason: str) -> None:
+    """Send a command and wait two seconds for the connected instruments to confirm it.
 
-    Ends with exit code 1 if one of them has not.
+    Raises
+    ------
+    RefusedError
+        If the agent refuses, or an instrument does not confirm in time.
     """
-    agent = RemoteAgent(which(run))
-    answer = agent.tell(word, {"by": by, "reason": reason, "instrument_id": instrument})
-    sys.stdout.write(f"{_DONE[word]}: the agent has recorded it ({instrument or 'all instruments'}, by {by})\n")
+    agent = RemoteAgent(resolve_run(run))
+    answer = agent.post(command, {"by": by, "reason": reason, "instrument_id": instrument})
+    sys.stdout.write(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})\n")
     sys.stdout.flush()
-    late = _not_obeying(agent, answer.get("status", {}), instrument)
-    if late:
-        names = ", ".join(late)
+    unconfirmed = _unconfirmed(agent, answer.get("status", {}), instrument)
+    if unconfirmed:
+        names = ", ".join(unconfirmed)
         raise RefusedError(
-            f"not confirmed within {_OBEY_S:g} s by {names}; the agent tells it again until it is, see `vaestar status`"
+            f"not confirmed within {_CONFIRM_TIMEOUT_S:g} s by {names}; the agent repeats the command, see `vaestar status`"
         )
 
 
-def _not_obeying(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
-    """Print which instruments have obeyed, as they do; those that have not in the end."""
-    until = time.monotonic() + _OBEY_S
-    told: set[str] = set()
+def _unconfirmed(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
+    """Print each instrument when it confirms the command; return those that have not confirmed in time."""
+    until = time.monotonic() + _CONFIRM_TIMEOUT_S
+    reported: set[str] = set()
     while True:
         known = [one for one in instruments(status) if instrument in (None, one["instrument_id"])]
         for one in known:
             name = one["instrument_id"]
-            if name not in told and (one["obeyed"] or not one["connected"]):
-                told.add(name)
-                how = f"confirmed, {one['state']}" if one["connected"] else "not connected; it is told when it comes back"
-                sys.stdout.write(f"  {name}: {how}\n")
-        late = [one["instrument_id"] for one in known if one["instrument_id"] not in told]
-        if not late or time.monotonic() > until:
-            return late
-        time.sleep(_LOOK_S)
-        status = agent.ask("/api/status")
+            if name not in reported and (one["obeyed"] or not one["connected"]):
+                reported.add(name)
+                outcome = (
+                    f"confirmed, {one['state']}" if one["connected"] else "not connected; receives the command when it reconnects"
+                )
+                sys.stdout.write(f"  {name}: {outcome}\n")
+        missing = [one["instrument_id"] for one in known if one["instrument_id"] not in reported]
+        if not missing or time.monotonic() > until:
+            return missing
+        time.sleep(_POLL_S)
+        status = agent.get("/api/status")
 
 
 def show_pending(run: Path | None, *, as_json: bool = False) -> None:
-    """Print the decisions that wait for a person."""
-    found = RemoteAgent(which(run)).ask("/api/pending")["pending"]
+    """Print the decisions that wait for approval."""
+    decisions = RemoteAgent(resolve_run(run)).get("/api/pending")["pending"]
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        sys.stdout.write(json.dumps(decisions, indent=2) + "\n")
         return
-    for decision in found:
+    for decision in decisions:
         sys.stdout.write(f"{decision.get('decision_id')}  {decision.get('instrument_id', '')} {decision.get('scan_id', '')}\n")
         sys.stdout.write(f"  {decision.get('explanation', '')}\n")
         for request in decision.get("requests", ()):
-            place = f"{request['x_m'] * 1e6:.3f}, {request['y_m'] * 1e6:.3f} µm"
-            sys.stdout.write(f"  {request['request_id']}  {place}  cluster {request['cluster']}\n")
-    if not found:
+            position = f"{request['x_m'] * 1e6:.3f}, {request['y_m'] * 1e6:.3f} µm"
+            sys.stdout.write(f"  {request['request_id']}  {position}  cluster {request['cluster']}\n")
+    if not decisions:
         sys.stdout.write("nothing waits for approval\n")
 
 
@@ -99,58 +104,60 @@ def approve_decision(
     move: Mapping[str, tuple[float, float]],
     instrument: str | None,
 ) -> None:
-    """Have the points of a decision measured, some left out, some elsewhere (metres)."""
+    """Approve a decision; `drop` leaves requests out, `move` gives requests new positions in metres."""
     body = {"decision_id": decision_id, "by": by, "reason": reason, "drop": list(drop), "move": dict(move)}
-    RemoteAgent(which(run)).tell("approve", body | _of(instrument))
+    RemoteAgent(resolve_run(run)).post("approve", body | _instrument_field(instrument))
     sys.stdout.write(f"approved: {decision_id}, by {by}\n")
 
 
 def reject_decision(run: Path | None, decision_id: str, by: str, reason: str, *, instrument: str | None) -> None:
-    """Have none of the points of a decision measured."""
-    RemoteAgent(which(run)).tell("reject", {"decision_id": decision_id, "by": by, "reason": reason} | _of(instrument))
+    """Reject a decision."""
+    RemoteAgent(resolve_run(run)).post(
+        "reject", {"decision_id": decision_id, "by": by, "reason": reason} | _instrument_field(instrument)
+    )
     sys.stdout.write(f"rejected: {decision_id}, by {by}\n")
 
 
-def _of(instrument: str | None) -> dict[str, str]:
+def _instrument_field(instrument: str | None) -> dict[str, str]:
     return {} if instrument is None else {"instrument_id": instrument}
 
 
-def _lines(directory: Path, status: Mapping[str, Any]) -> list[str]:
+def _status_lines(directory: Path, status: Mapping[str, Any]) -> list[str]:
     health = status.get("health", {})
-    wrong = [f"{name}: {said}" for name, said in health.get("checks", {}).items() if said != "ok"]
+    problems = [f"{name}: {result}" for name, result in health.get("checks", {}).items() if result != "ok"]
     facts = {
         "run": f"{directory}, {status.get('events', 0)} events",
-        "agent": f"running for {_span(float(status.get('uptime_s') or 0.0))}, {'NOT HEALTHY' if wrong else 'healthy'}",
+        "agent": f"running for {_duration(float(status.get('uptime_s') or 0.0))}, {'NOT HEALTHY' if problems else 'healthy'}",
         "mode": str(status.get("mode", "")),
     }
     lines = [f"{name:<8} {value}" for name, value in facts.items() if value]
-    lines += [f"         {sentence}" for sentence in wrong]
+    lines += [f"         {sentence}" for sentence in problems]
     for one in instruments(status):
-        lines += [f"{one['instrument_id']}", *(f"         {line}" for line in _of_instrument(one))]
+        lines += [f"{one['instrument_id']}", *(f"         {line}" for line in _instrument_lines(one))]
     return lines if instruments(status) else [*lines, "no instrument has connected yet"]
 
 
-def _of_instrument(one: Mapping[str, Any]) -> list[str]:
-    heard = "" if one["last_heard_s"] is None else f", heard {_span(one['last_heard_s'])} ago"
-    said = f" ({one['state_reason']})" if one["state_reason"] else ""
-    told = "" if one["obeyed"] else ", NOT CONFIRMED by it yet"
-    lines = [f"{'connected' if one['connected'] else 'away'}{heard}", f"{one['state']}{said}{told}"]
+def _instrument_lines(one: Mapping[str, Any]) -> list[str]:
+    last_message = "" if one["last_heard_s"] is None else f", last message {_duration(one['last_heard_s'])} ago"
+    reason = f" ({one['state_reason']})" if one["state_reason"] else ""
+    confirmed = "" if one["obeyed"] else ", NOT YET CONFIRMED by the instrument"
+    lines = [f"{'connected' if one['connected'] else 'not connected'}{last_message}", f"{one['state']}{reason}{confirmed}"]
     return [*lines, *([one["doing"]] if one["doing"] else []), *([f"deciding on {one['deciding']}"] if one["deciding"] else [])]
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _from_history(directory: Path, error: NotRunningError, *, as_json: bool) -> NoReturn:
-    """What is known of a run on which no agent runs; ends with exit code 3."""
+def _exit_with_summary(directory: Path, error: NotRunningError, *, as_json: bool) -> NoReturn:
+    """Print a summary of the run from its history, then raise `error` (exit code 3)."""
     from agent.history.summary import summary
 
     try:
         known = summary(directory)
-    except Exception:  # noqa: BLE001 - that no agent runs is what was asked; its run may be missing or damaged
+    except Exception:  # noqa: BLE001 - the summary is optional: the run may be missing or damaged
         known = {}
     if as_json:
         sys.stdout.write(json.dumps({"running": False, "run": str(directory), **known}, indent=2) + "\n")

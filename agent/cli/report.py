@@ -1,4 +1,4 @@
-"""`vaestar report`: which decisions, where they come from, and where the file goes."""
+"""`vaestar report`: an HTML report on one decision or all decisions of a run, with its provenance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,56 +7,58 @@ from agent.errors import HistoryError, ReportError
 from agent.history.event_log import Event
 from agent.history.event_log import History as Store
 from agent.history.run_directory import DATABASE, named_or_newest
-from agent.reporting.decision_files import replaced
-from agent.reporting.figure_output import as_bytes, figure_of, kinds_of
+from agent.reporting.decision_files import write_file
+from agent.reporting.figure_output import available_figures, figure_bytes, figure_of
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis, History
 from agent.reporting.terminal import OUT, search_progress
 from agent.schema import event_kinds as kinds
 
 FORMATS = ("png", "svg", "pdf")
-_TOLD = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
-_MOST_TOLD = 200
+_REPORTED_KINDS = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
+_MAX_EVENTS = 200
 
 
 def write_html(what: str, run: Path | None, out: Path | None, figures: Path | None, form: str) -> None:
-    """Write the report on a decision, or on all of a run, and say where it is.
+    """Write the report on a decision, or on all decisions of a run, and print its path.
 
     Parameters
     ----------
     what
-        Id of a decision or scan, or a run directory; empty for the run.
+        Id of a decision or scan, or a run directory; empty for the whole run.
     run
-        Its directory, where `what` is an id.
+        Run directory, if `what` is an id.
     out
-        The file; by default named after what it is about, in this directory.
-    figures, form
-        Where each figure goes besides, and as "png", "svg" or "pdf"; None: nowhere.
+        Path of the report; by default named after the decision or run, in the working directory.
+    figures
+        Folder for separate figures; None: no separate figures.
+    form
+        Format of the separate figures: "png", "svg" or "pdf".
 
     Raises
     ------
     ReportError
         If it cannot be written.
     HistoryError
-        If there is no such decision, or the history cannot be read.
+        If the run has no such decision, or the history cannot be read.
     """
     if form not in FORMATS:
-        raise ReportError(f"figures cannot be written as {form!r}; give one of {', '.join(FORMATS)}")
+        raise ReportError(f"{form!r} is not a format of figures; choose one of {', '.join(FORMATS)}")
     named = Path(what) if what and (Path(what) / DATABASE).is_file() else None
     directory = named or named_or_newest(run)
     one = what if named is None else ""
     with History(directory) as history, search_progress() as progress:
         count = 1 if one else len(history.decisions)
         if not count:
-            raise HistoryError(f"the run in {directory} holds no decision yet; a report is on decisions")
+            raise HistoryError(f"the run in {directory} has no decision yet, so there is nothing to report")
         analyses = []
         for analysis in [history.decisions[one]] if one else history.decisions:
             analyses.append(analysis)
             progress("decisions", len(analyses), count)
         name = analyses[0].record.decision_id if one else directory.resolve().name
         with Store(directory, read_only=True) as store:
-            text = page(_title(analyses, name), analyses, _provenance(store, directory), _happened(store, analyses, one))
-    path = replaced(out or Path(f"{name}.html"), text.encode())
+            text = page(_title(analyses, name), analyses, _provenance(store, directory), _relevant_events(store, analyses, one))
+    path = write_file(out or Path(f"{name}.html"), text.encode())
     OUT.print(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions", highlight=False, markup=False, soft_wrap=True)
     if figures is not None:
         written = [path for analysis in analyses for path in _draw(analysis, figures, form)]
@@ -75,27 +77,27 @@ def _provenance(store: Store, directory: Path) -> dict[str, str]:
     last = events[-1]
     return {
         "run": f"{first.subject}, in {directory}",
-        "begun": f"{first.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+        "started": f"{first.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
         "instruments": ", ".join(sorted({e.subject for e in events if e.kind == kinds.INSTRUMENT_CONNECTED})),
         "history": f"{len(events)} events, the last one {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC; chain {last.seq}:{last.hash}",
     }
 
 
-def _happened(store: Store, analyses: Sequence[Analysis], one: str) -> list[str]:
-    """Events that bear on reading the report: of the run, what was refused and cancelled, and what persons did."""
-    about = {name for a in analyses for name in (a.record.decision_id, a.record.scan_id)}
+def _relevant_events(store: Store, analyses: Sequence[Analysis], one: str) -> list[str]:
+    """Return lines on refused messages, cancelled searches, faults, and actions of operators."""
+    ids = {name for a in analyses for name in (a.record.decision_id, a.record.scan_id)}
     lines = [
         f"{event.recorded_at:%Y-%m-%d %H:%M:%S} {event.kind.replace('_', ' ')} {event.subject}: {event.body.get('reason', '')}"
         + (f" (by {event.body['by']})" if event.body.get("by") else "")
         for event in store.events()
-        if _bears(event) and (not one or event.subject in about or event.body.get("decision_id") in about)
+        if _is_relevant(event) and (not one or event.subject in ids or event.body.get("decision_id") in ids)
     ]
-    more = len(lines) - _MOST_TOLD
-    return lines if more <= 0 else [*lines[:_MOST_TOLD], f"and {more} more; see the history"]
+    omitted = len(lines) - _MAX_EVENTS
+    return lines if omitted <= 0 else [*lines[:_MAX_EVENTS], f"and {omitted} more; see the history"]
 
 
-def _bears(event: Event) -> bool:
-    return event.kind in _TOLD or bool(event.body.get("by"))
+def _is_relevant(event: Event) -> bool:
+    return event.kind in _REPORTED_KINDS or bool(event.body.get("by"))
 
 
 def _draw(analysis: Analysis, directory: Path, form: str) -> list[Path]:
@@ -103,9 +105,9 @@ def _draw(analysis: Analysis, directory: Path, form: str) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReportError(f"figures cannot be written into {folder}: {error}; name a folder that can be written to") from error
+        raise ReportError(f"figures cannot be written into {folder}: {error}; choose another folder") from error
     written = []
-    for kind in kinds_of(analysis.decision, analysis.measured):
+    for kind in available_figures(analysis.decision, analysis.measured):
         figure = figure_of(analysis.scan, analysis.decision, analysis.measured, kind)
-        written.append(replaced(folder / f"{kind}.{form}", as_bytes(figure, form)))
+        written.append(write_file(folder / f"{kind}.{form}", figure_bytes(figure, form)))
     return written

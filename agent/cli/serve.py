@@ -1,4 +1,4 @@
-"""`vaestar serve`: run directory, signals; then the service."""
+"""`vaestar serve`: runs the service until a signal ends it."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from agent.config.model import Config, load_config
 from agent.history.run_directory import new_run_directory
 from agent.service.service import Service
 
-_SWITCH_S = 0.5e-3  # an answer takes the interpreter's lock a dozen times, and each time a thread that computes may hold it
+_SWITCH_INTERVAL_S = 0.5e-3  # an answer takes the GIL a dozen times, and a computing thread may hold it each time
 
 
 def serve_forever(
@@ -22,17 +22,17 @@ def serve_forever(
     dask: str | None = None,
     dashboard: bool = False,
 ) -> None:
-    """Serve until a signal ends it in order; what of [service] is given on the command line goes before the configuration.
+    """Run the service until SIGINT or SIGTERM; `given` overrides [service] of the configuration.
 
     Raises
     ------
     AgentError
-        With one sentence, if the service cannot start.
+        If the service cannot start.
     """
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     config = load_config(config_path, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     full = config.with_service(**given)
-    # zmq needs a selector loop, which is not Windows' default
+    # zmq needs a selector event loop, which is not the default on Windows
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(_serve(full, run or new_run_directory(), dashboard=dashboard))
 
@@ -40,8 +40,8 @@ def serve_forever(
 async def _serve(config: Config, run: Path, *, dashboard: bool) -> None:
     service = Service(config, run)
     if dashboard:
-        from agent.dashboard.attach import show  # here, since it takes a moment and may not be wanted
+        from agent.dashboard.attach import attach_dashboard  # imported here: it is slow and optional
 
-        show(service, config, run)
+        attach_dashboard(service, config, run)
     service.stop_on_signals()
     await service.run()

@@ -1,1 +1,1 @@
-"""Every choice that can be made beforehand: one file for each section of the TOML file."""
+"""The configuration: one file for each section, or pair of related sections, of the TOML file."""

@@ -1,4 +1,4 @@
-"""How rewards become a choice, and when types are claimed at all: what a person may set."""
+"""How rewards decide between configurations, and when types are claimed: [rule]."""
 
 from typing import Annotated, Literal
 
@@ -8,24 +8,24 @@ from agent.config.base import in_order
 
 
 class RuleSettings(BaseModel):
-    """How rewards become a choice, and when types are claimed at all.
+    """How rewards decide between configurations, and when clusters are called types.
 
     Parameters
     ----------
     criteria
-        Metrics that are combined, each with its weight; none takes the reward's own value. "value" is that of the reward. A name
-        that is not known says by "-" in front that less is better.
+        Metrics to combine in place of the reward's value, each with its weight; empty: the reward's value alone. "value" stands
+        for the value of the reward. A "-" before the name of a user-defined metric says that smaller is better.
     combine
-        "rank_sum": the weighted mean of the ranks among all candidates; "weighted_sum": of the standardised metrics; "pareto":
-        the layer of the Pareto front, and within a layer the rank sum.
+        How criteria are combined. "rank_sum": weighted mean of the ranks among all candidates; "weighted_sum": weighted mean of
+        the standardised metrics; "pareto": layer of the Pareto front, and rank sum within a layer.
     tie_sigmas
-        Configurations within so many standard errors of the best tie with it.
+        Largest distance from the best configuration, in standard errors, at which a configuration ties with it.
     pick
-        Of those that tie, the most parsimonious one; or the best mean whatever its noise.
+        Configuration chosen from the tie set: the most parsimonious, or the one with the largest mean reward.
     least_information
-        Symmetric spatial information, in nats, below which a configuration's clusters are not called types; 0 does not ask.
+        Smallest symmetric spatial mutual information, in nats, at which clusters are called types; 0 switches this test off.
     groups
-        Whether types must be groups, which means that ICL prefers several Gaussians to one.
+        Whether types must be separate groups, that is, whether ICL must prefer several Gaussians to one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,23 +1,26 @@
-"""What may be told about drift."""
+"""Estimation and compensation of drift: [drift]."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class DriftSettings(BaseModel):
-    """Whether and how drift is reckoned with.
+    """Drift estimated by registering consecutive scans of a frame, and how it is compensated.
 
     Parameters
     ----------
     enabled
-        Whether it is.
-    lead_s, point_s
-        Seconds from the end of a scan to its first measurement, and from one measurement to the next.
+        Whether drift is estimated and compensated: targets are shifted to where the sample will be, and earlier measurements to
+        where they lie on the scan.
+    lead_s
+        Time from the end of a scan to its first measurement, in seconds.
+    point_s
+        Time from one measurement to the next, in seconds.
     least_agreement
-        Correlation of two scans, the movement taken back, below which they do not show the same place.
+        Smallest correlation of two registered scans at which they count as showing the same place.
     fastest_m_per_min
-        A faster drift is not believed.
+        Largest credible drift speed in metres per minute; faster estimates are discarded.
     longest_gap_s
-        After a longer time without a scan everything begins anew.
+        Largest time between two scans in seconds; after a longer gap the drift is estimated anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,17 +1,17 @@
-"""What a person may say about logs; apart from `agent.cli.log_setup`, so that the command line need not load a library for it."""
+"""Format and level of the log. Apart from `agent.cli.log_setup`, so that the command line need not load structlog for them."""
 
 from enum import StrEnum
 
 
 class LogFormat(StrEnum):
-    """How lines look on stderr."""
+    """Format of the log lines on stderr."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least that is told."""
+    """Lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"

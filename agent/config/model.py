@@ -1,4 +1,4 @@
-"""One TOML file, one seed: every choice that the agent makes beforehand, with its default."""
+"""The configuration of the agent: one TOML file with one seed, and a default for every key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,18 +21,17 @@ from agent.config.recommendation import RecommendSettings
 from agent.config.retention import RetentionSettings
 from agent.config.safety import ApprovalSettings, SafetySettings
 from agent.config.scan import ScanSection
-from agent.config.schedule import ScheduleSettings
 from agent.config.search import FilterSection, SearchSection, WarmSection
-from agent.config.service import ServiceSection
+from agent.config.service import ScheduleSettings, ServiceSection
 from agent.config.toml_file import TomlFile, validated
 from agent.config.training import TrainSettings
 from rewards.evidence import EvidenceSettings
 from rewards.guards import GuardSettings
 
-#: Sections on which no decision depends: they are no part of the question that a decision answers, nor of its id.
+#: Sections that affect no decision; they do not enter the decision id, and changing them does not prevent a warm start.
 OPERATIONAL = ("service", "schedule", "safety", "approval", "retention")
 
-#: What `preset = "paper"` puts in place of the defaults: its candidates, its reward, one seed, the largest value wins.
+#: Defaults under `preset = "paper"`: the candidates and reward of the paper, one seed, and the largest reward wins.
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
     "reward_options": {"least_components": 2},
@@ -45,21 +44,24 @@ PAPER: Mapping[str, Any] = {
 
 
 class Config(Section):
-    """Everything the agent may be told.
+    """The whole configuration of the agent.
 
     Parameters
     ----------
     preset
-        "paper": what the paper does, in place of the defaults (`PAPER`); keys that are given go before it.
+        "paper": the settings of the paper in place of the defaults (`PAPER`); other keys of the file take precedence.
     seed
-        Of all randomness.
+        Seed of all random draws.
     channel
-        Which channel to analyse; by default the PFM amplitude, found by name.
-    reward, keypoints
-        A short name, or `module:function` of your own (importable, or beside the configuration file). Several key-point
-        methods are candidates side by side.
-    reward_options, keypoints_options
-        Keyword arguments given to them; with several key-point methods, a table for each, under its name.
+        Name of the channel to analyse; by default the PFM amplitude, found by its name.
+    reward
+        Short name of a reward, or `module:function` for your own, importable or in a file next to the configuration file.
+    reward_options
+        Keyword arguments of the reward.
+    keypoints
+        Short names of key-point methods, or `module:function` for your own; several are compared as candidates.
+    keypoints_options
+        Keyword arguments of the key-point method; with several methods, one table for each, under its name.
     """
 
     preset: Literal["paper"] | None = None
@@ -93,8 +95,8 @@ class Config(Section):
     def _preset(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or raw.get("preset") != "paper":
             return raw
-        # Options belong to the paper's reward and not to one that is given.
-        return _over({k: v for k, v in PAPER.items() if k != "reward_options" or "reward" not in raw}, raw)
+        # The options belong to the reward of the paper, not to another one from the file.
+        return _merged({k: v for k, v in PAPER.items() if k != "reward_options" or "reward" not in raw}, raw)
 
     @field_validator("keypoints")
     @classmethod
@@ -103,68 +105,81 @@ class Config(Section):
 
     @field_validator("keypoints_options")
     @classmethod
-    def _of_a_method(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _options_by_method(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         methods = info.data.get("keypoints", ())
         if len(methods) > 1:
             for name, options in value.items():
                 if name not in methods or not isinstance(options, dict):
-                    raise ValueError(f"with several key-point methods, give a table for each: {', '.join(methods)}")
+                    raise ValueError(f"with several key-point methods, give one table for each: {', '.join(methods)}")
         return value
 
-    def options_of(self, keypoints: str) -> dict[str, Any]:
+    def keypoint_options(self, method: str) -> dict[str, Any]:
         """Keyword arguments of one key-point method."""
-        return self.keypoints_options if len(self.keypoints) == 1 else self.keypoints_options.get(keypoints, {})
+        return self.keypoints_options if len(self.keypoints) == 1 else self.keypoints_options.get(method, {})
 
-    def with_search(self, **given: Any) -> "Config":
-        """The same configuration with those of the [search] values that are not None put in place.
+    def with_search(self, **values: Any) -> "Config":
+        """A copy with these values in [search]; None leaves a value as it is.
 
         Raises
         ------
         ConfigError
             If a value is not allowed.
         """
-        return self._with("search", given)
+        return self._with("search", values)
 
-    def with_service(self, **given: Any) -> "Config":
-        """The same for the [service] values."""
-        return self._with("service", given)
+    def with_service(self, **values: Any) -> "Config":
+        """A copy with these values in [service]; None leaves a value as it is.
 
-    def _with(self, name: str, given: Mapping[str, Any]) -> "Config":
+        Raises
+        ------
+        ConfigError
+            If a value is not allowed.
+        """
+        return self._with("service", values)
+
+    def _with(self, name: str, values: Mapping[str, Any]) -> "Config":
         section: Section = getattr(self, name)
-        given = {key: value for key, value in given.items() if value is not None}
-        section = getattr(validated(Config, TomlFile(), {name: section.model_dump() | given}), name)
+        values = {key: value for key, value in values.items() if value is not None}
+        section = getattr(validated(Config, TomlFile(), {name: section.model_dump() | values}), name)
         changed = self.model_copy(update={name: section})
         changed._directory = self._directory
         return changed
 
-    def beside(self, directory: Path | None) -> "Config":
-        """The same configuration as if its file lay in `directory`."""
+    def with_directory(self, directory: Path | None) -> "Config":
+        """A copy that looks for user-defined modules in `directory`."""
         changed = self.model_copy()
         changed._directory = directory
         return changed
 
     @property
     def directory(self) -> Path | None:
-        """Where the file lies: the user's own modules are looked for there."""
+        """Folder of the configuration file, in which user-defined modules are looked for; None if there is no file."""
         return self._directory
 
 
-def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given values, and the defaults where there are none; tables are merged."""
-    merged = dict(defaults) | dict(given)
-    for key, value in defaults.items():
-        if isinstance(value, Mapping) and isinstance(given.get(key), Mapping):
-            merged[key] = _over(value, given[key])
+def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, completed by the defaults, also inside tables."""
+    merged = dict(defaults) | dict(values)
+    for key, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(values.get(key), Mapping):
+            merged[key] = _merged(default, values[key])
     return merged
 
 
 def load_config(path: Path | None, **overrides: Any) -> Config:
-    """The configuration in a TOML file (or the defaults), with top-level `overrides` that are not None put on top.
+    """Read the configuration from a TOML file.
+
+    Parameters
+    ----------
+    path
+        Path of the TOML file; None for the defaults.
+    overrides
+        Top-level values that replace those of the file, except where they are None.
 
     Raises
     ------
     ConfigError
-        With a line for each value that is wrong: its line in the file, what it is, and what is allowed.
+        If the file cannot be read or holds invalid values; the message has one line for each, with its line in the file.
     """
     file = TomlFile() if path is None else TomlFile.read(path)
     config = validated(Config, file, {key: value for key, value in overrides.items() if value is not None})

@@ -1,4 +1,4 @@
-"""What may be told about the inspection of scans."""
+"""Checks of the quality gate: [quality]."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -44,23 +44,24 @@ DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
 
 
 class QualitySettings(BaseModel):
-    """What is done about a frame that went wrong.
+    """The quality gate: checks that each scan passes before anything is trained on it, and what is done about problems.
 
     Parameters
     ----------
     enabled
-        Whether frames are inspected.
+        Whether scans are checked.
     actions
-        Problem -> "mask", "rescan", "skip" or "warn", where it shall not be the default; only problems of single lines
-        ("not_recorded", "lock_lost", "contact_lost", "lines_shifted") can be masked.
+        Actions that replace the default ones, by problem: "mask" (exclude the lines), "rescan" (request a new scan), "skip"
+        (wait for an operator) or "warn" (report only). Only problems of single lines ("not_recorded", "lock_lost",
+        "contact_lost", "lines_shifted") can be masked.
     most_bad_lines
-        Share of the lines above which a new frame is asked for instead of masking them.
+        Largest share of bad lines that is masked; with more, a new scan is requested.
     saturated_share
-        Share of the pixels that hold the largest value exactly, from which on a channel counts as saturated.
+        Share of pixels with exactly the largest value from which on a channel counts as saturated.
     least_correlation
-        Correlation of neighbouring pixels below which the channel holds noise only.
+        Smallest correlation of neighbouring pixels; below it a channel counts as noise.
     least_sharpness
-        Fine structure over coarse structure, relative to the last frame of the sample, below which the tip counts as blunted.
+        Smallest ratio of fine to coarse structure, relative to the last scan of the sample; below it the tip counts as blunt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,5 +74,5 @@ class QualitySettings(BaseModel):
     least_sharpness: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
     def action(self, name: ProblemName) -> Action:
-        """What is done about a problem."""
+        """The action for a problem."""
         return self.actions.get(name, DEFAULT_ACTIONS[name])

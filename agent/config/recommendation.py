@@ -1,4 +1,4 @@
-"""What may be told about the order of measurements."""
+"""Choice and order of the recommended points: [recommend]."""
 
 from typing import Literal
 
@@ -6,39 +6,42 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RecommendSettings(BaseModel):
-    """Which places are recommended, and in which order.
+    """Which points are recommended, and in which order.
 
     Parameters
     ----------
     policy
-        "ivr": what most reduces the variance integrated over the frame, under a Gaussian process on patch and position;
-        "equal": clusters take turns, most typical first (the paper); "area": clusters in proportion to their area, spread over
-        the scan; "spread": as far as possible from each other.
+        Order of the points after the prototypes. "ivr": by the reduction of the variance integrated over the frame, under a
+        Gaussian process of patch and position; "equal": clusters in turn, most typical points first (the paper's); "area":
+        clusters in proportion to their area, spread over the scan; "spread": each point as far as possible from all others.
     points_per_cluster
-        Places for each cluster that has a core, on average; with the policy "equal" the most for any of them.
+        Average number of points for each cluster that has core points; with the policy "equal" the largest number.
     points
-        Places in all, instead.
+        Total number of points, in place of `points_per_cluster`.
     prototypes
-        So many of its most typical places are measured of every cluster first; all key points are ordered after them, core or
-        not (with the policy "equal" core points only).
+        Number of most typical points of each cluster that are measured first. After them all key points are candidates (with the
+        policy "equal", core points only).
     core_fraction
-        Share of each cluster, nearest to its centre, that counts as core.
+        Share of each cluster, nearest to its centre, from which core points are taken.
     purity
-        A core point whose patch and surroundings belong to its cluster with a lower mean probability is mixed and not core; 0
-        keeps all.
+        Smallest mean probability of the own cluster, over a patch and its surroundings, at which a patch may be a core point; 0
+        switches this test off.
     spacing_m
-        Smallest distance between two recommended points, and from points measured before, in metres.
+        Smallest distance between two recommended points, and from measured points, in metres.
     damage_radius_m
-        Radius of the spot that a measurement alters, in metres; patches that overlap one are not measured. At 0 all are.
+        Radius of the spot that a measurement alters, in metres; points whose patch overlaps such a spot are not recommended. 0
+        switches this off.
     margin_m
-        Distance kept from the border of the frame, in metres, against drift.
+        Distance kept from the edge of the frame, in metres, as an allowance for drift.
     noise
-        Of the policy "ivr": variance of a loop about what patch and position can say, relative to the variance over the sample.
+        For the policy "ivr": variance of a loop that patch and position cannot predict, relative to the variance over the
+        sample.
     patch_share
-        Of the policy "ivr": share of the sample's variance that follows the patch; the rest follows the position.
-    patch_length, position_length
-        Of the policy "ivr": how far alike extends; in root-mean-square deviations of the patches, and in sides of the frame
-        (the longer one).
+        For the policy "ivr": share of the sample's variance that depends on the patch; the rest depends on the position.
+    patch_length
+        For the policy "ivr": length scale of the kernel over patches, in root-mean-square deviations of the patches.
+    position_length
+        For the policy "ivr": length scale of the kernel over positions, as a fraction of the longer side of the frame.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

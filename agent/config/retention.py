@@ -1,21 +1,21 @@
-"""What may be told about how long arrays are kept."""
+"""How long arrays of a history are kept: [retention]."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetentionSettings(BaseModel):
-    """Which arrays may go once they are old, of those on which nothing rests. By default everything is kept.
+    """Which old arrays may be removed. By default all are kept; an array on which a decision depends is never removed.
 
     Parameters
     ----------
     keep_days
-        Arrays of younger events stay in any case.
+        Age in days below which the arrays of an event are kept in any case.
     keep_latents
-        Whether the latents of all candidates stay; those of the chosen one always do.
+        Whether the latents of all candidates are kept; those of the chosen candidate always are.
     keep_weights
-        Whether weights stay that no decision went on from, and none can any more.
+        Whether weights are kept from which no decision started and none can start any more.
     keep_orphans_days
-        Array files that belong to no event (written before a crash) go after so many days.
+        Age in days at which array files are removed that belong to no event, such as those written just before a crash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

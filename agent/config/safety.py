@@ -1,4 +1,4 @@
-"""What may be told about safety: limits narrower than the instrument's own, and who lets points pass."""
+"""Limits narrower than the instrument's own, [safety], and who approves points, [approval]."""
 
 from typing import Literal
 
@@ -6,29 +6,39 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SafetySettings(BaseModel):
-    """What the agent never asks for, whatever the instrument would allow. Nothing is clamped: a point outside is left out.
+    """Limits on what the agent requests, in addition to the instrument's. A point outside is left out, never moved.
 
     Parameters
     ----------
-    x_min_m, x_max_m, y_min_m, y_max_m
-        Range of the stage in metres; by default the instrument's.
+    x_min_m
+        Lower limit of the stage position along x, in metres; by default the instrument's.
+    x_max_m
+        Upper limit of the stage position along x, in metres; by default the instrument's.
+    y_min_m
+        Lower limit of the stage position along y, in metres; by default the instrument's.
+    y_max_m
+        Upper limit of the stage position along y, in metres; by default the instrument's.
     bias_max_V
         Largest magnitude of the tip bias in volts; by default the instrument's.
     spacing_min_m
-        Smallest distance between two measured points in metres; the larger of this and the instrument's counts.
-    points_per_scan, points_per_sample
-        Most points after one scan, and on one sample in all; by default the instrument's, and no end.
-    dose_max, dose_radius_m
-        Around no measured point may more than so many points be tried within this distance in metres, over the sample's life.
+        Smallest distance between two measured points in metres; the larger of this and the instrument's limit applies.
+    points_per_scan
+        Largest number of points after one scan; by default the instrument's.
+    points_per_sample
+        Largest number of points on one sample; unlimited by default.
+    dose_max
+        Largest number of points measured or tried within `dose_radius_m` of a measured point, over the life of the sample.
+    dose_radius_m
+        Radius in metres within which points are counted for `dose_max`.
     drift_max_m
-        Farthest that a place may be commanded from its pixel, to make up for drift, in metres.
+        Largest distance in metres by which a target is shifted to compensate drift.
     scan_age_max_s
-        Seconds after the end of a scan, after which nothing is measured that was chosen from it; the smaller of this and the
-        instrument's counts.
+        Largest age of a scan in seconds at which points chosen from it are measured; the smaller of this and the instrument's
+        limit applies.
     expiry_s
-        Seconds after which a recommendation is not begun any more.
+        Age of a recommendation in seconds after which none of its points is begun.
     pause_after_unfit
-        So many scans in a row that a person should look at (action "skip") pause their instrument; 0: never.
+        Number of consecutive scans with the action "skip" after which their instrument is paused; 0: never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,15 +67,15 @@ class SafetySettings(BaseModel):
 
 
 class ApprovalSettings(BaseModel):
-    """Who lets the points of a decision pass.
+    """Who approves the points of a decision.
 
     Parameters
     ----------
     mode
-        "auto": whatever is inside all limits passes; "review": a person approves, edits or rejects each decision; "dry-run":
-        nothing is measured, and what would have been is recorded.
+        "auto": points inside all limits are approved automatically; "review": an operator approves, edits or rejects each
+        decision; "dry-run": nothing is measured, and the points are only recorded.
     timeout_s
-        Seconds after which a decision that still waits for a person is rejected; by default it waits without end.
+        Waiting time in seconds after which a decision without an operator's answer is rejected; by default unlimited.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

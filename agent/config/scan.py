@@ -14,14 +14,17 @@ class ScanSection(Section):
 
     Parameters
     ----------
-    low_percentile, high_percentile
-        Of the image, become 0 and 1.
+    low_percentile
+        Percentile of the image that is mapped to 0.
+    high_percentile
+        Percentile of the image that is mapped to 1.
     spacing_px
-        Smallest distance between two key points.
+        Smallest distance between two key points, in pixels.
     channels
-        What patches are cut from: the channel alone ("amplitude"), with the quadratures of amplitude and phase ("vector"), with
-        the topography ("height"); "auto" is "vector" where the scan holds the channel's phase, else "amplitude", and the
-        VAEs are given the channel alone, since training on three takes twice as long. Several are candidates side by side.
+        Channel modes, that is, what patches are cut from: "amplitude" (the main channel alone), "vector" (with the quadratures of
+        amplitude and phase) or "height" (with the topography); several are compared as candidates. "auto" uses "vector" for plain
+        families if the scan contains the phase of the channel, and else "amplitude"; VAEs are given the main channel alone, since
+        training on three channels takes twice as long.
     """
 
     low_percentile: float = Field(default=1.0, ge=0, lt=50)
@@ -33,5 +36,7 @@ class ScanSection(Section):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "auto" in value and len(value) > 1:
-            raise ValueError("'auto' stands alone; name the modes to compare, such as ['amplitude', 'vector']")
+            raise ValueError(
+                "'auto' cannot be combined with other modes; name the modes to compare, such as ['amplitude', 'vector']"
+            )
         return without_repeats(value)

@@ -1,4 +1,4 @@
-"""Which candidates are tried, how the next search starts, and what is left out before mixtures: [search], [warm], [filter]."""
+"""Candidates of a search, [search], warm starts, [warm], and the density filter before mixtures are fitted, [filter]."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,50 +13,52 @@ Invariance = Literal["v", "r", "t", "s", "rt", "rs", "ts", "rts"]
 
 
 class SearchSection(Section):
-    """Which candidates are tried, and how the time is spent on them.
+    """Which candidates are compared, and how computing time is spent on them.
 
     Parameters
     ----------
     windows_px
-        Sides of the patches.
+        Patch sizes to compare: sides of the windows in pixels.
     families
-        "vae", and plain ones that need no training: "polar" (rotation-averaged), "pca", "kmeans", "multi" (polar, all windows
-        together), "amplitude" (mean and spread of the window's amplitude, at most two latents); and "consensus", of all trusted
-        VAEs.
+        Kinds of representation: "vae"; plain families, which need no training: "polar" (rotation-averaged), "pca", "kmeans",
+        "multi" (polar over all windows) and "amplitude" (mean and spread of the amplitude in the window, at most two latents);
+        and "consensus" (of all trusted VAEs).
     invariances
-        Of the VAEs: "v" for none, or rotation, translation and scale as letters ("r", "rt", ...; the paper's t-VAE is "rt").
+        Invariances of the VAEs: "v" for none, or letters for rotation, translation and scale ("r", "rt", ...; the paper's t-VAE
+        is "rt").
     seeds
-        Models trained of each configuration; of a plain family, resamples of the patches that its basis is fitted to.
+        Number of models trained for each configuration; for a plain family, number of bootstrap resamples.
     latent_dims
-        Structural latents of a VAE; several are candidates side by side.
+        Numbers of structural latents of the VAEs to compare.
     plain_latent_dim
-        Latents of a plain family.
+        Number of latents of a plain family.
     betas
-        KL weights relative to the default, window²/400 a channel; several are candidates side by side.
+        KL weights to compare, relative to the default of window²/400 per channel.
     decoder
-        "warp", or "exact": pyroVED's network for every pixel, one or two orders of magnitude dearer.
+        "warp", or "exact": pyroVED's network evaluated at every pixel, 10 to 100 times more expensive.
     sampled_px
-        Of the exact decoder, pixels drawn of each patch in each step; 0 takes all.
+        Number of pixels that the exact decoder draws from each patch in each step; 0 uses all.
     likelihood
-        Of a pixel.
+        Likelihood of a pixel.
     rungs
-        Shares of `train.steps` after which seeds and configurations that fail by their held-out ELBO are dropped.
+        Shares of `train.steps` after which seeds and configurations with a low held-out ELBO are dropped.
     drop_elbo_per_px
-        A configuration whose held-out ELBO per pixel is further than this below the best one of the same window, channels,
-        key points and β is dropped at a rung.
+        Largest gap in held-out ELBO per pixel, in nats, to the best seed of a configuration, and of a configuration to the best
+        one with the same window, channels, key points and β; beyond it seeds and configurations are dropped at a rung.
     most_points
-        Candidates are judged on at most so many key points, spread evenly over the scan; the chosen one is applied to all.
+        Largest number of key points on which candidates are judged, spread evenly over the scan; the chosen candidate is applied
+        to all.
     verify
-        Of the configurations that tie, so many are trained with the exact decoder as well, and compared.
+        Number of configurations of the tie set that are also trained with the exact decoder, for comparison.
     deadline_s
-        Seconds after which the decision of the last complete rung is used; none by default.
+        Time limit of a search in seconds; the decision is then based on the last complete rung. Unlimited by default.
     longest_s
-        Seconds after which the service gives a search up, whatever hangs: its processes are ended, and the answer is that the
-        scan cannot be resolved.
+        Time in seconds after which the service aborts a search that has not ended, for example because a user-defined reward
+        hangs; the answer is then that the scan cannot be resolved.
     workers
-        Processes; 0 trains in the calling process. The decision does not depend on it.
+        Number of worker processes; 0 trains in the calling process. The decision does not depend on it.
     dask
-        Address of a Dask scheduler, such as tcp://127.0.0.1:8786; then `workers` is not used. The decision does not depend on it.
+        Address of a Dask scheduler, such as tcp://127.0.0.1:8786; `workers` is then ignored. The decision does not depend on it.
     """
 
     windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
@@ -89,39 +91,41 @@ class SearchSection(Section):
     @classmethod
     def _members(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "consensus" in value and "vae" not in value:
-            raise ValueError("a consensus is one of VAEs: add 'vae'")
+            raise ValueError("a consensus is built from VAEs; add 'vae'")
         return value
 
     @field_validator("sampled_px")
     @classmethod
-    def _of_a_patch(cls, value: int, info: ValidationInfo) -> int:
+    def _fits_into_a_patch(cls, value: int, info: ValidationInfo) -> int:
         if value and info.data.get("decoder") == "warp":
-            raise ValueError("only the exact decoder samples pixels: set decoder = 'exact', or leave it out")
+            raise ValueError("only the exact decoder samples pixels; set decoder = 'exact', or omit sampled_px")
         smallest = min(info.data.get("windows_px", (0,)))
         if value > smallest**2:
-            raise ValueError(f"a patch of the smallest window, {smallest} px, has {smallest**2} pixels only")
+            raise ValueError(f"a patch of the smallest window, {smallest} px, has only {smallest**2} pixels")
         return value
 
 
 class WarmSection(Section):
-    """How the search on the next scan of a sample starts from the last one's models.
+    """Warm starts: how the search on the next scan of a sample starts from the models of the last decision.
 
     Parameters
     ----------
     enabled
-        Whether it does.
-    share, rate
-        Of `train.steps` and of `train.learning_rate`, spent on each model.
+        Whether searches may start warm.
+    share
+        Optimiser steps of each model in a warm start, as a share of `train.steps`.
+    rate
+        Learning rate of a warm start, as a share of `train.learning_rate`.
     sigmas
-        Configurations that were further than this below the best on the last scan are not tried again before the next cold
-        start.
+        Largest distance from the best configuration on the last scan, in standard errors, at which a configuration is tried
+        again before the next cold start.
     least
-        So many VAE configurations, the best first, are tried again however far below they were.
+        Number of best VAE configurations that are tried again whatever their distance from the best.
     gap_per_px
-        When a control, one model of the best VAE configuration trained from nothing, has a held-out ELBO per pixel this far
-        above that of the warm ones, the search starts cold.
+        Largest gap in held-out ELBO per pixel, in nats, to a control model trained from random weights; beyond it the search
+        starts cold.
     cold_every
-        At the latest, every so many scans the search starts cold.
+        Number of scans after which the search starts cold in any case.
     """
 
     enabled: bool = True
@@ -134,16 +138,17 @@ class WarmSection(Section):
 
 
 class FilterSection(Section):
-    """Density filter of the latent space, before mixtures are fitted.
+    """Density filter: removes key points in sparse regions of the latent space before mixtures are fitted.
 
     Parameters
     ----------
     relative_density
-        Points of a lower density, relative to the densest, are left out; 0 keeps all.
+        Smallest density, relative to the largest, at which a point is kept; 0 keeps all. Applies to one or two latents.
     bandwidth
-        Of the Gaussian kernel, in latent units.
+        Bandwidth of the Gaussian kernel of the density estimate, in latent units.
     closeness
-        Of more than two latents, points of a lower nearest-neighbour density to the power 2/d are left out instead; 0 keeps all.
+        Smallest nearest-neighbour density, relative to the largest and raised to the power 2/d, at which a point is kept if there
+        are more than two latents; 0 keeps all.
     """
 
     relative_density: float = Field(default=0.05, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""Reads a TOML file into a model, or says in which lines it is wrong, what is allowed there and what was probably meant."""
+"""Reads a TOML file into a pydantic model; errors name the line, what is allowed there, and the key that was probably meant."""
 
 import difflib
 import math
@@ -12,35 +12,35 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from agent.errors import ConfigError
-from instrument_adapters.command_line.toml_lines import Lines, line_of, toml_lines
+from instrument_adapters.command_line.toml_lines import LineNumbers, find_line, find_lines
 
-_MOST_TOLD = 5
-_LONGEST_VALUE = 200
+_MAX_ERRORS = 5
+_MAX_VALUE_CHARS = 200
 _Loc = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class TomlFile:
-    """What a file holds and where.
+    """Content of a TOML file, with line numbers.
 
     Parameters
     ----------
     path
-        None stands for no file.
+        Path of the file; None if there is no file.
     values
-        As `tomllib` reads them.
+        Content as read by `tomllib`.
     lines
-        Of each value.
+        Line number of each value.
     """
 
     path: Path | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
-    lines: Lines = field(default_factory=dict)
+    lines: LineNumbers = field(default_factory=dict)
 
     @staticmethod
     def read(path: Path) -> "TomlFile":
-        """The file at `path`.
+        """Read the file at `path`.
 
         Raises
         ------
@@ -48,8 +48,8 @@ class TomlFile:
             If it cannot be read or is not TOML.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")  # Windows' Notepad may put a byte-order mark in front
-            return TomlFile(path, tomllib.loads(text), toml_lines(text))
+            text = path.read_text(encoding="utf-8-sig")  # Windows Notepad may write a byte-order mark
+            return TomlFile(path, tomllib.loads(text), find_lines(text))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -57,51 +57,51 @@ class TomlFile:
         except ValueError as error:  # a number of thousands of digits
             raise ConfigError(f"the configuration {path} holds a value that cannot be read: {error}") from error
 
-    def place(self, loc: _Loc) -> str:
-        """Where a value stands, to begin a sentence with; empty if the file does not hold it."""
-        line = line_of(self.lines, loc)
+    def location(self, loc: _Loc) -> str:
+        """Prefix of an error message with the line of a value; empty if the value is not from the file."""
+        line = find_line(self.lines, loc)
         if self.path is None or line is None:
             return ""
         return f"{self.path}, line {line}: "
 
 
-def validated(model: type[_M], file: TomlFile, given: Mapping[str, Any]) -> _M:
-    """The model that a file describes, with `given`, from the command line, put over its top-level values.
+def validated(model: type[_M], file: TomlFile, overrides: Mapping[str, Any]) -> _M:
+    """Validate the content of a file, with top-level `overrides` from the command line, as a model.
 
     Raises
     ------
     ConfigError
-        With a line for each value that is wrong: where it stands, what it is and what is allowed.
+        If values are invalid; the message has one line for each: where it is, what it is and what is allowed.
     """
     try:
-        found = model.model_validate({**file.values, **given})
+        found = model.model_validate({**file.values, **overrides})
     except ValidationError as error:
-        raise ConfigError(_wrong(error, model, file, given)) from error
+        raise ConfigError(_messages(error, model, file, overrides)) from error
     infinite = [
-        (file if loc[0] not in given else TomlFile()).place(loc) + f"{_key(loc)} is {value}: it must be a finite number"
+        (file if loc[0] not in overrides else TomlFile()).location(loc) + f"{_key(loc)} is {value}: it must be a finite number"
         for loc, value in _not_finite(found.model_dump())
     ]
     if infinite:
-        raise ConfigError(_joined(infinite[:_MOST_TOLD], len(infinite)))
+        raise ConfigError(_joined(infinite[:_MAX_ERRORS], len(infinite)))
     return found
 
 
-def _wrong(error: ValidationError, model: type[BaseModel], file: TomlFile, given: Mapping[str, Any]) -> str:
-    """A line for each of the first values that are wrong, in the file's order; before them what does not stand in it."""
+def _messages(error: ValidationError, model: type[BaseModel], file: TomlFile, overrides: Mapping[str, Any]) -> str:
+    """One line for each of the first errors, in the order of the file; values from the command line come first."""
     errors = error.errors(include_url=False)
-    around = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
-    placed = []
+    containers = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
+    located = []
     for details in errors:
         loc = details["loc"]
-        if loc not in around:  # a list whose entry is wrong is found to be too short as well
-            inside = TomlFile() if loc and loc[0] in given else file
-            placed.append((line_of(inside.lines, loc) or 0, inside.place(loc), details))
-    placed.sort(key=lambda one: one[0])
-    return _joined([place + _sentence(details, model) for _, place, details in placed[:_MOST_TOLD]], len(placed))
+        if loc not in containers:  # pydantic also reports a list with an invalid entry as too short
+            source = TomlFile() if loc and loc[0] in overrides else file
+            located.append((find_line(source.lines, loc) or 0, source.location(loc), details))
+    located.sort(key=lambda entry: entry[0])
+    return _joined([location + _sentence(details, model) for _, location, details in located[:_MAX_ERRORS]], len(located))
 
 
-def _joined(sentences: Sequence[str], found: int) -> str:
-    more = found - len(sentences)
+def _joined(sentences: Sequence[str], total: int) -> str:
+    more = total - len(sentences)
     return "\n".join([*sentences, *([f"and {more} more"] if more else [])])
 
 
@@ -112,27 +112,27 @@ def _key(loc: _Loc) -> str:
 def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
     loc, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden":
-        return f"{_key(loc)} is unknown; {_what_is_known(loc, model)}"
+        return f"{_key(loc)} is unknown; {_suggestion(loc, model)}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "model_attributes_type"):
         message = f"it must be a table, [{'.'.join(str(part) for part in loc)}]"
     if isinstance(value, Mapping | BaseModel):
         return f"{_key(loc)}: {message}" if loc else message
     shown = repr(value)
-    return f"{_key(loc)} is {shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + '...'}: {message}"
+    return f"{_key(loc)} is {shown if len(shown) <= _MAX_VALUE_CHARS else shown[:_MAX_VALUE_CHARS] + '...'}: {message}"
 
 
-def _what_is_known(loc: _Loc, model: type[BaseModel]) -> str:
-    """What was probably meant by an unknown key, and all keys that there are."""
+def _suggestion(loc: _Loc, model: type[BaseModel]) -> str:
+    """The key that was probably meant by an unknown one, and all keys that are allowed."""
     unknown = str(loc[-1])
-    beside = list(_model_at(loc[:-1], model).model_fields)
-    listed = f"the allowed keys are {', '.join(beside)}"
-    (nearest,) = difflib.get_close_matches(unknown, beside, n=1) or [""]
+    allowed = list(_model_at(loc[:-1], model).model_fields)
+    listed = f"the allowed keys are {', '.join(allowed)}"
+    (nearest,) = difflib.get_close_matches(unknown, allowed, n=1) or [""]
     elsewhere = [name for name, table in _tables(model) if unknown in table.model_fields and (name,) != loc[:-1]]
     if nearest:
         return f"did you mean '{nearest}'? {listed}"
     if elsewhere:
-        return f"it belongs into [{elsewhere[0]}]; {listed}"
+        return f"it belongs in [{elsewhere[0]}]; {listed}"
     return listed
 
 
@@ -151,7 +151,7 @@ def _tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def _not_finite(value: Any, loc: _Loc = ()) -> Iterator[tuple[_Loc, float]]:
-    """Numbers that JSON cannot say: the history records the configuration."""
+    """Values that are infinite or NaN, which JSON cannot represent: the history records the configuration."""
     if isinstance(value, float) and not math.isfinite(value):
         yield loc, value
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""How much training a candidate gets, and where. Apart from `train`, so that a configuration is read without loading PyTorch."""
+"""Training of VAEs: [train]. Apart from the code that trains, so that reading a configuration does not load PyTorch."""
 
 from typing import Literal
 
@@ -6,22 +6,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainSettings(BaseModel):
-    """How long, how fast and where.
+    """Training of a VAE.
 
     Parameters
     ----------
     steps
-        Optimiser steps; they, not epochs, set the quality and the cost.
+        Number of optimiser steps, which determines quality and cost; epochs are not counted.
     batch_size
-        Patches a step.
+        Number of patches in each step.
     learning_rate
-        Peak of the one-cycle schedule; a half more leaves seeds behind at large windows.
+        Peak learning rate of the one-cycle schedule. At 1.5 times the default, some seeds get stuck at large windows.
     held_out
-        Share of the patches that is not trained on and judges the ELBO.
+        Share of the patches that is not trained on, from which the held-out ELBO is computed.
     most_patches
-        Of a scan with more key points, so many are trained on; all are encoded.
+        Largest number of patches trained on, spread evenly over the scan; all patches are encoded.
     device
-        "auto": a GPU where there is one.
+        "cuda" (a GPU), "cpu", or "auto": a GPU if there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

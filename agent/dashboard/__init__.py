@@ -1,1 +1,1 @@
-"""The page on which a person watches the agent and says yes or no: view data from the history, and static files."""
+"""The dashboard, where an operator watches the agent and approves decisions: view data from the history, and static files."""

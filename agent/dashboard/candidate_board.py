@@ -1,4 +1,4 @@
-"""The candidates of a decision: a board of configurations, every seed, and the front of two criteria."""
+"""The candidates of a decision: a table of configurations, every seed, and the Pareto front of two criteria."""
 
 import numpy as np
 
@@ -11,58 +11,54 @@ from rewards.metrics import bare, higher_is_better
 
 Kind = tuple[str, str]
 _LABELS = {
-    "bic_gain_per_d": "BIC gain over one Gaussian per latent (nats a point)",
-    "NMI_rot": "NMI, information on the neighbourhood",
+    "bic_gain_per_d": "BIC gain over one Gaussian, per latent (nats per point)",
+    "NMI_rot": "NMI with the neighbourhood",
 }
 
 
 def kinds_of(record: DecisionRecord) -> list[Kind]:
-    """Kinds of representation, in the order in which the figures colour them."""
+    """Return the kinds of representation in the order in which the figures colour them."""
     return list(dict.fromkeys((c.invariance, c.variant) for c in record.candidates))
 
 
 def board(record: DecisionRecord) -> list[ConfigurationView]:
-    """Compared configurations, the best first, then those of which nothing was trusted, with the reasons."""
-    kinds, chosen = kinds_of(record), _chosen_name(record)
-    lines = [_compared(c, record, kinds, chosen) for c in record.configurations]
-    compared = {line.name for line in lines}
+    """Return the compared configurations, best first, then those without an eligible candidate, with the reasons."""
+    kinds, chosen = kinds_of(record), _chosen_configuration(record)
+    rows = [_compared(c, record, kinds, chosen) for c in record.configurations]
+    compared = {row.name for row in rows}
     groups: dict[str, list[CandidateRecord]] = {}
     for c in record.candidates:
         if (name := _name(c)) not in compared:
             groups.setdefault(name, []).append(c)
-    return lines + [_left_out(name, group, kinds) for name, group in groups.items()]
+    return rows + [_rejected(name, group, kinds) for name, group in groups.items()]
 
 
 def seeds(record: DecisionRecord) -> list[SeedView]:
-    """Every trained model that was not guarded out."""
+    """Return the reward of every candidate; None where a guard rejected it."""
     kinds = kinds_of(record)
-    x, y = (bare(c) for c in CRITERIA)
-    out = []
-    for c in record.candidates:
-        across, up = c.metrics.get(x), c.metrics.get(y)
-        out.append(
-            SeedView(
-                name=_name(c),
-                kind=kinds.index((c.invariance, c.variant)),
-                window_px=c.window_px,
-                seed=c.seed,
-                value=None if c.guarded_out else c.value,
-                criteria=(across, up) if across is not None and up is not None and not c.guarded_out else None,
-            )
+    return [
+        SeedView(
+            kind=kinds.index((c.invariance, c.variant)),
+            window_px=c.window_px,
+            value=None if c.guarded_out else c.value,
         )
-    return out
+        for c in record.candidates
+    ]
 
 
 def front(record: DecisionRecord) -> FrontView | None:
-    """Means of the two criteria by configuration, and the front that none of them beats in both; None with fewer than two."""
-    groups: dict[str, list[SeedView]] = {}
-    for seed in seeds(record):
-        if seed.criteria is not None:
-            groups.setdefault(seed.name, []).append(seed)
+    """Return the mean criteria of each configuration and their Pareto front; None with fewer than two configurations."""
+    names = [bare(c) for c in CRITERIA]
+    kinds, kind_of = kinds_of(record), {}
+    groups: dict[str, list[list[float]]] = {}
+    for c in record.candidates:
+        values = [value for name in names if (value := c.metrics.get(name)) is not None]
+        if not c.guarded_out and len(values) == len(names):
+            groups.setdefault(_name(c), []).append(values)
+            kind_of[_name(c)] = kinds.index((c.invariance, c.variant))
     if len(groups) < 2:
         return None
-    names = [bare(c) for c in CRITERIA]
-    means = np.array([np.mean([s.criteria for s in group if s.criteria], axis=0) for group in groups.values()])
+    means = np.array([np.mean(group, axis=0) for group in groups.values()])
     table = criteria_table([dict(zip(names, m.tolist(), strict=True)) for m in means], CRITERIA)
     members = np.flatnonzero(pareto_front(table))
     order = members[np.argsort(means[members, 0], kind="stable")]
@@ -72,7 +68,7 @@ def front(record: DecisionRecord) -> FrontView | None:
         x_up=higher_is_better(CRITERIA[0]),
         y_up=higher_is_better(CRITERIA[1]),
         names=list(groups),
-        kinds=[group[0].kind for group in groups.values()],
+        kinds=[kind_of[name] for name in groups],
         x=means[:, 0].tolist(),
         y=means[:, 1].tolist(),
         front=[int(i) for i in order],
@@ -83,15 +79,15 @@ def _name(c: CandidateRecord) -> str:
     return configuration_name(c.invariance, c.window_px, c.variant)
 
 
-def _chosen_name(record: DecisionRecord) -> str:
+def _chosen_configuration(record: DecisionRecord) -> str:
     return next((_name(c) for c in record.candidates if c.candidate_id == record.chosen), "")
 
 
 def _compared(c: ConfigurationRecord, record: DecisionRecord, kinds: list[Kind], chosen: str) -> ConfigurationView:
-    reason = "" if c.resolves else "its clusters are no groups" if c.informs else "says too little of its neighbourhood"
-    out = [s.guarded_out for s in record.candidates if _name(s) == c.name and s.guarded_out]
-    if not reason and out:
-        reason = f"{len(out)} of its seeds: {_short(out[0])}"
+    reason = "" if c.resolves else "clusters not separated" if c.informs else "too little spatial structure"
+    rejected = [s.guarded_out for s in record.candidates if _name(s) == c.name and s.guarded_out]
+    if not reason and rejected:
+        reason = f"{len(rejected)} seed{'s' if len(rejected) > 1 else ''} rejected: {_short(rejected[0])}"
     return ConfigurationView(
         name=c.name,
         label=label(c.invariance, c.variant),
@@ -108,7 +104,7 @@ def _compared(c: ConfigurationRecord, record: DecisionRecord, kinds: list[Kind],
     )
 
 
-def _left_out(name: str, group: list[CandidateRecord], kinds: list[Kind]) -> ConfigurationView:
+def _rejected(name: str, group: list[CandidateRecord], kinds: list[Kind]) -> ConfigurationView:
     reasons = sorted({_short(c.guarded_out) for c in group if c.guarded_out})
     first = group[0]
     return ConfigurationView(
@@ -123,7 +119,7 @@ def _left_out(name: str, group: list[CandidateRecord], kinds: list[Kind]) -> Con
         sigmas_below_best=None,
         in_tie_set=False,
         chosen=False,
-        left_out=", ".join(reasons) or "dropped early",
+        left_out=", ".join(reasons) or "dropped at an early rung",
     )
 
 

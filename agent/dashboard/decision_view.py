@@ -1,12 +1,12 @@
-"""One decision for the page: its words, its latent space in the plane that is drawn, and all its key points."""
+"""View of one decision: its summary in words, its latent space in the plane that is drawn, and all its key points."""
 
 import numpy as np
 
 from agent.dashboard import candidate_board as board
-from agent.dashboard import decision_text as words
-from agent.dashboard.model_view import made_by
+from agent.dashboard import decision_text
+from agent.dashboard.model_view import reconstruction_method
 from agent.dashboard.models import ClusterView, DecisionView, PointsView
-from agent.dashboard.run_follower import DecisionStory
+from agent.dashboard.run_follower import FollowedDecision
 from agent.reporting.figures.chosen_candidate import Chosen, Projection, chosen_of
 from agent.schema.decision import ClusterRecord, Decision
 from agent.schema.model_kinds import label
@@ -14,42 +14,42 @@ from instrument_adapters.geometry import Frame
 
 SIGMAS = 2.0
 _GOLDEN = 0.618033988749895
-_DENSITY = "how many (points are spread out under the curve)"
+_DENSITY = "density (points are spread out under the curve)"
 
 
-def decision_view(told: DecisionStory, decision: Decision) -> DecisionView:
-    """Everything about a decision that does not change any more.
+def decision_view(followed: FollowedDecision, decision: Decision) -> DecisionView:
+    """Return the part of a decision that never changes.
 
     Parameters
     ----------
-    told
-        Its event.
+    followed
+        Decision with its event.
     decision
-        Its record with the arrays.
+        Record and arrays of the decision.
     """
     record = decision.record
-    chosen = chosen_of(decision) if made_by(decision) else None
+    chosen = chosen_of(decision) if reconstruction_method(decision) else None
     projection = None if chosen is None else Projection.of(chosen.z)
     return DecisionView(
         decision_id=record.decision_id,
         scan_id=record.scan_id,
-        instrument_id=told.instrument_id,
+        instrument_id=followed.instrument_id,
         sample_id=record.sample_id,
-        seq=told.event.seq,
-        at=told.event.recorded_at,
-        seconds=float(told.event.body.get("seconds", 0.0)),
+        seq=followed.event.seq,
+        at=followed.event.recorded_at,
+        seconds=float(followed.event.body.get("seconds", 0.0)),
         outcome=record.outcome,
         explanation=record.explanation,
-        saw=words.saw(record),
-        believes=words.believes(record),
-        wants=words.wants(record),
-        warnings=words.warnings(record),
+        saw=decision_text.saw(record),
+        believes=decision_text.believes(record),
+        wants=decision_text.wants(record),
+        warnings=decision_text.warnings(record),
         channel=record.channel,
         unit=record.unit,
         reward=str(record.config["reward"]),
         window_px=chosen.candidate.window_px if chosen else 0,
         chosen=label(chosen.candidate.invariance, chosen.candidate.variant) if chosen else "",
-        reconstruction=made_by(decision),
+        reconstruction=reconstruction_method(decision),
         axes=("", "") if projection is None else _axes(projection),
         clusters=[] if projection is None else [_cluster(c, projection, record.keypoints_used) for c in record.clusters],
         points=_points(decision, chosen, projection),
@@ -95,7 +95,7 @@ def _columns(
 
 
 def _spread_out(u: np.ndarray, clusters: list[ClusterRecord], projection: Projection) -> np.ndarray:
-    """A height for each point on a line, so that they fill the area under the mixture's density."""
+    """Return a height for each point of a one-dimensional latent space, so that they fill the area under its density."""
     height = np.zeros(len(u))
     for cluster in clusters:
         mean, covariance = projection.gaussian(cluster)

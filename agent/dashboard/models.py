@@ -1,4 +1,4 @@
-"""What the page is told, as plain JSON: positions in metres, pixels as row and col, times with their zone."""
+"""JSON that the dashboard receives: positions in metres, pixels as row and col, times with their zone."""
 
 from datetime import datetime
 
@@ -9,15 +9,15 @@ from instrument_adapters.protocol.messages import Limits
 
 
 class View(BaseModel):
-    """Base of all that the page is told: immutable, and nothing in it that is not said here."""
+    """Base of all views: immutable, and without undeclared fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ChannelView(View):
-    """One channel of a scan; its values come as raw float32 numbers.
+    """One channel of a scan; its values are sent separately, as raw float32.
 
-    `low` and `high` are what the analysis made 0 and 1; `factor` turns values into `shown_unit`.
+    `low` and `high` are the values that the analysis maps to 0 and 1; `factor` converts values to `shown_unit`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ChannelView(View):
 
 
 class ScanView(View):
-    """One finished scan. `main` is the place of the analysed channel among the channels."""
+    """One finished scan. `main` is the index of the analysed channel in `channels`."""
 
     scan_id: str
     instrument_id: str
@@ -37,27 +37,26 @@ class ScanView(View):
     seq: int
     at: datetime
     started_at: datetime | None
-    finished_at: datetime | None
     frame: Frame
     channels: list[ChannelView]
     main: int
 
 
 class ScanLine(View):
-    """One scan in a list: what came of it."""
+    """One row of the list of scans. `outcome_text` is the outcome of its decision in words; "" without a decision."""
 
     scan_id: str
     sample_id: str
     at: datetime
     decision_id: str | None
-    outcome: str | None
+    outcome_text: str
     places: int
     measured: int
     closed: bool
 
 
 class InstrumentView(View):
-    """One instrument, as the history knows it; newest scan first."""
+    """One instrument according to the history; newest scan first."""
 
     instrument_id: str
     model: str
@@ -70,7 +69,7 @@ class InstrumentView(View):
 
 
 class RunView(View):
-    """The run: `seq` is the number of the last event that this rests on, `listens_at` where instruments connect."""
+    """The run. `seq` is the sequence number of the last event included; `listens_at` is the address for instruments."""
 
     run_id: str
     directory: str
@@ -83,9 +82,9 @@ class RunView(View):
 
 
 class ClusterView(View):
-    """One type: its ellipse in the plane that is drawn (2 sigma), and how many points it has.
+    """One cluster: its 2-sigma ellipse in the plane that is drawn, and its number of points.
 
-    `spread` holds the half axes and `angle_rad` the direction of the first.
+    `spread` holds the semi-axes and `angle_rad` the direction of the first.
     """
 
     cluster: int
@@ -98,7 +97,7 @@ class ClusterView(View):
 
 
 class PointsView(View):
-    """All key points, column by column; `u`, `v` are the latents in the plane that is drawn."""
+    """All key points, one list per column; `u`, `v` are the coordinates in the plane that is drawn."""
 
     row: list[int]
     col: list[int]
@@ -112,7 +111,7 @@ class PointsView(View):
 
 
 class ConfigurationView(View):
-    """One line of the candidate board."""
+    """One row of the candidate table. `left_out` is the reason why it could not be chosen, or ""."""
 
     name: str
     label: str
@@ -129,18 +128,18 @@ class ConfigurationView(View):
 
 
 class SeedView(View):
-    """One trained model, for the charts: its reward, and its two criteria where it has both."""
+    """The reward of one candidate, for the chart; None where a guard rejected it."""
 
-    name: str
     kind: int
     window_px: int
-    seed: int
     value: float | None
-    criteria: tuple[float, float] | None
 
 
 class FrontView(View):
-    """Means of two criteria by configuration. `front` is in order from left to right; better is up and to the right."""
+    """Mean criteria of each configuration. `front` holds the indices of the Pareto front, from left to right.
+
+    `x_up` and `y_up` say whether larger values are better.
+    """
 
     x_label: str
     y_label: str
@@ -154,7 +153,7 @@ class FrontView(View):
 
 
 class DecisionView(View):
-    """One decision. `saw`, `believes` and `wants` say it in words; `kinds` are the kinds of representation by number."""
+    """One decision. `saw`, `believes` and `wants` describe it in sentences; `kind` of other views is an index into `kinds`."""
 
     decision_id: str
     scan_id: str
@@ -186,26 +185,22 @@ class DecisionView(View):
 
 
 class PlaceView(View):
-    """One recommended place and what has become of it."""
+    """One recommended point and its state."""
 
     request_id: str
     number: int
     cluster: int
-    rank: int
     row: int
     col: int
     x_m: float
     y_m: float
-    x_asked_m: float
-    y_asked_m: float
     state: str
     reason: str
     parameters: dict[str, float]
-    core_distance: float
 
 
 class PlacesView(View):
-    """The places of a decision. `open` says whether it waits for a person now, `approval` who said what."""
+    """The points of a decision. `open`: it waits for approval now; `approval`: who approved or rejected it, and why."""
 
     decision_id: str
     open: bool
@@ -226,7 +221,7 @@ class LoopView(View):
 
 
 class LoopsView(View):
-    """All loops of a decision, in the order in which they came."""
+    """All loops of a decision, in the order of arrival."""
 
     decision_id: str
     response_label: str
@@ -234,22 +229,21 @@ class LoopsView(View):
 
 
 class TimelineEntry(View):
-    """One event in words. `tone`: "good", "bad", "person", "plain"."""
+    """One event in words. `tone` is "good", "bad", "person" (an operator's action) or "plain"."""
 
     seq: int
     at: datetime
     kind: str
     instrument_id: str
-    subject: str
     title: str
     text: str
     tone: str
 
 
 class ProgressView(View):
-    """How far a search is; times left are None where nothing is known of them.
+    """Progress of a search; a remaining time is None where it is unknown.
 
-    `rungs` says what is complete, and `places` how many could be measured if it ended now.
+    `places` is the number of points that would be recommended if the search ended now.
     """
 
     stage: str
@@ -259,12 +253,11 @@ class ProgressView(View):
     since_s: float
     about_left_s: float | None
     most_left_s: float | None
-    rungs: list[str]
     places: int | None
 
 
 class LiveView(View):
-    """What is shown and not recorded, by instrument; `partial` says when the last line of a frame came."""
+    """State that is shown but not recorded, by instrument; `partial` is the time of the last line of an unfinished scan."""
 
     run_id: str
     progress: dict[str, ProgressView]
@@ -273,20 +266,20 @@ class LiveView(View):
 
 
 class Edits(View):
-    """What a person would change: ids of places to be dropped, and where others are to be moved, x and y in metres."""
+    """Edits of an operator: ids of requests to drop, and new positions (x, y) in metres of others."""
 
     drop: tuple[str, ...] = ()
     move: dict[str, tuple[float, float]] = {}
 
 
 class Problem(View):
-    """Why a place may not be measured where it was moved."""
+    """Why a point may not be measured at its new position."""
 
     request_id: str
     sentence: str
 
 
 class Checked(View):
-    """What is wrong with an edit; empty if it may be approved."""
+    """Problems of an edit; empty if it may be approved."""
 
     problems: list[Problem]

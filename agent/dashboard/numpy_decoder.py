@@ -1,7 +1,7 @@
-"""What a model makes of patches, from its stored weights, with numpy alone: PyTorch is not loaded where an agent serves.
+"""Reconstruction of patches from stored VAE weights in numpy, so that the service process need not load PyTorch.
 
 The networks are those of `agent.representation.vae.model` and the maps those of `agent.representation.vae.transforms`; a test
-holds the two against each other.
+compares the results.
 """
 
 import numpy as np
@@ -14,16 +14,16 @@ Layers = dict[str, np.ndarray]
 
 
 def reconstruct(patches: Float32[np.ndarray, "n C w w"], spec: ModelSpec, weights: Weights) -> Float32[np.ndarray, "n C w w"]:
-    """Each patch as the model reproduces it from its mean latents, the geometric ones included; in [0, 1].
+    """Return each patch as the model reconstructs it from its mean latents, including the geometric ones; in [0, 1].
 
     Raises
     ------
     ValueError
-        If the weights are not those of such a model.
+        If the number of weights does not fit the model.
     """
     layers = _layers(spec, weights)
     z = _encode(patches.reshape(len(patches), -1), spec, layers)
-    logits = _each_pixel(z, spec, layers) if spec.per_pixel else _canvas(z, spec, layers)
+    logits = _exact_decoder(z, spec, layers) if spec.per_pixel else _warp_decoder(z, spec, layers)
     return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32).reshape(patches.shape)
 
 
@@ -31,7 +31,7 @@ def _layers(spec: ModelSpec, weights: Weights) -> Layers:
     shapes = parameter_shapes(spec)
     ends = np.cumsum([rows * columns for rows, columns in shapes.values()])
     if len(weights) != ends[-1]:
-        raise ValueError(f"a model of {spec} has {ends[-1]} weights, given were {len(weights)}")
+        raise ValueError(f"the model {spec} has {ends[-1]} weights, but {len(weights)} were given")
     parts = np.split(np.asarray(weights, dtype=np.float32), ends[:-1])
     return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
@@ -46,49 +46,49 @@ def _encode(x: np.ndarray, spec: ModelSpec, layers: Layers) -> np.ndarray:
     return _linear(layers, "heads", h)[:, : spec.latents]
 
 
-def _canvas(z: np.ndarray, spec: ModelSpec, layers: Layers) -> np.ndarray:
-    """The canonical patch, seen through each patch's own map."""
+def _warp_decoder(z: np.ndarray, spec: ModelSpec, layers: Layers) -> np.ndarray:
+    """Warp decoder: the canonical patch of each code, resampled with the patch's own map."""
     h = np.tanh(_linear(layers, "decode1", z[:, spec.geometric :]))
     h = np.tanh(_linear(layers, "decode2", h))
     canvas = _linear(layers, "canvas", h).reshape(len(z), spec.channels, spec.canvas_px, spec.canvas_px)
     return canvas if not spec.geometric else _resample(canvas, _maps(z, spec.invariance), spec.window_px)
 
 
-def _each_pixel(z: np.ndarray, spec: ModelSpec, layers: Layers) -> np.ndarray:
-    """The exact decoder: a network of each pixel's canonical coordinates."""
-    at = (_maps(z, spec.invariance) @ _grid(spec.window_px)).transpose(0, 2, 1)
+def _exact_decoder(z: np.ndarray, spec: ModelSpec, layers: Layers) -> np.ndarray:
+    """Exact decoder: a network evaluated at the canonical coordinates of each pixel."""
+    coordinates = (_maps(z, spec.invariance) @ _grid(spec.window_px)).transpose(0, 2, 1)
     code = z[:, spec.geometric :] @ layers["latent_weight"]
-    h = np.tanh(_linear(layers, "place", at) + code[:, None])
+    h = np.tanh(_linear(layers, "place", coordinates) + code[:, None])
     h = np.tanh(_linear(layers, "decode1", h))
     h = np.tanh(_linear(layers, "decode2", h))
     return _linear(layers, "out", h).transpose(0, 2, 1)
 
 
 def _grid(window_px: int) -> np.ndarray:
-    """Homogeneous coordinates (3, window²) of a patch's pixels: row, minus column, 1."""
+    """Return the homogeneous coordinates (3, window²) of a patch's pixels: row, minus column, 1."""
     u = np.linspace(-1, 1, window_px, dtype=np.float32)
     rows, columns = np.meshgrid(u, -u, indexing="ij")
     return np.stack([rows.ravel(), columns.ravel(), np.ones(window_px**2, np.float32)])
 
 
 def _maps(z: np.ndarray, invariance: str) -> np.ndarray:
-    """Affine maps (n, 2, 3) from a patch's coordinates to canonical ones; the geometric latents come first in z."""
-    n, at = len(z), 0
+    """Return affine maps (n, 2, 3) from patch to canonical coordinates; the geometric latents come first in z."""
+    n, column = len(z), 0
     angle: np.ndarray = np.zeros(n, np.float32)
     shift: np.ndarray = np.zeros((n, 2), np.float32)
     k: np.ndarray = np.ones(n, np.float32)
     if "r" in invariance:
-        angle, at = z[:, 0], 1
+        angle, column = z[:, 0], 1
     if "t" in invariance:
-        shift, at = PRIOR * z[:, at : at + 2], at + 2
+        shift, column = PRIOR * z[:, column : column + 2], column + 2
     if "s" in invariance:
-        k = 1 + PRIOR * z[:, at]
+        k = 1 + PRIOR * z[:, column]
     c, s = k * np.cos(angle), k * np.sin(angle)
     return np.stack([np.stack([c, -s, shift[:, 0]], axis=1), np.stack([s, c, shift[:, 1]], axis=1)], axis=1)
 
 
 def _resample(canvas: np.ndarray, maps: np.ndarray, window_px: int) -> np.ndarray:
-    """Bilinear samples (n, C, window²) of canonical patches; beyond its edge a patch goes on as it ends."""
+    """Resample canonical patches bilinearly, to (n, C, window²); outside a patch its edge value is used."""
     n, channels, side, _ = canvas.shape
     at = maps @ (_grid(window_px) * (window_px - 1) / (side - 1))
     row = np.clip((at[:, 0] + 1) / 2 * (side - 1), 0, side - 1)
@@ -97,10 +97,10 @@ def _resample(canvas: np.ndarray, maps: np.ndarray, window_px: int) -> np.ndarra
     fr, fc = (row - r)[:, None], (col - c)[:, None]
     flat = canvas.reshape(n, channels, -1)
 
-    def taken(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    def sample(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         where = (rows * side + cols)[:, None].repeat(channels, axis=1)
         return np.take_along_axis(flat, where, axis=2)
 
-    upper = taken(r, c) * (1 - fc) + taken(r, c + 1) * fc
-    lower = taken(r + 1, c) * (1 - fc) + taken(r + 1, c + 1) * fc
+    upper = sample(r, c) * (1 - fc) + sample(r, c + 1) * fc
+    lower = sample(r + 1, c) * (1 - fc) + sample(r + 1, c + 1) * fc
     return np.asarray(upper * (1 - fr) + lower * fr)

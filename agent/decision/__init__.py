@@ -1,1 +1,1 @@
-"""From a scan to a decision: the whole flow on one page, and what is written down of it."""
+"""From a scan to a decision: the whole flow in one file, and the record of its result."""

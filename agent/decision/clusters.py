@@ -1,4 +1,4 @@
-"""All key points sorted into the clusters of the chosen mixture."""
+"""Assignment of all key points to the clusters of the chosen mixture."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,7 +10,19 @@ from agent.search.candidates import Candidate
 
 
 class Clusters:
-    """All key points sorted into the chosen mixture's clusters, largest cluster first."""
+    """Clusters of the chosen mixture, largest first, with the assignment of all key points.
+
+    Parameters
+    ----------
+    chosen
+        The chosen candidate, with a score and a mixture.
+    z
+        Shape (n, d): structural latents of all key points.
+    points_rc
+        Shape (n, 2): pixels (row, col) of the key points.
+    settings
+        Settings of the core points.
+    """
 
     def __init__(
         self, chosen: Candidate, z: Float[np.ndarray, "n d"], points_rc: Int[np.ndarray, "n 2"], settings: RecommendSettings

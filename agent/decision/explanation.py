@@ -1,4 +1,4 @@
-"""A decision in words that a microscopist can check."""
+"""Explains a decision in sentences that a microscopist can check."""
 
 from agent.config.decision_rule import DEFAULT_RULE, RuleSettings
 from agent.recommendation.place_selection import Recommended
@@ -8,14 +8,13 @@ from agent.search.search import SearchResult
 
 _TIES_NAMED = 3
 _NOTHING_IN_TIME = (
-    "Nothing to recommend: the deadline passed before anything was represented; allow more time, or fewer candidates."
+    "Nothing to recommend: the deadline passed before any candidate was finished. Allow more time (search.deadline_s) or fewer "
+    "candidates."
 )
-
-
-SOUND = QualityRecord()
-UNKNOWN = DriftRecord()
-_FORBIDDING = ("skip", "rescan")
-_LEFT_OUT = "; they were left out"
+NO_PROBLEMS = QualityRecord()
+UNKNOWN_DRIFT = DriftRecord()
+_PREVENT_DECISION = ("skip", "rescan")
+_MASKED = "; these lines were masked"
 
 
 def explain(
@@ -23,15 +22,15 @@ def explain(
     places: Recommended | None,
     unusable: str | None,
     rule: RuleSettings = DEFAULT_RULE,
-    quality: QualityRecord = SOUND,
-    drift: DriftRecord = UNKNOWN,
+    quality: QualityRecord = NO_PROBLEMS,
+    drift: DriftRecord = UNKNOWN_DRIFT,
 ) -> tuple[Outcome, str]:
-    """The outcome and its explanation."""
-    if any(p.action in _FORBIDDING for p in quality.problems):
+    """The outcome of a search and its explanation, with warnings about the scan."""
+    if any(p.action in _PREVENT_DECISION for p in quality.problems):
         return "bad_scan", _bad_scan(quality)
-    outcome, said = _explain(found, places, unusable, rule)
-    warnings = " ".join(f"Mind: {p.sentence}{_LEFT_OUT if p.action == 'mask' else ''}." for p in quality.problems)
-    return outcome, " ".join(part for part in (said, _drift(drift), warnings) if part)
+    outcome, result = _explain(found, places, unusable, rule)
+    warnings = " ".join(f"Warning: {p.sentence}{_MASKED if p.action == 'mask' else ''}." for p in quality.problems)
+    return outcome, " ".join(part for part in (result, _drift(drift), warnings) if part)
 
 
 def _explain(
@@ -46,17 +45,17 @@ def _explain(
         if found and found.finding == "continuum":
             return "not_resolvable", " ".join([*found.faults, _continuum(found)])
         faults = " ".join(found.faults) if found else ""
-        trusted = f"no candidate can be trusted ({', '.join(reasons) or 'none was trained'})."
-        return "not_resolvable", f"{faults} Nothing to recommend: {trusted}".strip()
+        ineligible = f"no candidate is eligible ({', '.join(reasons) or 'none was trained'})."
+        return "not_resolvable", f"{faults} Nothing to recommend: {ineligible}".strip()
     chosen = next(c for c in found.configurations if c.name == found.chosen.configuration.name)
     sentences = [
         *found.faults,
         _one_type(chosen, found, rule) if found.finding == "one_type" else _chosen(chosen, found),
         _ties(chosen, found, rule),
         _next_best(found),
-        _unresolving(found),
+        _without_types(found, rule),
         _results(chosen, found),
-        _guarded(found),
+        _rejected(found),
         _effort(found),
         _places(places),
     ]
@@ -66,18 +65,18 @@ def _explain(
 
 
 def _drift(drift: DriftRecord) -> str:
-    """How fast, where it is known; places were moved accordingly."""
+    """Speed of the drift, if known."""
     if drift.nm_per_min is None:
         return ""
-    return f"The tip drifts by {drift.nm_per_min:.1f} nm/min; places are moved ahead accordingly."
+    return f"The tip drifts by {drift.nm_per_min:.1f} nm/min; the targets are corrected for it."
 
 
 def _bad_scan(quality: QualityRecord) -> str:
-    """Why nothing is recommended, and what is to be done."""
-    said = "; ".join(p.sentence for p in quality.problems if p.action in _FORBIDDING)
-    look = any(p.action == "skip" for p in quality.problems)
-    todo = "Look at the instrument before the next scan." if look else "Scan again."
-    return f"Nothing to recommend, the scan is not fit for a decision: {said}. {todo}"
+    """Why nothing is recommended on a bad scan, and what the operator should do."""
+    problems = "; ".join(p.sentence for p in quality.problems if p.action in _PREVENT_DECISION)
+    check = any(p.action == "skip" for p in quality.problems)
+    advice = "Check the instrument before the next scan." if check else "Record a new scan."
+    return f"Nothing to recommend: the scan failed the quality gate ({problems}). {advice}"
 
 
 def _name(configuration: ConfigurationRecord) -> str:
@@ -97,22 +96,22 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
 
 
 def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) -> str:
-    """The evidence against more than one type."""
+    """Why no configuration is evidence for more than one type."""
     best = _most_informative(found)
     why = (
-        f"what clusters say of their neighbourhood, orientation aside, is at most {best.information or 0.0:.3f} nats "
-        f"({_name(best)}); types are claimed from {rule.least_information:g} on"
+        f"too little spatial structure for several types. MI_rot is at most {best.information or 0.0:.3f} nats "
+        f"({_name(best)}); types require at least {rule.least_information:g} nats"
     )
-    split = f" A mixture splits the latents of {_name(chosen)} into {chosen.types} clusters, but that is no evidence of types."
+    split = f" The mixture of {_name(chosen)} has {chosen.types} clusters, but clusters alone are no evidence for types."
     return f"One type only: {why}.{split if chosen.types > 1 else ''}"
 
 
 def _continuum(found: SearchResult) -> str:
     best = _most_informative(found)
     return (
-        f"Nothing to recommend: the scan varies from place to place ({best.information or 0.0:.3f} nats of spatial information, "
-        f"{_name(best)}), but as a continuum and not in groups: ICL prefers one Gaussian to several. Where to cut it is a choice "
-        "that the data do not make; rule.groups = false makes it all the same."
+        f"Nothing to recommend: the scan has spatial structure (MI_rot {best.information or 0.0:.3f} nats, {_name(best)}), but "
+        "varies as a continuum without separate groups: ICL prefers one Gaussian to several, so any boundary between types would "
+        "be arbitrary. Set rule.groups = false to divide it all the same."
     )
 
 
@@ -125,11 +124,12 @@ def _ties(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) 
         return ""
     others = [c for c in found.configurations if c.in_tie_set and c is not chosen]
     if not others:
-        return "It stands alone: no other configuration lies within noise of it."
+        return "No other configuration ties with it."
     named = "; ".join(f"{_name(c)} ({c.mean:.3f})" for c in others[:_TIES_NAMED])
     more = f" and {len(others) - _TIES_NAMED} more" if len(others) > _TIES_NAMED else ""
-    which = "the best of them" if rule.pick == "best" else "the most parsimonious of them"
-    return f"It ties, within {rule.tie_sigmas:g} σ of the best, with {named}{more}, and is {which}."
+    which = "has the largest reward of them" if rule.pick == "best" else "is the most parsimonious of them"
+    tied = f"{len(others) + 1} of {_plural(len(found.configurations), 'configuration')}"
+    return f"{tied} tie for best (within {rule.tie_sigmas:g} σ), and it {which}; the others are {named}{more}."
 
 
 def _next_best(found: SearchResult) -> str:
@@ -137,67 +137,70 @@ def _next_best(found: SearchResult) -> str:
     if not rest or found.finding == "one_type":
         return ""
     below = rest[0].sigmas_below_best
-    unknown = "noise unknown with one seed" if all(c.seeds == 1 for c in found.configurations) else "with no spread over seeds"
-    distance = unknown if below is None else f"{below:.1f} σ below the best"
-    return f"Next best is {_name(rest[0])}, {distance}."
+    single = all(c.seeds == 1 for c in found.configurations)
+    unknown = "the noise is unknown with a single seed" if single else "the rewards do not vary between seeds"
+    return f"Next best is {_name(rest[0])}{f'; {unknown}' if below is None else f', {below:.1f} σ below the best'}."
 
 
-def _unresolving(found: SearchResult) -> str:
-    """Configurations that stood back, where others show types."""
+def _without_types(found: SearchResult, rule: RuleSettings) -> str:
+    """Configurations that were rejected for lack of evidence for types, while others show types."""
     out = [c for c in found.configurations if not c.resolves]
     if found.finding == "one_type" or not out:
         return ""
-    silent = sum(not c.informs for c in out)
+    weak = sum(not c.informs for c in out)
     reasons = [
-        f"{silent} because their clusters say too little of their neighbourhood" if silent else "",
-        f"{len(out) - silent} because their clusters are no groups" if silent < len(out) else "",
+        f"{weak} with too little spatial structure (MI_rot below {rule.least_information:g} nats)" if weak else "",
+        f"{len(out) - weak} without separate groups (ICL prefers one Gaussian)" if weak < len(out) else "",
     ]
     named = ", ".join(r for r in reasons if r)
-    return f"{_plural(len(out), 'configuration')} of {len(found.configurations)} stood back: {named}."
+    rejected = "was rejected" if len(out) == 1 else "were rejected"
+    return f"{len(out)} of {_plural(len(found.configurations), 'configuration')} {rejected}: {named}."
 
 
 def _results(chosen: ConfigurationRecord, found: SearchResult) -> str:
-    """What measured results said, where they weighed."""
+    """Weight of the measured results in the choice, and how well the clusters predict them."""
     metrics = next((c.score.metrics for c in found.candidates if c.score and c.configuration.name == chosen.name), {})
     weight = metrics.get("evidence_weight", 0.0)
     if not weight or chosen.explained is None:
         return ""
     n = round(metrics["results_used"])
     return (
-        f"{n} results weighed {weight:.0%} in the choice: its clusters predict {max(chosen.explained, 0):.0%} of their variance."
+        f"{_plural(n, 'measured result')} had a weight of {weight:.0%} in the choice; the clusters predict "
+        f"{max(chosen.explained, 0):.0%} of their variance."
     )
 
 
-def _guarded(found: SearchResult) -> str:
+def _rejected(found: SearchResult) -> str:
     out = [c for c in found.candidates if c.guarded_out]
     if not out:
         return ""
     reasons = sorted({str(c.guarded_out).split(":")[0] for c in out})
-    return f"{len(out)} of {len(found.candidates)} candidates were left out ({', '.join(reasons)})."
+    rejected = "was rejected" if len(out) == 1 else "were rejected"
+    return f"{len(out)} of {_plural(len(found.candidates), 'candidate')} {rejected} by the guards ({', '.join(reasons)})."
 
 
 def _effort(found: SearchResult) -> str:
-    """What was not done in full."""
+    """Early end, warm start and verification of the search."""
     parts = []
     if found.ended_early:
-        parts.append(f"The deadline ended the search; this is the state after: {', '.join(found.rungs)}.")
+        parts.append(f"The deadline ended the search; completed rungs: {', '.join(found.rungs)}.")
     if found.warm_from:
-        deeper = ", a deeper search made while nothing waited" if found.warm_deep else ""
-        parts.append(f"Training went on from the models of decision {found.warm_from}{deeper}.")
+        deeper = ", a deeper search made while no scan waited" if found.warm_deep else ""
+        parts.append(f"Warm start from the models of decision {found.warm_from}{deeper}.")
     for v in found.verified:
         if v.elbo_per_px is not None and v.exact_elbo_per_px is not None:
-            agree = "" if v.agreement is None else f", and its clusters agree to {v.agreement:.2f} (adjusted Rand index)"
+            agree = "" if v.agreement is None else f"; the clusters agree with an adjusted Rand index of {v.agreement:.2f}"
             gain = v.exact_elbo_per_px - v.elbo_per_px
-            parts.append(f"The exact decoder, on {v.configuration}, differs by {gain:+.4f} nats a pixel in held-out ELBO{agree}.")
+            parts.append(f"With the exact decoder, the held-out ELBO of {v.configuration} changes by {gain:+.4f} nats/px{agree}.")
     return " ".join(parts)
 
 
 def _places(places: Recommended) -> str:
     if not places.requests:
         why = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n) or "no core points"
-        return f"No place is left to recommend: {why}."
+        return f"No target is left to recommend: {why}."
     clusters = len({r.cluster for r in places.requests})
     beyond = f", {places.beyond_core} of them beyond the core points" if places.beyond_core else ""
     passed = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n)
-    what = f"{_plural(len(places.requests), 'place')} in {_plural(clusters, 'cluster')} recommended{beyond}."
+    what = f"{_plural(len(places.requests), 'target')} in {_plural(clusters, 'cluster')} recommended{beyond}."
     return f"{what} Core points passed over: {passed}." if passed else what

@@ -1,4 +1,4 @@
-"""A decision as it is written down: its record, its clusters and the arrays that are kept with it."""
+"""Builds the record of a decision and the arrays that are stored with it."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.decision.clusters import Clusters
-from agent.decision.explanation import SOUND, UNKNOWN, explain
+from agent.decision.explanation import NO_PROBLEMS, UNKNOWN_DRIFT, explain
 from agent.preprocessing.scan_quality import Quality
 from agent.recommendation.place_selection import Recommended
 from agent.schema.decision import CandidateRecord, Decision, DecisionRecord, DriftRecord, ProblemRecord, QualityRecord, versions
@@ -26,12 +26,12 @@ def as_decision(
     clusters: Clusters | None = None,
     places: Recommended | None = None,
     unusable: str | None = None,
-    quality: QualityRecord = SOUND,
-    drift: DriftRecord = UNKNOWN,
+    quality: QualityRecord = NO_PROBLEMS,
+    drift: DriftRecord = UNKNOWN_DRIFT,
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
-    """The decision that all this comes to; `facts` are further fields of its record."""
+    """A decision with its record and arrays; `facts` are further fields of the record."""
     outcome, explanation = explain(found, places, unusable, config.rule, quality, drift)
     found = found or SearchResult()
     record = DecisionRecord(
@@ -74,7 +74,7 @@ _NO_POINTS: dict[str, Any] = {
 
 
 def quality_record(quality: Quality | None) -> QualityRecord:
-    """What an inspection found, as it is recorded; sound where none was made."""
+    """Record of a quality inspection; without problems if none was made."""
     if quality is None:
         return QualityRecord()
     problems = [ProblemRecord(name=p.name, action=p.action, sentence=p.sentence) for p in quality.problems]
@@ -105,7 +105,7 @@ def _candidate_record(candidate: Candidate) -> CandidateRecord:
 
 
 def kept_arrays(points_rc: np.ndarray, found: SearchResult, clusters: Clusters | None, config: Config) -> dict[str, np.ndarray]:
-    """What is kept of a search: points, latents of all candidates, clusters, and weights for the next search to go on from."""
+    """Arrays stored with a decision: points, latents of all candidates, clusters, and weights for the next warm start."""
     arrays = {"points_rc": points_rc.astype(np.int32), "latents": _padded([c.representation.z for c in found.candidates])}
     if clusters is not None:
         core = np.zeros(len(points_rc), dtype=np.int32)
@@ -124,9 +124,9 @@ def kept_arrays(points_rc: np.ndarray, found: SearchResult, clusters: Clusters |
 
 
 def _padded(latents: list[np.ndarray]) -> np.ndarray:
-    """One array (candidates, most points, largest d), 0 beyond each candidate's own points and dimensions."""
-    most, dims = max((len(z) for z in latents), default=0), max((z.shape[1] for z in latents), default=0)
-    out = np.zeros((len(latents), most, dims), dtype=np.float32)
+    """Latents in one array, shape (candidates, largest n, largest d), padded with zeros."""
+    points, dims = max((len(z) for z in latents), default=0), max((z.shape[1] for z in latents), default=0)
+    out = np.zeros((len(latents), points, dims), dtype=np.float32)
     for padded, z in zip(out, latents, strict=True):
         padded[: len(z), : z.shape[1]] = z
     return out

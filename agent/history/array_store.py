@@ -1,4 +1,4 @@
-"""Arrays on disk as files named after their content, each there in full or not at all, also after a power cut."""
+"""Arrays as files named after their content; each file is written completely or not at all, even if power fails."""
 
 import contextlib
 import hashlib
@@ -20,19 +20,19 @@ class ArrayStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: set[Path] = set()  # directories whose names are on disk for certain
+        self._synced: set[Path] = set()  # directories known to be synced to disk
 
     def put(self, array: np.ndarray) -> str:
-        """The digest under which `array` can be had again; on disk when this returns."""
+        """Store an array; returns the digest that `get` takes. The array is on disk when this returns."""
         content = _content(array)
         digest = hashlib.sha256(content).hexdigest()
         path = self.path(digest)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, content)
-            if path.parent not in self._known:  # it may be new, of this process or of one that was killed
+            if path.parent not in self._synced:  # new, or made by a process that was killed before it synced
                 sync_directories(path.parent.parent)
-                self._known.add(path.parent)
+                self._synced.add(path.parent)
         return digest
 
     def get(self, digest: str) -> np.ndarray:
@@ -41,20 +41,20 @@ class ArrayStore:
         Raises
         ------
         HistoryError
-            If it is missing or its bytes are not those that were stored.
+            If it is missing or was altered since it was stored.
         """
         try:
             content = self.path(digest).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: what stands for the digest cannot name a file
+        except (OSError, ValueError) as error:  # ValueError: the digest is not a valid file name
             raise StorageError(f"array {digest[:12]} is missing from {self._directory}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageError(f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy")
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
 
-    def fault(self, digest: str) -> str:
-        """What is wrong with a stored array, "missing" or a sentence; empty if it is as it was stored."""
+    def check(self, digest: str) -> str:
+        """What is wrong with a stored array: "missing", or a sentence; empty if it is intact."""
         if not _NAME.fullmatch(digest):
-            return f"'{digest[:80]}' is no digest"
+            return f"'{digest[:80]}' is not a digest"
         try:
             with self.path(digest).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -66,11 +66,11 @@ class ArrayStore:
         return "" if found == digest else altered
 
     def path(self, digest: str) -> Path:
-        """Where the array of this digest lies, if it is there."""
+        """Path of the file that holds this array, whether it exists or not."""
         return self._directory / digest[:2] / f"{digest}.npy"
 
-    def held(self) -> Iterator[tuple[str, Path]]:
-        """Digest and path of each array that lies here; the digest is empty for what a killed program left half-written."""
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Digest and path of each stored array; the digest is empty for a partial file left by a killed process."""
         for path in sorted(self._directory.glob("*/*")):
             if path.suffix == ".npy" and _NAME.fullmatch(path.stem):
                 yield path.stem, path
@@ -79,7 +79,7 @@ class ArrayStore:
 
 
 def digest_of(array: np.ndarray) -> str:
-    """The digest under which an array would be stored: equal for equal values, shape and dtype only."""
+    """The digest under which an array would be stored; it depends on the values, shape and dtype only."""
     return hashlib.sha256(_content(array)).hexdigest()
 
 
@@ -90,7 +90,7 @@ def _content(array: np.ndarray) -> bytes:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write so that the file is either there in full or not at all, also after a power cut; its directory is on disk already."""
+    """Write a file completely or not at all, even if power fails. Its directory must be on disk already."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -106,7 +106,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_directories(*paths: Path) -> None:
-    """Have what was renamed or removed in directories stand on disk."""
+    """Flush directories to disk, so that renames and removals in them survive a power cut."""
     if os.name != "posix":  # Windows cannot open a directory; NTFS journals the rename
         return
     for path in paths:

@@ -1,4 +1,4 @@
-"""What has happened in a run, counted from its history; so the counts go on after a restart where they stood."""
+"""Counts over a run, computed from its history, so that they continue after a restart of the agent."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -13,12 +13,12 @@ DECISION_BOUNDS_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 
 class Histogram:
-    """How many values were at most as large as each bound.
+    """Counts of values up to each of several bounds.
 
     Parameters
     ----------
     bounds
-        Rising.
+        Upper bounds in ascending order.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -27,37 +27,27 @@ class Histogram:
         self._counts = [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float) -> None:
-        """Count one."""
+        """Count one value."""
         self._counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """Number of values observed."""
         return sum(self._counts)
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Bound, as text, and the values up to it, as Prometheus has them."""
+        """(bound as text, number of values up to it) for each bound and "+Inf", as Prometheus expects them."""
         total, out = 0, []
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self._counts, strict=True):
             total += count
             out.append((bound, float(total)))
         return out
 
-    def quantile(self, share: float) -> float | None:
-        """The bound that so large a share of the values did not exceed; None without values, infinite above the last."""
-        total = self.count
-        reached = 0
-        for bound, count in zip((*self.bounds, float("inf")), self._counts, strict=True):
-            reached += count
-            if total and reached >= share * total:
-                return bound
-        return None
-
 
 @dataclass
 class RunCounters:
-    """Counts over the whole run, up to event `seq`; `apply` is the only way to change them."""
+    """Counts over the whole run up to event `seq`; changed only by `apply`."""
 
     seq: int = 0
     events: Counter[str] = field(default_factory=Counter)
@@ -68,11 +58,11 @@ class RunCounters:
     commands: Counter[str] = field(default_factory=Counter)  # by order
     points_sent: int = 0
     decision_s: Histogram = field(default_factory=lambda: Histogram(DECISION_BOUNDS_S))
-    summaries: list[dict[str, Any]] = field(default_factory=list)  # of the decisions, oldest first
-    _places: dict[str, int] = field(default_factory=dict)  # of each decision not sent yet
+    summaries: list[dict[str, Any]] = field(default_factory=list)  # one for each decision, oldest first
+    _unsent_points: dict[str, int] = field(default_factory=dict)  # by decision
 
     def apply(self, event: Event) -> None:
-        """Take one event into account."""
+        """Update the counts with the next event."""
         self.seq = event.seq
         self.events[event.kind] += 1
         body = event.body
@@ -85,20 +75,20 @@ class RunCounters:
         elif event.kind == kinds.COMMAND_GIVEN:
             self.commands[str(body.get("command"))] += 1
         elif event.kind == kinds.APPROVAL_GIVEN:
-            self._places[event.subject] = len(body.get("requests", ()))
+            self._unsent_points[event.subject] = len(body.get("requests", ()))
         elif event.kind == kinds.DECISION_MADE:
-            self._decided(event)
+            self._count_decision(event)
         elif event.kind == kinds.RECOMMENDATION_SENT:
-            self.points_sent += self._places.pop(event.subject, 0)  # sent once; a repetition is no new point
+            self.points_sent += self._unsent_points.pop(event.subject, 0)  # a repeated message sends no new points
 
-    def _decided(self, event: Event) -> None:
+    def _count_decision(self, event: Event) -> None:
         body = event.body
         decision = body.get("decision", {})
         seconds = float(body.get("seconds", 0.0))
         places = len(decision.get("requests", ()))
         self.decisions[str(decision.get("outcome"))] += 1
         self.decision_s.observe(seconds)
-        self._places[event.subject] = places
+        self._unsent_points[event.subject] = places
         self.summaries.append(
             {
                 "seq": event.seq,

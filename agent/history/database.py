@@ -1,6 +1,6 @@
-"""The tables of a history, step by step from the first version on, and how an old one is brought up to date.
+"""The tables of a history as a sequence of migrations, the connections to it, and the hash chain of its events.
 
-A new database takes the same steps as an old one, so both end with the same tables, indices and triggers, word for word.
+A new database goes through the same migrations as an old one, so both end with exactly the same tables, indices and triggers.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 from agent.history.array_store import sync_directories
 
 GENESIS = "0" * 64
-_WAIT_S = 5.0  # for another program that has locked the database
+_WAIT_S = 5.0  # how long to wait for a lock held by another program
 
 _FIRST = (
     """CREATE TABLE event (
@@ -33,41 +33,41 @@ _FIRST = (
     "CREATE TRIGGER event_is_final BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END",
     "CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END",
 )
-# What an event's body says of its instrument; computed, so that it can be neither wrong nor altered.
+# The instrument named in an event's body; a generated column, so it cannot contradict the body.
 INSTRUMENT = "CASE WHEN json_valid(body) THEN CAST(json_extract(body, '$.instrument_id') AS TEXT) END"
 
 
 def _create(db: sqlite3.Connection) -> None:
-    """Schema 1: events."""
+    """Schema 1: the event table."""
     for statement in _FIRST:
         db.execute(statement)
 
 
-def _streams(db: sqlite3.Connection) -> None:
-    """Schema 2: the events of one instrument, or of one kind, are found without reading all others."""
+def _index_events(db: sqlite3.Connection) -> None:
+    """Schema 2: indices on instrument and kind."""
     db.execute(f"ALTER TABLE event ADD COLUMN instrument TEXT GENERATED ALWAYS AS ({INSTRUMENT}) VIRTUAL")
     db.execute("CREATE INDEX event_from ON event (instrument)")
     db.execute("CREATE INDEX event_of_kind ON event (kind)")
 
 
-STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _streams)
-SCHEMA_VERSION = len(STEPS)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _index_events)
+SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def connect(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, int]:
-    """An open history, and the schema that it was found with; unless `read_only` it is brought up to date.
+    """A connection to the database, and the schema version found in it; unless `read_only`, an old schema is migrated.
 
     Raises
     ------
     sqlite3.Error, OSError
-        If that cannot be done; the database is then as it was.
+        If it cannot be opened or migrated; the database is then unchanged.
     """
-    db = reader(path) if read_only else sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True, timeout=_WAIT_S)
+    db = open_reader(path) if read_only else sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True, timeout=_WAIT_S)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-        version = version_of(db)
+        version = schema_version(db)
         if version > SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"it has schema {version}, this vaestar knows up to {SCHEMA_VERSION}; update vaestar")
         if version == 0 and read_only:
@@ -82,26 +82,26 @@ def connect(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, int]:
     return db, version
 
 
-def reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads; of a copy on a medium that cannot be written as well, where nobody else writes either."""
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection; also works on a read-only medium, where no other program can write either."""
     resolved = path.resolve()
-    fixed = not os.access(resolved.parent, os.W_OK) and not resolved.with_name(f"{path.name}-wal").exists()
-    return sqlite3.connect(f"{resolved.as_uri()}?mode=ro{'&immutable=1' if fixed else ''}", uri=True, timeout=_WAIT_S)
+    read_only_medium = not os.access(resolved.parent, os.W_OK) and not resolved.with_name(f"{path.name}-wal").exists()
+    return sqlite3.connect(f"{resolved.as_uri()}?mode=ro{'&immutable=1' if read_only_medium else ''}", uri=True, timeout=_WAIT_S)
 
 
-def version_of(db: sqlite3.Connection) -> int:
-    """The schema of an open database; 0 for an empty one."""
+def schema_version(db: sqlite3.Connection) -> int:
+    """Schema version of an open database; 0 for an empty one."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def migrate(db: sqlite3.Connection, to: int = SCHEMA_VERSION) -> None:
-    """Take the steps that are missing, all or none."""
-    version = version_of(db)
+    """Apply the missing migrations in one transaction."""
+    version = schema_version(db)
     db.execute("BEGIN IMMEDIATE")
     try:
-        for step in STEPS[version:to]:
-            step(db)
+        for migration in MIGRATIONS[version:to]:
+            migration(db)
         db.execute(f"PRAGMA user_version={to}")
     except BaseException:
         db.rollback()
@@ -110,20 +110,20 @@ def migrate(db: sqlite3.Connection, to: int = SCHEMA_VERSION) -> None:
 
 
 @functools.cache
-def expected(version: int) -> frozenset[tuple[str, ...]]:
-    """Type, name, table and text of all that a database of this schema holds."""
+def expected_objects(version: int) -> frozenset[tuple[str, ...]]:
+    """(type, name, table, SQL) of every table, index and trigger that this schema version has."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         migrate(db, version)
-        return frozenset(objects(db))
+        return frozenset(schema_objects(db))
 
 
-def objects(db: sqlite3.Connection) -> set[tuple[str, ...]]:
-    """Type, name, table and text of all that a database holds, apart from what SQLite makes by itself."""
+def schema_objects(db: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """(type, name, table, SQL) of every table, index and trigger in a database, except those that SQLite makes itself."""
     return set(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
 
 
 def backup_path(path: Path, version: int) -> Path:
-    """Where the copy of a database of an old schema lies."""
+    """Path of the copy made before a database of this schema version was migrated."""
     return path.with_name(f"{path.name}.v{version}-backup")
 
 
@@ -142,17 +142,17 @@ def _back_up(db: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def canonical(value: Mapping[str, Any]) -> str:
-    """JSON as it is stored and hashed: one text for one value.
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """JSON as it is stored and hashed: equal values give the same text.
 
     Raises
     ------
     ValueError
-        If it holds what JSON cannot say.
+        If JSON cannot represent the value, for example NaN.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def chain(previous: str, *fields: object) -> str:
-    """The hash of an event: over its predecessor's and seq, recorded_at, kind, subject, once, body and arrays as stored."""
+def chain_hash(previous: str, *fields: object) -> str:
+    """Hash of an event, over the hash before it and seq, recorded_at, kind, subject, once, body and arrays as stored."""
     return hashlib.sha256(json.dumps([previous, *fields]).encode()).hexdigest()

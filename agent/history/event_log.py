@@ -1,9 +1,9 @@
 """The decision history: an append-only table of events and a store of arrays, both on disk before anything is acted on.
 
-One SQLite file a run (WAL, `synchronous=FULL`: what was committed survives a power cut), one row an event. Rows can neither be
-changed nor deleted, and each carries a hash over itself and its predecessor, so that tampering and gaps show; a file beside the
-database notes the newest one, so that a cut at the end shows too (`agent.history.head`). Arrays lie beside it as files named
-after their content.
+Each run has one SQLite file (WAL, `synchronous=FULL`: committed events survive a power cut) with one row for each event. Rows
+cannot be changed or deleted, and each holds a hash over itself and its predecessor, which reveals tampering and gaps. A file
+beside the database names the newest event, which reveals a truncated history (`agent.history.head`). Arrays are separate files
+named after their content.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ import numpy as np
 
 from agent.errors import HistoryError, StorageError
 from agent.history.array_store import ArrayStore
-from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical, chain, connect
+from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical_json, chain_hash, connect
 from agent.history.head import HEAD, Head, head_file, read_head
-from agent.history.integrity import IntegrityReport, inspected
+from agent.history.integrity import IntegrityReport, inspect_history
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import InPlace, gone, why
+from agent.history.storage_errors import OpenFiles, describe_error, replaced_file_message
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 
 WRITER_LOCK = "writer.lock"
@@ -32,26 +32,26 @@ _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the history.
+    """One entry of the history.
 
     Parameters
     ----------
     seq
-        Its number, from 1, without gaps.
+        Sequence number, counted from 1 without gaps.
     recorded_at
-        When it was written, UTC.
+        Time of recording, UTC.
     kind
-        What happened, such as "scan_received".
+        Event kind, such as "scan_received".
     subject
-        The id of what it happened to: a scan, a decision, a request, an instrument.
+        Id of the scan, decision, request or instrument that the event is about.
     body
-        JSON object.
+        Facts of the event, a JSON object.
     arrays
         Name -> digest in the array store.
     hash
-        SHA-256 over the previous event's hash and everything else.
+        SHA-256 over the previous event's hash and all other fields.
     once
-        Something that may happen once only, such as "scan:afm1:scan-0001".
+        Key of which a history holds only one event, such as "scan:afm1:scan-0001".
     """
 
     seq: int
@@ -70,15 +70,15 @@ class History:
     Parameters
     ----------
     run_directory
-        Holds `history.sqlite` and `arrays/`. Made if missing, unless `read_only`.
+        Directory with `history.sqlite` and `arrays/`; created if missing, unless `read_only`.
     read_only
-        Open an existing history without being able to write; works while an agent writes to it.
+        Whether to open an existing history for reading only; this works while an agent writes to it.
 
     Raises
     ------
     HistoryError
-        If there is no history there, or it was written by a newer version, or the place cannot be written, or another program
-        writes to it.
+        If there is no history there, it was written by a newer version, the directory cannot be written, or another agent is
+        using it.
     """
 
     def __init__(self, run_directory: Path, *, read_only: bool = False) -> None:
@@ -89,7 +89,7 @@ class History:
             raise HistoryError(f"there is no history in {run_directory} (no {DATABASE}); name a run directory of `vaestar serve`")
         if not read_only and not path.exists() and (run_directory / "arrays").is_dir():
             raise StorageError(
-                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; put that back from a backup, "
+                f"{run_directory} holds the arrays of a run, but not its {DATABASE}; restore that file from a backup, "
                 "or name another run directory"
             )
         with contextlib.ExitStack() as stack:
@@ -97,48 +97,53 @@ class History:
                 if not read_only:
                     run_directory.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(_sole_writer(run_directory))
-                self._db, was = connect(path, read_only=read_only)
+                self._db, found_version = connect(path, read_only=read_only)
                 stack.callback(self._db.close)
-                self._instrument = INSTRUMENT if read_only and was < 2 else "instrument"
+                self._instrument = INSTRUMENT if read_only and found_version < 2 else "instrument"
                 self._head = self._newest()
-                news = [] if read_only else self._news(was)
-                self._note = None if read_only else stack.enter_context(head_file(run_directory))
+                opening_events = [] if read_only else self._opening_events(found_version)
+                self._head_file = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
-                raise StorageError(f"the history {path} cannot be opened: {why(error)}") from error
-            self._in_place = InPlace(path, path.with_name(f"{DATABASE}-wal"))
-            for kind, body in news:
+                raise StorageError(f"the history {path} cannot be opened: {describe_error(error)}") from error
+            self._open_files = OpenFiles(path, path.with_name(f"{DATABASE}-wal"))
+            for kind, body in opening_events:
                 self.record(kind, "history", body, at=datetime.now(UTC))
-            self._open = stack.pop_all()
+            self._resources = stack.pop_all()
 
     @property
     def head(self) -> Head:
-        """The newest event; who has noted it down can hold the history against it later on."""
+        """Sequence number and hash of the newest event; kept elsewhere, they prove later that the history was not rewritten."""
         try:
-            return self._newest() if self._note is None else self._head
+            return self._newest() if self._head_file is None else self._head
         except sqlite3.Error as error:
-            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {describe_error(error)}") from error
 
     def _newest(self) -> Head:
         last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
         return Head(*last) if last else Head(0, GENESIS)
 
-    def _news(self, was: int) -> list[tuple[str, dict[str, Any]]]:
-        """What is to be told of the history itself, now that it is taken up again."""
+    def _opening_events(self, found_version: int) -> list[tuple[str, dict[str, Any]]]:
+        """Events to record on opening: a migration of the schema, or a head file that had to be written anew."""
         try:
-            noted, reason = read_head(self.run_directory), f"{HEAD} was missing"
+            filed, reason = read_head(self.run_directory), f"{HEAD} was missing"
         except HistoryError as error:
-            noted, reason = None, str(error)
-        if noted is not None and noted.seq > self._head.seq:
+            filed, reason = None, str(error)
+        if filed is not None and filed.seq > self._head.seq:
             raise HistoryError(
-                f"its newest events were cut off: it ends with event {self._head.seq}, and {HEAD} says that event {noted.seq} "
-                f"was written; restore {DATABASE} from a copy, or, to go on without them, remove {HEAD}"
+                f"its newest events were cut off: it ends with event {self._head.seq}, but {HEAD} says that event {filed.seq} "
+                f"was written; restore {DATABASE} from a copy, or remove {HEAD} to continue without them"
             )
         if not self._head.seq:
             return []
-        if was < SCHEMA_VERSION:
-            return [(HISTORY_MIGRATED, {"from": was, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), was).name})]
-        if noted is None:
-            return [(HEAD_RENEWED, {"reason": f"{reason}: whether events before this one were cut off cannot be told"})]
+        if found_version < SCHEMA_VERSION:
+            return [
+                (
+                    HISTORY_MIGRATED,
+                    {"from": found_version, "to": SCHEMA_VERSION, "backup": backup_path(Path(DATABASE), found_version).name},
+                )
+            ]
+        if filed is None:
+            return [(HEAD_RENEWED, {"reason": f"{reason}: it is unknown whether events before this one were cut off"})]
         return []
 
     def record(
@@ -151,46 +156,46 @@ class History:
         arrays: Mapping[str, np.ndarray] | None = None,
         once: str | None = None,
     ) -> Event | None:
-        """The event, on disk when this returns; None if an event with the same `once` is there already.
+        """Write an event; it is on disk when this returns. Returns None if an event with the same `once` exists already.
 
         Parameters
         ----------
         kind, subject, body
-            See `Event`.
+            As in `Event`.
         at
-            Time of recording, with its zone.
+            Time of recording, with time zone.
         arrays
-            Stored first; their digests become part of the event.
+            Arrays by name; they are stored first, and the event holds their digests.
         once
-            Something that may happen once only, such as "scan:afm1:scan-0001".
+            Key of which the history holds only one event, such as "scan:afm1:scan-0001".
 
         Raises
         ------
         HistoryError
-            If it could not be written (disk full, read-only); then nothing was recorded.
+            If it cannot be written (disk full, read-only); then nothing is recorded.
         ValueError
-            If the body holds what JSON or UTF-8 cannot say, such as NaN; then nothing was recorded.
+            If JSON or UTF-8 cannot represent the body (NaN, for example); then nothing is recorded.
         """
         try:
             digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
-            body_text, arrays_text = canonical(body), canonical(digests)
+            body_text, arrays_text = canonical_json(body), canonical_json(digests)
             seq = self._head.seq + 1
-            chained = chain(self._head.hash, seq, when.isoformat(), kind, subject, once, body_text, arrays_text)
-            row = (seq, when.isoformat(), kind, subject, once, body_text, arrays_text, chained)
+            event_hash = chain_hash(self._head.hash, seq, when.isoformat(), kind, subject, once, body_text, arrays_text)
+            row = (seq, when.isoformat(), kind, subject, once, body_text, arrays_text, event_hash)
             with self._db:
                 self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {why(error)}") from error
-        missing = self._in_place.missing()
-        if missing is not None:
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {gone(missing)}")
-        self._head = Head(seq, chained)
-        if self._note is not None:
-            self._note.write(self._head)
-        return Event(seq, when, kind, subject, json.loads(body_text), digests, chained, once)
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {describe_error(error)}") from error
+        replaced = self._open_files.replaced()
+        if replaced is not None:
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {replaced_file_message(replaced)}")
+        self._head = Head(seq, event_hash)
+        if self._head_file is not None:
+            self._head_file.write(self._head)
+        return Event(seq, when, kind, subject, json.loads(body_text), digests, event_hash, once)
 
     def events(
         self,
@@ -202,25 +207,25 @@ class History:
         after: int = 0,
         last: int | None = None,
     ) -> Iterator[Event]:
-        """Events in order, one at a time from the disk.
+        """Events in order, read from the disk one at a time.
 
         Parameters
         ----------
         kind, subject
-            Only such.
+            Event kind and subject to select.
         instrument
-            Only those of one instrument: each has a stream of its own.
+            Instrument id to select.
         mentioning
-            Only those whose subject or body holds this text somewhere.
+            Text that the subject or the body must contain.
         after
-            Only those with a greater number.
+            Sequence number after which events are read.
         last
-            Of these, only so many, the newest.
+            Largest number of events; the newest ones are returned.
         """
-        wanted = {"kind": kind, "subject": subject, self._instrument: instrument}
-        asked = {column: value for column, value in wanted.items() if value is not None}
-        conditions = ["seq > ?", *(f"{column} = ?" for column in asked)]
-        values = [after, *asked.values()]
+        columns = {"kind": kind, "subject": subject, self._instrument: instrument}
+        given = {column: value for column, value in columns.items() if value is not None}
+        conditions = ["seq > ?", *(f"{column} = ?" for column in given)]
+        values = [after, *given.values()]
         if mentioning is not None:
             conditions.append("(instr(subject, ?) OR instr(body, ?))")
             values += [mentioning, mentioning]
@@ -234,50 +239,50 @@ class History:
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
-                f"the history in {self.run_directory} cannot be read: {why(error)}; "
-                "`vaestar history verify` says what was altered"
+                f"the history in {self.run_directory} cannot be read: {describe_error(error)}; "
+                "`vaestar history verify` shows what was altered"
             ) from error
 
     def event(self, seq: int) -> Event | None:
-        """One event by its number."""
+        """The event with a sequence number, or None."""
         first = next(self.events(after=seq - 1), None)
         return first if first is not None and first.seq == seq else None
 
     def released(self) -> set[str]:
-        """Digests of arrays that retention has removed (`agent.history.retention`); of these, what is there again is there."""
-        gone = {entry["digest"] for event in self.events(kind=ARRAYS_RELEASED) for entry in event.body["released"]}
-        return {digest for digest in gone if not self.arrays.path(digest).exists()}
+        """Digests of arrays that retention has removed (`agent.history.retention`) and that have not been stored again."""
+        digests = {entry["digest"] for event in self.events(kind=ARRAYS_RELEASED) for entry in event.body["released"]}
+        return {digest for digest in digests if not self.arrays.path(digest).exists()}
 
     def verify(self) -> list[str]:
-        """What is wrong with the history, one sentence each; empty if every event and every array is as it was written."""
+        """Faults of the history, one sentence each; empty if every event and every array is as it was written."""
         return self.inspect().faults
 
-    def inspect(self, noted: Head | None = None, progress: Callable[[int, int], None] | None = None) -> IntegrityReport:
-        """All that can be said of whether the history is as it was written.
+    def inspect(self, known_head: Head | None = None, progress: Callable[[int, int], None] | None = None) -> IntegrityReport:
+        """Check whether the history is as it was written.
 
         Parameters
         ----------
-        noted
-            A head that somebody noted down earlier: the history must still hold it.
+        known_head
+            Head noted down earlier by the operator; the history must still contain it.
         progress
-            Told of how many events of how many have been looked at.
+            Called with the number of events checked and the total.
         """
-        return inspected(self.run_directory, DATABASE, self.arrays, noted, progress)
+        return inspect_history(self.run_directory, DATABASE, self.arrays, known_head, progress)
 
     def _has(self, once: str | None) -> bool:
         return once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone() is not None
 
     def __len__(self) -> int:
-        """How many events there are."""
+        """Number of events."""
         try:
             count: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
         except sqlite3.Error as error:
-            raise StorageError(f"the history in {self.run_directory} cannot be read: {why(error)}") from error
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {describe_error(error)}") from error
         return count
 
     def close(self) -> None:
-        """Release the files."""
-        self._open.close()
+        """Close the database and the head file, and release the lock."""
+        self._resources.close()
 
     def __enter__(self) -> "History":
         return self
@@ -288,9 +293,9 @@ class History:
 
 @contextlib.contextmanager
 def _sole_writer(run_directory: Path) -> Iterator[None]:
-    """Hold the run for one writer: a second agent on it is refused, instead of the first failing at its next event.
+    """Lock the run for one writer, so that a second agent is refused at once instead of breaking the first one.
 
-    An exclusive transaction is the lock that works alike on all systems and that ends with its process, whatever ended it.
+    An exclusive transaction is a lock that works the same on all systems and is released however the process ends.
     """
     with contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
         try:

@@ -1,4 +1,4 @@
-"""Parts of a history: what one instrument did, what became of one sample or scan, what came since some time."""
+"""Selecting events of a history by kind, instrument, sample, scan or time."""
 
 import re
 from collections import deque
@@ -15,17 +15,17 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which events are meant; None does not ask.
+class EventFilter:
+    """The events to select; a field that is None selects all.
 
     Parameters
     ----------
     kind
-        Such as "decision_made".
+        Event kind, such as "decision_made".
     instrument, sample, scan
-        Their ids.
+        Ids that the events must concern.
     since
-        Recorded at this time or later.
+        Earliest time of recording.
     """
 
     kind: str | None = None
@@ -35,18 +35,18 @@ class Part:
     since: datetime | None = None
 
     def __str__(self) -> str:
-        asked = {"kind": self.kind, "instrument": self.instrument, "sample": self.sample, "scan": self.scan}
-        named = [f"{name} '{value}'" for name, value in asked.items() if value is not None]
-        return ", ".join([*named, *([f"since {self.since.isoformat()}"] if self.since else [])])
+        fields = {"kind": self.kind, "instrument": self.instrument, "sample": self.sample, "scan": self.scan}
+        given = [f"{name} '{value}'" for name, value in fields.items() if value is not None]
+        return ", ".join([*given, *([f"since {self.since.isoformat()}"] if self.since else [])])
 
 
-def since(text: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> datetime | None:
-    """A time as people write it: "2026-11-26", "2026-11-26T14:30" (UTC where no zone is given), or "90min", "2h", "3d" ago.
+def parse_since(text: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> datetime | None:
+    """The time meant by "2026-11-26", by "2026-11-26T14:30" (UTC unless a zone is given), or by "90min", "2h", "3d" (ago).
 
     Raises
     ------
     HistoryError
-        If it is nothing of the kind.
+        If it is none of these.
     """
     if text is None:
         return None
@@ -55,58 +55,60 @@ def since(text: str | None, now: Callable[[], datetime] = lambda: datetime.now(U
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise HistoryError(f"'{text}' is no time; give one such as 2026-11-26T14:30 (UTC), or 2h, 3d, 90min ago") from error
+        raise HistoryError(
+            f"'{text}' is not a time; give one such as 2026-11-26T14:30 (UTC), or 2h, 3d or 90min for so long ago"
+        ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def stream(history: History, part: Part, *, after: int = 0, last: int | None = None) -> Iterator[Event]:
-    """The events of a part in order.
+def filtered_events(history: History, event_filter: EventFilter, *, after: int = 0, last: int | None = None) -> Iterator[Event]:
+    """The selected events in order.
 
     Parameters
     ----------
     history
-        Read from the disk as the events are asked for.
-    part
-        Which.
+        History of the run; it is read while the events are iterated over.
+    event_filter
+        The events to select.
     after
-        Only those with a greater number.
+        Sequence number after which events are read.
     last
-        Of these, only so many, the newest.
+        Largest number of events; the newest ones are returned.
     """
-    if part.sample is None and part.scan is None and part.since is None:
-        yield from history.events(kind=part.kind, instrument=part.instrument, after=after, last=last)
+    if event_filter.sample is None and event_filter.scan is None and event_filter.since is None:
+        yield from history.events(kind=event_filter.kind, instrument=event_filter.instrument, after=after, last=last)
         return
-    samples = None if part.sample is None else _Samples(history)
-    events = history.events(kind=part.kind, instrument=part.instrument, mentioning=part.scan, after=after)
-    found = (e for e in events if _meant(e, part, samples))
+    samples = None if event_filter.sample is None else _SampleOfEvent(history)
+    events = history.events(kind=event_filter.kind, instrument=event_filter.instrument, mentioning=event_filter.scan, after=after)
+    found = (e for e in events if _matches(e, event_filter, samples))
     yield from found if last is None else deque(found, maxlen=last)
 
 
 def scan_of_event(event: Event) -> str | None:
-    """The scan that an event is about, if it is about one."""
+    """Id of the scan that an event is about, or None."""
     if event.kind in (kinds.SCAN_RECEIVED, kinds.SEARCH_CANCELLED):
         return event.subject
     scan_id = event.body.get("scan_id")
     return scan_id if isinstance(scan_id, str) else None
 
 
-def _meant(event: Event, part: Part, samples: "_Samples | None") -> bool:
-    if part.since is not None and event.recorded_at < part.since:
+def _matches(event: Event, event_filter: EventFilter, samples: "_SampleOfEvent | None") -> bool:
+    if event_filter.since is not None and event.recorded_at < event_filter.since:
         return False
-    if part.scan is not None and scan_of_event(event) != part.scan:
+    if event_filter.scan is not None and scan_of_event(event) != event_filter.scan:
         return False
-    return samples is None or samples.of(event) == part.sample
+    return samples is None or samples.sample_of(event) == event_filter.sample
 
 
-class _Samples:
-    """Which sample an event is about."""
+class _SampleOfEvent:
+    """Looks up the sample that an event is about, through its scan."""
 
     def __init__(self, history: History) -> None:
         self._known: dict[tuple[object, object], str] = {}
         for event in history.events(kind=kinds.SCAN_RECEIVED):
-            self.of(event)
+            self.sample_of(event)
 
-    def of(self, event: Event) -> str | None:
+    def sample_of(self, event: Event) -> str | None:
         scan = event.body.get("instrument_id"), scan_of_event(event)
         if event.kind == kinds.SCAN_RECEIVED and isinstance(sample := event.body.get("sample_id"), str):
             self._known[scan] = sample

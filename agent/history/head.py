@@ -1,6 +1,6 @@
-"""Number and hash of the newest event in a file beside the database: without it, events cut off at the end leave no trace.
+"""The head file: sequence number and hash of the newest event, so that a truncated history is noticed.
 
-It is written after the event and not synced: after a power cut it may be behind the database, never before it.
+It is written after the event and not synced: after a power cut it may lag behind the database, but never be ahead of it.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _TEXT = re.compile(r"0*([0-9]{1,18}):([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Head:
-    """The newest event of a history: all before it follow from its hash."""
+    """Sequence number and hash of the newest event; the hash covers all events before it."""
 
     seq: int
     hash: str
@@ -28,26 +28,26 @@ class Head:
 
     @staticmethod
     def parse(text: str) -> "Head":
-        """What `str` of a head said.
+        """The head that `str` wrote as "SEQ:HASH".
 
         Raises
         ------
         HistoryError
-            If it is nothing of the kind.
+            If the text has another form.
         """
         found = _TEXT.fullmatch(text.strip())
         if found is None:
-            raise HistoryError(f"'{text[:80]}' is no head; give what `vaestar history head` printed, SEQ:HASH")
+            raise HistoryError(f"'{text[:80]}' is not a head; give what `vaestar history head` printed, SEQ:HASH")
         return Head(int(found[1]), found[2])
 
 
 def read_head(run_directory: Path) -> Head | None:
-    """What the file says, or None where there is none.
+    """The head in the head file, or None if there is no file or it is empty.
 
     Raises
     ------
     HistoryError
-        If it cannot be read.
+        If the file cannot be read or has another content.
     """
     try:
         text = (run_directory / HEAD).read_text(encoding="utf-8", errors="replace")
@@ -55,13 +55,13 @@ def read_head(run_directory: Path) -> Head | None:
         return None
     except OSError as error:
         raise HistoryError(f"{run_directory / HEAD} cannot be read: {error}") from error
-    text = text.strip("\0\n ")  # what a power cut may leave of a new file
+    text = text.strip("\0\n ")  # what a power cut may leave in a new file
     return Head.parse(text) if text else None
 
 
 @contextlib.contextmanager
 def head_file(run_directory: Path) -> Iterator["HeadFile"]:
-    """The file, open for writing."""
+    """The head file, open for writing."""
     path = run_directory / HEAD
     path.touch()
     with path.open("rb+", buffering=0) as file:
@@ -69,13 +69,13 @@ def head_file(run_directory: Path) -> Iterator["HeadFile"]:
 
 
 class HeadFile:
-    """Keeps the newest head; one short write at the same place, so that a reader never meets half of it."""
+    """The open head file. Each write is short and at the same place, so a reader never sees half of one."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
 
     def write(self, head: Head) -> None:
-        """Note the newest event. A failure is no harm to it: the file is then behind."""
+        """Write the newest head. An error is ignored: the file then only lags behind."""
         with contextlib.suppress(OSError):
             self._file.seek(0)
             self._file.write(f"{head.seq:018d}:{head.hash}\n".encode())

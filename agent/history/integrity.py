@@ -1,9 +1,9 @@
-"""Whether a history is as it was written: its tables, every event and its place in the chain, every array, and its end.
+"""Integrity check of a history: its tables, every event and the hash chain, every array, and the newest event.
 
-What is found: an event that was edited, removed, inserted or moved; an array that was altered or is missing; events cut off at
-the end, by the head file or by a head that somebody noted down; tables, indices or triggers that are not those of the schema.
-Whoever can write the files can of course compute the chain anew from a change on, and the head file; then only a head noted down
-elsewhere tells.
+It finds events that were edited, removed, inserted or moved; arrays that were altered or are missing; events cut off at the end
+(by comparison with the head file or with a head noted down elsewhere); and tables, indices or triggers that differ from the
+schema. An attacker with write access can recompute the chain and the head file after a change; only a head noted down elsewhere
+reveals that.
 """
 
 import contextlib
@@ -15,29 +15,37 @@ from pathlib import Path
 
 from agent.errors import HistoryError
 from agent.history.array_store import ArrayStore
-from agent.history.database import GENESIS, SCHEMA_VERSION, chain, expected, objects, reader, version_of
+from agent.history.database import (
+    GENESIS,
+    SCHEMA_VERSION,
+    chain_hash,
+    expected_objects,
+    open_reader,
+    schema_objects,
+    schema_version,
+)
 from agent.history.head import HEAD, Head, read_head
 from agent.schema.event_kinds import ARRAYS_RELEASED, DECISION_DEEPENED, DECISION_MADE, HEAD_RENEWED
 
 _COLUMNS = "seq, recorded_at, kind, subject, once, body, arrays, hash"
-_EVERY = 500
-_Referred = tuple[int, str, str]  # event, its kind, name of the array
+_PROGRESS_EVERY = 500  # events
+_Reference = tuple[int, str, str]  # sequence number and kind of the event, name of the array
 
 
 @dataclass
 class IntegrityReport:
-    """What was found.
+    """Result of an integrity check.
 
     Parameters
     ----------
     faults
-        What is not as it was written, a sentence each.
+        Differences from what was written, one sentence each.
     remarks
-        What is worth knowing and no fault.
+        Observations that are not faults, one sentence each.
     events, arrays
-        How many were looked at.
+        Numbers of events and arrays checked.
     head
-        The newest event.
+        Head of the history, its newest event.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -48,173 +56,186 @@ class IntegrityReport:
 
 
 def releasable(kind: str, name: str) -> bool:
-    """Whether retention may ever remove such an array."""
+    """Whether retention may remove arrays of this name from events of this kind."""
     return kind in (DECISION_MADE, DECISION_DEEPENED) and (name == "latents" or name.startswith("weights:"))
 
 
-def inspected(
+def inspect_history(
     run_directory: Path,
     database: str,
     arrays: ArrayStore,
-    noted: Head | None = None,
+    known_head: Head | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> IntegrityReport:
-    """The verdict on the history in a run directory; it may be written to meanwhile."""
-    verdict = IntegrityReport()
+    """Check the history in a run directory; an agent may write to it meanwhile.
+
+    Parameters
+    ----------
+    run_directory
+        Path of the run directory.
+    database
+        File name of the database in it.
+    arrays
+        Array store of the run.
+    known_head
+        Head noted down earlier by the operator; the history must still contain it.
+    progress
+        Called with the number of events checked and the total.
+    """
+    report = IntegrityReport()
     path = run_directory / database
-    inspection = _Inspection(verdict, run_directory, arrays, progress or (lambda _done, _total: None))
-    # The head first: an event that is written from now on makes the database newer than it, which is no fault.
-    filed = inspection.filed_head()
+    inspection = _Inspection(report, run_directory, arrays, progress or (lambda _done, _total: None))
+    # Read the head file first: an event written from now on makes the database newer than it, which is not a fault.
+    filed = inspection.read_head_file()
     try:
-        with contextlib.closing(reader(path)) as db:
-            # An altered text may be no UTF-8; it shall be found in its place and not end the reading.
+        with contextlib.closing(open_reader(path)) as db:
+            # Altered text may not be valid UTF-8; it must be reported with its event and not abort the check.
             db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            version = version_of(db)
-            inspection.schema(db, version)
-            inspection.events(db, {head.seq for head in (filed, noted) if head is not None})
-            inspection.ends(filed, noted, version)
+            version = schema_version(db)
+            inspection.check_schema(db, version)
+            inspection.check_events(db, {head.seq for head in (filed, known_head) if head is not None})
+            inspection.check_heads(filed, known_head, version)
     except sqlite3.Error as error:
-        after = f" after event {verdict.head.seq}" if verdict.head.seq else ""
-        verdict.faults.append(f"{path} cannot be read{after}: {error}")
-    inspection.orphans()
-    return verdict
+        after = f" after event {report.head.seq}" if report.head.seq else ""
+        report.faults.append(f"{path} cannot be read{after}: {error}")
+    inspection.find_orphans()
+    return report
 
 
 class _Inspection:
-    """One reading of a history from beginning to end."""
+    """One pass over a history from beginning to end."""
 
     def __init__(
-        self, verdict: IntegrityReport, run_directory: Path, arrays: ArrayStore, progress: Callable[[int, int], None]
+        self, report: IntegrityReport, run_directory: Path, arrays: ArrayStore, progress: Callable[[int, int], None]
     ) -> None:
-        self._verdict, self._directory, self._arrays, self._progress = verdict, run_directory, arrays, progress
-        self._faults = verdict.faults
-        self._looked_at: dict[str, str] = {}  # digest -> what is wrong with it
-        self._missing: dict[str, list[_Referred]] = {}
-        self._released: dict[str, int] = {}  # digest -> the last event that says so
-        self._hashes: dict[int, str] = {}  # of the events that heads name
+        self._report, self._directory, self._arrays, self._progress = report, run_directory, arrays, progress
+        self._faults = report.faults
+        self._array_faults: dict[str, str] = {}  # digest -> fault, empty if it is intact
+        self._missing: dict[str, list[_Reference]] = {}
+        self._released: dict[str, int] = {}  # digest -> the last event that released it
+        self._hashes: dict[int, str] = {}  # of the events that a head names
 
-    def filed_head(self) -> Head | None:
-        """What the head file says."""
+    def read_head_file(self) -> Head | None:
+        """The head in the head file; a damaged file is a fault."""
         try:
             return read_head(self._directory)
         except HistoryError as error:
             self._faults.append(f"{HEAD} is damaged: {error}")
             return None
 
-    def schema(self, db: sqlite3.Connection, version: int) -> None:
-        """Tables, indices and triggers as they are meant to be, and sound."""
+    def check_schema(self, db: sqlite3.Connection, version: int) -> None:
+        """Compare tables, indices and triggers with those of the schema, and let SQLite check the file."""
         if not 1 <= version <= SCHEMA_VERSION:
-            self._faults.append(f"the database says that it has schema {version}; 1 to {SCHEMA_VERSION} are known")
+            self._faults.append(f"the database has schema version {version}, but only 1 to {SCHEMA_VERSION} are known")
             return
-        found, meant = objects(db), expected(version)
-        names = {(kind, name) for kind, name, *_ in meant}
-        self._faults += [f"the {kind} '{name}' of the database was altered or is missing" for kind, name, *_ in meant - found]
-        strange = sorted((kind, name) for kind, name, *_ in found - meant if (kind, name) not in names)
-        self._faults += [f"the {kind} '{name}' was added to the database" for kind, name in strange]
+        found, wanted = schema_objects(db), expected_objects(version)
+        names = {(kind, name) for kind, name, *_ in wanted}
+        self._faults += [f"the {kind} '{name}' of the database was altered or is missing" for kind, name, *_ in wanted - found]
+        added = sorted((kind, name) for kind, name, *_ in found - wanted if (kind, name) not in names)
+        self._faults += [f"the {kind} '{name}' was added to the database" for kind, name in added]
         try:
             self._faults += [
-                f"the database is damaged: {said}" for (said,) in db.execute("PRAGMA integrity_check(5)") if said != "ok"
+                f"the database is damaged: {message}" for (message,) in db.execute("PRAGMA integrity_check(5)") if message != "ok"
             ]
         except sqlite3.Error as error:
             self._faults.append(f"the database is damaged: {error}")
 
-    def events(self, db: sqlite3.Connection, named: set[int]) -> None:
-        """Every event in its place, with its arrays; `named`: those that a head names."""
+    def check_events(self, db: sqlite3.Connection, head_seqs: set[int]) -> None:
+        """Check every event, its place in the chain and its arrays; keep the hashes of the events in `head_seqs`."""
         total = db.execute("SELECT count(*) FROM event").fetchone()[0]
-        following, previous = 1, GENESIS
+        expected_seq, previous = 1, GENESIS
         for seq, *fields, stored in db.execute(f"SELECT {_COLUMNS} FROM event ORDER BY seq"):  # noqa: S608 - constants only
-            if seq < following:
-                self._faults.append(f"event {seq} was inserted: numbers begin with 1")
-            elif seq > following:
-                self._faults.append(f"events {following} to {seq - 1} are missing")
-            if chain(previous, seq, *fields) != stored:
+            if seq < expected_seq:
+                self._faults.append(f"event {seq} was inserted: sequence numbers begin with 1")
+            elif seq > expected_seq:
+                self._faults.append(f"events {expected_seq} to {seq - 1} are missing")
+            if chain_hash(previous, seq, *fields) != stored:
                 self._faults.append(
-                    f"event {seq} ({_shown(fields[1])} {_shown(fields[2])}) is not as it was written, "
+                    f"event {seq} ({_printable(fields[1])} {_printable(fields[2])}) is not as it was written, "
                     "or does not follow its predecessor"
                 )
-            self._arrays_of(seq, fields[1], fields[5])
-            self._special(seq, fields[1], fields[4])
-            following, previous = max(seq + 1, 1), stored
-            if seq in named:
+            self._check_arrays(seq, fields[1], fields[5])
+            self._note_special(seq, fields[1], fields[4])
+            expected_seq, previous = max(seq + 1, 1), stored
+            if seq in head_seqs:
                 self._hashes[seq] = stored
-            self._verdict.events += 1
-            self._verdict.head = Head(seq, stored)
-            if self._verdict.events % _EVERY == 0:
-                self._progress(self._verdict.events, total)
+            self._report.events += 1
+            self._report.head = Head(seq, stored)
+            if self._report.events % _PROGRESS_EVERY == 0:
+                self._progress(self._report.events, total)
         self._progress(total, total)
         self._resolve_missing()
 
-    def ends(self, filed: Head | None, noted: Head | None, version: int) -> None:
-        """Nothing cut off at the end."""
+    def check_heads(self, filed: Head | None, known_head: Head | None, version: int) -> None:
+        """Check that no events were cut off at the end."""
         if filed is not None:
-            self._holds(filed, HEAD)
-        elif noted is None and version > 1 and self._verdict.events:
-            self._faults.append(f"{HEAD} is missing: whether the newest events were cut off cannot be told")
-        if noted is not None:
-            self._holds(noted, "the head that was noted down")
+            self._check_head(filed, HEAD)
+        elif known_head is None and version > 1 and self._report.events:
+            self._faults.append(f"{HEAD} is missing: it is unknown whether the newest events were cut off")
+        if known_head is not None:
+            self._check_head(known_head, "the given head")
 
-    def orphans(self) -> None:
-        """Arrays that no event names: written before a crash, harmless."""
-        held = [digest for digest, _ in self._arrays.held()]
-        strange = [digest for digest in held if digest not in self._looked_at]
-        if strange and not self._faults:
-            s = "" if len(strange) == 1 else "s"
-            self._verdict.remarks.append(
-                f"{len(strange)} array file{s} belong{'' if s else 's'} to no event (written before a crash, harmless)"
+    def find_orphans(self) -> None:
+        """Count array files that no event names; a crash leaves such files, and they are harmless."""
+        orphans = [digest for digest, _ in self._arrays.files() if digest not in self._array_faults]
+        if orphans and not self._faults:
+            s = "" if len(orphans) == 1 else "s"
+            self._report.remarks.append(
+                f"{len(orphans)} array file{s} belong{'' if s else 's'} to no event (written before a crash, harmless)"
             )
 
-    def _holds(self, head: Head, source: str) -> None:
-        if head.seq > self._verdict.head.seq:
+    def _check_head(self, head: Head, source: str) -> None:
+        if head.seq > self._report.head.seq:
             self._faults.append(
-                f"the history ends with event {self._verdict.head.seq}, but by {source} event {head.seq} was written: "
-                f"events {self._verdict.head.seq + 1} to {head.seq} were cut off"
+                f"the history ends with event {self._report.head.seq}, but {source} names event {head.seq}: "
+                f"events {self._report.head.seq + 1} to {head.seq} were cut off"
             )
         elif head.seq > 0 and self._hashes.get(head.seq) != head.hash:
-            self._faults.append(f"event {head.seq} is not the one of {source}: it, or what was before it, was replaced")
+            self._faults.append(f"event {head.seq} is not the one that {source} names: it, or an event before it, was replaced")
 
-    def _arrays_of(self, seq: int, kind: str, text: str) -> None:
+    def _check_arrays(self, seq: int, kind: str, text: str) -> None:
         try:
             digests = {str(name): str(digest) for name, digest in dict(json.loads(text)).items()}
         except (ValueError, TypeError, RecursionError):
-            self._faults.append(f"event {seq}: what it says of its arrays cannot be read")
+            self._faults.append(f"event {seq}: its list of arrays cannot be read")
             return
         for name, digest in digests.items():
-            if digest not in self._looked_at:
-                self._looked_at[digest] = self._arrays.fault(digest)
-                self._verdict.arrays += 1
-            fault = self._looked_at[digest]
+            if digest not in self._array_faults:
+                self._array_faults[digest] = self._arrays.check(digest)
+                self._report.arrays += 1
+            fault = self._array_faults[digest]
             if fault == "missing":
                 self._missing.setdefault(digest, []).append((seq, kind, name))
             elif fault:
-                self._faults.append(f"event {seq}: '{_shown(name)}': {fault}")
+                self._faults.append(f"event {seq}: '{_printable(name)}': {fault}")
 
-    def _special(self, seq: int, kind: str, body: str) -> None:
-        """Events that bear on what may be missing."""
+    def _note_special(self, seq: int, kind: str, body: str) -> None:
+        """Note events that explain a missing head file or missing arrays."""
         if kind == HEAD_RENEWED:
-            self._verdict.remarks.append(f"event {seq}: {HEAD} was begun anew; whether events before were cut off cannot be told")
+            self._report.remarks.append(f"event {seq}: {HEAD} was written anew; it is unknown whether events before were cut off")
         if kind == ARRAYS_RELEASED:
             with contextlib.suppress(ValueError, LookupError, TypeError):
                 self._released |= {str(entry["digest"]): seq for entry in json.loads(body)["released"]}
 
     def _resolve_missing(self) -> None:
-        """What is missing on purpose is told apart from what is lost."""
-        freed: dict[int, int] = {}
-        for digest, referred in self._missing.items():
-            for seq, kind, name in referred:
+        """Sort missing arrays into those that retention released and those that are lost."""
+        released_counts: dict[int, int] = {}
+        for digest, references in self._missing.items():
+            for seq, kind, name in references:
                 release = self._released.get(digest, 0)
                 if release > seq and releasable(kind, name):
-                    freed[release] = freed.get(release, 0) + 1
+                    released_counts[release] = released_counts.get(release, 0) + 1
                     continue
                 where = f"is missing from {self._arrays.path(digest).parent.parent}"
-                self._faults.append(f"event {seq}: '{_shown(name)}': array {digest[:12]} {where}")
-        self._verdict.remarks += list(_sentences(freed))
+                self._faults.append(f"event {seq}: '{_printable(name)}': array {digest[:12]} {where}")
+        self._report.remarks += list(_release_sentences(released_counts))
 
 
-def _sentences(freed: dict[int, int]) -> Iterator[str]:
-    for release, count in sorted(freed.items()):
+def _release_sentences(released_counts: dict[int, int]) -> Iterator[str]:
+    for release, count in sorted(released_counts.items()):
         s, were = ("", "was") if count == 1 else ("s", "were")
         yield f"{count} array{s} {were} released on purpose (event {release})"
 
 
-def _shown(text: object) -> str:
+def _printable(text: object) -> str:
     return str(text).encode("utf-8", "replace").decode()[:200]

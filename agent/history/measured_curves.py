@@ -1,4 +1,4 @@
-"""What was measured, read back from a run's history with its curves."""
+"""Results read back from the history of a run, with their curves."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.history.event_log import Event, History
-from agent.history.readers import trusted
+from agent.history.readers import reading_event
 from agent.schema import event_kinds as kinds
 
 
@@ -21,19 +21,19 @@ class Measured:
     Parameters
     ----------
     request_id, scan_id, instrument_id
-        What was asked for, after which scan, of whom.
+        Ids of the request, of the scan that it was made for, and of the instrument.
     cluster
-        The type that the place stands for.
+        Number of the cluster (type) that the place represents.
     status, reason
-        "ok", "skipped" or "failed", and why; of "ok", a remark.
+        "ok", "skipped" or "failed", and the reason; for "ok", a remark.
     x_m, y_m
-        Where, in metres; NaN where the tip never went there.
+        Position in metres; NaN if the tip never went there.
     measured_at
-        By the instrument's clock.
+        Time of the measurement by the instrument's clock.
     parameters
-        Numbers drawn from the curves, by name with unit.
+        Parameters derived from the curves, by name with unit.
     curves
-        Name with unit -> curve, all of one shape (`bias_V` and `response` of a hysteresis loop).
+        Name with unit -> curve, all of the same shape (`bias_V` and `response` of a hysteresis loop).
     """
 
     request_id: str
@@ -49,18 +49,18 @@ class Measured:
     curves: Mapping[str, Float[np.ndarray, "..."]]
 
     def record(self) -> dict[str, Any]:
-        """Everything but the curves, flat: a row of a table."""
+        """Everything except the curves as a flat record, for use as a table row."""
         first = ("request_id", "scan_id", "instrument_id", "cluster", "status", "reason", "x_m", "y_m", "measured_at")
         return {name: getattr(self, name) for name in first} | dict(self.parameters)
 
 
 def measured_in(history: History, scan_id: str | None = None, instrument_id: str | None = None) -> Iterator[Measured]:
-    """The results of a run in the order in which they came, of one scan or of all.
+    """Results of a run in the order of arrival: all, or those of one scan or instrument.
 
     Raises
     ------
     HistoryError
-        If an event or a curve is not as it was written.
+        If an event or a curve was altered.
     """
     for event in history.events(kind=kinds.RESULT_RECEIVED):
         if scan_id is not None and event.body.get("scan_id") != scan_id:
@@ -71,7 +71,7 @@ def measured_in(history: History, scan_id: str | None = None, instrument_id: str
 
 
 def _measured(history: History, event: Event) -> Measured:
-    with trusted(event):
+    with reading_event(event):
         body = event.body
         at = body.get("measured_at")
         return Measured(

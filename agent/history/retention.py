@@ -1,15 +1,15 @@
-"""What of the arrays may go: never what a decision rests on, nor what tells why it was made.
+"""Retention: releases arrays that no decision needs and that do not show why a decision was made.
 
-Scans, the curves of results, and the arrays of the chosen candidate stay for ever. The latents of the other candidates, and
-weights that no decision went on from and none can any more, may go where the settings say so. What goes is recorded first, with
-its digest, so that it can still be proved: a decision that is made again has the same latents and weights, so the same digests.
+Scans, the curves of results, and the arrays of the chosen candidate are kept for ever. If the settings allow it, the latents of
+the other candidates are removed, and so are weights that no decision was warm-started from and none can be any more. Each removal
+is recorded first, with the digest, so a replay can still compare: a repeated decision gives the same latents and weights, and so
+the same digests.
 """
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,26 @@ from agent.schema import event_kinds as kinds
 
 Record = Callable[[str, str, Mapping[str, Any]], Event | None]  # kind, subject, body
 _LATENTS = "latents"
-_USED = ("the held-out ELBO", "decision ")  # why a search that had weights to go on from began anew all the same
+# Beginnings of `cold_because` where a search examined the weights of an earlier decision and started cold nevertheless.
+_WEIGHTS_EXAMINED = ("the held-out ELBO", "decision ")
 
 
 @dataclass(frozen=True)
-class Held:
-    """An array that an event names.
+class ReferencedArray:
+    """An array and the event that names it.
 
     Parameters
     ----------
-    digest, seq, kind, name
-        The array, and the event that names it.
+    digest
+        Digest of the array.
+    seq, kind
+        Sequence number and kind of the event.
+    name
+        Name of the array in the event.
     recorded_at
-        When that was.
+        Time of the event, UTC.
     needed
-        Why it must stay; empty if nothing rests on it.
+        Reason why the array must be kept; empty if nothing depends on it.
     """
 
     digest: str
@@ -47,8 +52,8 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Going:
-    """An array that may go, of an event that names it."""
+class ReleasableArray:
+    """An array that may be removed, with sequence number and array name of an event that names it."""
 
     digest: str
     seq: int
@@ -56,153 +61,167 @@ class Going:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What may go.
+class ReleasePlan:
+    """Arrays and files that may be removed.
 
     Parameters
     ----------
     after
-        Number of the last event that was looked at.
+        Sequence number of the last event taken into account.
     released
-        Arrays that nothing rests on.
+        Arrays on which nothing depends.
     orphans
         Files that belong to no event.
     unfinished
-        Files of arrays that were released before, and not removed yet.
+        Digests of arrays released earlier whose files have not been removed yet.
     settings
-        By which it was made.
+        Settings by which the plan was made.
     """
 
     after: int
-    released: tuple[Going, ...]
+    released: tuple[ReleasableArray, ...]
     orphans: tuple[Path, ...]
     unfinished: tuple[str, ...]
     settings: RetentionSettings
 
 
-def retain(history: History, settings: RetentionSettings, now: datetime) -> Event | None:
-    """Release what may go; the event that says so, or None if nothing may."""
-    return release(history, planned(history, settings, now), functools.partial(history.record, at=now))
+async def run_retention(run_directory: Path, settings: RetentionSettings, now: Callable[[], datetime], record: Record) -> None:
+    """Plan and release for a running service; the plan is made in a thread, so that messages are answered meanwhile.
 
+    Parameters
+    ----------
+    run_directory
+        Path of the run directory.
+    settings
+        Retention settings.
+    now
+        Wall clock.
+    record
+        Writes an event to the history.
+    """
 
-async def retained(run_directory: Path, settings: RetentionSettings, now: Callable[[], datetime], record: Record) -> None:
-    """The same for a service: what may go is found out in a thread, while messages are answered."""
-
-    def look() -> Plan:
+    def plan_in_thread() -> ReleasePlan:
         with History(run_directory, read_only=True) as reader:
-            return planned(reader, settings, now())
+            return plan_release(reader, settings, now())
 
-    plan = await asyncio.to_thread(look)
+    plan = await asyncio.to_thread(plan_in_thread)
     with History(run_directory, read_only=True) as reader:
         release(reader, plan, record)
 
 
-def planned(history: History, settings: RetentionSettings, now: datetime) -> Plan:
-    """What may go now. It only reads, so it may be asked of another, read-only `History` of the same run, in a thread."""
+def plan_release(history: History, settings: RetentionSettings, now: datetime) -> ReleasePlan:
+    """Plan what may be removed now. It only reads, so it can use a second, read-only `History` of the run in a thread."""
     after = history.head.seq
-    held, gone = _holdings(history, after)
-    old = now - timedelta(days=settings.keep_orphans_days)
-    known = {h.digest for h in held}
-    files = list(history.arrays.held())
-    there = {digest for digest, _ in files}
-    orphans = tuple(path for digest, path in files if digest not in known and _older(path, old))
-    last = {h.digest: h.seq for h in held}  # the last one wins
-    unfinished = tuple(digest for digest, seq in gone.items() if digest in there and last.get(digest, 0) < seq)
-    chosen = [going for going in may_go(held, settings, now) if going.digest in there and going.digest not in unfinished]
-    return Plan(after, tuple(chosen), orphans, unfinished, settings)
+    references, released = _references(history, after)
+    orphans_until = now - timedelta(days=settings.keep_orphans_days)
+    known = {r.digest for r in references}
+    files = list(history.arrays.files())
+    stored = {digest for digest, _ in files}
+    orphans = tuple(path for digest, path in files if digest not in known and _older_than(path, orphans_until))
+    last = {r.digest: r.seq for r in references}  # the last reference wins
+    unfinished = tuple(digest for digest, seq in released.items() if digest in stored and last.get(digest, 0) < seq)
+    arrays = [a for a in releasable_arrays(references, settings, now) if a.digest in stored and a.digest not in unfinished]
+    return ReleasePlan(after, tuple(arrays), orphans, unfinished, settings)
 
 
-def may_go(held: Sequence[Held], settings: RetentionSettings, now: datetime) -> list[Going]:
-    """The arrays that no event needs: one that several events name stays while one of them needs it."""
+def releasable_arrays(references: Sequence[ReferencedArray], settings: RetentionSettings, now: datetime) -> list[ReleasableArray]:
+    """Arrays that no event needs. An array named by several events is kept while one of them needs it."""
     until = now - timedelta(days=settings.keep_days)
-    stays = {h.digest for h in held if h.needed or h.recorded_at > until or not _allowed(h, settings)}
-    return [Going(h.digest, h.seq, h.name) for h in held if h.digest not in stays]
+    kept = {r.digest for r in references if r.needed or r.recorded_at > until or not _may_release(r, settings)}
+    return [ReleasableArray(r.digest, r.seq, r.name) for r in references if r.digest not in kept]
 
 
-def release(history: History, plan: Plan, record: Record) -> Event | None:
-    """Record what goes, then remove it; what was taken up again since the plan was made stays.
+def release(history: History, plan: ReleasePlan, record: Record) -> Event | None:
+    """Record what is removed, then remove it; arrays named again since the plan was made are kept.
 
     Parameters
     ----------
     history
-        Of the plan.
+        History for which the plan was made.
     plan
-        Made not long ago, maybe in another thread.
+        Recent plan, possibly from another thread.
     record
-        Puts an event into the history.
+        Writes an event to the history.
+
+    Returns
+    -------
+    Event or None
+        The "arrays_released" event; None if nothing is removed.
 
     Raises
     ------
     HistoryError
-        If it cannot be recorded; then nothing was removed.
+        If the removal cannot be recorded; then nothing is removed.
     """
-    again = {digest for e in history.events(after=plan.after) for digest in e.arrays.values()}
-    going = [g for g in plan.released if g.digest not in again]
-    orphans = [path for path in plan.orphans if path.stem not in again]
+    named_again = {digest for e in history.events(after=plan.after) for digest in e.arrays.values()}
+    arrays = [a for a in plan.released if a.digest not in named_again]
+    orphans = [path for path in plan.orphans if path.stem not in named_again]
     event = None
-    if going or orphans:
-        event = record(kinds.ARRAYS_RELEASED, "history", _said(history, going, orphans, plan.settings))
-    digests = {g.digest for g in going} | {d for d in plan.unfinished if d not in again}
+    if arrays or orphans:
+        event = record(kinds.ARRAYS_RELEASED, "history", _release_body(history, arrays, orphans, plan.settings))
+    digests = {a.digest for a in arrays} | {d for d in plan.unfinished if d not in named_again}
     for path in [*orphans, *(history.arrays.path(digest) for digest in sorted(digests))]:
-        with contextlib.suppress(OSError):  # tried again the next time
+        with contextlib.suppress(OSError):  # the next run of retention tries again
             path.unlink(missing_ok=True)
     return event
 
 
-def _said(history: History, going: Iterable[Going], orphans: Iterable[Path], settings: RetentionSettings) -> dict[str, Any]:
-    released: list[dict[str, Any]] = [asdict(g) | {"bytes": _size(history.arrays.path(g.digest))} for g in going]
-    strays: list[dict[str, Any]] = [{"file": path.name, "bytes": _size(path)} for path in orphans]
+def _release_body(
+    history: History, arrays: Iterable[ReleasableArray], orphans: Iterable[Path], settings: RetentionSettings
+) -> dict[str, Any]:
+    released: list[dict[str, Any]] = [asdict(a) | {"bytes": _size(history.arrays.path(a.digest))} for a in arrays]
+    orphan_files: list[dict[str, Any]] = [{"file": path.name, "bytes": _size(path)} for path in orphans]
     by_digest = {entry["digest"]: entry["bytes"] for entry in released}
     return {
-        "reason": "nothing rests on them, and the settings let them go",
+        "reason": "no decision needs them, and the settings allow their release",
         "settings": settings.model_dump(mode="json"),
         "released": released,
-        "orphans": strays,
-        "bytes": sum(by_digest.values()) + sum(entry["bytes"] for entry in strays),
+        "orphans": orphan_files,
+        "bytes": sum(by_digest.values()) + sum(entry["bytes"] for entry in orphan_files),
     }
 
 
-def _allowed(held: Held, settings: RetentionSettings) -> bool:
-    if not releasable(held.kind, held.name):
+def _may_release(reference: ReferencedArray, settings: RetentionSettings) -> bool:
+    if not releasable(reference.kind, reference.name):
         return False
-    return not (settings.keep_latents if held.name == _LATENTS else settings.keep_weights)
+    return not (settings.keep_latents if reference.name == _LATENTS else settings.keep_weights)
 
 
-def _holdings(history: History, until: int) -> tuple[list[Held], dict[str, int]]:
-    """All arrays that events name, with why they are needed, in order; and digest -> event of those released already."""
-    held: list[Held] = []
-    gone: dict[str, int] = {}
+def _references(history: History, until: int) -> tuple[list[ReferencedArray], dict[str, int]]:
+    """All references to arrays, with the reasons to keep them; and digest -> event of the arrays already released."""
+    references: list[ReferencedArray] = []
+    released: dict[str, int] = {}
     decisions: list[Event] = []
     for e in history.events():
         if e.seq > until:
             break
-        held += [Held(digest, e.seq, e.kind, name, e.recorded_at) for name, digest in e.arrays.items()]
+        references += [ReferencedArray(digest, e.seq, e.kind, name, e.recorded_at) for name, digest in e.arrays.items()]
         if e.kind == kinds.ARRAYS_RELEASED:
-            gone |= {entry["digest"]: e.seq for entry in e.body["released"]}
+            released |= {entry["digest"]: e.seq for entry in e.body["released"]}
         if e.kind in (kinds.DECISION_MADE, kinds.DECISION_DEEPENED):
-            decisions.append(_slim(e))
+            decisions.append(_without_details(e))
     needed = weights_needed(decisions)
-    return [_marked(h, needed) for h in held], gone
+    return [_with_reason(r, needed) for r in references], released
 
 
-def _slim(event: Event) -> Event:
-    """A decision's event without what is not asked for here: a long run has many."""
+def _without_details(event: Event) -> Event:
+    """A decision's event with only the fields used here, to save memory: a long run has many decisions."""
     kept = ("decision_id", "sample_id", "outcome", "warm_from", "cold_because")
     decision = {name: event.body["decision"].get(name) for name in kept}
     body = {"decision": decision} | {name: event.body.get(name) for name in ("asked", "of", "instrument_id")}
     return Event(event.seq, event.recorded_at, event.kind, event.subject, body)
 
 
-def _marked(held: Held, needed: Mapping[int, str]) -> Held:
-    if not releasable(held.kind, held.name):
-        return Held(held.digest, held.seq, held.kind, held.name, held.recorded_at, "the history is made of it")
-    if held.name != _LATENTS and held.seq in needed:
-        return Held(held.digest, held.seq, held.kind, held.name, held.recorded_at, needed[held.seq])
-    return held
+def _with_reason(reference: ReferencedArray, needed: Mapping[int, str]) -> ReferencedArray:
+    if not releasable(reference.kind, reference.name):
+        return replace(reference, needed="arrays of this kind are always kept")
+    if reference.name != _LATENTS and reference.seq in needed:
+        return replace(reference, needed=needed[reference.seq])
+    return reference
 
 
 def weights_needed(decisions: Sequence[Event]) -> dict[int, str]:
-    """Number of the event of each decision whose weights must stay -> why.
+    """Sequence number of each decision event whose weights must be kept -> reason.
 
     Parameters
     ----------
@@ -210,37 +229,37 @@ def weights_needed(decisions: Sequence[Event]) -> dict[int, str]:
         All "decision_made" and "decision_deepened" events, in order.
     """
     needed: dict[int, str] = {}
-    newest: dict[tuple[object, ...], Event] = {}  # of each kind, instrument and sample
-    of_sample: dict[str, str] = {}  # as versions saw it that did not note what a decision rests on
-    by_name: dict[str, list[Event]] = {}
+    newest: dict[tuple[object, ...], Event] = {}  # by kind, instrument and sample
+    of_sample: dict[str, str] = {}  # the previous decision, for versions that did not record what a decision rests on
+    by_id: dict[str, list[Event]] = {}
     for e in decisions:
         decision, asked = e.body["decision"], e.body.get("asked")
         sample = decision["sample_id"]
         if e.kind == kinds.DECISION_DEEPENED:
             rests_on = e.body["of"]
-        elif not _could_go_on(decision):
+        elif not _used_previous_weights(decision):
             rests_on = None
         else:
             rests_on = of_sample.get(sample) if asked is None else asked.get("previous")
-        needed |= {before.seq: f"decision {decision['decision_id']} rests on them" for before in by_name.get(rests_on or "", [])}
-        by_name.setdefault(decision["decision_id"], []).append(e)
+        needed |= {before.seq: f"decision {decision['decision_id']} rests on them" for before in by_id.get(rests_on or "", [])}
+        by_id.setdefault(decision["decision_id"], []).append(e)
         if decision["outcome"] != "bad_scan":
             newest[e.kind, e.body.get("instrument_id"), sample] = e
             of_sample[sample] = decision["decision_id"]
-    return needed | {e.seq: f"the next scan of {sample} may go on from them" for (_, _, sample), e in newest.items()}
+    return needed | {e.seq: f"the next search on {sample} may be warm-started from them" for (_, _, sample), e in newest.items()}
 
 
-def _could_go_on(decision: Mapping[str, Any]) -> bool:
-    """Whether the weights of the decision before bore on this one; in doubt they did."""
+def _used_previous_weights(decision: Mapping[str, Any]) -> bool:
+    """Whether a decision may have depended on the weights of the one before; True if that is uncertain."""
     if decision["outcome"] == "bad_scan":
         return False
-    why = decision.get("cold_because") or ""
-    return not why or why.startswith(_USED)
+    reason = decision.get("cold_because") or ""
+    return not reason or reason.startswith(_WEIGHTS_EXAMINED)
 
 
-def _older(path: Path, than: datetime) -> bool:
+def _older_than(path: Path, time: datetime) -> bool:
     try:
-        return path.stat().st_mtime < than.timestamp()
+        return path.stat().st_mtime < time.timestamp()
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""What is known of a run from its history alone, in a few lines."""
+"""Summary of a run that is not running, from its history alone."""
 
 from pathlib import Path
 from typing import Any
@@ -9,27 +9,27 @@ from agent.schema import event_kinds as kinds
 
 
 def summary(run_directory: Path) -> dict[str, Any]:
-    """Counts, and how it ended; the history is opened for reading only.
+    """Counts of a run, and how it ended; the history is opened for reading only.
 
     Raises
     ------
     HistoryError
-        If it cannot be read.
+        If the history cannot be read.
     """
-    tally, last = RunCounters(), None
+    counters, last = RunCounters(), None
     with History(run_directory, read_only=True) as history:
         for event in history.events():
-            tally.apply(event)
+            counters.apply(event)
             last = event
     if last is None:
         return {"events": 0}
-    ended = "in order" if last.kind == kinds.RUN_STOPPED else "without a farewell"
+    ended = "clean shutdown" if last.kind == kinds.RUN_STOPPED else "terminated without a clean shutdown"
     return {
         "ended": ended,
         "last_event": f"#{last.seq} {last.kind} {last.subject}",
         "last_recorded": last.recorded_at.isoformat(),
-        "events": tally.seq,
-        "scans": tally.scans.total(),
-        "decisions": tally.decisions.total(),
-        "results": tally.results.total(),
+        "events": counters.seq,
+        "scans": counters.scans.total(),
+        "decisions": counters.decisions.total(),
+        "results": counters.results.total(),
     }

@@ -1,1 +1,1 @@
-"""The state of a run, folded from its history."""
+"""The state of a run, computed from the events of its history."""

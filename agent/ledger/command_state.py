@@ -1,6 +1,6 @@
-"""What instruments have been told to do: the numbers of the words, the commands, and the states that these put them in.
+"""Sequence number, last command and resulting state of each instrument.
 
-A fold over the history, as the ledger is, so that a restarted agent keeps an instrument stopped.
+Like the ledger, this is computed from the history, so that a restarted agent keeps a stopped instrument stopped.
 """
 
 from collections.abc import Mapping
@@ -11,26 +11,27 @@ from agent.history.event_log import Event
 from agent.schema.event_kinds import COMMAND_ACKNOWLEDGED, COMMAND_GIVEN, RECOMMENDATION_READY
 from instrument_adapters.protocol.messages import State
 
-EVERYBODY = "all"  # subject of a command for all instruments
+ALL_INSTRUMENTS = "all"  # subject of the event of a command to all instruments
 
 Order = Literal["pause", "resume", "stop"]
-_LEADS_TO: Mapping[Order, State] = {"pause": "paused", "resume": "running", "stop": "stopped"}
+_RESULTING_STATE: Mapping[Order, State] = {"pause": "paused", "resume": "running", "stop": "stopped"}
 
 
 @dataclass(frozen=True)
 class Command:
-    """One thing that an instrument has been told by a person, or by policy.
+    """A command to an instrument, given by an operator or by policy.
 
     Parameters
     ----------
     seq
-        Its number among all that the instrument is told to do; 0 in what was said to all before the instrument was known.
+        Sequence number among the recommendations and commands to the instrument; 0 for a command given to all instruments before
+        this one was known.
     order
-        What is to be done.
+        Command: "pause", "resume" or "stop".
     by, reason
-        Who said so, and why.
+        Name of the operator (or "policy"), and the reason given.
     acknowledged
-        Whether the instrument has obeyed.
+        Whether the instrument has acknowledged the command.
     """
 
     seq: int
@@ -41,61 +42,61 @@ class Command:
 
     @property
     def sentence(self) -> str:
-        """Who did what, and why."""
-        did = {"pause": "paused", "resume": "resumed", "stop": "stopped in an emergency"}[self.order]
-        return f"{did} by {self.by}" + (f": {self.reason}" if self.reason else "")
+        """What was done, by whom and why, in words."""
+        action = {"pause": "paused", "resume": "resumed", "stop": "stopped in an emergency"}[self.order]
+        return f"{action} by {self.by}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass
 class CommandState:
-    """The newest command and the last number of each instrument; `apply` is the only way to change it."""
+    """Newest command and last sequence number of each instrument; changed only by `apply`."""
 
-    numbers: dict[str, int] = field(default_factory=dict)
+    last_seqs: dict[str, int] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
-    stops: dict[str, int] = field(default_factory=dict)  # number of the last emergency stop
-    everybody: Command | None = None
+    stop_seqs: dict[str, int] = field(default_factory=dict)  # sequence number of the last emergency stop
+    for_all: Command | None = None
 
     def apply(self, event: Event) -> None:
-        """Take one event into account; kinds that change nothing are passed over."""
+        """Update the state with the next event; other event kinds are ignored."""
         body = event.body
         if event.kind == COMMAND_GIVEN:
             for name, seq in body["seqs"].items():
-                self.numbers[name] = seq
+                self.last_seqs[name] = seq
                 self.commands[name] = Command(seq, body["command"], body["by"], body["reason"])
                 if body["command"] == "stop":
-                    self.stops[name] = seq
-            if body["instrument_id"] is None and not self._weakens(body["command"]):
-                self.everybody = Command(0, body["command"], body["by"], body["reason"])
+                    self.stop_seqs[name] = seq
+            if body["instrument_id"] is None and not self._would_undo_stop(body["command"]):
+                self.for_all = Command(0, body["command"], body["by"], body["reason"])
         elif event.kind == COMMAND_ACKNOWLEDGED:
             command = self.commands[event.subject]
             if command.seq == body["seq"]:
                 self.commands[event.subject] = replace(command, acknowledged=True)
         elif event.kind == RECOMMENDATION_READY:
-            self.numbers[body["instrument_id"]] = body["seq"]
+            self.last_seqs[body["instrument_id"]] = body["seq"]
 
-    def next_number(self, instrument_id: str) -> int:
-        """Of what the instrument is told next."""
-        return self.numbers.get(instrument_id, 0) + 1
+    def next_seq(self, instrument_id: str) -> int:
+        """Sequence number of the next recommendation or command to an instrument."""
+        return self.last_seqs.get(instrument_id, 0) + 1
 
     def state(self, instrument_id: str) -> State:
-        """What an instrument may do; of one that was never told anything itself, what all were told."""
+        """State of an instrument. Without a command of its own, the last command to all instruments counts."""
         command = self.last(instrument_id)
-        return "running" if command is None else _LEADS_TO[command.order]
+        return "running" if command is None else _RESULTING_STATE[command.order]
 
     def reason(self, instrument_id: str) -> str:
-        """Who said so, and why; empty where nobody said anything."""
+        """Why the instrument is in its state; empty if no command was given."""
         command = self.last(instrument_id)
         return "" if command is None else command.sentence
 
     def last(self, instrument_id: str) -> Command | None:
-        """The newest command that holds for an instrument."""
-        return self.commands.get(instrument_id, self.everybody)
+        """The newest command that applies to an instrument, or None."""
+        return self.commands.get(instrument_id, self.for_all)
 
     def unacknowledged(self, instrument_id: str) -> Command | None:
-        """The newest command for an instrument, unless it has obeyed; what a newer one has replaced is not said again."""
+        """The newest command to an instrument if it is not acknowledged yet; superseded commands are not repeated."""
         command = self.commands.get(instrument_id)
         return None if command is None or command.acknowledged else command
 
-    def _weakens(self, order: str) -> bool:
-        """A pause does not undo an emergency stop."""
-        return order == "pause" and self.everybody is not None and self.everybody.order == "stop"
+    def _would_undo_stop(self, order: str) -> bool:
+        """Whether a pause to all would replace an emergency stop; it must not."""
+        return order == "pause" and self.for_all is not None and self.for_all.order == "stop"

@@ -1,4 +1,4 @@
-"""What the ledger holds of each scan, request, result and instrument."""
+"""Entries of the ledger: scans, approvals, requests, results and instruments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +10,9 @@ from agent.schema.decision import DecisionRecord, DriftRecord, QualityRecord
 from agent.schema.measurements import Result
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
-POLICY = "policy"  # who decides where no person does
-#: What of a decision is asked for while its scan is the newest of its instrument, and not afterwards.
-_LET_GO: Mapping[str, Any] = {
+POLICY = "policy"  # author of approvals and commands that the agent gives by its own rules
+#: Fields of a decision that are needed only while its scan is the newest of its instrument.
+_ONLY_FOR_NEWEST: Mapping[str, Any] = {
     "config": {},
     "versions": {},
     "drift": DriftRecord(),
@@ -30,15 +30,24 @@ _LET_GO: Mapping[str, Any] = {
 
 
 def abridged(record: DecisionRecord) -> DecisionRecord:
-    """What is kept at hand of a decision on an older scan: how it ended, why, and its places."""
-    return record.model_copy(update=_LET_GO)
+    """A decision on an older scan as it is kept in memory: outcome, explanation and requests."""
+    return record.model_copy(update=_ONLY_FOR_NEWEST)
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What became of a decision's points: which of them may be sent, by whom and why; none where it was rejected.
+    """Approval or rejection of a decision's points.
 
-    `moved` holds, for the id of each request that a person moved, the id of the one that the agent made.
+    Parameters
+    ----------
+    given
+        Whether the points were approved; False if they were rejected.
+    by, reason
+        Name of the operator (or "policy"), and the reason given.
+    requests
+        Approved requests; none if the decision was rejected.
+    moved
+        Id of each request that an operator moved -> id of the agent's original request.
     """
 
     given: bool
@@ -50,7 +59,7 @@ class Approval:
 
 @dataclass(slots=True)
 class ScanEntry:
-    """One scan: whose it is, what it shows, and what has become of it."""
+    """One scan with its instrument and sample, its decision, and the state of that decision."""
 
     scan_id: str
     instrument_id: str
@@ -59,27 +68,29 @@ class ScanEntry:
     event: Event
     closed: bool = False
     decision: DecisionRecord | None = None
-    deepened: DecisionRecord | None = None  # what a deeper search found afterwards; nothing of it is sent
-    refused: dict[str, str] = field(default_factory=dict)  # request id -> the rule that keeps it out
-    asked_at: datetime | None = None  # when a person was asked
+    deepened: DecisionRecord | None = None  # deepened decision; never sent
+    refused: dict[str, str] = field(default_factory=dict)  # request id -> the envelope rule that it breaks
+    approval_asked_at: datetime | None = None  # when an operator was asked to approve
     approval: Approval | None = None
-    void: str = ""  # why nothing of the scan is measured any more
-    number: int = 0  # of the recommendation, among all that the instrument is told to do
+    void_reason: str = ""  # why no points of this scan will be measured; empty if they may be
+    recommendation_seq: int = 0  # sequence number of the recommendation; 0 before it has one
     acknowledged: bool = False
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing to decide any more."""
+        """Whether the scan was decided on or its search cancelled."""
         return self.closed or self.decision is not None
 
-    def share(self, older: "ScanEntry") -> None:
-        """Hold what the scan before says alike, channels and frame above all, only once."""
-        theirs = older.event.body["header"]
-        header = {n: theirs[n] if n in theirs and theirs[n] == v else v for n, v in self.event.body["header"].items()}
+    def share_header(self, older: "ScanEntry") -> None:
+        """Share equal parts of the header (channels, frame) with the previous scan, to save memory."""
+        older_header = older.event.body["header"]
+        header = {
+            n: older_header[n] if n in older_header and older_header[n] == v else v for n, v in self.event.body["header"].items()
+        }
         self.event = replace(self.event, body=self.event.body | {"header": header})
 
     def abridge(self) -> None:
-        """Let go of what only the newest scan is asked for, so that a run of months fits into memory; the history keeps it."""
+        """Drop what is needed only for the newest scan, so that a run of months fits into memory; the history keeps it."""
         header = {name: value for name, value in self.event.body["header"].items() if name != "metadata"}
         self.event = replace(self.event, body=self.event.body | {"header": header})
         self.decision = self.decision and abridged(self.decision)
@@ -88,7 +99,7 @@ class ScanEntry:
 
 @dataclass(slots=True)
 class RequestEntry:
-    """One place of a decision, whether it may be measured and, once it came, the status of its result."""
+    """One request, whether it is approved, and the status of its result once there is one."""
 
     request: MeasurementRequest
     instrument_id: str
@@ -100,7 +111,7 @@ class RequestEntry:
 
 @dataclass(frozen=True)
 class InstrumentInfo:
-    """What an instrument last said of itself."""
+    """Model, software, limits and bias that an instrument reported when it last connected."""
 
     model: str
     software: str
@@ -110,7 +121,7 @@ class InstrumentInfo:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPoint:
-    """A result on a sample, and whose it is."""
+    """A result and the request that it belongs to."""
 
-    asked: RequestEntry
+    request: RequestEntry
     result: Result

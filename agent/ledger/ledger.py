@@ -1,7 +1,7 @@
-"""What a run stands at, told from its history alone: scans, decisions, approvals, requests, results and instruments.
+"""The ledger: the present state of a run, computed from its history alone.
 
-The same code reads a history at start-up and follows it while the service runs, so a restarted agent knows what the killed one
-knew.
+The same code reads a history at start-up and follows it while the service runs, so a restarted agent knows everything that the
+killed one knew.
 """
 
 import math
@@ -13,7 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from agent.history.event_log import Event
-from agent.history.readers import trusted
+from agent.history.readers import reading_event
 from agent.ledger.command_state import Command, CommandState
 from agent.ledger.entries import POLICY, Approval, InstrumentInfo, MeasuredPoint, RequestEntry, ScanEntry
 from agent.schema import event_kinds as kinds
@@ -24,161 +24,163 @@ from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 @dataclass
 class Ledger:
-    """The state of a run; `apply` is the only way to change it."""
+    """Scans, decisions, approvals, requests, results and instruments of a run; changed only by `apply`."""
 
     scans: dict[tuple[str, str], ScanEntry] = field(default_factory=dict)
     requests: dict[tuple[str, str], RequestEntry] = field(default_factory=dict)
-    standing: CommandState = field(default_factory=CommandState)
-    told: dict[str, InstrumentInfo] = field(default_factory=dict)  # every instrument that ever connected
-    present: set[str] = field(default_factory=set)  # that has connected and not left
-    lost: set[str] = field(default_factory=set)  # of those, the silent ones
-    unfit: dict[str, list[str]] = field(default_factory=dict)  # what was wrong with the last scans, as far as all were unfit
-    alarms: dict[str, str] = field(default_factory=dict)  # why an instrument must be paused that has not been told so yet
+    command_state: CommandState = field(default_factory=CommandState)
+    instruments: dict[str, InstrumentInfo] = field(default_factory=dict)  # every instrument that ever connected
+    present: set[str] = field(default_factory=set)  # connected and not left
+    lost: set[str] = field(default_factory=set)  # those of `present` that are silent
+    unusable_scans: dict[str, list[str]] = field(default_factory=dict)  # faults of the latest unusable scans in a row
+    alarms: dict[str, str] = field(default_factory=dict)  # instrument -> why it must be paused, until a command is given
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
     _results: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
-        """The state after `events`.
+        """The ledger after `events`.
 
         Raises
         ------
         HistoryError
-            If an event is not what its kind promises.
+            If an event does not hold what its kind requires.
         """
         ledger = Ledger()
         for event in events:
-            with trusted(event):
+            with reading_event(event):
                 ledger.apply(event)
         return ledger
 
     def apply(self, event: Event) -> None:
-        """Take one event into account; kinds that change nothing are passed over."""
-        change = _CHANGES.get(event.kind)
-        if change is not None:
-            change(self, event)
-        self.standing.apply(event)
+        """Update the ledger with the next event; event kinds that change nothing are ignored."""
+        handler = _HANDLERS.get(event.kind)
+        if handler is not None:
+            handler(self, event)
+        self.command_state.apply(event)
 
     def latest(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument."""
         return self._latest.get(instrument_id)
 
     def undecided(self, instrument_id: str) -> ScanEntry | None:
-        """The newest scan of an instrument, if a decision on it is to be made; older ones are never gone back to.
+        """The newest scan of an instrument if it still needs a decision; older scans are never decided later.
 
-        While an instrument is stopped nothing is decided for it: what it scanned before is not to be measured on afterwards.
+        While an instrument is stopped, nothing is decided for it: scans from before the stop must not be measured on afterwards.
         """
-        return None if self.standing.state(instrument_id) == "stopped" else self.open_scan(instrument_id)
+        return None if self.command_state.state(instrument_id) == "stopped" else self.open_scan(instrument_id)
 
     def open_scan(self, instrument_id: str) -> ScanEntry | None:
-        """The newest scan of an instrument, if it has no decision."""
+        """The newest scan of an instrument if it has no decision."""
         entry = self._latest.get(instrument_id)
         return entry if entry and not entry.settled else None
 
     def unacknowledged(self, instrument_id: str) -> ScanEntry | None:
-        """The newest scan of an instrument, if it has a decision that the instrument has not acknowledged."""
+        """The newest scan of an instrument if the instrument has not acknowledged the decision on it."""
         entry = self._latest.get(instrument_id)
         return entry if entry and entry.decision is not None and not entry.acknowledged else None
 
     def waiting(self, instrument_id: str) -> ScanEntry | None:
-        """The newest scan of an instrument, if its decision waits for a person."""
+        """The newest scan of an instrument if its decision waits for an operator's approval."""
         entry = self.unacknowledged(instrument_id)
-        return entry if entry and entry.asked_at is not None and entry.approval is None and not entry.void else None
+        return (
+            entry if entry and entry.approval_asked_at is not None and entry.approval is None and not entry.void_reason else None
+        )
 
-    def touched(self, sample_id: str) -> list[MeasuredPoint]:
-        """All results on a sample of points that the tip went to, in the order in which they came."""
-        return [t for t in self._results.get(sample_id, []) if t.result.status != "skipped"]
+    def measured_points(self, sample_id: str) -> list[MeasuredPoint]:
+        """All results on a sample where the tip went to the point, in order of arrival."""
+        return [p for p in self._results.get(sample_id, []) if p.result.status != "skipped"]
 
     def measured_xy(self, sample_id: str) -> np.ndarray:
-        """Where a sample has been measured, or tried to be; shape (k, 2), x and y in metres."""
-        return np.array([t.result.xy_m for t in self.touched(sample_id)], dtype=np.float64).reshape(-1, 2)
+        """Positions on a sample that were measured or tried; shape (k, 2), x and y in metres."""
+        return np.array([p.result.xy_m for p in self.measured_points(sample_id)], dtype=np.float64).reshape(-1, 2)
 
     def measured_s(self, sample_id: str) -> np.ndarray:
-        """When, for each of `measured_xy`: POSIX seconds by the instrument's clock, NaN where that is not known; shape (k,)."""
-        return np.array([t.result.at_s for t in self.touched(sample_id)], dtype=np.float64)
+        """Times of `measured_xy`, shape (k,), in POSIX seconds by the instrument's clock; NaN where unknown."""
+        return np.array([p.result.at_s for p in self.measured_points(sample_id)], dtype=np.float64)
 
     def results(self, sample_id: str) -> MeasuredOnSample:
-        """All results on a sample that can be used together, whichever scan and instrument asked for them."""
-        return MeasuredOnSample.of([t.result for t in self._results.get(sample_id, [])])
+        """All results on a sample that can be used together, from any scan and instrument."""
+        return MeasuredOnSample.of([p.result for p in self._results.get(sample_id, [])])
 
-    def asked(self, entry: ScanEntry) -> list[RequestEntry]:
-        """What a scan's decision may have measured."""
+    def approved_requests(self, entry: ScanEntry) -> list[RequestEntry]:
+        """Requests of a scan's decision that were approved."""
         requests = entry.approval.requests if entry.approval else ()
         return [self.requests[entry.instrument_id, r.request_id] for r in requests]
 
-    def _connected(self, event: Event) -> None:
+    def _on_connected(self, event: Event) -> None:
         body, name = event.body, event.subject
         limits = Limits.model_validate(body["limits"])
-        self.told[name] = InstrumentInfo(body.get("model", ""), body.get("software", ""), limits, body.get("bias_V"))
+        self.instruments[name] = InstrumentInfo(body.get("model", ""), body.get("software", ""), limits, body.get("bias_V"))
         self.present.add(name)
         self.lost.discard(name)
 
-    def _left(self, event: Event) -> None:
+    def _on_left(self, event: Event) -> None:
         self.present.discard(event.subject)
         self.lost.discard(event.subject)
 
-    def _received(self, event: Event) -> None:
+    def _on_scan(self, event: Event) -> None:
         body = event.body
         entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
         self.scans[entry.instrument_id, entry.scan_id] = entry
         older = self._latest.get(entry.instrument_id)
         if older is not None:
-            entry.share(older)
+            entry.share_header(older)
             older.abridge()
         self._latest[entry.instrument_id] = entry
 
-    def _closed(self, event: Event) -> None:
+    def _on_cancelled(self, event: Event) -> None:
         self.scans[event.body["instrument_id"], event.subject].closed = True
 
-    def _decided(self, event: Event) -> None:
+    def _on_decision(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision = record
         if self._latest.get(instrument_id) is not entry:
             entry.abridge()
-        if event.body.get("superseded_by"):  # never sent
+        if event.body.get("superseded_by"):  # such a decision is never sent
             return
-        entry.refused, entry.asked_at, entry.approval = {}, None, None
-        entry.number, entry.acknowledged = 0, False
+        entry.refused, entry.approval_asked_at, entry.approval = {}, None, None
+        entry.recommendation_seq, entry.acknowledged = 0, False
         for request in record.requests:
-            # Two instruments that sent one scan get requests of the same names.
+            # Two instruments that sent the same scan get requests with the same ids.
             made = RequestEntry(request, instrument_id, record.scan_id, record.decision_id)
             self.requests.setdefault((instrument_id, request.request_id), made)
         problems = [p.sentence for p in record.quality.problems if p.action == "skip"]
         unfit = record.outcome == "bad_scan" and bool(problems)
-        self.unfit[instrument_id] = [*self.unfit.get(instrument_id, []), problems[0]] if unfit else []
+        self.unusable_scans[instrument_id] = [*self.unusable_scans.get(instrument_id, []), problems[0]] if unfit else []
 
-    def _deepened(self, event: Event) -> None:
+    def _on_deepened(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
         self.scans[event.body["instrument_id"], record.scan_id].deepened = record
 
-    def _refused(self, event: Event) -> None:
-        entry = self._entry(event)
+    def _on_refused(self, event: Event) -> None:
+        entry = self._entry_of(event)
         if entry is not None:
             entry.refused |= {refusal["request_id"]: refusal["rule"] for refusal in event.body["refused"]}
 
-    def _asked(self, event: Event) -> None:
-        entry = self._entry(event)
+    def _on_approval_asked(self, event: Event) -> None:
+        entry = self._entry_of(event)
         if entry is not None:
-            entry.asked_at = event.recorded_at
+            entry.approval_asked_at = event.recorded_at
 
-    def _approved(self, event: Event) -> None:
-        requests = tuple(self._known(event, MeasurementRequest.model_validate(r)) for r in event.body["requests"])
+    def _on_approved(self, event: Event) -> None:
+        requests = tuple(self._shared(event, MeasurementRequest.model_validate(r)) for r in event.body["requests"])
         moved = {m["request_id"]: m["moved_from"] for m in event.body["moved"]}
         self._approve(event, Approval(True, event.body["by"], event.body["reason"], requests, moved))
 
-    def _rejected(self, event: Event) -> None:
+    def _on_rejected(self, event: Event) -> None:
         self._approve(event, Approval(False, event.body["by"], event.body["reason"]))
 
-    def _sent(self, event: Event) -> None:
-        entry = self._entry(event)
+    def _on_sent(self, event: Event) -> None:
+        entry = self._entry_of(event)
         if entry is not None and entry.approval is None and entry.decision is not None:
-            # Versions that asked for no approval sent what they had decided; what they had not sent is checked anew.
+            # Versions without approvals sent every decision as it was; anything they had not sent is checked again.
             self._approve(event, Approval(True, POLICY, "sent by an earlier version", tuple(entry.decision.requests)))
 
     def _approve(self, event: Event, approval: Approval) -> None:
-        entry = self._entry(event)
+        entry = self._entry_of(event)
         if entry is None:
             return
         entry.approval = approval
@@ -186,74 +188,74 @@ class Ledger:
             made = RequestEntry(request, entry.instrument_id, entry.scan_id, event.subject)
             self.requests.setdefault((entry.instrument_id, request.request_id), made).approved = True
 
-    def _known(self, event: Event, request: MeasurementRequest) -> MeasurementRequest:
-        """The request itself, if it is there already: thousands of equal ones would pile up."""
+    def _shared(self, event: Event, request: MeasurementRequest) -> MeasurementRequest:
+        """The equal request in the ledger if there is one, so that thousands of copies do not pile up."""
         made = self.requests.get((event.body["instrument_id"], request.request_id))
         return made.request if made is not None and made.request == request else request
 
-    def _ready(self, event: Event) -> None:
-        entry = self._entry(event)
+    def _on_ready(self, event: Event) -> None:
+        entry = self._entry_of(event)
         if entry is not None:
-            entry.number = event.body["seq"]
+            entry.recommendation_seq = event.body["seq"]
 
-    def _acknowledged(self, event: Event) -> None:
+    def _on_acknowledged(self, event: Event) -> None:
         self.scans[event.body["instrument_id"], event.body["scan_id"]].acknowledged = True
 
-    def _entry(self, event: Event) -> ScanEntry | None:
-        """The scan that an event about a decision is about, if that decision is its newest."""
+    def _entry_of(self, event: Event) -> ScanEntry | None:
+        """The scan entry of an event about a decision, if that decision is the scan's newest; else None."""
         entry = self.scans[event.body["instrument_id"], event.body["scan_id"]]
         return entry if entry.decision is not None and entry.decision.decision_id == event.subject else None
 
-    def _measured_at(self, event: Event) -> None:
+    def _on_result(self, event: Event) -> None:
         entry = self.requests[event.body["instrument_id"], event.subject]
         entry.status = event.body["status"]
         sample_id = self.scans[entry.instrument_id, entry.scan_id].sample_id
-        asked = (entry.request.x_m, entry.request.y_m)
+        requested = (entry.request.x_m, entry.request.y_m)
         x, y = event.body.get("x_m"), event.body.get("y_m")
-        place = asked if x is None or y is None else (x, y)
+        position = requested if x is None or y is None else (x, y)
         at = event.body.get("measured_at")
         at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
         parameters = {sys.intern(name): value for name, value in event.body.get("parameters", {}).items()}
-        result = Result(entry.status, place, parameters, at_s)
+        result = Result(entry.status, position, parameters, at_s)
         self._results.setdefault(sample_id, []).append(MeasuredPoint(entry, result))
 
-    def _exceeded(self, event: Event) -> None:
+    def _on_limit_exceeded(self, event: Event) -> None:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
 
-    def _commanded(self, event: Event) -> None:
-        """An emergency stop voids what is open, decided or not; so does its end with what came in meanwhile."""
+    def _on_command(self, event: Event) -> None:
+        """An emergency stop voids the open scan, decided or not; the resume after it voids what arrived in between."""
         order = event.body["command"]
         for name in event.body["seqs"]:
             self.alarms.pop(name, None)
-            self.unfit.pop(name, None)
+            self.unusable_scans.pop(name, None)
             entry = self._latest.get(name)
             if (
                 entry is not None
                 and not entry.acknowledged
-                and (order == "stop" or (order == "resume" and self.standing.state(name) == "stopped"))
+                and (order == "stop" or (order == "resume" and self.command_state.state(name) == "stopped"))
             ):
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
-                why = stop.sentence if order == "stop" else self.standing.reason(name)
-                entry.void = f"the instrument was {why}"
+                why = stop.sentence if order == "stop" else self.command_state.reason(name)
+                entry.void_reason = f"the instrument was {why}"
 
 
-_CHANGES: Mapping[str, Callable[[Ledger, Event], None]] = {
-    kinds.INSTRUMENT_CONNECTED: Ledger._connected,
-    kinds.INSTRUMENT_LEFT: Ledger._left,
+_HANDLERS: Mapping[str, Callable[[Ledger, Event], None]] = {
+    kinds.INSTRUMENT_CONNECTED: Ledger._on_connected,
+    kinds.INSTRUMENT_LEFT: Ledger._on_left,
     kinds.INSTRUMENT_LOST: lambda ledger, event: ledger.lost.add(event.subject),
     kinds.INSTRUMENT_BACK: lambda ledger, event: ledger.lost.discard(event.subject),
-    kinds.SCAN_RECEIVED: Ledger._received,
-    kinds.SEARCH_CANCELLED: Ledger._closed,
-    kinds.DECISION_MADE: Ledger._decided,
-    kinds.DECISION_DEEPENED: Ledger._deepened,
-    kinds.REQUESTS_REFUSED: Ledger._refused,
-    kinds.APPROVAL_ASKED: Ledger._asked,
-    kinds.APPROVAL_GIVEN: Ledger._approved,
-    kinds.APPROVAL_REJECTED: Ledger._rejected,
-    kinds.RECOMMENDATION_READY: Ledger._ready,
-    kinds.RECOMMENDATION_SENT: Ledger._sent,
-    kinds.RECOMMENDATION_ACKNOWLEDGED: Ledger._acknowledged,
-    kinds.RESULT_RECEIVED: Ledger._measured_at,
-    kinds.LIMIT_EXCEEDED: Ledger._exceeded,
-    kinds.COMMAND_GIVEN: Ledger._commanded,
+    kinds.SCAN_RECEIVED: Ledger._on_scan,
+    kinds.SEARCH_CANCELLED: Ledger._on_cancelled,
+    kinds.DECISION_MADE: Ledger._on_decision,
+    kinds.DECISION_DEEPENED: Ledger._on_deepened,
+    kinds.REQUESTS_REFUSED: Ledger._on_refused,
+    kinds.APPROVAL_ASKED: Ledger._on_approval_asked,
+    kinds.APPROVAL_GIVEN: Ledger._on_approved,
+    kinds.APPROVAL_REJECTED: Ledger._on_rejected,
+    kinds.RECOMMENDATION_READY: Ledger._on_ready,
+    kinds.RECOMMENDATION_SENT: Ledger._on_sent,
+    kinds.RECOMMENDATION_ACKNOWLEDGED: Ledger._on_acknowledged,
+    kinds.RESULT_RECEIVED: Ledger._on_result,
+    kinds.LIMIT_EXCEEDED: Ledger._on_limit_exceeded,
+    kinds.COMMAND_GIVEN: Ledger._on_command,
 }

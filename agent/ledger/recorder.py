@@ -1,4 +1,4 @@
-"""Writes events: into the history first, then into the ledger, then to whoever listens."""
+"""Writes events to the history, then to the ledger, then passes them to listeners."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -10,30 +10,33 @@ from agent.errors import HistoryError
 from agent.history.event_log import Event, History
 from agent.ledger.ledger import Ledger
 
-Hears = Callable[[Event], None]
+Listener = Callable[[Event], None]
 
 
 class Recorder:
-    """The one writer of a run's history, and the ledger that follows it.
+    """The only writer of a run's history, with the ledger that follows it.
 
     Parameters
     ----------
     history
-        Of this run; what it holds already is taken up.
+        History of the run; the ledger starts from the events already in it.
     now
-        The wall clock.
+        Wall clock.
+    on_fault
+        Called with the error if an event cannot be written.
     """
 
-    def __init__(self, history: History, now: Callable[[], datetime]) -> None:
-        self.history, self.now = history, now
+    def __init__(
+        self, history: History, now: Callable[[], datetime], on_fault: Callable[[HistoryError], None] = lambda _error: None
+    ) -> None:
+        self.history, self.now, self._on_fault = history, now, on_fault
         self.ledger = Ledger.of(history.events())
         self.newest_seq = len(history)
-        self._listeners: list[Hears] = []
-        self.on_fault: Callable[[HistoryError], None] = lambda _: None
+        self._listeners: list[Listener] = []
 
-    def listen(self, hears: Hears) -> None:
-        """Have every event told from now on, once it is on disk; `hears` returns at once and raises nothing."""
-        self._listeners.append(hears)
+    def listen(self, listener: Listener) -> None:
+        """Pass every further event to `listener` once it is on disk; the listener must return at once and not raise."""
+        self._listeners.append(listener)
 
     def record(
         self,
@@ -44,21 +47,21 @@ class Recorder:
         arrays: Mapping[str, np.ndarray] | None = None,
         once: str | None = None,
     ) -> Event | None:
-        """The event, on disk and in the ledger; None if what may happen once only has happened before.
+        """Write an event to disk and to the ledger; returns None if an event with the same `once` exists already.
 
         Raises
         ------
         HistoryError
-            If it could not be written; `on_fault` has been told, since an agent that cannot record must not go on.
+            If it cannot be written; `on_fault` is called first, because an agent that cannot record must stop.
         """
         try:
             event = self.history.record(kind, subject, body, at=self.now(), arrays=arrays, once=once)
         except HistoryError as error:
-            self.on_fault(error)
+            self._on_fault(error)
             raise
         if event is not None:
             self.newest_seq = event.seq
             self.ledger.apply(event)
-            for hears in self._listeners:
-                hears(event)
+            for listener in self._listeners:
+                listener(event)
         return event

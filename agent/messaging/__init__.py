@@ -1,1 +1,1 @@
-"""The conversation with instruments, without a socket."""
+"""Protocol logic between the agent and the instruments, without sockets."""

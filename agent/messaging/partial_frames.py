@@ -1,4 +1,4 @@
-"""Frames that are still being recorded, as far as they have come: for watching. Nothing here is kept on disk or decided on."""
+"""Frames that are still being recorded, for display only: nothing here is stored on disk or used in a decision."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,28 +11,28 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet
 
-BYTES_MAX = 128 << 20  # of one frame; a 2048 x 2048 scan of six channels has 101 MB
-PAUSE_LEAST = timedelta(seconds=0.05)  # what comes faster is not taken
+BYTES_MAX = 128 << 20  # per frame; a 2048 x 2048 scan with six channels has 101 MB
+INTERVAL_MIN = timedelta(seconds=0.05)  # lines that arrive sooner are dropped
 
 
 @dataclass(frozen=True, eq=False)
 class PartialFrame:
-    """The newest frame of an instrument, in part.
+    """The lines of a frame that have been received so far.
 
     Parameters
     ----------
     scan_id
-        That the frame's scan will have.
+        Identifier that the scan will have.
     frame
-        Where it lies.
+        Position and size of the frame.
     channels
-        Names and units.
+        Names and units of the channels.
     values
-        Shape (channels, rows, cols); NaN where nothing has come.
+        Shape (channels, rows, cols): pixel values; NaN in lines that were not received.
     recorded
-        Shape (rows,): whether a line has come.
+        Shape (rows,): whether a line was received.
     at
-        When the last one came, by the agent's clock.
+        When the last line was received, by the agent's clock.
     """
 
     scan_id: str
@@ -47,41 +47,41 @@ class PartialFrames:
     """The newest partial frame of each instrument, in memory."""
 
     def __init__(self) -> None:
-        self._of: dict[str, PartialFrame] = {}
+        self._frames: dict[str, PartialFrame] = {}
 
     def newest(self, instrument_id: str) -> PartialFrame | None:
-        """What has come of the frame that an instrument is recording; None while it records none, or does not show it."""
-        return self._of.get(instrument_id)
+        """The frame that an instrument is recording; None if it records none or does not send its lines."""
+        return self._frames.get(instrument_id)
 
     def add(self, instrument_id: str, packet: Packet, message: wire.LinesMessage, at: datetime) -> bool:
-        """True if the lines are taken; what comes too fast is let go.
+        """Add received lines; False if they were dropped because they came too fast.
 
         Raises
         ------
         ProtocolError
-            If the whole frame is larger than is kept.
+            If the whole frame is larger than `BYTES_MAX`.
         """
         size = 4 * len(message.channels) * message.frame.rows * message.frame.cols
         if size > BYTES_MAX:
-            raise ProtocolError("oversized_frame", f"the frame would have {size} bytes, lines of at most {BYTES_MAX} are taken")
-        before = self._of.get(instrument_id)
-        if before is not None and timedelta(0) <= at - before.at < PAUSE_LEAST:
+            raise ProtocolError("oversized_frame", f"the frame would have {size} bytes, at most {BYTES_MAX} are accepted")
+        before = self._frames.get(instrument_id)
+        if before is not None and timedelta(0) <= at - before.at < INTERVAL_MIN:
             return False
-        same = before is not None and _question(before) == _question(message)
+        same = before is not None and _frame_key(before) == _frame_key(message)
         values, recorded = (before.values, before.recorded) if before is not None and same else _empty(message)
         rows = slice(message.first_row, message.first_row + packet.arrays["lines"].shape[1])
         values[:, rows] = packet.arrays["lines"]
         recorded[rows] = True
-        self._of[instrument_id] = PartialFrame(message.scan_id, message.frame, message.channels, values, recorded, at)
+        self._frames[instrument_id] = PartialFrame(message.scan_id, message.frame, message.channels, values, recorded, at)
         return True
 
     def drop(self, instrument_id: str) -> None:
-        """Forget: the frame is finished, or the instrument has left."""
-        self._of.pop(instrument_id, None)
+        """Forget the frame of an instrument, because it is complete or the instrument has left."""
+        self._frames.pop(instrument_id, None)
 
 
-def _question(of: PartialFrame | wire.LinesMessage) -> tuple[str, Frame, tuple[wire.ChannelSpec, ...]]:
-    return of.scan_id, of.frame, of.channels
+def _frame_key(lines: PartialFrame | wire.LinesMessage) -> tuple[str, Frame, tuple[wire.ChannelSpec, ...]]:
+    return lines.scan_id, lines.frame, lines.channels
 
 
 def _empty(message: wire.LinesMessage) -> tuple[np.ndarray, np.ndarray]:

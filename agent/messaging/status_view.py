@@ -1,4 +1,4 @@
-"""What `Control.status` says, read out by whoever shows it: the command line and the metrics."""
+"""The instruments in the result of `Control.status`, prepared for display by the command line and the metrics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,9 @@ Status = Mapping[str, Any]
 
 
 def instruments(status: Status) -> list[dict[str, Any]]:
-    """Each instrument, by the same names as `Control.status` has, and `instrument_id`, `doing`, `deciding` and `obeyed`.
+    """Each instrument with the keys of `Control.status`, and `instrument_id`, `doing`, `deciding` and `obeyed`.
 
-    `doing` and `deciding` are a few words, or empty; `obeyed` says whether it has acknowledged its newest command, if there was
-    one.
+    `doing` and `deciding` are short texts, possibly empty; `obeyed` is False while the newest command is unacknowledged.
     """
     return [_instrument(name, one) for name, one in status.get("instruments", {}).items()]
 
@@ -30,8 +29,8 @@ def _instrument(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
 
 def _doing(doing: Mapping[str, Any]) -> str:
     left = f", {doing['points_left']} points left" if doing.get("points_left") else ""
-    said = f" ({doing['sentence']})" if doing.get("sentence") else ""
-    return f"{doing.get('activity', '')}{left}{said}"
+    sentence = f" ({doing['sentence']})" if doing.get("sentence") else ""
+    return f"{doing.get('activity', '')}{left}{sentence}"
 
 
 def _deciding(newest: Mapping[str, Any], deciding: Mapping[str, Any] | None) -> str:

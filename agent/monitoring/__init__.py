@@ -1,1 +1,1 @@
-"""Health and process figures."""
+"""Health checks, latency and memory figures of the service process, and systemd's watchdog."""

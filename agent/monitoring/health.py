@@ -1,7 +1,7 @@
-"""Whether the agent can do its work: asked by /healthz, by `vaestar status` and by systemd's watchdog, and cheap.
+"""Health checks of the agent, for /healthz, `vaestar status` and systemd's watchdog.
 
-A check is a function that returns a sentence on what is wrong, or an empty one. Those that touch the disk run in a thread and
-are not repeated for some seconds, however often somebody asks.
+A check is a function that returns a sentence on what is wrong, or "". Disk checks run in a thread, and their result is reused
+for five seconds, so that frequent requests cost nothing.
 """
 
 import asyncio
@@ -17,26 +17,26 @@ from typing import Any
 from agent.history.run_directory import DATABASE
 
 LEAST_FREE_BYTES = 200_000_000
-"""A scan of 256² with six channels takes 1.6 MB, a decision with its models some more: enough for a warning in time."""
+"""A scan of 256² pixels with six channels takes 1.6 MB, a decision with its models somewhat more: the warning comes in time."""
 
-_KEPT_S = 5.0
-_SLOWEST_S = 2.0
+_DISK_CACHE_S = 5.0
+_MAX_LAG_S = 2.0
 _PROBE = ".writable"
 Check = Callable[[], str]
 
 
 @dataclass(frozen=True)
 class Health:
-    """What was found.
+    """Result of all checks at one moment.
 
     Parameters
     ----------
     checks
-        Name -> what is wrong, in a sentence; empty where all is well.
+        Name of each check -> a sentence on what is wrong, or "".
     disk_free_bytes
-        Where the run is kept.
+        Free space on the disk of the run directory.
     loop_lag_s
-        How late the event loop was at most in the last minute.
+        Largest delay of the event loop in the last minute, in seconds.
     """
 
     checks: Mapping[str, str]
@@ -45,20 +45,20 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether every check passed."""
         return not any(self.checks.values())
 
     @property
     def restart_helps(self) -> bool:
-        """Whether something is wrong that this process will not get over, and that is not the disk's own fault.
+        """Whether the process should be restarted because it can no longer write its history.
 
-        Little space is waited for, a slow loop and lost workers mend themselves.
+        A restart does not help against low disk space; a slow event loop and lost workers recover by themselves.
         """
         return bool(self.checks["history"])
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        checks = {name: wrong or "ok" for name, wrong in self.checks.items()}
+        """Return the result as a JSON-serialisable dictionary."""
+        checks = {name: problem or "ok" for name, problem in self.checks.items()}
         return {
             "ok": self.ok,
             "checks": checks,
@@ -68,16 +68,16 @@ class Health:
 
 
 class HealthChecks:
-    """Looks after one run.
+    """Runs the health checks of one run.
 
     Parameters
     ----------
     run_directory
-        Where the history is kept.
+        Run directory, which holds the history.
     checks
-        Further ones, by name; called in the event loop's thread.
+        Further checks by name; called in the thread of the event loop.
     now
-        Seconds from any origin; never jumps backwards.
+        Monotonic clock in seconds.
     """
 
     def __init__(
@@ -86,41 +86,41 @@ class HealthChecks:
         self._directory, self._now = run_directory, now
         self.checks: dict[str, Check] = dict(checks or {})
         self._disk: tuple[str, int] = ("", 0)
-        self._looked_at = -float("inf")
-        self._looking = asyncio.Lock()
+        self._disk_checked_at = -float("inf")
+        self._disk_lock = asyncio.Lock()
         self._lags_s = deque([0.0], maxlen=60)
 
     @property
     def loop_lag_s(self) -> float:
-        """How late the event loop was at most, the last sixty times that it was looked at."""
+        """Largest delay of the event loop in the last sixty samples, in seconds."""
         return max(self._lags_s)
 
     async def health(self) -> Health:
-        """What is found now; of the disk, what was found in the last seconds."""
-        async with self._looking:  # who asks during the first look waits for what it finds
-            if self._now() - self._looked_at > _KEPT_S:
-                self._disk = await asyncio.to_thread(_disk, self._directory)
-                self._looked_at = self._now()
-        wrong, free = self._disk
-        late = f"the event loop answered {self.loop_lag_s:.1f} s late" if self.loop_lag_s > _SLOWEST_S else ""
-        space = f"{free / 1e6:.0f} MB are left on the disk" if free < LEAST_FREE_BYTES else ""
-        checks = {"event_loop": late, "history": wrong, "disk": space, **{name: check() for name, check in self.checks.items()}}
+        """Run all checks; the result of the disk check may be up to five seconds old."""
+        async with self._disk_lock:  # a second request waits for the check under way
+            if self._now() - self._disk_checked_at > _DISK_CACHE_S:
+                self._disk = await asyncio.to_thread(_check_disk, self._directory)
+                self._disk_checked_at = self._now()
+        history, free = self._disk
+        late = f"the event loop was up to {self.loop_lag_s:.1f} s late" if self.loop_lag_s > _MAX_LAG_S else ""
+        space = f"only {free / 1e6:.0f} MB are free on the disk" if free < LEAST_FREE_BYTES else ""
+        checks = {"event_loop": late, "history": history, "disk": space, **{name: check() for name, check in self.checks.items()}}
         return Health(checks, free, self.loop_lag_s)
 
-    async def watch_the_loop(self, every_s: float = 1.0) -> None:
-        """Notice, for as long as it runs, how late the event loop is."""
+    async def monitor_event_loop(self, every_s: float = 1.0) -> None:
+        """Sample the delay of the event loop until cancelled."""
         while True:
             before = self._now()
             await asyncio.sleep(every_s)
             self._lags_s.append(max(0.0, self._now() - before - every_s))
 
 
-def _disk(run_directory: Path) -> tuple[str, int]:
-    """What keeps the history from being written, and the bytes that are free."""
+def _check_disk(run_directory: Path) -> tuple[str, int]:
+    """Return why the history cannot be written, or "", and the free bytes."""
     try:
         free = shutil.disk_usage(run_directory).free
         if not (run_directory / DATABASE).is_file():
-            return f"{DATABASE} is gone from {run_directory}", free
+            return f"{DATABASE} is missing from {run_directory}", free
         probe = run_directory / f"{_PROBE}.{os.getpid()}"
         try:
             probe.write_bytes(b"?" * 4096)

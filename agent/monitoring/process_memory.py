@@ -1,4 +1,4 @@
-"""How much memory this process holds, and giving back what it does not need."""
+"""Resident memory of this process, and the return of freed memory to the system."""
 
 import ctypes
 import sys
@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 def resident_bytes() -> int:
-    """Now, where Linux says it; elsewhere the most so far, and 0 on Windows, which says neither without another library."""
+    """Return the resident memory: current on Linux, the peak on other Unix systems, 0 on Windows (no standard-library call)."""
     try:
         fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
     except OSError:
-        return _most()
+        return _peak_bytes()
     import resource
 
     return int(fields[1]) * resource.getpagesize()
 
 
-def give_back() -> None:
-    """Return freed memory to the system, where the C library can (glibc): it would keep what a search took for a moment."""
+def release_freed_memory() -> None:
+    """Return freed memory to the system where the C library can (glibc), which would otherwise keep what a search used."""
     if sys.platform != "linux":
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -25,7 +25,7 @@ def give_back() -> None:
         trim(0)
 
 
-def _most() -> int:
+def _peak_bytes() -> int:
     if sys.platform == "win32":
         return 0
     import resource

@@ -1,35 +1,35 @@
-"""systemd's readiness protocol (`Type=notify`): a few words in a datagram; without NOTIFY_SOCKET nobody is told."""
+"""systemd's notification protocol (`Type=notify`): readiness and watchdog as datagrams to NOTIFY_SOCKET, if that is set."""
 
 import os
 import socket
 from collections.abc import Mapping
 
 
-def notify(words: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell the service manager, and whether it could be told; never an error, since nothing depends on it.
+def notify(state: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Send a state to the service manager and return whether it was sent. Failure is no error: nothing depends on it.
 
     Parameters
     ----------
-    words
-        Such as "READY=1"; several are separated by line ends.
+    state
+        Assignments such as "READY=1", one a line.
     environment
-        Where the manager's socket is named.
+        Environment variables; NOTIFY_SOCKET names the socket of the manager.
     """
     address = environment.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):
         return False
-    if address.startswith("@"):  # Linux' abstract names
+    if address.startswith("@"):  # abstract socket names of Linux
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(words.encode(), address)
+            sender.sendto(state.encode(), address)
     except OSError:
         return False
     return True
 
 
 def watchdog_s(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds after which the manager restarts a service that is silent, or None if it does not ask for signs of life."""
+    """Return the watchdog timeout in seconds, or None if the manager runs no watchdog for this process."""
     text = environment.get("WATCHDOG_USEC", "")
-    mine = environment.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
-    return int(text) / 1e6 if mine and text.isdecimal() and int(text) > 0 else None
+    for_this_process = environment.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
+    return int(text) / 1e6 if for_this_process and text.isdecimal() and int(text) > 0 else None

@@ -1,1 +1,1 @@
-"""Which scan is decided on, in which thread, and what ends its search."""
+"""Scheduling of searches: which scan is decided on next, in which thread, and when its search is cancelled."""

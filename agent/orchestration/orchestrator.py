@@ -1,8 +1,8 @@
-"""Which scan is decided on, and how: the newest of each instrument, one at a time, who has waited longest first.
+"""Decides on scans: the newest of each instrument, one at a time, the instrument that has waited longest first.
 
-A search runs in a thread, which only waits for the training processes. What becomes of it when a newer scan of its instrument
-comes in is a matter of policy (`schedule.when_newer`). While nothing waits, the newest decision may be searched once more with
-more effort; nothing of that is sent, the search on the sample's next scan goes on from it.
+A search runs in a thread, which only waits for the training processes. `schedule.when_newer` says what happens to it when a newer
+scan of its instrument arrives. While no scan waits, the newest decision may be searched once more with more effort; nothing of
+that is sent, but the search on the next scan of the sample starts from it.
 """
 
 import asyncio
@@ -15,20 +15,21 @@ import structlog
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.errors import AgentError, HistoryError, SearchCancelledError
 from agent.ledger.entries import ScanEntry
-from agent.messaging.dispatcher import Dispatcher
+from agent.messaging.decision_log import DecisionLog
+from agent.messaging.presence import Presence
 from agent.orchestration.idle_search import IdleSearch
 from agent.orchestration.previous_decisions import PreviousDecisions
 from agent.orchestration.scan_queue import ScanQueue, running
-from agent.orchestration.search_thread import End, SearchRun, in_thread
+from agent.orchestration.search_thread import EndReason, SearchRun, in_thread
 from agent.schema.decision import Decision
-from agent.schema.decision_basis import asked
+from agent.schema.decision_basis import decision_basis
 from agent.search.task_cache import TaskCache
 from agent.search.task_runner import deadline
-from agent.search.warm_start import deep_start
+from agent.search.warm_start import WarmStart, deep_start
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.messages import State
 from instrument_adapters.scan import Scan
 
@@ -37,13 +38,13 @@ Start = Callable[[Callable[[], Decision]], "asyncio.Future[Decision]"]
 
 
 class DecisionListener(Protocol):
-    """Told of decisions, in the event loop's thread."""
+    """Is informed of decisions, in the event loop's thread."""
 
     async def publish(self, kind: str, **facts: Any) -> None:
-        """Tell whoever watches; nothing depends on it."""
+        """Publish progress. Best effort: nothing depends on it."""
 
     async def recommend(self, instrument_id: str) -> None:
-        """An instrument has a decision that it does not know yet."""
+        """Send an instrument its newest recommendation."""
 
 
 class Orchestrator:
@@ -52,135 +53,142 @@ class Orchestrator:
     Parameters
     ----------
     agent
-        Decides.
-    dispatch
-        Knows which scans wait, and records decisions.
+        Makes the decisions.
+    decision_log
+        Records them.
+    presence
+        Connected instruments and their limits.
     config
-        All choices.
-    work
-        Keeps finished work over a kill.
+        Configuration of the agent.
+    cache
+        Keeps finished training tasks, so that a restarted agent need not train them again.
     listener
-        Told of decisions.
+        Informed of decisions and progress.
     state_of
-        Whether an instrument is running, paused (its scans are decided on) or stopped (its search is given up, its scan waits).
+        State of an instrument: running, paused (its scans are decided on) or stopped (its search is cancelled, its scan waits).
     start
-        Starts a search elsewhere.
+        Starts a search in another thread.
     clock
-        Monotonic, in seconds.
+        Monotonic clock in seconds.
     """
 
     def __init__(
         self,
         agent: Agent,
-        dispatch: Dispatcher,
+        decision_log: DecisionLog,
+        presence: Presence,
         config: Config,
-        work: TaskCache,
+        cache: TaskCache,
         listener: DecisionListener,
         *,
         state_of: Callable[[str], State] = running,
         start: Start = in_thread,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._agent, self._dispatch, self._config, self._work, self._listener = agent, dispatch, config, work, listener
+        self._agent, self._log, self._presence = agent, decision_log, presence
+        self._config, self._cache, self._listener = config, cache, listener
+        self._ledger = decision_log.ledger
         self._deeper = agent.deeper() if config.schedule.deep else agent
         self._state_of, self._start, self._clock = state_of, start, clock
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._search: SearchRun | None = None
         self._deepening: ScanEntry | None = None
-        self._turns = ScanQueue(dispatch.ledger, lambda: list(dispatch.limits), state_of)
-        self._idle = IdleSearch(config.schedule, dispatch.ledger, clock)
-        self._recall = PreviousDecisions(dispatch.history, dispatch.ledger)
-        dispatch.finishes = self._finishes
+        self._queue = ScanQueue(self._ledger, presence.connected, state_of)
+        self._idle = IdleSearch(config.schedule, self._ledger, clock)
+        self._previous = PreviousDecisions(decision_log.history, self._ledger)
 
-    def news(self) -> None:
-        """Look what waits, and give up a search that has become pointless; asked too often does no harm."""
-        self._turns.look()
-        why = self._pointless()
-        if why is not None and self._search is not None:
-            self._give_up(self._search, why)
+    def wake(self) -> None:
+        """Re-evaluate the queue, and cancel a search that has become pointless. Idempotent."""
+        self._queue.refresh()
+        reason = self._pointless()
+        if reason is not None and self._search is not None:
+            self._cancel(self._search, reason)
         self._wake.set()
 
     def interrupt(self) -> None:
-        """A person has said something: what is done while nothing waits makes room at once."""
+        """Cancel a deeper search at once, because an operator has given a command."""
         if self._deepening is not None and self._search is not None:
-            self._give_up(self._search, "interrupted")
-        self.news()
+            self._cancel(self._search, "interrupted")
+        self.wake()
 
     def end(self) -> None:
-        """Decide on nothing more; a search under way is given up, and taken up by the next agent of this run."""
+        """Decide on nothing more; a running search is cancelled, and the next agent of this run starts it again."""
         self._stop.set()
         self._wake.set()
         if self._search is not None:
             self._search.end("agent stops")
-        self._agent.workers.dismiss()
+        self._agent.workers.shut_down()
 
-    def forget_work(self) -> None:
-        """Remove finished work that no search will ask for."""
-        if self._turns.none_open():
-            self._work.clear()
+    def clear_cache(self) -> None:
+        """Remove finished training tasks that no search will ask for."""
+        if self._queue.none_open():
+            self._cache.clear()
+
+    def finishes(self, entry: ScanEntry) -> bool:
+        """Whether the search on a scan continues although a newer scan of its instrument has arrived."""
+        return self._config.schedule.when_newer == "finish" and entry is self._queue.current
 
     async def run(self) -> None:
-        """Decide on the newest scan of each instrument, who has waited longest first, for as long as the service runs."""
-        self._close_overtaken()
+        """Decide on the newest scan of each instrument, the longest-waiting instrument first, until `end`."""
+        self._close_superseded()
         while not self._stop.is_set():
             self._wake.clear()
-            if (entry := self._turns.take()) is not None:
+            if (entry := self._queue.pop()) is not None:
                 with structlog.contextvars.bound_contextvars(scan=entry.scan_id, instrument=entry.instrument_id):
                     await self._decide_on(entry)
-                self._turns.current = None
+                self._queue.current = None
             elif (entry := self._idle.due(self._not_stopped())) is not None:
                 await self._deepen(entry)
             else:
                 await self._wake.wait()
 
-    def _finishes(self, entry: ScanEntry) -> bool:
-        return self._config.schedule.when_newer == "finish" and entry is self._turns.current
-
     def _not_stopped(self) -> list[str]:
-        return [i for i in self._dispatch.limits if self._state_of(i) != "stopped"]
+        return [name for name in self._presence.connected() if self._state_of(name) != "stopped"]
 
-    def _pointless(self) -> End | None:
-        """Why the search under way is to be given up, if it is."""
-        entry = self._turns.current or self._deepening
+    def _pointless(self) -> EndReason | None:
+        """Why the running search is to be cancelled; None if it is not."""
+        entry = self._queue.current or self._deepening
         if entry is None:
             return None
         if self._state_of(entry.instrument_id) == "stopped":
             return "emergency stop"
         if entry is self._deepening:
-            return "overtaken" if self._turns.waiting() else None
-        newest = self._dispatch.ledger.latest(entry.instrument_id)
-        return "overtaken" if entry.settled or (newest is not entry and not self._finishes(entry)) else None
+            return "superseded" if self._queue.waiting() else None
+        newest = self._ledger.latest(entry.instrument_id)
+        return "superseded" if entry.settled or (newest is not entry and not self.finishes(entry)) else None
 
-    def _give_up(self, search: SearchRun, why: End) -> None:
-        search.end(why)
+    def _cancel(self, search: SearchRun, reason: EndReason) -> None:
+        search.end(reason)
         self._agent.workers.cancel()
 
-    def _close_overtaken(self) -> None:
-        """Close scans whose search a killed agent was to finish although newer ones had come in: nobody waits for them."""
-        ledger = self._dispatch.ledger
-        for entry in list(ledger.scans.values()):
-            newest = ledger.latest(entry.instrument_id)
-            if newest is not None and newest is not entry:
-                self._dispatch.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
+    def _close_superseded(self) -> None:
+        """Close scans that were superseded while a killed agent was still to finish their search."""
+        for entry in list(self._ledger.scans.values()):
+            self._close_if_superseded(entry)
+
+    def _close_if_superseded(self, entry: ScanEntry) -> None:
+        newest = self._ledger.latest(entry.instrument_id)
+        if newest is not None and newest is not entry:
+            self._log.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
 
     async def _decide_on(self, entry: ScanEntry) -> None:
         try:
-            scan = self._dispatch.scan_of(entry)
+            scan = self._log.scan_of(entry)
         except HistoryError as error:
-            self._dispatch.cancelled(entry, f"it cannot be read back: {error}")
+            self._log.cancelled(entry, f"it cannot be read back: {error}")
             return
         _LOG.info("deciding", scan=entry.scan_id)
         search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         decision = await self._decision(entry, scan, search)
         self._search = None
         if decision is None or entry.settled:
-            self._given_up(entry, search)
+            self._close_cancelled(entry, search)
             return
-        self._dispatch.decided(entry, decision, search.seconds, search.question)
+        self._log.decided(entry, decision, search.seconds, search.basis)
         if decision.record.outcome != "bad_scan":
-            self._recall.keep(entry, decision)
-        self._work.clear()
+            self._previous.keep(entry, decision)
+        self._cache.clear()
         record = decision.record
         _LOG.info(
             "decided", scan=entry.scan_id, decision=record.decision_id, seconds=round(search.seconds, 1), why=record.explanation
@@ -191,50 +199,48 @@ class Orchestrator:
         await self._listener.recommend(entry.instrument_id)
 
     async def _decision(self, entry: ScanEntry, scan: Scan, search: SearchRun) -> Decision | None:
-        """The decision on a scan; None where its search was given up."""
-        seconds_allowed = self._config.search.deadline_s
-        call = self._call(
-            self._agent,
-            entry,
-            scan,
-            search,
-            store=self._work,
+        """The decision on a scan; None if its search was cancelled."""
+        deadline_s = self._config.search.deadline_s
+        control = SearchControl(
+            cancelled=search.ended,
+            out_of_time=None if deadline_s is None else deadline(deadline_s, self._clock),
             progress=self._progress(entry),
-            out_of_time=None if seconds_allowed is None else deadline(seconds_allowed, self._clock),
             on_rung=self._provisional(entry) if self._config.service.telemetry else None,
         )
+        call = functools.partial(self._agent.decide, self._inputs(entry, scan, search), control, cache=self._cache)
         try:
             decision = await search.result(self._start(call))
         except SearchCancelledError as error:
-            if search.why in ("overtaken", "agent stops", "emergency stop"):
+            if search.end_reason in ("superseded", "agent stops", "emergency stop"):
                 return None
-            return self._agent.unresolved(scan, self._too_long() if search.why == "too long" else str(error))
+            return self._agent.unresolved(scan, self._too_long() if search.end_reason == "too long" else str(error))
         except (AdapterError, AgentError) as error:
             return self._agent.unresolved(scan, str(error))
         except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
             _LOG.exception("a decision failed", scan=entry.scan_id)
             return self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
-        return None if search.why == "emergency stop" else decision
+        return None if search.end_reason == "emergency stop" else decision
 
     async def _deepen(self, entry: ScanEntry) -> None:
-        """Search a scan that has been decided on once more, with more effort; nothing of it is sent."""
-        decision = self._recall.decision_on(entry, deepest=False)
+        """Search a scan that has a decision once more, with more effort; nothing of it is sent."""
+        decision = self._previous.decision_on(entry, deepest=False)
         try:
-            scan = self._dispatch.scan_of(entry)
+            scan = self._log.scan_of(entry)
         except HistoryError:
             decision = None
         if decision is None:
             self._idle.give_up(entry)
             return
-        _LOG.info("nothing waits; searching more deeply", scan=entry.scan_id)
+        _LOG.info("no scan waits; searching more deeply", scan=entry.scan_id)
         search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         self._deepening = entry
         try:
-            call = self._call(self._deeper, entry, scan, search, start=deep_start(decision, self._config))
+            inputs = self._inputs(entry, scan, search, deep_start(decision, self._config))
+            call = functools.partial(self._deeper.decide, inputs, SearchControl(cancelled=search.ended))
             found = await search.result(self._start(call))
         except SearchCancelledError:
-            _LOG.info("the deeper search was given up", scan=entry.scan_id, why=search.why)
-            (self._idle.give_up if search.why in (None, "too long") else self._idle.again)(entry)
+            _LOG.info("the deeper search was cancelled", scan=entry.scan_id, why=search.end_reason)
+            (self._idle.give_up if search.end_reason in (None, "too long") else self._idle.retry)(entry)
         except Exception as error:  # noqa: BLE001 - nothing depends on it
             _LOG.warning("the deeper search failed", scan=entry.scan_id, why=str(error))
             self._idle.give_up(entry)
@@ -245,54 +251,50 @@ class Orchestrator:
 
     async def _deepened(self, entry: ScanEntry, found: Decision, search: SearchRun) -> None:
         seconds = search.seconds
-        self._dispatch.deepened(entry, found, seconds, search.question)
-        self._recall.keep(entry, found)
+        self._log.deepened(entry, found, seconds, search.basis)
+        self._previous.keep(entry, found)
         record = found.record
         _LOG.info("searched more deeply", scan=entry.scan_id, decision=record.decision_id, seconds=round(seconds, 1))
         await self._listener.publish(
             "deepened", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
         )
 
-    def _call(self, agent: Agent, entry: ScanEntry, scan: Scan, search: SearchRun, **more: Any) -> Callable[[], Decision]:
-        """The question, with all that bears on it as of now."""
-        ledger, before = self._dispatch.ledger, self._recall.before(entry)
-        limits = self._dispatch.limits.get(entry.instrument_id, wire.Limits())
-        previous = None if before is None else self._recall.decision_on(before)
+    def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
+        """All that the decision depends on as of now; what of it is to be recorded is noted in `search`."""
+        before = self._previous.before(entry)
+        limits = self._presence.limits(entry.instrument_id)
+        previous = None if before is None else self._previous.decision_on(before)
         earlier = None if before is None else self._earlier(before)
-        search.question = asked(self._dispatch.history.head.seq, limits, previous, earlier)
-        return functools.partial(
-            agent.on_scan,
-            scan,
-            limits,
-            ledger.measured_xy(entry.sample_id),
-            measured_s=ledger.measured_s(entry.sample_id),
-            results=ledger.results(entry.sample_id),
+        search.basis = decision_basis(self._log.history.head.seq, limits, previous, earlier)
+        return DecisionInputs(
+            scan=scan,
+            limits=limits,
+            measured_xy=self._ledger.measured_xy(entry.sample_id),
+            measured_s=self._ledger.measured_s(entry.sample_id),
+            results=self._ledger.results(entry.sample_id),
             previous=previous,
             earlier=earlier,
-            cancelled=search.ended,
-            **more,
+            start=start,
         )
 
-    def _given_up(self, entry: ScanEntry, search: SearchRun) -> None:
-        """A scan gets no decision now: a newer one is in, or it waits for a person or for the next agent of this run."""
-        _LOG.info("search cancelled", scan=entry.scan_id, why=search.why)
-        newest = self._dispatch.ledger.latest(entry.instrument_id)
-        if newest is not None and newest is not entry:
-            self._dispatch.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
+    def _close_cancelled(self, entry: ScanEntry, search: SearchRun) -> None:
+        """Close a scan whose search was cancelled if it is superseded; else it waits for the operator or the next agent."""
+        _LOG.info("search cancelled", scan=entry.scan_id, why=search.end_reason)
+        self._close_if_superseded(entry)
         if entry.settled:
-            self._work.clear()
+            self._cache.clear()
 
     def _too_long(self) -> str:
         return (
-            f"its search did not end within {self._config.search.longest_s:g} s (search.longest_s) and was given up; look "
+            f"its search did not end within {self._config.search.longest_s:g} s (search.longest_s) and was cancelled; check "
             "whether a reward or key-point method of your own hangs, or allow more time"
         )
 
     def _earlier(self, before: ScanEntry) -> Scan | None:
-        """The scan that the last decision was on."""
+        """The scan of the last decision; None if it cannot be read back."""
         try:
-            return self._dispatch.scan_of(before)
-        except HistoryError as error:  # it is of use only; drift is then not known
+            return self._log.scan_of(before)
+        except HistoryError as error:  # drift is then unknown
             _LOG.warning("the last scan cannot be read back", scan=before.scan_id, why=str(error))
             return None
 

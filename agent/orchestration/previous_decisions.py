@@ -1,7 +1,7 @@
-"""What a search goes on from: the last decision of the same instrument on the same sample, kept in memory or read back.
+"""The previous decision of the same instrument on the same sample, from which a search starts.
 
-The tip's sharpness, the drift and the weights of models are one instrument's on one sample: another instrument on that sample, or
-another sample in that instrument, has its own.
+Tip sharpness, drift and model weights belong to one pair of instrument and sample; they are not shared with other instruments or
+other samples. A few decisions are kept in memory, the others are read back from the history.
 """
 
 from collections import OrderedDict
@@ -21,29 +21,29 @@ _LOG = structlog.get_logger("vaestar.agent")
 
 
 class PreviousDecisions:
-    """Decisions with their arrays; a few in memory, all others in the history.
+    """Decisions with their arrays, the most recently used in memory and all others in the history.
 
     Parameters
     ----------
     history, ledger
-        Of this run.
+        History and state of the run.
     kept
-        How many are kept in memory; weights make each some megabytes.
+        Number of decisions kept in memory; each has some megabytes of weights.
     """
 
     def __init__(self, history: History, ledger: Ledger, kept: int = _KEPT) -> None:
-        self._history, self._ledger, self._most = history, ledger, kept
+        self._history, self._ledger, self._kept_max = history, ledger, kept
         self._kept: OrderedDict[str, Decision] = OrderedDict()
 
     def keep(self, entry: ScanEntry, decision: Decision) -> None:
-        """Have a decision at hand that has just been recorded."""
+        """Keep a decision that was just recorded in memory."""
         self._kept[_key(entry, decision.record.decision_id)] = decision
         self._kept.move_to_end(_key(entry, decision.record.decision_id))
-        while len(self._kept) > self._most:
+        while len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)
 
     def before(self, entry: ScanEntry) -> ScanEntry | None:
-        """The last scan before `entry` of the same instrument and sample that was fit for a decision."""
+        """The last scan before `entry` of the same instrument and sample that has a decision other than "bad_scan"."""
         found = None
         for other in self._ledger.scans.values():
             if other is entry:
@@ -54,7 +54,7 @@ class PreviousDecisions:
         return found
 
     def decision_on(self, entry: ScanEntry, *, deepest: bool = True) -> Decision | None:
-        """The decision on a scan, or what a deeper search on it has found; None where that cannot be read back."""
+        """The decision on a scan, the deepened one if there is one and `deepest`; None if it cannot be read back."""
         record, kind = entry.decision, kinds.DECISION_MADE
         if deepest and entry.deepened is not None:
             record, kind = entry.deepened, kinds.DECISION_DEEPENED
@@ -65,8 +65,10 @@ class PreviousDecisions:
             try:
                 event = self._event(entry, kind, record.decision_id)
                 decision = decision_in(self._history, event)
-            except HistoryError as error:  # it is of use only; the search starts from nothing
-                _LOG.warning("the last decision cannot be read back", scan=entry.scan_id, why=str(error))
+            except HistoryError as error:  # not essential: the search then makes a cold start
+                _LOG.warning(
+                    "the previous decision cannot be read back; the search makes a cold start", scan=entry.scan_id, why=str(error)
+                )
                 return None
             self.keep(entry, decision)
         self._kept.move_to_end(key)
@@ -74,7 +76,7 @@ class PreviousDecisions:
 
     def _event(self, entry: ScanEntry, kind: str, decision_id: str) -> Event:
         for event in self._history.events(kind=kind, subject=decision_id):
-            if event.body["instrument_id"] == entry.instrument_id:  # two instruments that send one scan have one name for it
+            if event.body["instrument_id"] == entry.instrument_id:  # decisions on a scan sent by two instruments share an id
                 return event
         raise HistoryError(f"the history does not hold decision {decision_id}")
 

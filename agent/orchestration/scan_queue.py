@@ -1,7 +1,7 @@
-"""Whose scan is next: each instrument has a slot of depth one, which holds its newest scan, and who has waited longest is first.
+"""Queue of the scans to be decided on: one slot for each instrument, which holds its newest scan; longest-waiting first.
 
-An instrument waits from its first scan that was not looked at, not from its newest: one that scans often is not put off for ever
-by those that scan seldom.
+The waiting time of an instrument counts from its first undecided scan, not from its newest, so that an instrument that scans
+often is not starved by those that scan seldom.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from instrument_adapters.protocol.messages import State
 
 
 def running(_instrument_id: str) -> State:
-    """Every instrument is."""
+    """State of an instrument where nobody can pause or stop it."""
     return "running"
 
 
@@ -22,42 +22,42 @@ class ScanQueue:
     Parameters
     ----------
     ledger
-        Knows the newest scan of each.
+        Newest scan of each instrument.
     instruments
-        Those that are connected.
+        Connected instruments.
     state_of
-        Whether an instrument is running, paused (its scans are decided on) or stopped (they wait).
+        State of an instrument: running, paused (its scans are decided on) or stopped (they wait).
     """
 
     def __init__(self, ledger: Ledger, instruments: Callable[[], Iterable[str]], state_of: Callable[[str], State] = running):
         self._ledger, self._instruments, self._state_of = ledger, instruments, state_of
-        self._since: dict[str, int] = {}  # number of the event from which on an instrument has been waiting
+        self._waiting_since: dict[str, int] = {}  # instrument -> number of the event of its first undecided scan
         self.current: ScanEntry | None = None
 
-    def look(self) -> None:
-        """Take note of who waits; to be called whenever a scan has come in."""
+    def refresh(self) -> None:
+        """Note which instruments wait. Called whenever a scan has arrived."""
         for instrument_id in self._instruments():
             entry = self._ledger.undecided(instrument_id)
             if entry is None or entry is self.current:
-                self._since.pop(instrument_id, None)
+                self._waiting_since.pop(instrument_id, None)
             else:
-                self._since.setdefault(instrument_id, entry.event.seq)
+                self._waiting_since.setdefault(instrument_id, entry.event.seq)
 
     def waiting(self) -> list[ScanEntry]:
-        """The scans that may be decided on, who has waited longest first."""
-        self.look()
-        entries = [self._ledger.undecided(i) for i in self._instruments() if self._state_of(i) != "stopped"]
+        """The scans that may be decided on, longest-waiting instrument first."""
+        self.refresh()
+        entries = [self._ledger.undecided(name) for name in self._instruments() if self._state_of(name) != "stopped"]
         found = [entry for entry in entries if entry is not None and entry is not self.current]
-        return sorted(found, key=lambda entry: self._since[entry.instrument_id])
+        return sorted(found, key=lambda entry: self._waiting_since[entry.instrument_id])
 
-    def take(self) -> ScanEntry | None:
-        """The next scan, which is then the current one; None if none waits."""
+    def pop(self) -> ScanEntry | None:
+        """The next scan, which becomes the current one; None if none waits."""
         self.current = None
         self.current = next(iter(self.waiting()), None)
-        self.look()
+        self.refresh()
         return self.current
 
     def none_open(self) -> bool:
-        """True when no scan of any instrument, connected or not, will ever be searched but one that is still to come."""
+        """True if no scan that has arrived, of a connected instrument or not, will ever be searched."""
         owners = {owner for owner, _ in self._ledger.scans}
         return self.current is None and all(self._ledger.undecided(owner) is None for owner in owners)

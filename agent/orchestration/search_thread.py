@@ -1,7 +1,7 @@
-"""A search in a thread of its own: what may end it, and waiting for it without ever waiting for ever.
+"""A search in a thread of its own: what may end it, and how to wait for it without the risk of waiting for ever.
 
-A thread cannot be killed. One that goes on long after its search was told to end, because a method of the user's own never comes
-back, is left to itself; what it brings is not looked at.
+A thread cannot be killed. If it continues long after its search was ended, because a user's own method never returns, it is
+abandoned and its result is ignored.
 """
 
 import asyncio
@@ -16,69 +16,69 @@ from agent.schema.decision_basis import DecisionBasis
 from agent.search.task_runner import deadline
 
 T = TypeVar("T")
-End = Literal["overtaken", "agent stops", "emergency stop", "too long", "interrupted"]
-_LOOK_S = 0.2
+EndReason = Literal["superseded", "agent stops", "emergency stop", "too long", "interrupted"]
+_POLL_S = 0.2
 _PATIENCE_S = 10.0
 
 
 class SearchRun:
-    """Whether and why a search is to end; told by the event loop's thread, asked by the search's.
+    """Whether and why a search is to end; set in the event loop's thread, polled in the search's.
 
     Parameters
     ----------
     longest_s
-        Seconds after which it is to end, whatever it does.
+        Seconds after which the search ends in any case.
     clock
-        Monotonic, in seconds.
+        Monotonic clock in seconds.
     """
 
     def __init__(self, longest_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.began_s = clock()
         self._clock, self._longest_s = clock, longest_s
-        self._why: End | None = None
-        self.question: DecisionBasis | None = None  # what it rests on
+        self._end_reason: EndReason | None = None
+        self.basis: DecisionBasis | None = None  # what the decision rests on
 
     @property
-    def why(self) -> End | None:
-        """The first reason to end it, or None."""
-        if self._why is None and self._clock() - self.began_s >= self._longest_s:
-            self._why = "too long"
-        return self._why
+    def end_reason(self) -> EndReason | None:
+        """The first reason to end the search; None while it may run."""
+        if self._end_reason is None and self._clock() - self.began_s >= self._longest_s:
+            self._end_reason = "too long"
+        return self._end_reason
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the search began."""
         return self._clock() - self.began_s
 
-    def end(self, why: End) -> None:
-        """Give it up; the first reason stays."""
-        self._why = self.why or why
+    def end(self, reason: EndReason) -> None:
+        """Ask the search to end; the first reason is kept."""
+        self._end_reason = self.end_reason or reason
 
     def ended(self) -> bool:
-        """True once it is to end."""
-        return self.why is not None
+        """True once the search is to end."""
+        return self.end_reason is not None
 
     async def result(self, future: "asyncio.Future[T]") -> T:
-        """What the search comes to.
+        """Result of the search.
 
         Raises
         ------
         SearchCancelledError
-            If it was ended, or was told to end and does not.
+            If the search was ended, or does not end although it was asked to.
         """
-        lost: Callable[[], bool] | None = None
+        abandoned: Callable[[], bool] | None = None
         while not future.done():
             if self.ended():
-                lost = lost or deadline(_PATIENCE_S, self._clock)
-                if lost():
-                    future.add_done_callback(_unheard)
-                    raise SearchCancelledError("the search does not end when it is told to, and was left to itself")
-            await asyncio.wait({future}, timeout=_LOOK_S)
+                abandoned = abandoned or deadline(_PATIENCE_S, self._clock)
+                if abandoned():
+                    future.add_done_callback(_retrieve_exception)
+                    raise SearchCancelledError("the search did not end when it was asked to, and was abandoned")
+            await asyncio.wait({future}, timeout=_POLL_S)
         return future.result()
 
 
 def in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
-    """The outcome of `call` in a thread that does not keep the process alive."""
+    """Future of `call` in a daemon thread, which does not keep the process alive."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -91,6 +91,6 @@ def in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
     return asyncio.wrap_future(future)
 
 
-def _unheard(future: "asyncio.Future[T]") -> None:
+def _retrieve_exception(future: "asyncio.Future[T]") -> None:
     if not future.cancelled():
-        future.exception()  # so that asyncio does not complain that nobody did
+        future.exception()  # else asyncio warns that it was never retrieved

@@ -1,12 +1,12 @@
-"""What patches are cut from: the amplitude alone, or with what else the same scan says at each pixel.
+"""Channels of a patch: the amplitude alone, or with phase or topography of the same scan.
 
-A piezoresponse is a vector, A·e^{iφ}, of which the amplitude shows the length only: two domains of opposite polarisation look
-alike. Its quadratures A·cos(φ - φ0) and A·sin(φ - φ0) show the sign as well. φ0 is what the instrument adds to every phase; it
-is fitted, since otherwise it decides how much of the signal falls into which quadrature.
+The piezoresponse is a vector, A·e^{iφ}. The amplitude is only its length, so two domains of opposite polarisation look alike. The
+quadratures A·cos(φ - φ0) and A·sin(φ - φ0) contain the sign as well. φ0 is the phase offset of the instrument; it is fitted,
+because otherwise it determines how the signal is divided between the quadratures.
 
-What the fit assumes: domains respond along one axis, in one sense or the other (phases in two lobes 180 degrees apart, or lengths
-that vary along one lobe), on top of a constant background vector, and noise is the same in all directions. Which of the two lobes
-points upwards cannot be known from a scan, so φ0 lies in (-90, 90] degrees and the sign of both quadratures is a convention.
+The fit assumes that domains respond along one axis, in either sense (phases in two lobes 180 degrees apart, or lengths that vary
+along one lobe), on top of a constant background vector, and that noise is the same in all directions. A scan does not show which
+of the two lobes points upwards, so φ0 lies in (-90, 90] degrees and the sign of both quadratures is a convention.
 """
 
 import re
@@ -25,23 +25,23 @@ ChannelMode = Literal["auto", "amplitude", "vector", "height"]
 
 _AMPLITUDE = re.compile("amplitude", re.IGNORECASE)
 _OUTLIER_PERCENTILE = 99.0
-_ONE_AXIS = 0.1  # (λ1 - λ2)/(λ1 + λ2) of the centred response below which no axis is seen in it
+_MIN_ANISOTROPY = 0.1  # (λ1 - λ2)/(λ1 + λ2) of the centred response, below which it has no axis
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelStack:
-    """The images of one scan that patches are cut from.
+    """Images of one scan from which patches are cut.
 
     Parameters
     ----------
     image
-        The main channel in [0, 1]; key points are looked for in it. It is valid where all channels are.
+        The main channel in [0, 1], in which key points are found. A pixel is valid if it is valid in all channels.
     values
         Shape (C, rows, cols), in [0, 1]; the first is `image.values`.
     names
-        The C channels in words, such as "Amplitude1Retrace" and "Amplitude1Retrace·cos".
+        Names of the C channels, such as "Amplitude1Retrace" and "Amplitude1Retrace·cos".
     phase_offset_rad
-        The fitted φ0; None where no phase is used.
+        Fitted phase offset φ0 in radians; None if no phase is used.
     """
 
     image: NormalisedImage
@@ -53,29 +53,29 @@ class ChannelStack:
 def stack_channels(
     scan: Scan, channel: str, mode: ChannelMode = "amplitude", low_percentile: float = 1.0, high_percentile: float = 95.0
 ) -> ChannelStack:
-    """The stack of `mode` around the main channel.
+    """The main channel, with the further channels of `mode`.
 
     Parameters
     ----------
     scan
-        The recorded frame.
+        The recorded scan.
     channel
         Full name of the main channel.
     mode
-        "auto": "vector" where the scan holds the phase of the main channel, else "amplitude".
+        "auto": "vector" if the scan contains the phase of the main channel, else "amplitude".
         "amplitude": the main channel alone, whatever it is.
-        "vector": with the two quadratures; zero response becomes 0.5 and the amplitude's high percentile ±1 becomes 0 and 1, on
-        one scale for both, so that sign and relative size survive.
+        "vector": with the two quadratures. Zero response becomes 0.5, and minus and plus the amplitude's high percentile become
+        0 and 1. The scale is the same for both, so that sign and relative size are preserved.
         "height": with the topography.
     low_percentile, high_percentile
-        Of a channel, become 0 and 1.
+        Percentiles of a channel that become 0 and 1.
 
     Raises
     ------
     UnknownChannelError
         If the scan lacks the channel that the mode needs.
     UnusableScanError
-        If a channel is constant, or too few pixels are valid in all.
+        If a channel is constant, or too few pixels are valid in all channels.
     """
     image = normalise(scan.channels[channel], low_percentile, high_percentile)
     if mode == "amplitude" or (mode == "auto" and phase_of(scan, channel) is None):
@@ -88,12 +88,12 @@ def stack_channels(
 
 
 def phase_partner(scan: Scan, channel: str) -> str:
-    """Name of the phase that belongs to an amplitude: Amplitude1Retrace has Phase1Retrace.
+    """Name of the phase channel that belongs to an amplitude channel, such as Phase1Retrace to Amplitude1Retrace.
 
     Raises
     ------
     UnknownChannelError
-        If the channel is no amplitude, or the scan does not hold its phase.
+        If the channel is no amplitude, or the scan does not contain its phase.
     """
     found = phase_of(scan, channel)
     if found is not None:
@@ -107,31 +107,31 @@ def phase_partner(scan: Scan, channel: str) -> str:
 
 
 def phase_of(scan: Scan, channel: str) -> str | None:
-    """The same, or None where there is none."""
+    """Name of the phase channel that belongs to an amplitude channel; None if there is none."""
     wanted = _AMPLITUDE.sub("Phase", channel)
     return None if wanted == channel else next((name for name in scan.channels if name.lower() == wanted.lower()), None)
 
 
 def fit_phase_offset(amplitude: Float[np.ndarray, " n"], phase_rad: Float[np.ndarray, " n"]) -> float:
-    """φ0 in (-π/2, π/2]: the axis along which the response A·e^{iφ} varies most.
+    """Phase offset φ0 in (-π/2, π/2]: the axis along which the response A·e^{iφ} varies most.
 
-    The principal axis of the response less its mean, ½·arg Σ (r - r̄)²: a constant background moves the mean and not the axis.
-    Where that shows no axis (one lobe of equal lengths, so only noise is left about the mean), the axis through zero is taken,
-    ½·arg Σ A² e^{2iφ}. Amplitudes beyond the 99th percentile are shortened to it, so that no speck of dirt sets the axis.
+    It is the principal axis of the response minus its mean, ½·arg Σ (r - r̄)²: a constant background shifts the mean but not the
+    axis. If there is no such axis (one lobe of equal lengths, so that only noise is left about the mean), it is the axis through
+    zero, ½·arg Σ A² e^{2iφ}. Amplitudes above the 99th percentile are clipped to it, so that a speck of dirt cannot set the axis.
 
     Parameters
     ----------
     amplitude
-        Shape (n,), in any unit, finite.
+        Shape (n,): amplitudes in any unit, finite.
     phase_rad
-        Shape (n,), wrapped anyhow.
+        Shape (n,): phases in radians, wrapped to any interval.
     """
     longest = np.percentile(amplitude, _OUTLIER_PERCENTILE)
     response = np.minimum(amplitude, longest) * np.exp(1j * phase_rad)
     centred = response - response.mean()
     power = float((np.abs(centred) ** 2).sum())
     axis = (centred**2).sum()
-    if power == 0 or np.abs(axis) < _ONE_AXIS * power:
+    if power == 0 or np.abs(axis) < _MIN_ANISOTROPY * power:
         axis = (response**2).sum()
     offset = float(np.angle(axis)) / 2
     return offset if offset > -np.pi / 2 else offset + np.pi

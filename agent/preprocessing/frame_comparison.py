@@ -1,8 +1,7 @@
-"""What has changed from the last frame of a place to this one, beyond what drift and measurements explain.
+"""Changes from the previous scan of a place to this one, beyond drift and the spots of measurements.
 
-Some faults leave a picture of the surface that no single frame betrays: lines beside their place, lines that were skipped, phases
-with an offset, a domain that somebody has written. Held against the last frame of the same place they show. Where there is no
-such frame, or it does not show the same, nothing is said.
+Some faults leave an image that looks sound by itself: shifted or skipped lines, a phase offset, a written domain. They show in a
+comparison with the previous scan of the same place. Without such a scan, or if it differs too much, nothing is reported.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,195 +13,215 @@ from scipy import ndimage
 
 from agent.config.quality import ProblemName
 from agent.preprocessing.channels import phase_of
-from agent.preprocessing.registration import features, register
+from agent.preprocessing.registration import ScanPair, band_pass
 from instrument_adapters.scan import Scan
 
-_LEAST_ALIKE = 0.85  # median over the lines of the correlation with the last frame, below which nothing is said
-_LEAST_AGREEMENT = 0.5  # the same of a single line
+_MIN_MEDIAN_AGREEMENT = 0.85  # median over the lines of the correlation with the previous scan, below which nothing is reported
+_MIN_AGREEMENT = 0.5  # the same for a single line
 _TINY = np.finfo(np.float32).tiny
-_REACH_RC = (13, 17)  # how far lines may lie beside their place, in pixels
-_HOME_PX = 2  # drift within a frame
-_OVER_LINES = 8  # lines that are looked for together
-_SHIFTED_PX = 3  # sound lines lie within one or two, drift taken off
-_MARGIN = 0.2  # by how much lines agree better beside their place than at it
-_LEAST_SHIFTED = 4
+_SEARCH_RC = (13, 17)  # largest shift of a line that is searched for, in pixels
+_IN_PLACE_PX = 2  # drift within a scan
+_LINES_TOGETHER = 8  # lines that are matched as one block
+_SHIFTED_PX = 3  # lines of sound scans shift by one or two pixels after drift correction
+_MARGIN = 0.2  # by how much the correlation of a shifted line exceeds that of the same line in place
+_MIN_SHIFTED_LINES = 4
 _SKIPPED_PX = 3
-_BESIDE = (4, 20)  # lines on each side of a skip that are compared: not those that see both sides
-_TURNED_DEG = 30.0  # sound frames turn by a few degrees
-_LEAST_PHASE_AGREEMENT = 0.5
-_WRITTEN = 1.0  # change of the response, relative to the usual response, of a domain that was written
-_WRITTEN_PX, _LEAST_WRITTEN_PX = 7, 120  # it fills a square of this side, and so many pixels: walls that moved do not
-_LARGEST_SHARE = 0.5  # of a line
-_SMOOTHED_PX = 1.5
+_BESIDE_SKIP = (4, 20)  # lines on each side of a skip that are compared; the blocks of nearer lines contain both sides
+_TURNED_DEG = 30.0  # phases of sound scans turn by a few degrees
+_MIN_PHASE_AGREEMENT = 0.5
+_WRITTEN = 1.0  # change of the response in a written domain, relative to the usual response
+_WRITTEN_PX, _MIN_WRITTEN_PX = 7, 120  # such a domain fills a square of this side and so many pixels; moved walls do not
+_MAX_CHANGED_SHARE = 0.5  # of a line
+_SMOOTHING_PX = 1.5
 _BORDER_PX = 10
-_MEASURED_PX = 12  # around a measured place: its spot, and drift
+_MEASURED_PX = 12  # radius around a measured position, for its spot and the drift
 
-#: Problems that a frame hands on to the next one, if that is held against it.
+#: Problems of a scan that would show again in the comparison of the next scan with it.
 MISLEADING = frozenset({"lines_shifted", "lines_skipped", "phase_turned"})
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
-    """Two frames of one place, the earlier one moved to where the later one shows the same."""
+class _Comparison:
+    """Two scans of one place and the shifts between their lines.
+
+    Parameters
+    ----------
+    scan, earlier
+        The new scan and the previous one.
+    channel
+        Full name of the main channel.
+    measured_xy
+        Shape (k, 2): measured positions in metres.
+    bad_lines
+        Shape (rows,): True at and near lines that are known to be bad.
+    shift_rc
+        Shift of the new scan against the previous one, in pixels.
+    line_shifts
+        Shape (rows, 2): further shift of each line, in pixels.
+    agreement, in_place
+        Shape (rows,): correlation of each line with the previous scan at its shift, and without one.
+    """
 
     scan: Scan
     earlier: Scan
     channel: str
     measured_xy: Float[np.ndarray, "k 2"]
     bad_lines: Bool[np.ndarray, " rows"]
-    moved_rc: tuple[float, float]
-    shifts: Int[np.ndarray, "rows 2"]
+    shift_rc: tuple[float, float]
+    line_shifts: Int[np.ndarray, "rows 2"]
     agreement: Float32[np.ndarray, " rows"]
-    at_home: Float32[np.ndarray, " rows"]
+    in_place: Float32[np.ndarray, " rows"]
 
 
-Said = tuple[str, Bool[np.ndarray, " rows"] | None]
-Check = Callable[[_Pair], Said | None]
+Finding = tuple[str, Bool[np.ndarray, " rows"] | None]  # a sentence, and the lines that are bad
+Check = Callable[[_Comparison], Finding | None]
 
 
 def changes(
-    scan: Scan,
-    earlier: Scan | None,
-    channel: str,
-    measured_xy: Float[np.ndarray, "k 2"],
-    bad_lines: Bool[np.ndarray, " rows"],
-) -> dict[ProblemName, Said]:
-    """Problem -> what was seen, and which lines are bad.
+    pair: ScanPair, measured_xy: Float[np.ndarray, "k 2"], bad_lines: Bool[np.ndarray, " rows"]
+) -> dict[ProblemName, Finding]:
+    """Problem -> a sentence that says what was seen, and the bad lines (None if no line can be blamed).
 
     Parameters
     ----------
-    scan, earlier
-        Newly recorded; the last one of the sample, or None.
-    channel
-        Full name of the main channel.
+    pair
+        The new scan and the previous scan of the sample, in the main channel.
     measured_xy
-        Where the sample has been measured, in metres: measurements leave spots.
+        Shape (k, 2): positions measured on the sample, in metres; measurements leave spots.
     bad_lines
         Shape (rows,): True for lines that are known to be bad.
     """
-    pair = _paired(scan, earlier, channel, measured_xy, bad_lines)
-    if pair is None:
+    compared = _compared(pair, measured_xy, bad_lines)
+    if compared is None:
         return {}
-    return {name: said for name, check in _CHECKS.items() if (said := check(pair)) is not None}
+    return {name: finding for name, check in _CHECKS.items() if (finding := check(compared)) is not None}
 
 
 def line_shifts(
     before: Float[np.ndarray, "rows cols"], now: Float[np.ndarray, "rows cols"]
 ) -> tuple[Int[np.ndarray, "rows 2"], Float32[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
-    """By how many pixels (rows, columns) the lines of `now` lie beside those of `before`; correlation there, and at home.
+    """Shift (rows, columns) in pixels of each line of `now` against `before`, the correlation there, and that without a shift.
 
     Parameters
     ----------
     before, now
-        Shape (rows, cols): features without mean, as of `registration.features`.
+        Shape (rows, cols): images of mean zero, as returned by `registration.band_pass`.
     """
-    (far_r, far_c), (rows, cols) = _REACH_RC, now.shape
+    (far_r, far_c), (rows, cols) = _SEARCH_RC, now.shape
     padded = np.pad(before, ((far_r, far_r), (0, 0))).astype(np.float32)
     inside = now[:, far_c : cols - far_c].astype(np.float32)
-    found = np.empty((2 * far_r + 1, 2 * far_c + 1, rows), np.float32)
+    correlation = np.empty((2 * far_r + 1, 2 * far_c + 1, rows), np.float32)
     for c in range(2 * far_c + 1):
         other = padded[:, c : c + cols - 2 * far_c]
-        own = _over_lines(np.einsum("rc,rc->r", other, other))
+        own = _block_mean(np.einsum("rc,rc->r", other, other))
         for r in range(2 * far_r + 1):
             both = np.einsum("rc,rc->r", inside, other[r : r + rows])
-            found[r, c] = _over_lines(both) / np.sqrt(np.maximum(own[r : r + rows], _TINY))
-    found /= np.sqrt(np.maximum(_over_lines(np.einsum("rc,rc->r", inside, inside)), _TINY))
-    best = found.reshape(-1, rows).argmax(axis=0)
-    at_r, at_c = np.unravel_index(best, found.shape[:2])
-    home = found[far_r - _HOME_PX : far_r + _HOME_PX + 1, far_c - _HOME_PX : far_c + _HOME_PX + 1].max(axis=(0, 1))
-    # what `before` shows at r - far_r is found at offset r: the lines have moved the other way
-    return np.stack([far_r - at_r, far_c - at_c], axis=1), found.reshape(-1, rows).max(axis=0), home
+            correlation[r, c] = _block_mean(both) / np.sqrt(np.maximum(own[r : r + rows], _TINY))
+    correlation /= np.sqrt(np.maximum(_block_mean(np.einsum("rc,rc->r", inside, inside)), _TINY))
+    best = correlation.reshape(-1, rows).argmax(axis=0)
+    at_r, at_c = np.unravel_index(best, correlation.shape[:2])
+    near_r, near_c = (slice(far - _IN_PLACE_PX, far + _IN_PLACE_PX + 1) for far in (far_r, far_c))
+    in_place = correlation[near_r, near_c].max(axis=(0, 1))
+    # What `before` shows at r - far_r is found at offset r, so the lines have shifted the other way.
+    return np.stack([far_r - at_r, far_c - at_c], axis=1), correlation.reshape(-1, rows).max(axis=0), in_place
 
 
-def _over_lines(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
-    return np.asarray(ndimage.uniform_filter1d(values, _OVER_LINES, mode="constant"))
+def _block_mean(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    return np.asarray(ndimage.uniform_filter1d(values, _LINES_TOGETHER, mode="constant"))
 
 
-def _paired(scan: Scan, earlier: Scan | None, channel: str, measured_xy: np.ndarray, bad_lines: np.ndarray) -> _Pair | None:
-    if earlier is None or earlier.frame != scan.frame or channel not in earlier.channels:
+def _compared(pair: ScanPair, measured_xy: np.ndarray, bad_lines: np.ndarray) -> _Comparison | None:
+    scan, earlier, channel, found = pair.scan, pair.earlier, pair.channel, pair.registration
+    if earlier is None or found is None or found.agreement < _MIN_AGREEMENT / 2:
         return None
-    found = register(earlier.channels[channel], scan.channels[channel])
-    before, now = features(earlier.channels[channel]), features(scan.channels[channel])
-    if found is None or before is None or now is None or found.agreement < _LEAST_AGREEMENT / 2:
+    before, now = band_pass(earlier.channels[channel]), band_pass(scan.channels[channel])
+    if before is None or now is None or min(now.shape) < 4 * max(_SEARCH_RC):
         return None
-    if min(now.shape) < 4 * max(_REACH_RC):
+    shifts, agreement, in_place = line_shifts(ndimage.shift(before, np.rint(found.shift_rc), order=0), now)
+    if np.median(agreement) < _MIN_MEDIAN_AGREEMENT:
         return None
-    shifts, agreement, at_home = line_shifts(ndimage.shift(before, np.rint(found.moved_rc), order=0), now)
-    if np.median(agreement) < _LEAST_ALIKE:
-        return None
-    near_bad = np.asarray(ndimage.binary_dilation(bad_lines, iterations=_OVER_LINES))
-    return _Pair(scan, earlier, channel, measured_xy, near_bad, found.moved_rc, shifts, agreement, at_home)
+    near_bad = np.asarray(ndimage.binary_dilation(bad_lines, iterations=_LINES_TOGETHER))
+    return _Comparison(scan, earlier, channel, measured_xy, near_bad, found.shift_rc, shifts, agreement, in_place)
 
 
-def _lines_shifted(pair: _Pair) -> Said | None:
-    across = pair.shifts[:, 1] - np.median(pair.shifts[:, 1])
-    far = (np.abs(across) >= _SHIFTED_PX) & (np.abs(pair.shifts[:, 1]) < _REACH_RC[1])
-    far &= ~pair.bad_lines & (pair.agreement >= _LEAST_AGREEMENT) & (pair.agreement - pair.at_home >= _MARGIN)
-    bands, count = ndimage.label(far)
+def _lines_shifted(compared: _Comparison) -> Finding | None:
+    along_line = compared.line_shifts[:, 1]
+    across = along_line - np.median(along_line)
+    shifted = (np.abs(across) >= _SHIFTED_PX) & (np.abs(along_line) < _SEARCH_RC[1])
+    shifted &= ~compared.bad_lines & (compared.agreement >= _MIN_AGREEMENT)
+    shifted &= compared.agreement - compared.in_place >= _MARGIN
+    bands, count = ndimage.label(shifted)
     for band in range(1, count + 1):
-        if (bands == band).sum() < _LEAST_SHIFTED:
-            far[bands == band] = False
-    if not far.any():
+        if (bands == band).sum() < _MIN_SHIFTED_LINES:
+            shifted[bands == band] = False
+    if not shifted.any():
         return None
-    by_px = np.median(np.abs(across[far]))
-    far = np.asarray(ndimage.binary_dilation(far, iterations=_OVER_LINES // 2))  # the outermost saw lines at their place too
-    at = np.flatnonzero(far)
-    return f"{len(at)} lines ({at[0]} to {at[-1]}) lie {by_px:.0f} px beside where the last frame has them", far
+    by_px = np.median(np.abs(across[shifted]))
+    # The blocks of the outermost shifted lines contain lines in place too.
+    shifted = np.asarray(ndimage.binary_dilation(shifted, iterations=_LINES_TOGETHER // 2))
+    at = np.flatnonzero(shifted)
+    return (
+        f"{len(at)} lines ({at[0]} to {at[-1]}) are shifted by {by_px:.0f} px along the line, compared with the last scan",
+        shifted,
+    )
 
 
-def _lines_skipped(pair: _Pair) -> Said | None:
-    near, far = _BESIDE
-    along = np.where(pair.agreement >= _LEAST_AGREEMENT, pair.shifts[:, 0], np.nan)
+def _lines_skipped(compared: _Comparison) -> Finding | None:
+    near, far = _BESIDE_SKIP
+    along = np.where(compared.agreement >= _MIN_AGREEMENT, compared.line_shifts[:, 0], np.nan)
     steps = np.zeros(len(along))
     for r in range(far, len(along) - far + 1):
         sides = (along[r + near : r + far], along[r - far : r - near], along[r + near :], along[: r - near])
         if min(np.isfinite(side).mean() for side in sides) < 0.5:
             continue
-        beside, whole = (float(np.nanmedian(a) - np.nanmedian(b)) for a, b in (sides[:2], sides[2:]))
-        if beside * whole > 0:
-            steps[r] = np.sign(beside) * min(abs(beside), abs(whole))
+        local, overall = (float(np.nanmedian(a) - np.nanmedian(b)) for a, b in (sides[:2], sides[2:]))
+        if local * overall > 0:
+            steps[r] = np.sign(local) * min(abs(local), abs(overall))
     at = int(np.abs(steps).argmax())
     if abs(steps[at]) < _SKIPPED_PX:
         return None
     by = f"{abs(steps[at]):.0f} lines"
-    return f"from about line {at} on everything lies {by} beside where the last frame has it: were lines skipped?", None
+    return f"from about line {at} on, the image is shifted by {by} compared with the last scan; lines were probably skipped", None
 
 
-def _phase_turned(pair: _Pair) -> Said | None:
-    before, now = _response(pair.earlier, pair.channel), _response(pair.scan, pair.channel)
+def _phase_turned(compared: _Comparison) -> Finding | None:
+    before, now = _response(compared.earlier, compared.channel), _response(compared.scan, compared.channel)
     if before is None or now is None:
         return None
-    before = _moved(before, pair.moved_rc)
+    before = _shifted(before, compared.shift_rc)
     known = np.isfinite(before) & np.isfinite(now)
     common = np.vdot(before[known], now[known])
     turned = float(np.rad2deg(np.angle(common)))
     agreement = abs(common) / max(float(np.linalg.norm(before[known]) * np.linalg.norm(now[known])), np.finfo(float).tiny)
-    if abs(turned) < _TURNED_DEG or agreement < _LEAST_PHASE_AGREEMENT:
+    if abs(turned) < _TURNED_DEG or agreement < _MIN_PHASE_AGREEMENT:
         return None
-    return f"all phases are turned by {turned:.0f} degrees against the last frame: was an offset changed?", None
+    return f"all phases differ by {turned:.0f} degrees from the last scan; the phase offset was probably changed", None
 
 
-def _written(pair: _Pair) -> Said | None:
-    before, now = _response(pair.earlier, pair.channel), _response(pair.scan, pair.channel)
+def _written(compared: _Comparison) -> Finding | None:
+    before, now = _response(compared.earlier, compared.channel), _response(compared.scan, compared.channel)
     if before is None or now is None:
         return None
-    before = _moved(before, pair.moved_rc)
+    before = _shifted(before, compared.shift_rc)
     change = _change(before, now)
     known = np.isfinite(change)
     change = np.where(known, change, 0.0)
-    size = np.hypot(*(ndimage.gaussian_filter(part, _SMOOTHED_PX) for part in (change.real, change.imag)))
-    changed = (size > _WRITTEN * np.sqrt(np.nanmean(np.abs(before) ** 2))) & known & _unmeasured(pair)
-    # Lines that have changed in most places, or lie elsewhere, have met something else than a pen.
-    in_place = np.abs(pair.shifts - np.median(pair.shifts, axis=0)) < _SHIFTED_PX
-    as_before = ~pair.bad_lines & (pair.agreement >= _LEAST_AGREEMENT) & in_place.all(axis=1)
-    changed &= (as_before & (changed.mean(axis=1) < _LARGEST_SHARE))[:, None]
+    size = np.hypot(*(ndimage.gaussian_filter(part, _SMOOTHING_PX) for part in (change.real, change.imag)))
+    changed = (size > _WRITTEN * np.sqrt(np.nanmean(np.abs(before) ** 2))) & known & _unmeasured(compared)
+    # Lines that are shifted, or have changed over most of their length, have another cause than writing.
+    in_place = np.abs(compared.line_shifts - np.median(compared.line_shifts, axis=0)) < _SHIFTED_PX
+    comparable = ~compared.bad_lines & (compared.agreement >= _MIN_AGREEMENT) & in_place.all(axis=1)
+    changed &= (comparable & (changed.mean(axis=1) < _MAX_CHANGED_SHARE))[:, None]
     patches, count = ndimage.label(ndimage.binary_opening(changed, np.ones((_WRITTEN_PX, _WRITTEN_PX))))
     areas = np.bincount(patches.ravel())[1:]
-    if not count or areas.max() < _LEAST_WRITTEN_PX:
+    if not count or areas.max() < _MIN_WRITTEN_PX:
         return None
     row, col = (int(v) for v in ndimage.center_of_mass(patches == areas.argmax() + 1))
     where = f"{areas.max()} px around row {row}, column {col}"
-    return f"{where} respond otherwise than in the last frame, and nothing was measured there: has somebody written?", None
+    return (
+        f"the response of {where} has changed since the last scan although nothing was measured there; was a domain written?",
+        None,
+    )
 
 
 _CHECKS: Mapping[ProblemName, Check] = {
@@ -214,7 +233,7 @@ _CHECKS: Mapping[ProblemName, Check] = {
 
 
 def _change(before: np.ndarray, now: np.ndarray) -> Complex[np.ndarray, "rows cols"]:
-    """What has been added to the response: gain, line by line, and phase of the later frame are made those of the earlier one."""
+    """Change of the response, after gain (line by line) and phase of the later scan are matched to those of the earlier one."""
     known = np.isfinite(before) & np.isfinite(now)
     turned = np.exp(-1j * np.angle(np.vdot(before[known], now[known])))
     size_before, size_now = (_line_medians(np.where(known, np.abs(image), np.nan)) for image in (before, now))
@@ -225,33 +244,33 @@ def _change(before: np.ndarray, now: np.ndarray) -> Complex[np.ndarray, "rows co
 
 
 def _line_medians(image: np.ndarray) -> Float[np.ndarray, " rows"]:
-    """Of the numbers in each line; 0 where there are none."""
-    some = np.isfinite(image).any(axis=1)
+    """Median of the finite values of each line; 0 where there are none."""
+    known = np.isfinite(image).any(axis=1)
     medians = np.zeros(len(image))
-    medians[some] = np.nanmedian(image[some], axis=1)
+    medians[known] = np.nanmedian(image[known], axis=1)
     return medians
 
 
 def _response(scan: Scan, channel: str) -> Complex[np.ndarray, "rows cols"] | None:
-    """Amplitude and phase as one complex number; None where there is no phase in degrees."""
+    """Complex response of each pixel from amplitude and phase; None if the scan has no phase in degrees."""
     name = phase_of(scan, channel)
     if name is None or scan.units.get(name) != "deg":
         return None
     return np.asarray(scan.channels[channel] * np.exp(1j * np.deg2rad(scan.channels[name].astype(np.float64))))
 
 
-def _moved(image: np.ndarray, moved_rc: tuple[float, float]) -> np.ndarray:
+def _shifted(image: np.ndarray, shift_rc: tuple[float, float]) -> np.ndarray:
     return np.asarray(
-        ndimage.shift(image.real, moved_rc, order=1, cval=np.nan) + 1j * ndimage.shift(image.imag, moved_rc, order=1, cval=np.nan)
+        ndimage.shift(image.real, shift_rc, order=1, cval=np.nan) + 1j * ndimage.shift(image.imag, shift_rc, order=1, cval=np.nan)
     )
 
 
-def _unmeasured(pair: _Pair) -> Bool[np.ndarray, "rows cols"]:
-    """Pixels far from border and measured places."""
-    frame = pair.scan.frame
+def _unmeasured(compared: _Comparison) -> Bool[np.ndarray, "rows cols"]:
+    """True for pixels away from the border and from measured positions."""
+    frame = compared.scan.frame
     free = np.zeros((frame.rows, frame.cols), np.bool_)
     free[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX] = True
     rows, cols = np.ogrid[: frame.rows, : frame.cols]
-    for row, col in frame.to_pixels(np.asarray(pair.measured_xy, dtype=np.float64).reshape(-1, 2)):
+    for row, col in frame.to_pixels(np.asarray(compared.measured_xy, dtype=np.float64).reshape(-1, 2)):
         free &= np.hypot(rows - row, cols - col) > _MEASURED_PX
     return free

@@ -1,4 +1,4 @@
-"""An image on a common scale: the 1st to 95th percentile becomes [0, 1], as in the paper, and what is missing is known."""
+"""Normalised image with a mask of valid pixels: the 1st to 95th percentile becomes [0, 1], as in the paper."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float32
 from scipy.ndimage import distance_transform_edt
 
 from agent.errors import UnusableScanError
-from agent.preprocessing.line_artifacts import find_glitches
+from agent.preprocessing.line_artifacts import find_line_artifacts
 
-_LEAST_VALID = 0.5
+_MIN_VALID_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +19,13 @@ class NormalisedImage:
     Parameters
     ----------
     values
-        Shape (rows, cols); where the instrument gave nothing, the nearest valid pixel's value.
+        Shape (rows, cols); an invalid pixel has the value of the nearest valid one.
     valid
         Shape (rows, cols); False where the value was filled in.
     low, high
-        The physical values that became 0 and 1.
+        Physical values that became 0 and 1.
     masked
-        Reason -> how many lines or pixels are invalid for it; a reason that did not occur is absent.
+        Reason -> number of invalid lines or pixels; a reason that did not occur is absent.
     """
 
     values: Float32[np.ndarray, "rows cols"]
@@ -38,7 +38,7 @@ class NormalisedImage:
 def normalise(
     image: Float32[np.ndarray, "rows cols"], low_percentile: float = 1.0, high_percentile: float = 95.0
 ) -> NormalisedImage:
-    """The image scaled between two percentiles, values outside them clipped to [0, 1].
+    """The image scaled to [0, 1] between two percentiles; values outside them are clipped.
 
     Raises
     ------
@@ -46,22 +46,22 @@ def normalise(
         If fewer than half of the pixels are finite, or the image is constant between the percentiles.
     """
     valid = np.isfinite(image)
-    glitches = find_glitches(image)
+    artifacts = find_line_artifacts(image)
     masked = {
         "pixels not recorded": int((~valid).sum()),
-        "flat lines (contact lost)": glitches.lines,
-        "lines at a step of the gain": glitches.gain_lines,
-        "spikes": glitches.spikes,
+        "flat lines (contact lost)": artifacts.flat_lines,
+        "lines at a step of the gain": artifacts.gain_lines,
+        "spikes": artifacts.spikes,
     }
-    # Where flat lines are all there is to see, the errors below say so better than "no pixels".
-    if (valid & ~glitches.mask).mean() >= _LEAST_VALID:
-        valid &= ~glitches.mask
+    # If nearly all lines are flat, the errors below explain more than "no pixels" would.
+    if (valid & ~artifacts.mask).mean() >= _MIN_VALID_SHARE:
+        valid &= ~artifacts.mask
     else:
         masked = {"pixels not recorded": masked["pixels not recorded"]}
     share = float(valid.mean())
-    if share < _LEAST_VALID:
+    if share < _MIN_VALID_SHARE:
         raise UnusableScanError(
-            f"only {share:.0%} of the image's pixels hold a number, at least {_LEAST_VALID:.0%} are needed; rescan"
+            f"only {share:.0%} of the image's pixels hold a number, at least {_MIN_VALID_SHARE:.0%} are needed; rescan"
         )
     low, high = np.percentile(image[valid], [low_percentile, high_percentile])
     if not high > low:

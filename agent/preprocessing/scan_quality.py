@@ -1,9 +1,9 @@
-"""Is a frame fit to be decided on? What is wrong with it, on which lines, and what is done about it.
+"""Quality gate: what is wrong with a scan, on which lines, and what is done about it.
 
-A frame that went wrong looks like one that is full of types: lost lines, a swapped label or a blunted tip all make clusters. So
-each frame is inspected before anything is trained on it. Every problem has a name, a sentence that says what was seen, and an
-action: its lines are left out ("mask"), a new frame is asked for ("rescan"), nothing is done until a person has looked ("skip"),
-or it is told and the decision goes on ("warn"). What a check cannot tell from a sound frame it lets pass.
+A faulty scan looks like one with many types: lost lines, a swapped label or a blunted tip all make clusters. Each scan is
+therefore inspected before anything is trained on it. Every problem has a name, a sentence that says what was seen, and an action:
+its lines are excluded ("mask"), a new scan is requested ("rescan"), nothing is done until an operator has looked ("skip"), or it
+is only reported ("warn"). What a check cannot distinguish from a sound scan passes.
 """
 
 import hashlib
@@ -17,30 +17,27 @@ from scipy import fft
 from agent.config.quality import Action, ProblemName, QualitySettings
 from agent.preprocessing.channels import phase_of
 from agent.preprocessing.frame_comparison import changes
-from agent.preprocessing.line_artifacts import flat_lines
+from agent.preprocessing.line_artifacts import lines_not_recorded, lines_without_contact, lines_without_lock
+from agent.preprocessing.registration import ScanPair
 from instrument_adapters.scan import Scan
 
-# What an instrument can have measured at all, by what a channel's name begins with and the unit that it says it is in.
+# Values that an instrument can measure, by the beginning of a channel's name and its unit.
 _PLAUSIBLE = {("amplitude", "m"): (1e-14, 1e-6), ("height", "m"): (1e-12, 1e-4), ("frequency", "Hz"): (1e3, 1e8)}
-_NEGATIVE = 0.25  # how far an amplitude may reach below zero, over how far above: noise and offsets do
-_STEADY = 1e-3  # spread of the frequency along a line, over that of the usual line, while the tracker stands still
-_LEAST_SPREAD_HZ = 1.0
-_DARK = 0.25
-_LEAST_LINE_PX = 16  # the spread of shorter lines says little
-_ACROSS = 3.0  # steps between columns over steps between lines; of the frequency, sound frames have a ninth and less
-_HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles a pixel
-_FINEST = 0.4  # from here on noise only
+_NEGATIVE = 0.25  # how far an amplitude may extend below zero, relative to above: noise and offsets make it negative
+_TRANSPOSED = 3.0  # steps between columns relative to steps between lines; in the frequency of sound scans at most a ninth
+_HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles per pixel
+_NOISE_FROM = 0.4  # above it, there is only noise
 NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a frame.
+    """One thing that is wrong with a scan.
 
     Parameters
     ----------
     name, action
-        Which, and what is done about it.
+        Kind of the problem, and what is done about it.
     sentence
         What was seen, where, and what to do.
     """
@@ -52,18 +49,18 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """What an inspection found.
+    """Result of an inspection.
 
     Parameters
     ----------
     problems
-        The most serious first; none of a sound frame.
+        Most serious first; empty for a sound scan.
     bad_lines
         Shape (rows,): True for lines that no patch may touch.
     sharpness
-        Power of fine structure over that of coarse structure, noise taken off; None where there is no contrast.
+        Power of fine structure over that of coarse structure, less the noise; None if there is no contrast.
     content
-        Digest of the main channel, so that a frame that comes twice is known.
+        Digest of the main channel, by which a scan that is sent twice is recognised.
     """
 
     problems: tuple[Problem, ...]
@@ -73,13 +70,13 @@ class Quality:
 
     @property
     def fatal(self) -> Problem | None:
-        """The most serious problem that forbids a decision; None if the frame can be used."""
+        """The most serious problem that forbids a decision; None if the scan can be used."""
         return next((p for p in self.problems if p.action in ("skip", "rescan")), None)
 
 
 @dataclass
 class _Inspection:
-    """A frame under inspection, and what was found so far."""
+    """A scan under inspection, and what was found so far."""
 
     scan: Scan
     channel: str
@@ -110,7 +107,7 @@ def inspect(
     *,
     sharpness_before: float | None = None,
     content_before: str | None = None,
-    earlier: Scan | None = None,
+    pair: ScanPair | None = None,
     measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
 ) -> Quality:
     """What is wrong with `scan`.
@@ -118,35 +115,41 @@ def inspect(
     Parameters
     ----------
     scan
-        Newly recorded.
+        The new scan.
     channel
         Full name of the main channel.
     settings
-        Thresholds, and what is done about each problem.
+        Thresholds, and the action for each problem.
     sharpness_before, content_before
-        Of the last frame of the same sample, if there was one.
-    earlier, measured_xy
-        That frame itself, and where the sample has been measured, in metres: what else has changed since is told.
+        Of the previous scan of the same sample, if there is one.
+    pair
+        `scan` with that previous scan, in the main channel; None if they are not to be compared.
+    measured_xy
+        Shape (k, 2): positions measured on the sample, in metres; changes there are expected.
     """
-    seen = _Inspection(scan, channel, settings, sharpness_before, content_before)
-    found = [Problem(name, settings.action(name), said) for name, check in _CHECKS.items() if (said := check(seen))]
-    if not any(p.action in ("skip", "rescan") for p in found):
-        for name, (said, lines) in changes(scan, earlier, channel, measured_xy, seen.bad_lines).items():
-            found.append(Problem(name, settings.action(name), said))
+    state = _Inspection(scan, channel, settings, sharpness_before, content_before)
+    found = [
+        Problem(name, settings.action(name), sentence)
+        for name, check in _CHECKS.items()
+        if (sentence := check(state)) is not None
+    ]
+    if pair is not None and not any(p.action in ("skip", "rescan") for p in found):
+        for name, (sentence, lines) in changes(pair, measured_xy, state.bad_lines).items():
+            found.append(Problem(name, settings.action(name), sentence))
             if lines is not None and settings.action(name) == "mask":
-                seen.bad_lines |= lines
-    if seen.bad_lines.mean() > settings.most_bad_lines:
+                state.bad_lines |= lines
+    if state.bad_lines.mean() > settings.most_bad_lines:
         found = [Problem(p.name, "rescan" if p.action == "mask" else p.action, p.sentence) for p in found]
     masked = {p.name for p in found if p.action == "mask"}
-    bad = seen.bad_lines if masked else np.zeros_like(seen.bad_lines)
+    bad = state.bad_lines if masked else np.zeros_like(state.bad_lines)
     found.sort(key=lambda p: ("skip", "rescan", "mask", "warn").index(p.action))
-    return Quality(tuple(found), bad, seen.sharpness, seen.content)
+    return Quality(tuple(found), bad, state.sharpness, state.content)
 
 
 def sharpness(image: Float32[np.ndarray, "rows cols"]) -> float | None:
-    """Spectral power at 0.12 to 0.25 cycles a pixel over that at 0.03 to 0.08, the floor beyond 0.4 taken off both.
+    """Spectral power at 0.12 to 0.25 cycles per pixel over that at 0.03 to 0.08, each less the noise floor above 0.4.
 
-    A tip twice as blunt lowers it by a factor of several, a gain or a noise level not at all.
+    A tip twice as blunt lowers it by a factor of several; gain and noise level do not change it.
     """
     finite = np.isfinite(image)
     if not finite.any():
@@ -156,137 +159,126 @@ def sharpness(image: Float32[np.ndarray, "rows cols"]) -> float | None:
     window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None, :]
     power = np.abs(fft.rfft2(filled * window)) ** 2
     k = np.hypot(fft.fftfreq(image.shape[0])[:, None], fft.rfftfreq(image.shape[1])[None, :])
-    off_axis = np.abs(fft.fftfreq(image.shape[0]))[:, None] * np.ones_like(k) > 0  # what is common to whole lines lies on k_x = 0
+    # Offsets of whole lines lie on k_x = 0.
+    off_axis = np.abs(fft.fftfreq(image.shape[0]))[:, None] * np.ones_like(k) > 0
     off_axis &= fft.rfftfreq(image.shape[1])[None, :] > 0
 
     def mean(low: float, high: float) -> float:
         ring = (k >= low) & (k < high) & off_axis
         return float(power[ring].mean()) if ring.any() else 0.0
 
-    floor = mean(_FINEST, 0.5)
+    floor = mean(_NOISE_FROM, 0.5)
     coarse = mean(*_MIDDLE) - floor
     return max(0.0, mean(*_HIGH) - floor) / coarse if coarse > 0 else None
 
 
-def _wrong_unit(seen: _Inspection) -> str | None:
-    for name, image in seen.scan.channels.items():
-        unit = seen.scan.units.get(name, "")
+def _wrong_unit(state: _Inspection) -> str | None:
+    for name, image in state.scan.channels.items():
+        unit = state.scan.units.get(name, "")
         span = next((v for (kind, of), v in _PLAUSIBLE.items() if of == unit and name.lower().startswith(kind)), None)
         size = _typical(image)
         if span is not None and size != 0 and not span[0] <= size <= span[1]:
-            return f"{name} is said to be in {unit}, but reaches {size:.3g}; {span[0]:g} to {span[1]:g} {unit} is possible"
-    return _radians(seen)
+            return f"{name} has the unit {unit} but reaches {size:.3g}; plausible are {span[0]:g} to {span[1]:g} {unit}"
+    return _radians(state)
 
 
-def _radians(seen: _Inspection) -> str | None:
-    """A phase that is said to be in degrees, whose two lobes lie π and not 180 apart."""
-    name = phase_of(seen.scan, seen.channel)
-    if name is None or seen.scan.units.get(name) != "deg":
+def _radians(state: _Inspection) -> str | None:
+    """A problem if a phase has the unit degrees, but its two lobes are π instead of 180 apart."""
+    name = phase_of(state.scan, state.channel)
+    if name is None or state.scan.units.get(name) != "deg":
         return None
-    phase = seen.scan.channels[name]
+    phase = state.scan.channels[name]
     low, high = np.nanpercentile(phase, [1, 99])
     if high - low < 2.5 or np.nanmax(np.abs(phase)) > 2 * np.pi:
         return None
-    return f"{name} is said to be in degrees, but all of it lies between {low:.2f} and {high:.2f}, as radians do"
+    return f"{name} has the unit degrees, but lies between {low:.2f} and {high:.2f}; it is probably in radians"
 
 
-def _mislabelled(seen: _Inspection) -> str | None:
-    for name, image in seen.scan.channels.items():
+def _mislabelled(state: _Inspection) -> str | None:
+    for name, image in state.scan.channels.items():
         low, high = np.nanpercentile(image, [1, 99]) if np.isfinite(image).any() else (0.0, 0.0)
         if "amplitude" in name.lower() and low < -_NEGATIVE * max(high, 0.0):
-            return f"{name} reaches from {low:.3g} to {high:.3g}, and no amplitude is negative; are labels swapped?"
-        if "phase" in name.lower() and seen.scan.units.get(name) == "deg" and 0 < _typical(image) < 1e-3:
-            return f"{name} reaches {_typical(image):.2g} degrees only, as an amplitude in metres would; are labels swapped?"
+            return f"{name} ranges from {low:.3g} to {high:.3g}, but an amplitude is not negative; are channel labels swapped?"
+        if "phase" in name.lower() and state.scan.units.get(name) == "deg" and 0 < _typical(image) < 1e-3:
+            return f"{name} reaches only {_typical(image):.2g} degrees, like an amplitude in metres; are channel labels swapped?"
     return None
 
 
-def _transposed(seen: _Inspection) -> str | None:
-    """Lines differ from one another more than columns do, since each is recorded at a time of its own."""
-    name = next((n for n in seen.scan.channels if "frequency" in n.lower()), None)
-    if name is None or min(seen.scan.channels[name].shape) < 32:
+def _transposed(state: _Inspection) -> str | None:
+    """A problem if columns differ more than lines do: each line is recorded at another time, so lines should differ more."""
+    name = next((n for n in state.scan.channels if "frequency" in n.lower()), None)
+    if name is None or min(state.scan.channels[name].shape) < 32:
         return None
-    image = seen.scan.channels[name]
+    image = state.scan.channels[name]
     between_lines, between_columns = (_common_step(image, axis) for axis in (0, 1))
-    if between_columns <= _ACROSS * between_lines:
+    if between_columns <= _TRANSPOSED * between_lines:
         return None
     return (
         f"in {name} neighbouring columns differ by {between_columns:.3g} Hz and neighbouring lines by {between_lines:.3g} Hz; "
-        "lines should differ more, so rows and columns seem to be exchanged"
+        "lines should differ more, so rows and columns are probably exchanged"
     )
 
 
-def _repeated(seen: _Inspection) -> str | None:
-    if seen.content_before != seen.content:
+def _repeated(state: _Inspection) -> str | None:
+    if state.content_before != state.content:
         return None
-    return f"{seen.channel} is the same, bit for bit, as in the last frame of this sample; was an old file sent again?"
+    return f"{state.channel} is identical, bit for bit, to that of the last scan of this sample; was an old file sent again?"
 
 
-def _saturated(seen: _Inspection) -> str | None:
-    image = seen.image
+def _saturated(state: _Inspection) -> str | None:
+    image = state.image
     finite = image[np.isfinite(image)]
     if not len(finite) or np.ptp(finite) == 0:
         return None
     share = float(np.mean(finite == finite.max()))
-    if share < seen.settings.saturated_share:
+    if share < state.settings.saturated_share:
         return None
-    return f"{share:.1%} of {seen.channel} hold its largest value, {finite.max():.3g}, so it is saturated; lower drive or gain"
+    return f"{share:.1%} of the pixels of {state.channel} are saturated at {finite.max():.3g}; lower the drive or the gain"
 
 
-def _not_recorded(seen: _Inspection) -> str | None:
-    missing = ~np.isfinite(seen.image).all(axis=1)
-    missing |= (seen.image == 0).all(axis=1)
-    if not missing.any() or missing.all():  # an empty image is refused for what it is
+def _not_recorded(state: _Inspection) -> str | None:
+    missing = lines_not_recorded(state.image)
+    if not missing.any() or missing.all():  # preparing the scan refuses an empty image, with a better reason
         return None
-    seen.bad_lines |= missing
-    return f"{_lines(missing)} hold no number in {seen.channel}"
+    state.bad_lines |= missing
+    return f"{state.channel} has missing data on {_lines(missing)}"
 
 
-def _lock_lost(seen: _Inspection) -> str | None:
-    """The tracker stands still where it has lost the resonance: the recorded frequency does not change along the line."""
-    name = next((n for n in seen.scan.channels if "frequency" in n.lower()), None)
-    if name is None:
-        return None
-    spread = np.ptp(seen.scan.channels[name], axis=1)  # NaN where any is, and NaN is not less
-    if not np.isfinite(spread).any():
-        return None
-    usual = float(np.nanmedian(spread))
-    lost = spread < _STEADY * usual
-    if usual < _LEAST_SPREAD_HZ or not lost.any():
-        return None
-    seen.bad_lines |= lost
-    return f"on {_lines(lost)} the frequency stands still, so the resonance was lost; tune again"
-
-
-def _contact_lost(seen: _Inspection) -> str | None:
-    if "amplitude" not in seen.channel.lower() or min(seen.image.shape) < _LEAST_LINE_PX:
-        return None
-    whole = seen.image[np.isfinite(seen.image).all(axis=1)]
-    if not len(whole):
-        return None
-    # A featureless part of the surface is flat too, but not dark.
-    lost = flat_lines(seen.image) & (np.median(seen.image, axis=1) < _DARK * np.median(np.percentile(whole, 95, axis=1)))
+def _lock_lost(state: _Inspection) -> str | None:
+    name = next((n for n in state.scan.channels if "frequency" in n.lower()), None)
+    lost = lines_without_lock(state.scan.channels[name]) if name is not None else np.zeros(0, np.bool_)
     if not lost.any():
         return None
-    seen.bad_lines |= lost
-    return f"{_lines(lost)} show next to nothing in {seen.channel}, so the tip had no contact"
+    state.bad_lines |= lost
+    return f"on {_lines(lost)} the frequency is constant, so the resonance was lost; tune again"
 
 
-def _no_signal(seen: _Inspection) -> str | None:
-    image = seen.image
+def _contact_lost(state: _Inspection) -> str | None:
+    if "amplitude" not in state.channel.lower():
+        return None
+    lost = lines_without_contact(state.image)
+    if not lost.any():
+        return None
+    state.bad_lines |= lost
+    return f"{state.channel} has almost no signal on {_lines(lost)}, so the tip was not in contact"
+
+
+def _no_signal(state: _Inspection) -> str | None:
+    image = state.image
     if not np.isfinite(image).all() or min(image.shape) < 8 or np.ptp(image) == 0:
         return None
-    flat = image - image.mean(axis=1, keepdims=True)
-    correlation = float((flat[:, 1:] * flat[:, :-1]).mean() / (flat**2).mean())
-    if correlation >= seen.settings.least_correlation:
+    centred = image - image.mean(axis=1, keepdims=True)
+    correlation = float((centred[:, 1:] * centred[:, :-1]).mean() / (centred**2).mean())
+    if correlation >= state.settings.least_correlation:
         return None
-    return f"neighbouring pixels of {seen.channel} have nothing in common (correlation {correlation:.2f}): it shows noise only"
+    return f"{state.channel} contains only noise (the correlation of neighbouring pixels is {correlation:.2f})"
 
 
-def _blunt_tip(seen: _Inspection) -> str | None:
-    before, now = seen.sharpness_before, seen.sharpness
-    if before is None or now is None or now >= seen.settings.least_sharpness * before:
+def _blunt_tip(state: _Inspection) -> str | None:
+    before, now = state.sharpness_before, state.sharpness
+    if before is None or now is None or now >= state.settings.least_sharpness * before:
         return None
-    return f"fine structure is down to {now / before:.0%} of what it was in the last frame: the tip seems to be blunted"
+    return f"fine structure is down to {now / before:.0%} of that in the last scan; the tip is probably blunted"
 
 
 _CHECKS: Mapping[ProblemName, Check] = {
@@ -304,13 +296,13 @@ _CHECKS: Mapping[ProblemName, Check] = {
 
 
 def _typical(image: np.ndarray) -> float:
-    """Magnitude that 1 % of the finite pixels exceed; 0 if there are none."""
+    """Magnitude exceeded by 1 % of the finite pixels; 0 if there are none."""
     values = np.abs(image[np.isfinite(image)])
     return float(np.percentile(values, 99)) if len(values) else 0.0
 
 
 def _common_step(image: np.ndarray, axis: int) -> float:
-    """Median over neighbouring lines (axis 0) or columns (axis 1) of the step that is common to most of their pixels."""
+    """Median over neighbouring lines (axis 0) or columns (axis 1) of the size of the step common to most of their pixels."""
     steps = np.diff(image.astype(np.float64), axis=axis)
     known = steps[np.isfinite(steps).any(axis=1)][:, np.isfinite(steps).any(axis=0)]
     return float(np.median(np.abs(np.nanmedian(known, axis=1 - axis)))) if known.size else 0.0

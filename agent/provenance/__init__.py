@@ -1,1 +1,1 @@
-"""Decisions explained and replayed from the history alone."""
+"""Explaining and replaying decisions from the history alone."""

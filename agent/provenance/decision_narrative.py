@@ -1,14 +1,14 @@
-"""A decision told in full: what was seen and tried, the rule step by step with its numbers, what it rests on and led to."""
+"""Full account of a decision: scan, inputs, candidates, the decision rule step by step with its numbers, and what followed."""
 
 import math
 from collections.abc import Iterator
 
 from agent.errors import AgentError
 from agent.history.event_log import Event, History
-from agent.history.lookup import only
-from agent.history.readers import trusted
-from agent.provenance.narrative import Narrative, Section, at, counted, happened, length, number, place
-from agent.provenance.recorded_inputs import question_behind
+from agent.history.lookup import first_found
+from agent.history.readers import reading_event
+from agent.provenance.narrative import Narrative, Section, counted, event_sentence, length, number, place, timestamp
+from agent.provenance.recorded_inputs import recorded_inputs
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
@@ -16,51 +16,50 @@ from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
 from agent.schema.wording import OUTCOMES, POLICIES
 from instrument_adapters.protocol.messages import MeasurementRequest
 
-_OWN = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
+_SHOWN_ELSEWHERE = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
 
 
-def decision_account(history: History, event: Event) -> Narrative:
-    """The account of a "decision_made" or "decision_deepened" event."""
-    with trusted(event):
+def decision_narrative(history: History, event: Event) -> Narrative:
+    """Narrative of a "decision_made" or "decision_deepened" event."""
+    with reading_event(event):
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
         sections = (
             Section("In short", (f"Outcome: {OUTCOMES[record.outcome]}.", record.explanation)),
-            Section("What was seen", tuple(_seen(record, instrument_id))),
-            Section("What it rests on", tuple(_rests_on(history, event, record))),
-            Section("What was tried", tuple(_tried(record)), tuple(_configurations(record))),
-            Section("What was left out", (), tuple(_left_out(record))),
-            Section("How the choice was made", tuple(_steps(record))),
-            Section("What was recommended", tuple(_recommended(record)), tuple(_clusters(record))),
-            Section("Who had a say, and when", tuple(_followed(history, event, record))),
-            Section("What became of each place", (), tuple(_places(history, event))),
-            Section("How to check this", tuple(_checks(record))),
+            Section("The scan", tuple(_scan_lines(record, instrument_id))),
+            Section("Inputs", tuple(_input_lines(history, event, record))),
+            Section("Candidates", tuple(_candidate_lines(record)), tuple(_configuration_rows(record))),
+            Section("Rejected candidates", (), tuple(_rejected_rows(record))),
+            Section("Decision rule", tuple(_rule_steps(record))),
+            Section("Recommendation", tuple(_recommendation_lines(record)), tuple(_cluster_rows(record))),
+            Section("Approval, sending and commands", tuple(_later_events(history, event, record))),
+            Section("Results", (), tuple(_result_rows(history, event))),
+            Section("How to check this", tuple(_check_lines(record))),
         )
     what = "Decision" if event.kind == kinds.DECISION_MADE else "Deeper search"
     title = f"{what} {record.decision_id} on {record.scan_id} of {instrument_id} (sample {record.sample_id})"
     return Narrative("decision", record.decision_id, title, sections, {"event": event.seq, "decision": event.body["decision"]})
 
 
-def _seen(record: DecisionRecord, instrument_id: str) -> Iterator[str]:
+def _scan_lines(record: DecisionRecord, instrument_id: str) -> Iterator[str]:
     f = record.frame
     size = f"{f.rows} x {f.cols} pixels over {length(f.size_slow_m)} x {length(f.size_fast_m)}"
     unit = f" ({record.unit})" if record.unit else ""
     yield f"{instrument_id} recorded {size}, centred at {place(f.x_offset_m, f.y_offset_m)}"
     yield f"Channel {record.channel or '-'}{unit}"
     for problem in record.quality.problems:
-        yield f"Quality: {problem.sentence} (what was done: {problem.action})"
+        yield f"Quality: {problem.sentence} (action: {problem.action})"
     if not record.quality.problems:
-        yield (
-            "Quality: nothing was found to be wrong with the scan" if record.quality.content else "Quality: it was not inspected"
-        )
+        yield ("Quality: no problems found" if record.quality.content else "Quality: not inspected")
     for what, rows in record.masked.items():
-        yield f"{rows} lines were left out: {what}"
+        yield f"{rows} lines were masked: {what}"
     drift = record.drift
     if drift.nm_per_min is not None:
-        alike = f"; this scan and the last one agree to {number(drift.agreement)} (correlation)"
-        yield f"Drift: {drift.nm_per_min:.2f} nm/min, from {counted(len(drift.knots), 'scan')}{alike}; places were moved ahead"
+        scans = counted(len(drift.knots), "scan")
+        agreement = f"correlation with the previous scan {number(drift.agreement)}"
+        yield f"Drift: {drift.nm_per_min:.2f} nm/min, from {scans}; {agreement}; targets were shifted ahead"
     elif drift.why_none:
-        yield f"Drift: not known ({drift.why_none})"
+        yield f"Drift: unknown ({drift.why_none})"
     if record.keypoints_found:
         dropped = ", ".join(f"{n} {why}" for why, n in record.keypoints_dropped.items() if n)
         yield f"Key points: {record.keypoints_found} found, {record.keypoints_used} used" + (
@@ -68,59 +67,57 @@ def _seen(record: DecisionRecord, instrument_id: str) -> Iterator[str]:
         )
 
 
-def _rests_on(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:
+def _input_lines(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:
     try:
-        question = question_behind(history, event)
+        recorded = recorded_inputs(history, event)
     except AgentError as error:
-        yield f"It cannot be put together any more: {error}"
+        yield f"The inputs cannot be reconstructed: {error}"
         return
-    rests, limits = question.rests_on, question.limits
-    how = "" if question.noted else " (worked out; the version that decided did not note it)"
-    yield f"The scan: event {rests['scan']}. Known were all events up to {question.asked.after}{how}"
-    since = f", told in event {rests['instrument connected']}" if "instrument connected" in rests else ", by default"
+    sources, limits = recorded.source_events, recorded.inputs.limits
+    derived = "" if recorded.basis_recorded else " (derived from the events; this version did not record it)"
+    yield f"The scan: event {sources['scan']}. Events taken into account: up to {recorded.basis.after}{derived}"
+    since = f" (from event {sources['instrument connected']})" if "instrument connected" in sources else " (default)"
     ranges = f"x {_range(limits.x_min_m, limits.x_max_m)}, y {_range(limits.y_min_m, limits.y_max_m)}"
-    yield f"Limits{since}: {ranges}, {length(limits.spacing_min_m)} apart, at most {counted(limits.points_max, 'place')} a scan"
+    spacing, places = length(limits.spacing_min_m), counted(limits.points_max, "place")
+    yield f"Limits{since}: {ranges}, spacing at least {spacing}, at most {places} a scan"
     left_out = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in record.results_left_out.items())
-    used = f"{counted(record.results_used, 'result')} could be held against the candidates" + (
-        f" (not: {left_out})" if left_out else ""
-    )
-    yield f"Measured before: {counted(len(question.measured_xy), 'place')}; {used}"
-    if question.previous is not None:
-        taken = (
-            "its weights were gone on from"
-            if record.warm_from
-            else f"training began anew: {record.cold_because or 'nothing was trained'}"
+    used = f"{counted(record.results_used, 'result')} used as evidence" + (f" (not used: {left_out})" if left_out else "")
+    yield f"Measured before: {counted(len(recorded.inputs.measured_xy), 'place')}; {used}"
+    if recorded.inputs.previous is not None:
+        start = (
+            "warm start from its weights" if record.warm_from else f"cold start: {record.cold_because or 'nothing was trained'}"
         )
-        yield f"Earlier decision: {question.previous.record.decision_id} (event {rests['earlier decision']}); {taken}"
+        yield f"Earlier decision: {recorded.inputs.previous.record.decision_id} (event {sources['earlier decision']}); {start}"
     elif record.cold_because:
         yield f"Earlier decision: none ({record.cold_because})"
-    if question.earlier is not None:
-        yield f"Earlier scan: {question.earlier.scan_id} (event {rests['earlier scan']}), for drift"
+    if recorded.inputs.earlier is not None:
+        yield f"Earlier scan: {recorded.inputs.earlier.scan_id} (event {sources['earlier scan']}), used for the drift"
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    yield f"Seed {record.config.get('seed')}; {versions}" + (f"; on {question.asked.machine}" if question.asked.machine else "")
+    yield f"Seed {record.config.get('seed')}; {versions}" + (f"; on {recorded.basis.machine}" if recorded.basis.machine else "")
 
 
 def _range(low_m: float, high_m: float) -> str:
     return f"{length(low_m)} to {length(high_m)}"
 
 
-def _tried(record: DecisionRecord) -> Iterator[str]:
+def _candidate_lines(record: DecisionRecord) -> Iterator[str]:
     if not record.candidates:
         return
-    out = sum(1 for c in record.candidates if c.guarded_out)
+    rejected = sum(1 for c in record.candidates if c.guarded_out)
     trained = sum(1 for c in record.candidates if c.invariance in GEOMETRIC_LATENTS)
-    yield f"{counted(len(record.candidates), 'candidate')}, {trained} of them trained networks; {out} were left out"
-    yield f"Stages complete: {', '.join(record.rungs) or 'none'}" + (
+    yield f"{counted(len(record.candidates), 'candidate')}, {trained} of them VAEs; {rejected} were rejected"
+    yield f"Rungs complete: {', '.join(record.rungs) or 'none'}" + (
         "; a deadline ended the search there" if record.ended_early else ""
     )
-    yield f"Each was judged on {counted(record.common_points, 'point')} of its own, by the reward '{record.config.get('reward')}'"
+    yield f"Each was scored on {counted(record.common_points, 'point')} by the reward '{record.config.get('reward')}'"
     for fault in record.faults:
-        yield f"Did not work: {fault}"
+        yield f"Failed: {fault}"
     for v in record.verified:
-        yield f"{v.configuration} with the exact decoder: ELBO {number(v.exact_elbo_per_px, 4)} for {number(v.elbo_per_px, 4)}"
+        exact, warp = number(v.exact_elbo_per_px, 4), number(v.elbo_per_px, 4)
+        yield f"{v.configuration} with the exact decoder: ELBO {exact} instead of {warp}"
 
 
-def _configurations(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
+def _configuration_rows(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
     yield ("configuration", "reward", "spread", "seeds", "types", "σ below best", "information", "types shown", "ties")
     for c in record.configurations:
         yield (
@@ -136,20 +133,20 @@ def _configurations(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _left_out(record: DecisionRecord) -> Iterator[tuple[str, str]]:
-    yield ("candidate", "why")
+def _rejected_rows(record: DecisionRecord) -> Iterator[tuple[str, str]]:
+    yield ("candidate", "reason")
     for c in record.candidates:
         if c.guarded_out:
             yield (c.candidate_id, c.guarded_out)
 
 
-def _steps(record: DecisionRecord) -> Iterator[str]:
-    """The rule of docs/decisions/0014, with the numbers of this decision."""
+def _rule_steps(record: DecisionRecord) -> Iterator[str]:
+    """The decision rule of docs/decisions/0014 with the numbers of this decision."""
     rule = record.config.get("rule", {})
     if not record.configurations:
         return
     kept = [c for c in record.candidates if not c.guarded_out]
-    yield f"1. Guards: {len(record.candidates) - len(kept)} of {len(record.candidates)} candidates may not be chosen"
+    yield f"1. Guards: {len(record.candidates) - len(kept)} of {len(record.candidates)} candidates were rejected"
     if rule.get("criteria"):
         named = ", ".join(f"{name} ({weight:g})" for name, weight in rule["criteria"].items())
         yield f"2. Score: {rule.get('combine', '').replace('_', ' ')} of {named}, averaged over the seeds of each configuration"
@@ -157,31 +154,29 @@ def _steps(record: DecisionRecord) -> Iterator[str]:
         yield "2. Score: the reward, averaged over the seeds of each configuration"
     weight = record.evidence_weight
     if weight:
-        yield f"3. Results: {record.results_used} of them weighed {weight:.0%}, the score {1 - weight:.0%}"
+        yield f"3. Evidence: {record.results_used} results weigh {weight:.0%}, the score {1 - weight:.0%}"
     else:
-        yield "3. Results: they weighed nothing" + (
-            f" ({record.results_used} are too few)" if record.results_used else " (there were none)"
-        )
+        yield "3. Evidence: none" + (f" ({record.results_used} results are too few)" if record.results_used else " (no results)")
     resolving = [c for c in record.configurations if c.resolves]
     least = rule.get("least_information", 0.0)
-    groups = ", and are groups and no continuum" if rule.get("groups") else ""
-    yield f"4. Types: {len(resolving)} of {len(record.configurations)} configurations show some (at least {least:g} nats{groups})"
+    groups = ", and separate groups rather than a continuum" if rule.get("groups") else ""
+    yield f"4. Types: shown by {len(resolving)} of {len(record.configurations)} configurations (at least {least:g} nats{groups})"
     yield from _choice(record, float(rule.get("tie_sigmas", 2.0)), str(rule.get("pick", "parsimonious")))
 
 
 def _choice(record: DecisionRecord, sigmas: float, pick: str) -> Iterator[str]:
     tied = [c for c in record.configurations if c.in_tie_set]
     best = min(record.configurations, key=lambda c: (c.sigmas_below_best != 0.0, -c.mean))
-    yield f"5. Best: {_name(best)} with {best.mean:.3f}; {len(tied)} within {sigmas:g} σ of it count as equal"
+    yield f"5. Best: {_name(best)} with {best.mean:.3f}; {len(tied)} within {sigmas:g} σ of it tie"
     chosen = next((c for c in record.candidates if c.candidate_id == record.chosen), None)
     if chosen is None:
         yield "6. Choice: none"
         return
-    configuration = only(c for c in record.configurations if chosen.candidate_id.startswith(f"{c.name}-s"))
+    configuration = first_found(c for c in record.configurations if chosen.candidate_id.startswith(f"{c.name}-s"))
     why = (
         "the largest value"
         if pick == "best"
-        else "the plainest of these: untrained before trained, then fewest types, latents, smallest window"
+        else "the simplest of these: untrained before trained, then fewest types, fewest latents, smallest window"
     )
     yield f"6. Choice: {_name(configuration)}, {why}"
     yield f"7. Of its {counted(configuration.seeds, 'seed')}: {chosen.candidate_id}, {_seed_reason(chosen)}"
@@ -197,41 +192,41 @@ def _name(c: ConfigurationRecord) -> str:
     return f"{label(c.invariance, c.variant)} with a window of {c.window_px} px"
 
 
-def _recommended(record: DecisionRecord) -> Iterator[str]:
+def _recommendation_lines(record: DecisionRecord) -> Iterator[str]:
     if not record.requests:
-        yield "Nothing"
+        yield "No places"
         return
     settings = record.config.get("recommend", {})
     policy = settings.get("policy", "ivr")
     yield f"{counted(len(record.requests), 'place')}, in this order: {POLICIES.get(policy, policy)}"
     spacing, margin = length(settings.get("spacing_m")), length(settings.get("margin_m"))
-    yield f"Kept apart by at least {spacing}, and {margin} from the border of the frame"
+    yield f"Spacing at least {spacing}, margin {margin} to the border of the frame"
 
 
-def _clusters(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
-    yield ("type", "share", "points", "typical ones", "places")
+def _cluster_rows(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
+    yield ("type", "share", "points", "core points", "places")
     total = max(sum(c.points for c in record.clusters), 1)
     for c in record.clusters:
         places = sum(r.cluster == c.cluster for r in record.requests)
         yield (str(c.cluster), f"{c.points / total:.0%}", str(c.points), str(c.core_points), str(places))
 
 
-def _followed(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:
-    """Approvals, sending, commands: whatever names this decision, also of kinds that are not known here."""
+def _later_events(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:
+    """Approvals, sending, commands: all events that name this decision, including unknown kinds."""
     for e in history.events(mentioning=record.decision_id):
         about = record.decision_id in (e.subject, e.body.get("decision_id"), e.body.get("of"))
         if (
             about
-            and e.kind not in _OWN
+            and e.kind not in _SHOWN_ELSEWHERE
             and e.body.get("instrument_id", event.body["instrument_id"]) == event.body["instrument_id"]
         ):
-            yield happened(e)
+            yield event_sentence(e)
 
 
-def _places(history: History, event: Event) -> Iterator[tuple[str, ...]]:
+def _result_rows(history: History, event: Event) -> Iterator[tuple[str, ...]]:
     if event.kind != kinds.DECISION_MADE:
         return
-    yield ("request", "type, rank", "asked for", "came of it", "off by", "when")
+    yield ("request", "type, rank", "requested at", "result", "distance", "time")
     for m in measurements_of(history, event):
         r = MeasurementRequest.model_validate(m.request)
         row = (r.request_id, f"{r.cluster}, {r.rank}", place(r.x_m, r.y_m))
@@ -239,14 +234,14 @@ def _places(history: History, event: Event) -> Iterator[tuple[str, ...]]:
             yield (*row, m.fate or "no result", "-", "-")
             continue
         body = m.result.body
-        came = " ".join(
+        outcome = " ".join(
             part for part in (body["status"], body["reason"] and f"({body['reason']})", m.fate and f"({m.fate})") if part
         )
-        there = body.get("x_m") is not None and body.get("y_m") is not None
-        off = length(math.hypot(body["x_m"] - r.x_m, body["y_m"] - r.y_m)) if there else "-"
-        yield (*row, came, off, str(body.get("measured_at") or at(m.result.recorded_at)))
+        has_position = body.get("x_m") is not None and body.get("y_m") is not None
+        distance = length(math.hypot(body["x_m"] - r.x_m, body["y_m"] - r.y_m)) if has_position else "-"
+        yield (*row, outcome, distance, str(body.get("measured_at") or timestamp(m.result.recorded_at)))
 
 
-def _checks(record: DecisionRecord) -> Iterator[str]:
-    yield f"`vaestar history replay {record.decision_id}` makes the decision again and compares every number"
-    yield "`vaestar history verify` says whether anything was altered since"
+def _check_lines(record: DecisionRecord) -> Iterator[str]:
+    yield f"`vaestar history replay {record.decision_id}` repeats the decision and compares every number"
+    yield "`vaestar history verify` checks whether anything was altered since"

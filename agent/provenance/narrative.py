@@ -1,4 +1,4 @@
-"""Accounts: what a history tells of one thing, in words, and as an object for programs."""
+"""Narratives: what a history holds about one thing, as text for people and as JSON for programs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,43 +8,43 @@ from typing import Any
 from agent.history.event_log import Event
 from agent.schema import event_kinds as kinds
 
-#: What each kind of event says.
-WORDS = {
-    kinds.RUN_STARTED: "an agent took up the run",
-    kinds.RUN_RECOVERED: "the agent found what was left of the run",
-    kinds.INSTRUMENT_CONNECTED: "the instrument said hello",
-    kinds.SCAN_RECEIVED: "the scan came in",
-    kinds.SEARCH_CANCELLED: "the search on the scan was given up",
-    kinds.CANDIDATES_SCORED: "all candidates had been judged",
+#: Each event kind as text.
+EVENT_TEXTS = {
+    kinds.RUN_STARTED: "an agent started on the run",
+    kinds.RUN_RECOVERED: "the agent recovered the state of the run",
+    kinds.INSTRUMENT_CONNECTED: "the instrument connected",
+    kinds.SCAN_RECEIVED: "the scan was received",
+    kinds.SEARCH_CANCELLED: "the search on the scan was cancelled",
+    kinds.CANDIDATES_SCORED: "all candidates were scored",
     kinds.DECISION_MADE: "the decision was made",
-    kinds.DECISION_DEEPENED: "the scan was searched once more, with more effort; nothing of that was sent",
-    kinds.REQUESTS_REFUSED: "places were refused",
-    kinds.APPROVAL_ASKED: "a person was asked to approve",
-    kinds.APPROVAL_GIVEN: "the places were let pass",
+    kinds.DECISION_DEEPENED: "the scan was searched again with more effort; the result was not sent",
+    kinds.REQUESTS_REFUSED: "places were refused by the envelope",
+    kinds.APPROVAL_ASKED: "an operator was asked for approval",
+    kinds.APPROVAL_GIVEN: "the places were approved",
     kinds.APPROVAL_REJECTED: "the places were rejected",
-    kinds.RECOMMENDATION_READY: "the recommendation got its number",
+    kinds.RECOMMENDATION_READY: "the recommendation got its sequence number",
     kinds.RECOMMENDATION_SENT: "the recommendation was sent",
     kinds.RECOMMENDATION_ACKNOWLEDGED: "the instrument acknowledged the recommendation",
-    kinds.RESULT_RECEIVED: "a result came in",
+    kinds.RESULT_RECEIVED: "a result was received",
     kinds.LIMIT_EXCEEDED: "a limit was exceeded",
     kinds.COMMAND_GIVEN: "a command was given",
-    kinds.COMMAND_ACKNOWLEDGED: "the instrument obeyed the command",
+    kinds.COMMAND_ACKNOWLEDGED: "the instrument acknowledged the command",
     kinds.MESSAGE_REFUSED: "a message was refused",
-    kinds.MESSAGE_REPEATED: "a message came a second time and was not acted on again",
-    kinds.CLIENT_DENIED: "somebody was not let in",
-    kinds.INSTRUMENT_TROUBLED: "the instrument told of a trouble",
+    kinds.MESSAGE_REPEATED: "a message was repeated and ignored",
+    kinds.CLIENT_DENIED: "a client was denied access",
+    kinds.INSTRUMENT_TROUBLED: "the instrument reported a fault",
     kinds.INSTRUMENT_LOST: "the instrument went silent",
-    kinds.INSTRUMENT_BACK: "the instrument was heard of again",
-    kinds.INSTRUMENT_LEFT: "the instrument left",
-    kinds.CLOCK_STEPPED: "the clock was set, or the computer slept",
-    kinds.JOB_TROUBLED: "a job of the agent was not done as planned",
+    kinds.INSTRUMENT_BACK: "the instrument is back",
+    kinds.INSTRUMENT_LEFT: "the instrument disconnected",
+    kinds.CLOCK_STEPPED: "the clock was set, or the computer was suspended",
+    kinds.JOB_TROUBLED: "a periodic job did not run as planned",
     kinds.RUN_STOPPED: "the agent stopped",
-    kinds.HISTORY_MIGRATED: "the history was brought to a newer schema",
-    kinds.HEAD_RENEWED: "the head file was begun anew",
-    kinds.ARRAYS_RELEASED: "arrays that nothing rests on were released",
+    kinds.HISTORY_MIGRATED: "the history was migrated to a newer schema",
+    kinds.HEAD_RENEWED: "the head file was written anew",
+    kinds.ARRAYS_RELEASED: "arrays that are no longer needed were released",
 }
-_SAID = ("by", "reason", "instrument_id", "scan_id", "decision_id", "settings", "orphans")
-_LONG = (
+_SAID_ELSEWHERE = ("by", "reason", "instrument_id", "scan_id", "decision_id", "settings", "orphans")
+_WITHOUT_DETAILS = (
     kinds.RUN_STARTED,
     kinds.RUN_RECOVERED,
     kinds.SCAN_RECEIVED,
@@ -52,23 +52,23 @@ _LONG = (
     kinds.RESULT_RECEIVED,
     kinds.CANDIDATES_SCORED,
 )
-_QUOTED = 200  # lines
+_MOST_QUOTED = 200  # lines
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with sentences, or with the rows of a table under them.
+    """A heading with sentences, a table, or quoted text.
 
     Parameters
     ----------
     title
-        What it is about.
+        Heading.
     sentences
-        Each a line of its own.
+        Sentences, each shown as a line.
     rows
-        Of a table; the first one holds its headings.
+        Rows of a table, headings first.
     quoted
-        A text that is shown as it stands.
+        Text that is shown verbatim.
     """
 
     title: str
@@ -79,20 +79,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Narrative:
-    """What is told of one thing.
+    """Everything that the history holds about one thing.
 
     Parameters
     ----------
     about
-        "decision", "scan", "request", "instrument", "run" or "event".
+        Kind of thing: "decision", "scan", "request", "instrument", "run" or "event".
     identifier
-        Its id.
+        Id of the thing.
     title
-        The heading of all.
+        Heading of the narrative.
     sections
-        In the order of reading.
+        Sections in reading order.
     facts
-        The same for programs.
+        The underlying data for programs.
     """
 
     about: str
@@ -102,7 +102,7 @@ class Narrative:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """Plain text that reads as Markdown, too."""
+        """Lines of plain text that are also valid Markdown."""
         yield f"# {self.title}"
         for section in self.sections:
             if not section.sentences and len(section.rows) < 2 and not section.quoted:
@@ -117,10 +117,10 @@ class Narrative:
                     yield ""
                 yield from _table(section.rows)
             if section.quoted:
-                yield from ("```", *section.quoted.splitlines()[:_QUOTED], "```")
+                yield from ("```", *section.quoted.splitlines()[:_MOST_QUOTED], "```")
 
-    def told(self) -> dict[str, Any]:
-        """As an object for programs."""
+    def as_json(self) -> dict[str, Any]:
+        """The narrative as a JSON object."""
         sections = [asdict(section) for section in self.sections]
         return {"about": self.about, "id": self.identifier, "title": self.title, "sections": sections, "facts": self.facts}
 
@@ -134,22 +134,22 @@ def _table(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
             yield f"|{'|'.join('-' * (width + 2) for width in widths)}|"
 
 
-def happened(event: Event) -> str:
-    """An event in one sentence: when, what, by whom and why; also of kinds that are not known here."""
+def event_sentence(event: Event) -> str:
+    """An event as one sentence with time, author and reason; unknown kinds are shown by name."""
     body = event.body
-    what = WORDS.get(event.kind, event.kind.replace("_", " "))
+    what = EVENT_TEXTS.get(event.kind, event.kind.replace("_", " "))
     if event.kind == kinds.RESULT_RECEIVED:
-        what = f"the result of {event.subject} came in: {body.get('status')}"
+        what = f"the result of {event.subject} was received: {body.get('status')}"
     by = f" by {body['by']}" if body.get("by") else ""
     reason = f": {body['reason']}" if body.get("reason") else ""
-    facts = "" if event.kind in _LONG else ", ".join(_facts(body))
-    return f"{at(event.recorded_at)} (event {event.seq}): {what}{by}{reason}{f' ({facts})' if facts else ''}"
+    facts = "" if event.kind in _WITHOUT_DETAILS else ", ".join(_facts(body))
+    return f"{timestamp(event.recorded_at)} (event {event.seq}): {what}{by}{reason}{f' ({facts})' if facts else ''}"
 
 
 def _facts(body: Mapping[str, Any]) -> Iterator[str]:
-    """What else stands in a body, as far as it is short; of lists, how long they are."""
+    """The remaining short values of a body, and the lengths of lists."""
     for key, value in body.items():
-        if key in _SAID or value in (None, [], {}, ""):
+        if key in _SAID_ELSEWHERE or value in (None, [], {}, ""):
             continue
         if isinstance(value, str | int | float):
             yield f"{key} {value}"
@@ -157,13 +157,13 @@ def _facts(body: Mapping[str, Any]) -> Iterator[str]:
             yield f"{len(value)} {key}"
 
 
-def at(time: datetime) -> str:
-    """A time as it is read."""
+def timestamp(time: datetime) -> str:
+    """A time as text, in UTC."""
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def length(metres: float | None) -> str:
-    """A length in the unit that suits it."""
+    """A length as text in mm, µm or nm."""
     if metres is None:
         return "-"
     for unit, size in (("mm", 1e-3), ("µm", 1e-6), ("nm", 1e-9)):
@@ -173,15 +173,15 @@ def length(metres: float | None) -> str:
 
 
 def place(x_m: float, y_m: float) -> str:
-    """A place in micrometres."""
+    """A position as text in micrometres."""
     return f"x {x_m * 1e6:.4f} µm, y {y_m * 1e6:.4f} µm"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash where there is none."""
+    """A number as text, or a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def counted(n: int, noun: str) -> str:
-    """Such as "1 scan", "3 scans"."""
+    """A number with its noun, such as "1 scan" or "3 scans"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

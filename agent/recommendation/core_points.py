@@ -1,4 +1,4 @@
-"""Core points: the places that show one type of microstructure most clearly."""
+"""Core points: the representative key points of each type, and the purity of patches."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from scipy.spatial import cKDTree
 
 
 def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], fraction: float) -> list[Int[np.ndarray, " _"]]:
-    """For each cluster, its core points: the nearest `fraction` of its members, nearest first.
+    """Core points of each cluster: the `fraction` of its members nearest to its centre, nearest first.
 
     Parameters
     ----------
     mixture_distance
-        Shape (n, K): Mahalanobis distance of each point from each centre.
+        Shape (n, K): Mahalanobis distance of each point from the centre of each cluster.
     labels
         Shape (n,): the cluster of each point.
     fraction
-        Share of the members; at least one point of a cluster that has any.
+        Share of the members, rounded up, so that every cluster with members has a core point.
     """
     cores = []
     for k in range(mixture_distance.shape[1]):
@@ -30,19 +30,19 @@ def core_order(mixture_distance: np.ndarray, labels: Int[np.ndarray, " n"], frac
 def purity(
     points_rc: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], tau: Float[np.ndarray, "n K"], radius_px: float
 ) -> Float[np.ndarray, " n"]:
-    """How much of what a patch shows is of its own cluster: the mean probability of that cluster, there and around.
+    """Purity of each patch: the mean probability of its own cluster, over itself and the key points around it.
 
     Parameters
     ----------
     points_rc
-        Shape (n, 2), pixels.
+        Shape (n, 2): key points, pixels.
     labels
         Shape (n,): the cluster of each point.
     tau
         Shape (n, K): probability that a point belongs to a cluster.
     radius_px
-        Key points at most this far away (larger coordinate difference) are around a point; half a window, say, so that their
-        patches share at least half a side.
+        Largest distance (larger coordinate difference) of key points around a point, in pixels; half a window, for instance, so
+        that their patches overlap by at least half a side.
     """
     pairs = cKDTree(points_rc).query_pairs(radius_px, p=np.inf, output_type="ndarray").astype(np.int64)
     own = tau[np.arange(len(labels)), labels].astype(np.float64)
@@ -54,16 +54,16 @@ def purity(
 
 
 def without_mixed(
-    cores: Sequence[Int[np.ndarray, " _"]], own_share: Float[np.ndarray, " n"], least: float
+    cores: Sequence[Int[np.ndarray, " _"]], purities: Float[np.ndarray, " n"], least: float
 ) -> tuple[list[Int[np.ndarray, " _"]], Int[np.ndarray, " m"]]:
-    """Core points whose purity is at least `least`, and those that are left out as mixed.
+    """Core points with a purity of at least `least`, for each cluster, and the rows of those that are excluded as mixed.
 
     A patch across a boundary is no example of either side. A cluster without any pure core point keeps all of them: it is mixed
-    everywhere (fine lamellae, say), and that is what it looks like.
+    everywhere, as fine lamellae are, and mixed patches are typical of it.
     """
     kept, mixed = [], []
     for core in cores:
-        pure = own_share[core] >= least
+        pure = purities[core] >= least
         kept.append(core[pure] if pure.any() else core)
         mixed.append(core[~pure] if pure.any() else core[:0])
     return kept, np.concatenate([*mixed, np.empty(0, dtype=np.int64)])

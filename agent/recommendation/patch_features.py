@@ -1,4 +1,4 @@
-"""What patches show, in few numbers, without any model: their principal components."""
+"""Features of patches that need no model: the principal components of their pixels."""
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -7,7 +7,7 @@ from agent.preprocessing.patches import cut_patches
 from agent.representation.classical.pca import Basis
 
 COMPONENTS = 8
-_CHUNK = 1024
+_CHUNK = 1024  # patches encoded at a time
 
 
 def patch_features(
@@ -16,28 +16,28 @@ def patch_features(
     window_px: int,
     fitted_rc: Int[np.ndarray, "f 2"],
 ) -> Float[np.ndarray, "n d"]:
-    """The first principal components of the patches, in units of the pixels; d is `COMPONENTS`.
+    """The first `COMPONENTS` principal components of the patches, in units of the pixel values.
 
-    The chosen model's latents are not used: they set orientation apart, and loops do not (docs/decisions/0015). Beyond its border
-    the image is mirrored, so that every pixel has a patch.
+    The chosen model's latents are not used: they separate orientation, and hysteresis loops do not (docs/decisions/0015). The
+    image is mirrored at its border, so that every pixel has a patch.
 
     Parameters
     ----------
     images
         Shape (C, rows, cols), in [0, 1].
     points_rc
-        Shape (n, 2): pixels.
+        Shape (n, 2): centres of the patches, pixels.
     window_px
-        Side of the patches.
+        Side of the patches in pixels.
     fitted_rc
-        Shape (f, 2): pixels whose patches the components are fitted to.
+        Shape (f, 2): centres of the patches that the components are fitted to, pixels.
     """
-    beyond = window_px // 2
-    wider = np.pad(images, ((0, 0), (beyond, beyond), (beyond, beyond)), mode="symmetric")
-    fitted = _pixels(wider, fitted_rc + beyond, window_px)
+    margin = window_px // 2
+    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="symmetric")
+    fitted = _pixels(padded, fitted_rc + margin, window_px)
     basis = Basis.of(fitted, np.ones(len(fitted)), COMPONENTS)
-    parts = [points_rc[start : start + _CHUNK] + beyond for start in range(0, len(points_rc), _CHUNK)]
-    return np.asarray(np.concatenate([basis.encode(_pixels(wider, part, window_px)) for part in parts]) * basis.scale)
+    parts = [points_rc[start : start + _CHUNK] + margin for start in range(0, len(points_rc), _CHUNK)]
+    return np.asarray(np.concatenate([basis.encode(_pixels(padded, part, window_px)) for part in parts]) * basis.scale)
 
 
 def _pixels(images: np.ndarray, points_rc: np.ndarray, window_px: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""From clusters to places: which key points are measured, and in which order; spaced, inside every limit, in metres.
+"""Selection of the key points to measure and their order, with the spacing and within all limits, in metres.
 
-First every cluster gets its prototypes, the most typical places there are. Then a policy orders all key points. Nothing is
-ever moved to fit: what may not be measured is passed over, and counted with the reason.
+First every cluster gets its prototypes, its most typical core points. Then a policy selects among all key points. A point that
+must not be measured is never moved: it is passed over and counted with the reason.
 """
 
 from collections.abc import Sequence
@@ -11,39 +11,39 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from agent.config.recommendation import RecommendSettings
-from agent.recommendation.exclusion_zones import altered, border_distance, crowded, within
+from agent.recommendation.exclusion_zones import altered_patches, border_distance, dose_reached, within_limits
 from agent.recommendation.policies import Area, Equal, Informative, Policy, Spread
-from agent.recommendation.similarity_kernel import PlaceKernel, scaled
+from agent.recommendation.similarity_kernel import PlaceKernel, standardised
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 _ALTERED = "in patches that show an earlier measurement"
-MOST_POINTS = 10_000  # that one recommendation message carries
+MAX_POINTS = 10_000  # in one recommendation message
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The key points that places are chosen from.
+    """Key points from which places are selected.
 
     Parameters
     ----------
     points_rc
-        Shape (n, 2): pixels.
+        Shape (n, 2): key points, pixels.
     labels
-        Shape (n,): the cluster of each.
+        Shape (n,): cluster of each key point.
     core_distance
-        Shape (n,): Mahalanobis distance of each from its own cluster's centre.
+        Shape (n,): Mahalanobis distance of each key point from the centre of its own cluster.
     cores
         For each cluster, rows of its core points, most typical first.
     features
-        Shape (n + m, d): what the patches show around the key points and, in the rows after them, the targets, in any unit;
-        alike patches have near features.
+        Shape (n + m, d): features of the patches around the key points and, in the rows after them, around the targets, in any
+        unit; similar patches have features that lie close together.
     window_px
-        Side of the patches.
+        Side of the patches in pixels.
     mixed
-        Shape (x,): rows that would be core, were their patches not mixed.
+        Shape (x,): rows of key points that would be core points if their patches were not mixed.
     targets_rc
-        Shape (m, 2): pixels whose response is to be known; needed with the policy "ivr" only.
+        Shape (m, 2): pixels at which the response is to be predicted; needed for the policy "ivr" only.
     """
 
     points_rc: Int[np.ndarray, "n 2"]
@@ -57,32 +57,32 @@ class Pool:
 
     @property
     def core(self) -> Bool[np.ndarray, " n"]:
-        """Whether each point is core."""
-        return self._marked(np.concatenate([*self.cores, self.mixed[:0]]))
+        """Shape (n,): True for core points."""
+        return self._mask(np.concatenate([*self.cores, self.mixed[:0]]))
 
     @property
     def only_mixed(self) -> Bool[np.ndarray, " n"]:
-        """Whether each point would be core, were it not mixed."""
-        return self._marked(self.mixed)
+        """Shape (n,): True for points that are excluded from the core only because they are mixed."""
+        return self._mask(self.mixed)
 
-    def _marked(self, rows: Int[np.ndarray, " _"]) -> Bool[np.ndarray, " n"]:
-        out = np.zeros(len(self.points_rc), dtype=bool)
-        out[rows] = True
-        return out
+    def _mask(self, rows: Int[np.ndarray, " _"]) -> Bool[np.ndarray, " n"]:
+        mask = np.zeros(len(self.points_rc), dtype=bool)
+        mask[rows] = True
+        return mask
 
 
 @dataclass(frozen=True, eq=False)
 class Recommended:
-    """Places to measure, in order, and what was passed over.
+    """Selected places and the core points that were passed over.
 
     Parameters
     ----------
     requests
-        The places.
+        The places, in the order in which they are to be measured.
     passed_over
-        Reason -> how many core points were not taken for it.
+        Reason -> number of core points that were not selected because of it.
     beyond_core
-        How many of the requests are not core points.
+        Number of requests that are not core points.
     """
 
     requests: tuple[MeasurementRequest, ...]
@@ -99,36 +99,36 @@ def recommend(
     decision_id: str,
     rng: np.random.Generator,
 ) -> Recommended:
-    """Where to measure, in order.
+    """Places to measure, in order.
 
-    A place is passed over when it lies outside the instrument's range or in the margin of the frame, where as many points as
-    are allowed have been measured around it, when its patch shows the spot of an earlier measurement (unless nothing else is
-    left), or when it is too near to a place recommended or measured (a loop alters the sample).
+    A point is passed over if it lies outside the instrument's range or in the margin of the frame, if the dose around it is
+    reached, if its patch shows the spot of an earlier measurement (unless nothing else is left), or if it is too near to a
+    selected or measured place, because a loop alters the sample.
 
     Parameters
     ----------
     pool
-        Key points in their clusters.
+        Key points with their clusters and features.
     frame
-        Of the scan.
+        Frame of the scan.
     limits
-        Of the instrument.
+        Limits of the instrument.
     measured_xy
-        Shape (k, 2): where the sample has been measured, in metres.
+        Shape (k, 2): positions measured on the sample, in metres.
     settings
-        Policy, number of points, what is kept away from.
+        Policy, number of points and distances.
     decision_id
-        Requests are named after it.
+        Id of the decision, with which the ids of its requests begin.
     rng
-        Draws the part of very many key points that is chosen from.
+        Source of the choice of candidates if there are very many key points.
     """
     selection = _Selection(pool, frame, limits, measured_xy, settings, rng)
-    selection.fill()
-    return Recommended(selection.requests(decision_id), selection.passed_over(), int((~pool.core[selection.taken]).sum()))
+    selection.run()
+    return Recommended(selection.requests(decision_id), selection.passed_over(), int((~pool.core[selection.selected]).sum()))
 
 
 class _Selection:
-    """The places taken so far and what they leave to choose from."""
+    """The key points selected so far, and those that can still be selected."""
 
     def __init__(
         self,
@@ -143,44 +143,44 @@ class _Selection:
         self.frame, self.xy = frame, frame.to_metres(pool.points_rc.astype(np.float64))
         self.spacing_m = max(settings.spacing_m, limits.spacing_min_m)
         self.forbidden = {
-            "outside the limits": ~(within(self.xy, limits) & frame.contains(self.xy)),
+            "outside the limits": ~(within_limits(self.xy, limits) & frame.contains(self.xy)),
             "in the margin of the frame": border_distance(pool.points_rc, frame) < settings.margin_m,
-            "where enough has been measured": crowded(self.xy, measured_xy, limits.dose_max, limits.dose_radius_m),
-            _ALTERED: altered(pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame),
+            "where enough has been measured": dose_reached(self.xy, measured_xy, limits.dose_max, limits.dose_radius_m),
+            _ALTERED: altered_patches(pool.points_rc, pool.window_px, measured_xy, settings.damage_radius_m, frame),
         }
-        self.near = np.zeros(len(pool.points_rc), dtype=bool)
-        for place in measured_xy:
-            self._keep_away(place)
-        self.fit = ~np.logical_or.reduce(list(self.forbidden.values()))
-        self.most = min(limits.points_max, MOST_POINTS)
-        each = settings.points_per_cluster * sum(len(core) > 0 for core in pool.cores)
-        self.wanted = each if settings.points is None else settings.points
-        self.taken: list[int] = []
+        self.too_near = np.zeros(len(pool.points_rc), dtype=bool)
+        for position in measured_xy:
+            self._block_around(position)
+        self.allowed = ~np.logical_or.reduce(list(self.forbidden.values()))
+        self.max_points = min(limits.points_max, MAX_POINTS)
+        in_all_clusters = settings.points_per_cluster * sum(len(core) > 0 for core in pool.cores)
+        self.wanted = in_all_clusters if settings.points is None else settings.points
+        self.selected: list[int] = []
 
-    def fill(self) -> None:
-        """Prototypes first, then all key points."""
+    def run(self) -> None:
+        """Select prototypes first, then among all key points."""
         pool, settings = self.pool, self.settings
         if settings.policy == "equal":
-            most = settings.points_per_cluster if settings.points is None else None
-            self._follow(Equal(pool.cores, most), pool.core)
+            max_each = settings.points_per_cluster if settings.points is None else None
+            self._select(Equal(pool.cores, max_each), pool.core)
             return
-        self._follow(Equal(pool.cores, settings.prototypes), pool.core)
-        self._order()
-        if len(self.taken) < min(self.wanted, self.most):
-            self._take_in_altered()
-            self._order()
+        self._select(Equal(pool.cores, settings.prototypes), pool.core)
+        self._select_by_policy()
+        if len(self.selected) < min(self.wanted, self.max_points):
+            self._allow_altered_patches()
+            self._select_by_policy()
 
-    def _take_in_altered(self) -> None:
-        """Nothing else is left: a place beside an earlier measurement is worth more than none, as long as the spacing is kept."""
-        others = [which for reason, which in self.forbidden.items() if reason != _ALTERED]
-        self.fit = ~np.logical_or.reduce(others)
-        self.fit[self.taken] = False
+    def _allow_altered_patches(self) -> None:
+        """Allow points beside earlier measurements, which are better than none if nothing else is left; the spacing is kept."""
+        others = [mask for reason, mask in self.forbidden.items() if reason != _ALTERED]
+        self.allowed = ~np.logical_or.reduce(others)
+        self.allowed[self.selected] = False
 
     def requests(self, decision_id: str) -> tuple[MeasurementRequest, ...]:
-        """The places taken, as the instrument is asked to measure them."""
+        """The requests for the selected points."""
         ranks = [0] * (int(self.pool.labels.max(initial=-1)) + 1)
         out = []
-        for number, i in enumerate(self.taken):
+        for number, i in enumerate(self.selected):
             cluster = int(self.pool.labels[i])
             out.append(
                 MeasurementRequest(
@@ -198,67 +198,67 @@ class _Selection:
         return tuple(out)
 
     def passed_over(self) -> dict[str, int]:
-        """Reason -> number of core points that are not among the places taken; each counts for one reason."""
-        left = self.pool.core | self.pool.only_mixed
-        left[self.taken] = False
+        """Reason -> number of core points that were not selected; each is counted for one reason only."""
+        remaining = self.pool.core | self.pool.only_mixed
+        remaining[self.selected] = False
         counts = {}
-        for reason, which in self.forbidden.items():
-            counts[reason] = int((left & which).sum())
-            left &= ~which
-        counts["of mixed patches"] = int((left & self.pool.only_mixed).sum())
-        left &= ~self.pool.only_mixed
-        counts["nearer than the spacing"] = int((left & self.near).sum())
-        full = len(self.taken) >= self.most and self.most < self.wanted
-        counts["more than the instrument takes"] = int((left & ~self.near).sum()) if full else 0
+        for reason, mask in self.forbidden.items():
+            counts[reason] = int((remaining & mask).sum())
+            remaining &= ~mask
+        counts["of mixed patches"] = int((remaining & self.pool.only_mixed).sum())
+        remaining &= ~self.pool.only_mixed
+        counts["nearer than the spacing"] = int((remaining & self.too_near).sum())
+        full = len(self.selected) >= self.max_points and self.max_points < self.wanted
+        counts["more than the instrument takes"] = int((remaining & ~self.too_near).sum()) if full else 0
         return counts
 
-    def _order(self) -> None:
-        """By the configured policy; created again while it finds more, since it may know a part of the points only."""
+    def _select_by_policy(self) -> None:
+        """Select by the configured policy, which is created again as long as it finds more: it may know only a subset."""
         while True:
-            before = len(self.taken)
-            if before < min(self.wanted, self.most) and self._free.any():
-                self._follow(self._policy(), np.ones(len(self.xy), dtype=bool))
-            if len(self.taken) == before:
+            before = len(self.selected)
+            if before < min(self.wanted, self.max_points) and self._selectable.any():
+                self._select(self._policy(), np.ones(len(self.xy), dtype=bool))
+            if len(self.selected) == before:
                 return
 
-    def _follow(self, policy: Policy, among: Bool[np.ndarray, " n"]) -> None:
-        while len(self.taken) < min(self.wanted, self.most):
-            row = policy.choose(among & self._free)
+    def _select(self, policy: Policy, among: Bool[np.ndarray, " n"]) -> None:
+        while len(self.selected) < min(self.wanted, self.max_points):
+            row = policy.choose(among & self._selectable)
             if row is None:
                 return
-            policy.take(row)
-            self.taken.append(row)
-            self._keep_away(self.xy[row])
-            self.fit[row] = False
+            policy.accept(row)
+            self.selected.append(row)
+            self._block_around(self.xy[row])
+            self.allowed[row] = False
 
     @property
-    def _free(self) -> Bool[np.ndarray, " n"]:
-        return np.asarray(self.fit & ~self.near)
+    def _selectable(self) -> Bool[np.ndarray, " n"]:
+        return np.asarray(self.allowed & ~self.too_near)
 
-    def _keep_away(self, place: np.ndarray) -> None:
-        self.near |= np.hypot(*(self.xy - place).T) < self.spacing_m
+    def _block_around(self, position: np.ndarray) -> None:
+        self.too_near |= np.hypot(*(self.xy - position).T) < self.spacing_m
 
     def _policy(self) -> Policy:
         pool, settings = self.pool, self.settings
-        measured = np.concatenate([self.measured_xy, self.xy[self.taken]])
+        measured = np.concatenate([self.measured_xy, self.xy[self.selected]])
         if settings.policy == "spread":
             return Spread(self.xy, measured)
         if settings.policy == "area":
             area = Area(self.xy, self.measured_xy, pool.labels)
-            for row in self.taken:
-                area.take(row)
+            for row in self.selected:
+                area.accept(row)
             return area
         targets = len(self.xy) + np.arange(len(pool.targets_rc))
-        before = len(self.xy) + len(targets) + np.arange(len(self.measured_xy))
-        given = np.concatenate([np.array(self.taken, dtype=np.int64), before])
-        return Informative(self._kernel(), pool.points_rc, self._free, targets, given, settings.noise, self.rng)
+        measured_rows = len(self.xy) + len(targets) + np.arange(len(self.measured_xy))
+        given = np.concatenate([np.array(self.selected, dtype=np.int64), measured_rows])
+        return Informative(self._kernel(), pool.points_rc, self._selectable, targets, given, settings.noise, self.rng)
 
     def _kernel(self) -> PlaceKernel:
-        """Of key points, targets and measured places, each of these taken to show what the nearest of the others shows."""
+        """Prior covariance of key points, targets and measured places; these get the features of the nearest of the others."""
         pool, settings = self.pool, self.settings
-        features = scaled(pool.features, by=pool.features[len(self.xy) :])
+        features = standardised(pool.features, by=pool.features[len(self.xy) :])
         xy = np.concatenate([self.xy, self.frame.to_metres(pool.targets_rc.astype(np.float64))])
-        nearest = [int(np.hypot(*(xy - place).T).argmin()) for place in self.measured_xy]
+        nearest = [int(np.hypot(*(xy - position).T).argmin()) for position in self.measured_xy]
         return PlaceKernel(
             np.concatenate([features, features[nearest]]),
             np.concatenate([xy, self.measured_xy]),

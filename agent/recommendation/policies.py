@@ -1,4 +1,4 @@
-"""In which order places are measured: each policy names the next one of those that are still allowed."""
+"""Policies: the order in which key points are recommended. Each chooses the next one among those still allowed."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,94 +10,95 @@ from agent.preprocessing.subsampling import stratified_subset
 from agent.recommendation.similarity_kernel import PlaceKernel
 from agent.recommendation.variance_reduction import VarianceReduction
 
-_MOST_CANDIDATES = 4000
-_TIE = 1e-9  # relative: gains that differ by rounding only are equal, and the first of them is taken
+_MAX_CANDIDATES = 4000
+_TIE = 1e-9  # relative difference of gains that is rounding; the first of equal ones is chosen
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """An order of the n key points, found as it goes.
+    """An order of the n key points, determined step by step.
 
-    Created when a number of places may be measured; told by `take` of each place that then is, its own choice or not.
+    A policy is created for one recommendation. `accept` is called for each key point that is then selected, whether the policy
+    chose it or not.
     """
 
     def choose(self, allowed: Bool[np.ndarray, " n"]) -> int | None:
-        """The row to measure next, an allowed one; None when the policy has none of them to offer."""
+        """Row of the allowed key point to measure next; None if the policy has none to offer."""
 
-    def take(self, row: int) -> None:
-        """Row `row` will be measured."""
+    def accept(self, row: int) -> None:
+        """Note that the key point in `row` has been selected."""
 
 
 class Equal:
-    """Clusters take turns, each with its most typical place that is left: the paper's order.
+    """Clusters take turns, each with its most typical remaining point: the paper's order.
 
     Parameters
     ----------
     cores
-        For each cluster, rows of its points, most typical first.
-    most
-        Places for one cluster; None for no bound.
+        For each cluster, rows of its core points, most typical first.
+    max_each
+        Largest number of points from one cluster; None for no limit.
     """
 
-    def __init__(self, cores: Sequence[Int[np.ndarray, " _"]], most: int | None = None) -> None:
+    def __init__(self, cores: Sequence[Int[np.ndarray, " _"]], max_each: int | None = None) -> None:
         self._cores = cores
-        self._most = most
-        self._taken = [0] * len(cores)
+        self._max_each = max_each
+        self._selected = [0] * len(cores)
 
     def choose(self, allowed: Bool[np.ndarray, " n"]) -> int | None:
-        """The most typical allowed place of the cluster that has had the fewest turns."""
-        for k in sorted(range(len(self._cores)), key=lambda k: self._taken[k]):
-            if self._most is not None and self._taken[k] >= self._most:
+        """The most typical allowed point of the cluster with the fewest selected points."""
+        for k in sorted(range(len(self._cores)), key=lambda k: self._selected[k]):
+            if self._max_each is not None and self._selected[k] >= self._max_each:
                 continue
-            left = self._cores[k][allowed[self._cores[k]]]
-            if len(left):
-                return int(left[0])
+            remaining = self._cores[k][allowed[self._cores[k]]]
+            if len(remaining):
+                return int(remaining[0])
         return None
 
-    def take(self, row: int) -> None:
-        """It counts for the cluster in whose core it is."""
+    def accept(self, row: int) -> None:
+        """Count the point for the cluster in whose core it is."""
         for k, core in enumerate(self._cores):
-            self._taken[k] += int(row in core)
+            self._selected[k] += int(row in core)
 
 
 class Spread:
-    """The allowed place that is farthest from all that are taken or measured (farthest-point sampling).
+    """The allowed point that is farthest from all selected and measured ones (farthest-point sampling).
 
     Parameters
     ----------
     xy
-        Shape (n, 2): positions of all key points.
+        Shape (n, 2): positions of all key points, metres.
     measured_xy
-        Shape (k, 2): places that have been measured.
+        Shape (k, 2): measured positions, metres.
     """
 
     def __init__(self, xy: Float[np.ndarray, "n 2"], measured_xy: Float[np.ndarray, "k 2"]) -> None:
         self._xy = xy
         self._nearest = np.full(len(xy), np.inf)
-        for place in measured_xy:
-            self._nearer(place)
+        for position in measured_xy:
+            self._add(position)
 
     def choose(self, allowed: Bool[np.ndarray, " n"]) -> int | None:
-        """The first of the farthest."""
+        """The farthest allowed point; the first of equally distant ones."""
         return int(np.where(allowed, self._nearest, -np.inf).argmax()) if allowed.any() else None
 
-    def take(self, row: int) -> None:
-        """Places near to it are no longer far."""
-        self._nearer(self._xy[row])
+    def accept(self, row: int) -> None:
+        """Update the distances to the nearest selected point."""
+        self._add(self._xy[row])
 
-    def _nearer(self, place: np.ndarray) -> None:
-        self._nearest = np.minimum(self._nearest, np.hypot(*(self._xy - place).T))
+    def _add(self, position: np.ndarray) -> None:
+        self._nearest = np.minimum(self._nearest, np.hypot(*(self._xy - position).T))
 
 
 class Area(Spread):
-    """Clusters get places in proportion to their area, each cluster's places spread over the scan.
+    """Clusters get points in proportion to their area, and the points of each cluster are spread over the scan.
 
-    The next place is of the cluster with the largest members / (places + 1) (D'Hondt's quotients).
+    The next point belongs to the cluster with the largest members / (selected points + 1), as in the D'Hondt method.
 
     Parameters
     ----------
     xy, measured_xy
-        As in `Spread`.
+        Positions of all key points, and measured positions, as in `Spread`.
     labels
         Shape (n,): the cluster of each key point.
     """
@@ -108,44 +109,44 @@ class Area(Spread):
         super().__init__(xy, measured_xy)
         self._labels = labels
         self._members = np.bincount(labels)
-        self._taken = np.zeros(len(self._members), dtype=np.int64)
+        self._selected = np.zeros(len(self._members), dtype=np.int64)
 
     def choose(self, allowed: Bool[np.ndarray, " n"]) -> int | None:
-        """The farthest allowed place of the cluster that has the fewest for its area."""
+        """The farthest allowed point of the cluster with the fewest selected points for its area."""
         if not allowed.any():
             return None
         open_ = np.unique(self._labels[allowed])
-        k = open_[(self._members[open_] / (self._taken[open_] + 1)).argmax()]
+        k = open_[(self._members[open_] / (self._selected[open_] + 1)).argmax()]
         return super().choose(allowed & (self._labels == k))
 
-    def take(self, row: int) -> None:
-        """It counts for its cluster."""
-        self._taken[self._labels[row]] += 1
-        super().take(row)
+    def accept(self, row: int) -> None:
+        """Count the point for its cluster."""
+        self._selected[self._labels[row]] += 1
+        super().accept(row)
 
 
 class Informative:
-    """The allowed place whose measurement most reduces the variance integrated over the targets.
+    """The allowed point whose measurement most reduces the variance integrated over the targets ("ivr").
 
-    Of very many key points the candidates are a part that covers the scan as all do; a policy without candidates left is to be
-    created again.
+    If there are very many key points, the candidates are a stratified subset. When none of them is allowed any more, the policy
+    is to be created again, with new candidates.
 
     Parameters
     ----------
     kernel
-        Of the n key points and, in the rows after them, of all other places.
+        Prior covariance of the n key points and, in the rows after them, of all other places.
     points_rc
         Shape (n, 2): key points, pixels.
     allowed
-        Shape (n,): those that may be chosen.
+        Shape (n,): True for key points that can be chosen.
     targets
-        Rows of the places that are to be known.
+        Rows of the places at which the variance is to be reduced.
     given
-        Rows of the places that are measured or taken.
+        Rows of the places that are measured or selected.
     noise
-        Variance of a measurement, relative to the prior variance.
+        Noise variance of a measurement, relative to the prior variance.
     rng
-        Draws the candidates.
+        Source of the choice of candidates.
     """
 
     def __init__(
@@ -159,18 +160,18 @@ class Informative:
         rng: np.random.Generator,
     ) -> None:
         candidates = np.flatnonzero(allowed)
-        candidates = candidates[stratified_subset(points_rc[candidates], _MOST_CANDIDATES, rng)]
+        candidates = candidates[stratified_subset(points_rc[candidates], _MAX_CANDIDATES, rng)]
         self._candidates = candidates
         self._posterior = VarianceReduction(kernel, targets, candidates, given, noise)
 
     def choose(self, allowed: Bool[np.ndarray, " n"]) -> int | None:
-        """The first of the places with the largest gain."""
+        """The allowed candidate with the largest gain; the first of equal ones."""
         open_ = allowed[self._candidates]
         if not open_.any():
             return None
         gains = np.where(open_, self._posterior.gains, -1.0)
         return int(self._candidates[int((gains >= gains.max() * (1 - _TIE)).argmax())])
 
-    def take(self, row: int) -> None:
-        """The posterior is brought up to date."""
-        self._posterior.take(int(np.searchsorted(self._candidates, row)))
+    def accept(self, row: int) -> None:
+        """Update the gains of the candidates."""
+        self._posterior.update(int(np.searchsorted(self._candidates, row)))

@@ -1,4 +1,4 @@
-"""How alike two places are expected to be: in what their patches show, and in where they lie."""
+"""Prior covariance of two measurements, from the similarity of their patches and the distance of their positions."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, eq=False)
 class PlaceKernel:
-    """Prior covariance of a measured quantity at two places, of variance 1.
+    """Prior covariance of a measured quantity at two places; its variance is 1.
 
     k = share · m(|f - f'| / patch_length) + (1 - share) · m(|x - x'| / position_length), with the Matérn function of order 3/2,
-    m(r) = (1 + √3 r) exp(-√3 r): one part of a response follows the microstructure, wherever it is, another varies over the
-    sample, whatever the patch shows (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17).
+    m(r) = (1 + √3 r) exp(-√3 r): one part of the response depends on the microstructure, wherever it is, another varies over
+    the sample, whatever the patch shows (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17).
 
     Parameters
     ----------
     features
-        Shape (n, d): what the patches show, in any unit.
+        Shape (n, d): features of the patches, in any unit.
     xy
-        Shape (n, 2): positions.
+        Shape (n, 2): positions, in any unit.
     share
-        Of the patches, from 0 to 1.
+        Share of the variance that depends on the patches, from 0 to 1.
     patch_length
-        In root-mean-square distances of the features from their mean.
+        Correlation length in the unit of `features`.
     position_length
-        In the unit of `xy`.
+        Correlation length in the unit of `xy`.
     """
 
     features: Float[np.ndarray, "n d"]
@@ -36,23 +36,23 @@ class PlaceKernel:
 
     def __call__(self, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"]) -> Float[np.ndarray, "p q"]:
         """Covariance of the places in rows `a` with those in rows `b`."""
-        near = _matern(_distance(self.xy[a], self.xy[b]), self.position_length)
-        near *= 1 - self.share
-        alike = _matern(_distance(self.features[a], self.features[b]), self.patch_length)
-        alike *= self.share
-        near += alike
-        return near
+        covariance = _matern(_distance(self.xy[a], self.xy[b]), self.position_length)
+        covariance *= 1 - self.share
+        by_patch = _matern(_distance(self.features[a], self.features[b]), self.patch_length)
+        by_patch *= self.share
+        covariance += by_patch
+        return covariance
 
 
-def scaled(features: Float[np.ndarray, "n d"], by: Float[np.ndarray, "m d"] | None = None) -> Float[np.ndarray, "n d"]:
-    """Features less the mean of `by`, in root-mean-square distances of `by` from it; all 0 where `by` are all the same.
+def standardised(features: Float[np.ndarray, "n d"], by: Float[np.ndarray, "m d"] | None = None) -> Float[np.ndarray, "n d"]:
+    """Features minus the mean of `by`, divided by the root mean square distance of `by` from it; 0 if all of `by` are equal.
 
     Parameters
     ----------
     features
         Shape (n, d).
     by
-        Shape (m, d); None for the features themselves.
+        Shape (m, d): features that set origin and scale; None for the features themselves.
     """
     by = (features if by is None else by).astype(np.float64)
     mean = by.mean(axis=0)

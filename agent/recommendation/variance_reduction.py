@@ -1,9 +1,9 @@
-"""Integrated variance reduction: the place that would teach most about all the others.
+"""Integrated variance reduction: gain in knowledge about the whole frame from a measurement at each candidate.
 
-A Gaussian process with noise s² has, after a measurement at j, a posterior variance at t that is smaller by
-c(t, j)² / (c(j, j) + s²), with c the posterior covariance before; what is measured does not enter. Summed over targets t, this
-is the gain of j; the place of the largest gain is taken, and so on (active learning of Cohn, Neural Networks 9, 1071 (1996);
-Seo et al., IJCNN 2000). This is not maximum variance, which goes for the most unusual places.
+In a Gaussian process with noise s², a measurement at j reduces the posterior variance at t by c(t, j)² / (c(j, j) + s²), where c
+is the posterior covariance before; the measured value does not matter. The sum over all targets t is the gain of j. The candidate
+with the largest gain is measured next, and so on (active learning: Cohn, Neural Networks 9, 1071 (1996); Seo et al., IJCNN 2000).
+This is not the criterion of maximum variance, which selects the most unusual places.
 """
 
 import numpy as np
@@ -12,26 +12,26 @@ from scipy.linalg import cholesky, solve_triangular
 
 from agent.recommendation.similarity_kernel import PlaceKernel
 
-_JITTER = 1e-9  # relative to the prior variance, 1: two places may coincide
+_JITTER = 1e-9  # relative to the prior variance, 1; needed if two places coincide
 
 
 class VarianceReduction:
-    """Gains of all candidates, brought up to date after each measurement.
+    """Gains of all candidates, updated after each measurement.
 
-    A measurement costs one product with the prior covariance, O(targets · candidates), not a new decomposition.
+    An update costs one product with the prior covariance, O(targets · candidates), and no new decomposition.
 
     Parameters
     ----------
     kernel
-        Of all places.
+        Prior covariance of all places.
     targets
-        Shape (m,): rows of the places that are to be known.
+        Shape (m,): rows of the places at which the variance is to be reduced.
     candidates
-        Shape (c,): rows of the places that may be measured.
+        Shape (c,): rows of the places that can be measured.
     given
         Shape (g,): rows of the places that have been measured.
     noise
-        Variance of a measurement about what the kernel describes, s², relative to the prior variance.
+        Noise variance s² of a measurement, relative to the prior variance.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class VarianceReduction:
         self._kernel = kernel
         self._prior = kernel(targets, candidates)
         root = cholesky(kernel(given, given) + self._noise * np.eye(len(given)), lower=True) if len(given) else np.empty((0, 0))
-        # Posterior covariances are prior ones less the product of these rows, one a measurement.
+        # The posterior covariance is the prior one minus the product of these rows, of which there is one for each measurement.
         self._at_targets = list(_solve(root, kernel(given, targets)))
         self._at_candidates = list(_solve(root, kernel(given, candidates)))
         covariance = self._prior - np.array(self._at_targets).T @ np.array(self._at_candidates) if len(given) else self._prior
@@ -56,11 +56,11 @@ class VarianceReduction:
 
     @property
     def gains(self) -> Float[np.ndarray, " c"]:
-        """By how much a measurement of each candidate reduces the summed variance of the targets; never negative."""
+        """Reduction of the summed variance of the targets by a measurement of each candidate; never negative."""
         return np.asarray(np.maximum(self._sum_of_squares, 0.0) / (self._variance + self._noise))
 
-    def take(self, j: int) -> None:
-        """Bring the gains up to date after a measurement of candidate `j`, a place in `candidates`."""
+    def update(self, j: int) -> None:
+        """Update the gains after a measurement of the candidate with the index `j` in `candidates`."""
         root = np.sqrt(self._variance[j] + self._noise)
         u = self._prior[:, j].copy()
         w = self._kernel(self.candidates[[j]], self.candidates)[0]
@@ -69,10 +69,10 @@ class VarianceReduction:
             w -= w_before * w_before[j]
         u /= root
         w /= root
-        shared = u @ self._prior
+        product = u @ self._prior
         for u_before, w_before in zip(self._at_targets, self._at_candidates, strict=True):
-            shared -= (u @ u_before) * w_before
-        self._sum_of_squares += w * (w * (u @ u) - 2 * shared)
+            product -= (u @ u_before) * w_before
+        self._sum_of_squares += w * (w * (u @ u) - 2 * product)
         self._variance = np.maximum(self._variance - w**2, 0.0)
         self._at_targets.append(u)
         self._at_candidates.append(w)

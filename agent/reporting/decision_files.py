@@ -1,4 +1,4 @@
-"""A decision as files for people: a table of places, the record, and the figures. Nothing is ever left half-written."""
+"""Writing a decision to files: a table of places, the record, and the figures. Each file is replaced atomically."""
 
 import csv
 import os
@@ -18,42 +18,42 @@ RECORD = "decision.json"
 Row = tuple[str, int, int, float, float, int, int, float]
 
 
-def rows(record: DecisionRecord) -> Iterator[Row]:
-    """The recommended places in the order of measuring, each as `COLUMNS` says."""
+def place_rows(record: DecisionRecord) -> Iterator[Row]:
+    """The recommended places in measuring order, with the columns `COLUMNS`."""
     for r in record.requests:
         yield r.request_id, r.cluster, r.rank, r.x_m, r.y_m, r.row, r.col, r.core_distance
 
 
-def table_csv(record: DecisionRecord) -> str:
-    """The places as CSV, header first; numbers read back exactly as they were."""
+def places_csv(record: DecisionRecord) -> str:
+    """The places as CSV with a header; numbers are written so that they read back exactly."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows(rows(record))
+    table.writerows(place_rows(record))
     return text.getvalue()
 
 
 def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
-    """The files written: the table, the record, and the figures that the decision can show.
+    """Write the table, the record, and the figures that the decision can show; returns the paths of the files.
 
-    Of what an earlier report left in the directory, its own files are replaced, or removed where this decision has no such
-    figure; other files are not touched.
+    Files of an earlier report in the directory are replaced, or removed if this decision has no such figure. Other files are not
+    touched.
 
     Parameters
     ----------
     scan
-        The scan that was decided on.
+        Scan that was decided on.
     decision
-        What was decided.
+        Decision with its arrays.
     directory
-        Made when it is missing.
+        Directory to write to; created if missing.
 
     Raises
     ------
     ReportError
-        If the directory cannot be made or written to.
+        If the directory cannot be created or written to.
     """
-    contents = {TABLE: table_csv(decision.record).encode(), RECORD: decision.record.model_dump_json(indent=2).encode()}
+    contents = {TABLE: places_csv(decision.record).encode(), RECORD: decision.record.model_dump_json(indent=2).encode()}
     for name, figure in draw_all(scan, decision).items():
         png = BytesIO()
         figure.savefig(png, format="png", dpi="figure", metadata={"Software": None})
@@ -65,27 +65,29 @@ def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
                 (directory / f"{name}.png").unlink(missing_ok=True)
         return [_replace(directory / name, content) for name, content in contents.items()]
     except (FileExistsError, NotADirectoryError) as error:
-        raise ReportError(f"the report cannot be written into {directory}: a file stands in the way; name a folder") from error
-    except OSError as error:
-        why = error.strerror or str(error)
         raise ReportError(
-            f"the report cannot be written into {directory}: {why}; name a folder that can be written to"
+            f"the report cannot be written into {directory}: a file with that name exists; name a folder"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReportError(
+            f"the report cannot be written into {directory}: {reason}; name a folder that can be written to"
         ) from error
 
 
-def replaced(path: Path, content: bytes) -> Path:
-    """The path, whose file now holds `content`; a reader meets the old file or the new one, never a part of it.
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file atomically, so that a reader sees either the old content or the new; returns the path.
 
     Raises
     ------
     ReportError
-        If it cannot be written there.
+        If the file cannot be written.
     """
     try:
         return _replace(path, content)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise ReportError(f"{path} cannot be written: {why}; name a file in a folder that can be written to") from error
+        reason = error.strerror or str(error)
+        raise ReportError(f"{path} cannot be written: {reason}; name a file in a folder that can be written to") from error
 
 
 def _replace(path: Path, content: bytes) -> Path:

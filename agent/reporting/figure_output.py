@@ -1,4 +1,4 @@
-"""A decision's figures by name, for notebooks, reports and the command line."""
+"""Figures of a decision by name, for notebooks, reports and the command line."""
 
 import base64
 import importlib
@@ -22,7 +22,7 @@ from agent.reporting.figures import (
     scan_figure,
 )
 from agent.reporting.figures.pareto import has_front
-from agent.reporting.figures.style import made_by
+from agent.reporting.figures.style import figure_factory
 from agent.schema.decision import Decision
 from instrument_adapters.scan import Scan
 
@@ -30,10 +30,10 @@ FigureKind = Literal["scan", "latent", "reward", "latent_grid", "patches", "pare
 KINDS: tuple[FigureKind, ...] = get_args(FigureKind)
 
 
-def kinds_of(decision: Decision, measured: Sequence[Measured]) -> list[FigureKind]:
-    """The figures that a decision can show, in the order in which they are best read."""
+def available_figures(decision: Decision, measured: Sequence[Measured]) -> list[FigureKind]:
+    """Kinds of figures that a decision can show, in reading order."""
     chosen = decision.record.chosen is not None
-    can = {
+    possible = {
         "scan": True,
         "latent": chosen,
         "patches": chosen,
@@ -42,7 +42,7 @@ def kinds_of(decision: Decision, measured: Sequence[Measured]) -> list[FigureKin
         "pareto": has_front(decision.record),
         "loops": bool(loops_of(measured)),
     }
-    return [kind for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto") if can[kind]]
+    return [kind for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto") if possible[kind]]
 
 
 def figure_of(scan: Scan, decision: Decision, measured: Sequence[Measured], kind: str) -> Figure:
@@ -51,7 +51,7 @@ def figure_of(scan: Scan, decision: Decision, measured: Sequence[Measured], kind
     Raises
     ------
     FigureError
-        If there is no such figure, or the decision cannot show it.
+        If there is no figure of this kind, or the decision cannot show it.
     """
     match kind:
         case "scan":
@@ -68,26 +68,26 @@ def figure_of(scan: Scan, decision: Decision, measured: Sequence[Measured], kind
             return pareto_figure(decision.record)
         case "loops":
             return loops_figure(measured, f"{decision.record.scan_id}: loops by type, the mean of each in black")
-    raise FigureError(f"there is no figure {kind!r}; give one of {', '.join(KINDS)}")
+    raise FigureError(f"there is no figure {kind!r}; choose one of {', '.join(KINDS)}")
 
 
 def axes_of(scan: Scan, decision: Decision, measured: Sequence[Measured], kind: FigureKind) -> Any:
-    """The first axes of a figure that pyplot knows, where pyplot is used; a notebook then shows it by itself.
+    """The first axes of a figure; registered with pyplot if pyplot is in use, so that a notebook displays it.
 
     Raises
     ------
     FigureError
-        As `figure_of`.
+        As for `figure_of`.
     """
     if "ipykernel" in sys.modules:
         importlib.import_module("matplotlib.pyplot")
     pyplot = sys.modules.get("matplotlib.pyplot")
-    with made_by(Figure if pyplot is None else pyplot.figure):
+    with figure_factory(Figure if pyplot is None else pyplot.figure):
         return figure_of(scan, decision, measured, kind).axes[0]
 
 
-def as_bytes(figure: Figure, form: str) -> bytes:
-    """The figure as "png", "svg" or "pdf", without a date: the same decision gives the same file."""
+def figure_bytes(figure: Figure, form: str) -> bytes:
+    """The figure as "png", "svg" or "pdf" without a date, so that the same decision gives the same file."""
     content = BytesIO()
     undated = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Producer": None}}
     figure.savefig(content, format=form, dpi="figure", metadata=undated[form])
@@ -95,5 +95,5 @@ def as_bytes(figure: Figure, form: str) -> bytes:
 
 
 def png_tag(figure: Figure, alt: str) -> str:
-    """The figure as an HTML image that holds its own data; `alt` must be free of markup."""
-    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(as_bytes(figure, "png")).decode()}">'
+    """The figure as an HTML image with embedded data; `alt` must contain no markup."""
+    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(figure_bytes(figure, "png")).decode()}">'

@@ -1,6 +1,7 @@
-"""`vaestar report`: decisions as one HTML file that can be mailed, and opened in ten years.
+"""`vaestar report`: decisions as one self-contained HTML file.
 
-Figures, styles and tables are inside; there is no script and nothing is fetched. The same history gives the same file.
+Figures, styles and tables are embedded; there are no scripts and nothing is loaded from elsewhere. The same history gives the
+same file.
 """
 
 import json
@@ -8,20 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from agent.reporting.figure_output import FigureKind, figure_of, kinds_of, png_tag
+from agent.reporting.figure_output import FigureKind, available_figures, figure_of, png_tag
 from agent.reporting.notebook import Analysis
 from agent.schema.decision import ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
 
 CAPTIONS: Mapping[FigureKind, str] = {
-    "scan": "The analysed channel, the core points of each cluster, and the recommended places in the order of measuring.",
-    "patches": "What each type looks like: the mean of its core patches, then its most typical ones.",
-    "loops": "What was measured, by type.",
-    "latent": "The latent space in which the types were found, with the Gaussians fitted to it.",
-    "reward": "Why this configuration: the reward against the window, over seeds.",
-    "latent_grid": "What the choice was made from: the latent spaces of all configurations.",
-    "pareto": "What must be given up for what.",
+    "scan": "The analysed channel, the core points of each cluster, and the recommended places in measuring order.",
+    "patches": "Patches of each type: the mean of the core patches, then the most typical ones.",
+    "loops": "Measured loops by type.",
+    "latent": "The chosen latent space, with the Gaussians fitted to it.",
+    "reward": "Reward against window for each kind of representation, over seeds.",
+    "latent_grid": "Latent spaces of all configurations.",
+    "pareto": "Trade-offs (Pareto front).",
 }
 _STYLE = """
 :root { color-scheme: light dark; --line: #d8d8d8; --soft: #666; --paper: #fff; --ink: #1c1c1c; }
@@ -49,26 +50,26 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], happened: Sequence[str] = ()) -> str:
-    """The whole file.
+def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], notes: Sequence[str] = ()) -> str:
+    """The HTML file as text.
 
     Parameters
     ----------
     title
-        Of the page.
+        Title of the page.
     analyses
-        The decisions, in the order in which they are to be read.
+        Decisions in reading order.
     provenance
-        Facts about where all this comes from.
-    happened
-        What else happened in the run and bears on reading it, a sentence each.
+        Name -> value of facts about the origin of the data.
+    notes
+        Other events of the run that matter to a reader, one sentence each.
     """
     parts = [f"<h1>{escape(title)}</h1>"]
     if len(analyses) > 1:
         parts.append(_contents(analyses))
     parts += [_decision(analysis) for analysis in analyses]
-    if happened:
-        parts.append("<h2>What else happened</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in happened) + "</ul>")
+    if notes:
+        parts.append("<h2>Other events</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in notes) + "</ul>")
     parts.append(f"<h2>Provenance</h2>{_facts(provenance)}")
     return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
 
@@ -88,27 +89,27 @@ def _decision(analysis: Analysis) -> str:
     record = analysis.record
     parts = [f'<section id="{escape(record.decision_id)}"><h2>{escape(record.scan_id)}: {OUTCOMES[record.outcome]}</h2>']
     parts.append("".join(f"<p>{escape(s)}</p>" for s in (record.explanation,)))
-    for kind in kinds_of(analysis.decision, analysis.measured):
+    for kind in available_figures(analysis.decision, analysis.measured):
         picture = png_tag(figure_of(analysis.scan, analysis.decision, analysis.measured, kind), f"{kind} of the decision")
         parts.append(f"<figure>{picture}<figcaption>{CAPTIONS[kind]}</figcaption></figure>")
     if record.requests:
         parts += ["<h3>Places</h3>", _places(analysis)]
     if record.configurations:
-        parts += ["<h3>What was compared</h3>", _configurations(record.configurations)]
-    left_out = [c for c in record.candidates if c.guarded_out]
-    if left_out:
-        rows = [f"<tr><td>{escape(c.candidate_id)}</td><td>{escape(str(c.guarded_out))}</td></tr>" for c in left_out]
-        parts += ["<h3>Left out</h3>", _table(("candidate", "why"), rows)]
-    parts += ["<h3>How it was decided</h3>", _facts(_how(record)), _folded("configuration", record.config)]
+        parts += ["<h3>Compared configurations</h3>", _configurations(record.configurations)]
+    rejected = [c for c in record.candidates if c.guarded_out]
+    if rejected:
+        rows = [f"<tr><td>{escape(c.candidate_id)}</td><td>{escape(str(c.guarded_out))}</td></tr>" for c in rejected]
+        parts += ["<h3>Rejected candidates</h3>", _table(("candidate", "reason"), rows)]
+    parts += ["<h3>Details of the decision</h3>", _facts(_details(record)), _folded("configuration", record.config)]
     return "".join(parts) + "</section>"
 
 
 def _places(analysis: Analysis) -> str:
     rows = []
     names = sorted({name for m in analysis.measured for name in m.parameters})[:6]
-    became = {m.request_id: m for m in analysis.measured}
+    results = {m.request_id: m for m in analysis.measured}
     for n, r in enumerate(analysis.record.requests, 1):
-        m = became.get(r.request_id)
+        m = results.get(r.request_id)
         cells = [str(n), str(r.cluster), f"{r.x_m * 1e6:.4f}", f"{r.y_m * 1e6:.4f}", f"{r.core_distance:.2f}"]
         cells += ["", ""] if m is None else [m.status, m.reason]
         cells += ["" if m is None or name not in m.parameters else f"{m.parameters[name]:.4g}" for name in names]
@@ -118,7 +119,7 @@ def _places(analysis: Analysis) -> str:
         "cluster",
         "x (µm)",
         "y (µm)",
-        "distance from its core",
+        "core distance",
         "result",
         "remark",
         *(n.replace("_", " ") for n in names),
@@ -132,13 +133,13 @@ def _configurations(configurations: Iterable[ConfigurationRecord]) -> str:
         spread = "" if c.std is None else f" ± {c.std:.3f}"
         below = "" if c.sigmas_below_best is None else f"{c.sigmas_below_best:.1f}"
         cells = (label(c.invariance, c.variant), str(c.window_px), f"{c.mean:.3f}{spread}", str(c.seeds), str(c.types), below)
-        mark = ' class="tie"' if c.in_tie_set else ""
-        rows.append(f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        tie_class = ' class="tie"' if c.in_tie_set else ""
+        rows.append(f"<tr{tie_class}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     heads = ("kind", "window (px)", "reward", "seeds", "types", "σ below the best")
-    return _table(heads, rows) + '<p class="note">In bold: those that tie within noise.</p>'
+    return _table(heads, rows) + '<p class="note">Bold: configurations that tie with the best.</p>'
 
 
-def _how(record: DecisionRecord) -> dict[str, str]:
+def _details(record: DecisionRecord) -> dict[str, str]:
     facts = {
         "decision": record.decision_id,
         "sample": record.sample_id,
@@ -147,8 +148,9 @@ def _how(record: DecisionRecord) -> dict[str, str]:
         f"{record.frame.size_fast_m * 1e6:.3f} × {record.frame.size_slow_m * 1e6:.3f} µm",
         "key points": f"{record.keypoints_used} of {record.keypoints_found}",
         "chosen": record.chosen or "nothing",
-        "complete": ", ".join(record.rungs) or "nothing",
-        "went on from": record.warm_from or f"nothing ({record.cold_because})" if record.cold_because else record.warm_from or "",
+        "rungs complete": ", ".join(record.rungs) or "nothing",
+        "warm start from": record.warm_from or "",
+        "cold start because": "" if record.warm_from else record.cold_because or "",
         "results used": str(record.results_used),
         "seed": str(record.config.get("seed", "")),
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),

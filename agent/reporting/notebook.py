@@ -1,4 +1,4 @@
-"""Decisions and runs as objects for a notebook or a script: arrays as numpy, tables as records, plots as matplotlib axes.
+"""Decisions and runs for notebooks and scripts: numpy arrays, tables as records, plots as matplotlib axes.
 
     from agent import analyze, History
 
@@ -23,11 +23,12 @@ from agent.errors import HistoryError
 from agent.history.event_log import Event
 from agent.history.event_log import History as Store
 from agent.history.measured_curves import Measured, measured_in
-from agent.history.readers import decision_in, scan_behind, scan_in, trusted
+from agent.history.readers import decided_scan, decision_in, reading_event, scan_in
 from agent.reporting.figure_output import FigureKind, axes_of, figure_of, png_tag
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision, DecisionRecord
 from agent.schema.model_kinds import label
+from agent.schema.wording import OUTCOMES
 from instrument_adapters.scan import Scan
 
 Records = list[dict[str, Any]]
@@ -35,16 +36,16 @@ Records = list[dict[str, Any]]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysis:
-    """A scan and what was decided on it.
+    """A scan with its decision and the results measured so far.
 
     Parameters
     ----------
     scan
-        The scan.
+        Scan that was analysed.
     decision
-        What was decided, with its arrays.
+        Decision on it, with its arrays.
     measured
-        What has been measured at its places so far.
+        Results at its places so far.
     """
 
     scan: Scan
@@ -53,36 +54,36 @@ class Analysis:
 
     @property
     def record(self) -> DecisionRecord:
-        """Everything of the decision that is not an array."""
+        """The decision without its arrays."""
         return self.decision.record
 
     @property
     def explanation(self) -> str:
-        """The decision in words."""
+        """Explanation of the decision."""
         return self.record.explanation
 
     @property
     def types(self) -> int:
-        """How many microstructure types were told apart; 0 where nothing was resolved."""
+        """Number of microstructure types found; 0 if nothing was resolved."""
         return len(self.record.clusters)
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """`points_rc`, `z`, `labels`, `core`, `core_distance`, `latents`: see `agent.schema.decision.Decision`."""
+        """Arrays `points_rc`, `z`, `labels`, `core`, `core_distance`, `latents`, as in `agent.schema.decision.Decision`."""
         return self.decision.arrays
 
     @property
     def image(self) -> np.ndarray:
-        """The channel that was analysed, shape (rows, cols), in its unit."""
+        """The analysed channel, shape (rows, cols), in its own unit."""
         return self.scan.channels[self.scan.find_channel(self.record.channel or None)]
 
     @property
     def places(self) -> Records:
-        """The recommended places in the order of measuring, in metres, with what became of each."""
-        became = {m.request_id: m for m in self.measured}
+        """The recommended places in measuring order, in metres, with the status of each result."""
+        results_by_id = {m.request_id: m for m in self.measured}
         rows = []
         for request in self.record.requests:
-            result = became.get(request.request_id)
+            result = results_by_id.get(request.request_id)
             rows.append(
                 request.model_dump() | {"status": result.status if result else "", "reason": result.reason if result else ""}
             )
@@ -90,32 +91,32 @@ class Analysis:
 
     @property
     def clusters(self) -> Records:
-        """The types: share of the key points, how many are core, and the Gaussian in the latent space."""
+        """The types, with share of the key points, number of core points, and Gaussian in the latent space."""
         total = max(sum(c.points for c in self.record.clusters), 1)
         return [c.model_dump() | {"share": c.points / total} for c in self.record.clusters]
 
     @property
     def configurations(self) -> Records:
-        """What was compared, best first."""
+        """The compared configurations, best first."""
         return [{"kind": label(c.invariance, c.variant)} | c.model_dump() for c in self.record.configurations]
 
     @property
     def candidates(self) -> Records:
-        """Every model that was trained, with its metrics in columns of their own."""
+        """Every candidate, with a column for each metric."""
         return [c.model_dump(exclude={"metrics"}) | dict(c.metrics) for c in self.record.candidates]
 
     @property
     def results(self) -> Records:
-        """What was measured, a row a result, without the curves; these are in `measured`."""
+        """The results, one row each, without the curves (see `measured` for those)."""
         return [m.record() for m in self.measured]
 
     def plot(self, kind: FigureKind = "scan") -> Any:
-        """Axes of a figure, matplotlib's: "scan", "latent", "reward", "latent_grid", "patches", "pareto" or "loops".
+        """Plot "scan", "latent", "reward", "latent_grid", "patches", "pareto" or "loops"; returns matplotlib axes.
 
         Raises
         ------
         FigureError
-            If there is no such figure, or the decision cannot show it.
+            If there is no figure of this kind, or the decision cannot show it.
         """
         return axes_of(self.scan, self.decision, self.measured, kind)
 
@@ -126,7 +127,7 @@ class Analysis:
         return write_report(self.scan, self.decision, Path(directory))
 
     def __repr__(self) -> str:
-        return f"<Analysis of {self.record.scan_id}: {_in_short(self.record)}>"
+        return f"<Analysis of {self.record.scan_id}: {_one_line(self.record)}>"
 
     def _repr_html_(self) -> str:
         picture = png_tag(figure_of(self.scan, self.decision, self.measured, "scan"), f"scan {self.record.scan_id}")
@@ -134,12 +135,12 @@ class Analysis:
 
 
 class Decisions(Sequence[Analysis]):
-    """The decisions of a run in order, read when they are asked for: by number or by id.
+    """The decisions of a run in order, by number or by id; each is read from disk when it is accessed.
 
     Parameters
     ----------
     store
-        The run.
+        History of the run.
     """
 
     def __init__(self, store: Store) -> None:
@@ -164,28 +165,28 @@ class Decisions(Sequence[Analysis]):
             return self._read(events[index])
         found = [e for e in events if index in (e.subject, e.body.get("scan_id")) or e.subject.startswith(index)]
         if len(found) != 1:
-            held = ", ".join(e.subject for e in events[-5:]) or "none"
-            raise HistoryError(f"'{index}' names {len(found)} decisions; name one by its id, such as {held}")
+            recent = ", ".join(e.subject for e in events[-5:]) or "none"
+            raise HistoryError(f"'{index}' matches {len(found)} decisions; name one by its id, such as {recent}")
         return self._read(found[0])
 
     def __iter__(self) -> Iterator[Analysis]:
         return (self._read(event) for event in self._events)
 
     def _read(self, event: Event) -> Analysis:
-        where = event.body["scan_id"], event.body["instrument_id"]
-        return Analysis(scan_behind(self._store, event), decision_in(self._store, event), tuple(measured_in(self._store, *where)))
+        measured = tuple(measured_in(self._store, event.body["scan_id"], event.body["instrument_id"]))
+        return Analysis(decided_scan(self._store, event), decision_in(self._store, event), measured)
 
     def __repr__(self) -> str:
         return f"<{len(self)} decisions: {', '.join(e.subject for e in self._events)}>"
 
 
 class History:
-    """A run for reading; works while an agent writes to it.
+    """A run, opened for reading; this works while an agent writes to it.
 
     Parameters
     ----------
     directory
-        Of the run.
+        Path of the run directory.
 
     Raises
     ------
@@ -209,33 +210,33 @@ class History:
 
     @property
     def measured(self) -> list[Measured]:
-        """All results with their curves, in the order in which they came."""
+        """All results with their curves, in order of arrival."""
         return list(measured_in(self._store))
 
     @property
     def results(self) -> Records:
-        """The same as rows of a table, without the curves."""
+        """All results as table rows, without the curves."""
         return [m.record() for m in self.measured]
 
     def events(self, kind: str | None = None) -> Records:
-        """Everything that happened, or all events of one kind: number, time, kind, subject and body."""
+        """All events, or those of one kind: sequence number, time, kind, subject and body."""
         return [
             {"seq": e.seq, "recorded_at": e.recorded_at, "kind": e.kind, "subject": e.subject, "body": e.body}
             for e in self._store.events(kind=kind)
         ]
 
     def verify(self) -> list[str]:
-        """What is not as it was written, a sentence each; empty if nothing is."""
+        """Faults of the history, one sentence each; empty if it is as it was written."""
         return self._store.verify()
 
     def plot(self, kind: FigureKind = "scan") -> Any:
-        """A figure of the newest decision; see `Analysis.plot`."""
+        """Plot a figure of the newest decision; see `Analysis.plot`."""
         if not len(self.decisions):
-            raise HistoryError(f"the run in {self.directory} holds no decision yet, so there is nothing to plot")
+            raise HistoryError(f"the run in {self.directory} holds no decision yet, so nothing can be plotted")
         return self.decisions[-1].plot(kind)
 
     def close(self) -> None:
-        """Release the files."""
+        """Close the history."""
         self._store.close()
 
     def __enter__(self) -> "History":
@@ -247,28 +248,28 @@ class History:
     def __repr__(self) -> str:
         counts = [(self._count(kinds.SCAN_RECEIVED), "scan"), (self._count(kinds.DECISION_MADE), "decision")]
         counts.append((self._count(kinds.RESULT_RECEIVED), "result"))
-        said = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
-        return f"<History of {self.directory}: {said}, {len(self._store)} events>"
+        summary = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
+        return f"<History of {self.directory}: {summary}, {len(self._store)} events>"
 
     def _repr_html_(self) -> str:
         rows = []
         for event in self._store.events(kind=kinds.DECISION_MADE):
-            with trusted(event):
+            with reading_event(event):
                 record = DecisionRecord.model_validate(event.body["decision"])
-            cells = (f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", record.scan_id, record.decision_id, _in_short(record))
+            cells = (f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", record.scan_id, record.decision_id, _one_line(record))
             rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-        heads = "".join(f"<th>{h}</th>" for h in ("decided (UTC)", "scan", "decision", "what"))
+        heads = "".join(f"<th>{h}</th>" for h in ("decided (UTC)", "scan", "decision", "summary"))
         return f"<p>{escape(repr(self)[1:-1])}</p><table><tr>{heads}</tr>{''.join(rows)}</table>"
 
     def _count(self, kind: str) -> int:
         return sum(1 for _ in self._store.events(kind=kind))
 
 
-def _in_short(record: DecisionRecord) -> str:
+def _one_line(record: DecisionRecord) -> str:
     if not record.clusters:
-        return record.outcome.replace("_", " ")
+        return OUTCOMES[record.outcome]
     chosen = next(c for c in record.candidates if c.candidate_id == record.chosen)
     types, places = len(record.clusters), len(record.requests)
     kind = label(chosen.invariance, chosen.variant)
-    found = "one type only" if record.outcome == "one_type_only" else f"{types} types"
-    return f"{found} by {kind}, window {chosen.window_px} px; {places} places recommended"
+    types_found = OUTCOMES["one_type_only"] if record.outcome == "one_type_only" else f"{types} types"
+    return f"{types_found} by {kind}, window {chosen.window_px} px; {places} places recommended"

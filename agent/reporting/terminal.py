@@ -1,4 +1,4 @@
-"""What people see on a terminal: progress while something runs, short tables when it is done."""
+"""Terminal output: progress bars, tables, and plain lines."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ ERR = Console(stderr=True)
 
 @contextmanager
 def search_progress(console: Console = ERR) -> Iterator[Report]:
-    """A function to call with (stage, done, total), drawn as bars; silent where the console is no terminal."""
+    """Progress bars, one for each stage; yields a function of (stage, done, total). Silent if the console is not a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -31,14 +31,14 @@ def search_progress(console: Console = ERR) -> Iterator[Report]:
 
 
 @contextmanager
-def counting(what: str, console: Console = ERR) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), drawn as a bar; silent where the console is no terminal."""
+def progress_bar(stage: str, console: Console = ERR) -> Iterator[Callable[[int, int], None]]:
+    """One progress bar; yields a function of (done, total). Silent if the console is not a terminal."""
     with search_progress(console) as report:
-        yield lambda done, total: report(what, done, total)
+        yield lambda done, total: report(stage, done, total)
 
 
 def cluster_table(record: DecisionRecord) -> Table:
-    """Each cluster with its share, its core points, and its most typical place."""
+    """Table of the clusters with share, core points, and the most typical place."""
     types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"
     table = Table(title=f"{record.scan_id}: {types}", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
@@ -52,6 +52,6 @@ def cluster_table(record: DecisionRecord) -> Table:
     return table
 
 
-def say(sentence: str) -> None:
-    """One line on the terminal, as it stands, however long."""
+def print_line(sentence: str) -> None:
+    """Print a line without markup, highlighting or wrapping."""
     OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
-"""The tasks that a search hands to its workers: make representations, apply one to further points, judge one.
+"""Tasks that a search gives to its workers: make representations, apply one to further points, score one.
 
-All are plain functions of plain arguments, so that an executor may run them anywhere. PyTorch is loaded by those that train or
-apply a VAE only: plain families are represented before it is, and the process that hands out the tasks never needs it.
+All are plain functions of plain arguments, so that workers of any kind can run them. Only tasks that train or apply a VAE load
+PyTorch: plain families do not wait for the import, and the process that hands out the tasks never needs it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,22 +25,22 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class RepresentTask:
-    """Models (or resamples of a plain family) to make and the key points to represent.
+    """Models to train (or resamples of a plain family to fit), and the key points to represent.
 
     Parameters
     ----------
     points_rc
-        Shape (n, 2): represented.
+        Shape (n, 2): key points to represent, pixels.
     fitted_rc, held_out_rc
-        Shapes (m, 2), (h, 2): trained on, and kept apart to judge.
+        Shapes (m, 2), (h, 2): key points to train on, and those held out for the ELBO, pixels.
     specs
-        One for each model; several specs only where they can be stacked.
+        Specification of each model; several only if the models can be stacked.
     seeds
-        One for each model.
+        Seed of each model.
     train
-        Budget and schedule.
+        Training budget and schedule.
     start
-        Weights to go on from, one for each model; empty to start from nothing.
+        Weights from which each model's training starts; empty for a cold start.
     device
         "cpu" or "cuda".
     """
@@ -57,24 +57,30 @@ class RepresentTask:
 
 @dataclass(frozen=True, eq=False)
 class FittedRepresentation:
-    """A representation, and what it takes to apply it to other points: weights or basis, as one vector."""
+    """A representation and its weights or basis as one vector, with which it can be applied to other points."""
 
     representation: Representation
     state: np.ndarray
 
 
 def never() -> bool:
-    """Not stopped."""
+    """False: a task that cannot be stopped."""
     return False
 
 
 def represent(
     channels: Float32[np.ndarray, "C rows cols"], task: RepresentTask, *, stopped: Callable[[], bool] = never
 ) -> list[FittedRepresentation]:
-    """What each model of the task makes of its points."""
+    """The representation of the task's points by each of its models.
+
+    Raises
+    ------
+    SearchCancelledError
+        If `stopped` returned true.
+    """
     spec = task.specs[0]
     if isinstance(spec, PlainSpec):
-        made = represent_plain(
+        fitted = represent_plain(
             channels,
             task.points_rc,
             spec,
@@ -83,7 +89,7 @@ def represent(
             held_out_rc=task.held_out_rc,
             stopped=stopped,
         )
-        return [FittedRepresentation(representation, basis.flat()) for representation, basis in made]
+        return [FittedRepresentation(representation, basis.flat()) for representation, basis in fitted]
     return _represent_trained(channels, task, stopped)
 
 
@@ -96,14 +102,20 @@ def apply(
     *,
     stopped: Callable[[], bool] = never,
 ) -> Float[np.ndarray, "n d"]:
-    """Latents of points that a model or plain family was not judged on."""
+    """Latents that a fitted model or plain family gives to further points.
+
+    Raises
+    ------
+    SearchCancelledError
+        If `stopped` returned true.
+    """
     if isinstance(spec, PlainSpec):
         return encode_plain(channels, points_rc, spec, Basis.from_flat(state, spec.latent_dim), stopped)
     return np.asarray(_encode(channels, points_rc, spec, [state], device, stopped)[0][0])
 
 
-def device_for(train: TrainSettings, *, stopped: Callable[[], bool] = never) -> str:  # noqa: ARG001 - a task's signature
-    """Where a worker trains: "cpu" or "cuda"."""
+def device_for(train: TrainSettings, *, stopped: Callable[[], bool] = never) -> str:  # noqa: ARG001 - every task takes it
+    """Device on which a worker trains: "cpu" or "cuda"."""
     from agent.representation.vae.training import resolve_device
 
     return resolve_device(train)
@@ -112,27 +124,27 @@ def device_for(train: TrainSettings, *, stopped: Callable[[], bool] = never) -> 
 def survivors(
     representation: Representation, relative_density: float, bandwidth: float, closeness: float
 ) -> Bool[np.ndarray, " n"]:
-    """True for the points that the density filter keeps; none when the representation is not finite."""
+    """Mask of the points that the density filter keeps; all False if the representation is not finite."""
     if not np.isfinite(representation.z).all():
         return np.zeros(len(representation.z), dtype=bool)
     return dense_enough(representation.z, relative_density, bandwidth, closeness)
 
 
 def judge(representation: Representation, reward: Callable[..., Score], entropy: Sequence[int]) -> Score:
-    """The reward's score; where the reward fits no mixture, with the one that ICL gain prefers.
+    """The reward's score. If the reward fits no mixture, the one that the reward `gmm` fits is added.
 
-    What the clusters say of their neighbourhood stands in the metrics, whatever the reward.
+    The metrics always contain the spatial ones, such as MI_rot, whatever the reward.
 
     Linear algebra runs on one thread: on small matrices more are slower, and the number of threads changes the last bits.
 
     Parameters
     ----------
     representation
-        Reduced to the common number of points.
+        Representation reduced to the number of points common to all candidates.
     reward
-        See `rewards.base.Reward`.
+        The reward, called as described in `rewards.base.Reward`.
     entropy
-        Seeds the reward's generator.
+        Seed of the reward's random generator.
     """
     with threadpool_limits(1):
         score = reward(representation, rng=np.random.default_rng(list(entropy)))
@@ -155,9 +167,9 @@ def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Calla
     window = specs[0].window_px
     patches = cut_patches(channels, np.concatenate([task.fitted_rc, task.held_out_rc]), window)
     held_out = np.arange(len(patches)) >= len(task.fitted_rc)
-    fitted = train(patches, specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device)
-    made = []
-    for spec, seed, model in zip(specs, task.seeds, fitted, strict=True):
+    models = train(patches, specs, task.seeds, held_out, task.train, stopped, start=task.start or (), device=task.device)
+    fitted = []
+    for spec, seed, model in zip(specs, task.seeds, models, strict=True):
         views = [_encode(channels, task.points_rc, spec, [model.weights], task.device, stopped, view) for view in _VIEWS]
         representation = Representation(
             z=views[0][0][0],
@@ -171,11 +183,11 @@ def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Calla
             elbo_per_px=model.elbo_per_px,
             reconstruction_per_px=model.reconstruction_per_px,
         )
-        made.append(FittedRepresentation(representation, model.weights))
-    return made
+        fitted.append(FittedRepresentation(representation, model.weights))
+    return fitted
 
 
-def _as_it_is(patches: np.ndarray) -> np.ndarray:
+def _unchanged(patches: np.ndarray) -> np.ndarray:
     return patches
 
 
@@ -187,7 +199,7 @@ def _mirrored(patches: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.flip(patches, axis=3))
 
 
-_VIEWS = (_as_it_is, _rotated, _mirrored)
+_VIEWS = (_unchanged, _rotated, _mirrored)
 
 
 def _encode(
@@ -197,19 +209,19 @@ def _encode(
     weights: Sequence[np.ndarray],
     device: str,
     stopped: Callable[[], bool],
-    view: Callable[[np.ndarray], np.ndarray] = _as_it_is,
+    view: Callable[[np.ndarray], np.ndarray] = _unchanged,
 ) -> tuple[Float[np.ndarray, "E n d"], Float[np.ndarray, "E n d"]]:
-    """Means and spreads of the structural latents, in chunks: memory does not grow with the number of points."""
+    """Means and standard deviations of the structural latents, encoded in chunks to bound the memory."""
     from agent.errors import SearchCancelledError
     from agent.representation.vae.training import encode
 
     assert isinstance(spec, ModelSpec)
-    means, spreads = [], []
+    means, stds = [], []
     for first in range(0, len(points_rc), _CHUNK):
         if stopped():
             raise SearchCancelledError("the search was cancelled while patches were encoded")
         patches = view(cut_patches(channels, points_rc[first : first + _CHUNK], spec.window_px))
-        mean, spread = encode(patches, spec, weights, device=device)
+        mean, std = encode(patches, spec, weights, device=device)
         means.append(mean[..., -spec.latent_dim :])
-        spreads.append(spread[..., -spec.latent_dim :])
-    return tuple(np.concatenate(parts, axis=1).astype(np.float64) for parts in (means, spreads))  # type: ignore[return-value]
+        stds.append(std[..., -spec.latent_dim :])
+    return tuple(np.concatenate(parts, axis=1).astype(np.float64) for parts in (means, stds))  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""The approval gate: no point of a decision is ever sent before the history says who let it pass.
+"""Approval of decisions: no point is sent before the history records who approved it.
 
-What the safety envelope refuses is left out first. Then policy lets the rest pass ("auto"), a person is asked ("review"), or
-nothing is sent ("dry-run"). A decision that a newer scan has replaced is not sent, whoever approves it.
+Points that the safety envelope refuses are left out first. Then the rest is approved automatically ("auto"), waits for an
+operator ("review"), or is rejected ("dry-run"). A decision that is superseded by a newer scan can no longer be approved.
 """
 
 import math
@@ -27,33 +27,33 @@ _XY = tuple[float, float]
 
 
 class Approvals:
-    """Decides, or has decided, which points of each decision may be sent.
+    """Approves the points of decisions, automatically or by an operator, as the settings say.
 
     Parameters
     ----------
     recorder
-        Writes down what was decided, before it takes effect.
-    safeguard
-        Says what must not be measured.
+        Records each approval before it takes effect.
+    interlock
+        Checks points against the safety envelope.
     settings
-        Who decides.
+        Approval mode and timeout.
     """
 
-    def __init__(self, recorder: Recorder, safeguard: Interlock, settings: ApprovalSettings) -> None:
-        self._recorder, self._safeguard, self._settings = recorder, safeguard, settings
+    def __init__(self, recorder: Recorder, interlock: Interlock, settings: ApprovalSettings) -> None:
+        self._recorder, self._interlock, self._settings = recorder, interlock, settings
         self._ledger = recorder.ledger
 
-    def settle(self, instrument_id: str) -> None:
-        """Bring the newest decision of an instrument as far as it goes without a person; doing so again changes nothing."""
+    def advance(self, instrument_id: str) -> None:
+        """Approve, reject or submit for approval the newest decision of an instrument, as the mode says. Idempotent."""
         entry = self._ledger.unacknowledged(instrument_id)
         if entry is None or entry.approval is not None or entry.decision is None:
             return
-        if entry.void:
-            self._reject(entry, POLICY, entry.void)
-        elif entry.asked_at is None:
-            self._ready(entry)
-        elif self._too_late(entry):
-            self._reject(entry, POLICY, f"nobody answered within {self._settings.timeout_s:g} s")
+        if entry.void_reason:
+            self._record_rejection(entry, POLICY, entry.void_reason)
+        elif entry.approval_asked_at is None:
+            self._apply_mode(entry)
+        elif self._timed_out(entry):
+            self._record_rejection(entry, POLICY, f"no operator approved it within {self._settings.timeout_s:g} s")
 
     def approve(
         self,
@@ -64,64 +64,64 @@ class Approvals:
         move: Mapping[str, _XY],
         instrument_id: str | None = None,
     ) -> str:
-        """The instrument whose decision has been let pass, without what is dropped and with what is moved.
+        """Approve a decision, without the dropped points and with the moved ones; the instrument that it belongs to.
 
         Raises
         ------
         ControlError
-            If it does not wait for approval any more, or a point cannot be moved there; nothing was recorded then.
+            If the decision does not wait for approval, or an edit is not allowed; nothing is recorded then.
         """
-        entry = self._open(decision_id, instrument_id)
+        entry = self._waiting_entry(decision_id, instrument_id)
         assert entry.decision is not None
         offered = {r.request_id: r for r in entry.decision.requests if r.request_id not in entry.refused}
         _check_names(offered, drop, move)
         moved = {f"{name}-m": name for name in move}
         kept = [r for name, r in offered.items() if name not in move and name not in drop]
-        places = self._safeguard.places(entry, kept)
-        shifted = [self._shifted(entry, offered[old], new, move[old]) for new, old in moved.items()]
-        verdict = self._safeguard.verdict(entry, [*places, *shifted])
+        targets = self._interlock.targets(entry, kept)
+        moved_targets = [self._moved_target(entry, offered[old], new, move[old]) for new, old in moved.items()]
+        verdict = self._interlock.verdict(entry, [*targets, *moved_targets])
         if broken := [r for r in verdict.refused if r.request.request_id in moved]:
             where = "; ".join(f"'{moved[r.request.request_id]}': {r.reason}" for r in broken)
-            raise ControlError(f"nothing was approved, since a point cannot be moved there: {where}")
-        self.leave_out(entry, verdict.refused, "approving")
+            raise ControlError(f"nothing was approved, because these points cannot be moved as requested: {where}")
+        self.record_refused(entry, verdict.refused, "approving")
         passed = {moved.get(p.request.request_id, p.request.request_id): p.request for p in verdict.passed}
         requests = [passed[name] for name in offered if name in passed]
-        edits = {"dropped": list(drop), "moved": [_edit(entry, p.request, moved) for p in shifted]}
-        self._give(entry, by, reason, requests, edits)
+        edits = {"dropped": list(drop), "moved": [_moved_as_json(entry, p.request, moved) for p in moved_targets]}
+        self._record_approval(entry, by, reason, requests, edits)
         return entry.instrument_id
 
     def objections(self, decision_id: str, drop: Sequence[str], move: Mapping[str, _XY]) -> dict[str, str]:
-        """Request id -> why it would be refused if the decision were approved with these edits; nothing is recorded.
+        """Points that would be refused if the decision were approved with these edits: request id -> reason. Records nothing.
 
         Raises
         ------
         ControlError
-            If it does not wait for approval any more, or an id is unknown.
+            If the decision does not wait for approval, or a request id is unknown.
         """
-        entry = self._open(decision_id, None)
+        entry = self._waiting_entry(decision_id, None)
         assert entry.decision is not None
         offered = {r.request_id: r for r in entry.decision.requests if r.request_id not in entry.refused}
         _check_names(offered, drop, move)
         kept = [r for name, r in offered.items() if name not in move and name not in drop]
-        shifted = [self._shifted(entry, offered[name], f"{name}-m", xy) for name, xy in move.items()]
-        verdict = self._safeguard.verdict(entry, [*self._safeguard.places(entry, kept), *shifted])
+        moved_targets = [self._moved_target(entry, offered[name], f"{name}-m", xy) for name, xy in move.items()]
+        verdict = self._interlock.verdict(entry, [*self._interlock.targets(entry, kept), *moved_targets])
         names = {f"{name}-m": name for name in move}
         return {names.get(r.request.request_id, r.request.request_id): r.reason for r in verdict.refused}
 
     def reject(self, decision_id: str, by: str, reason: str, instrument_id: str | None = None) -> str:
-        """The instrument whose decision is not measured.
+        """Reject a decision; the instrument that it belongs to.
 
         Raises
         ------
         ControlError
-            If it does not wait for approval any more.
+            If the decision does not wait for approval.
         """
-        entry = self._open(decision_id, instrument_id)
-        self._reject(entry, by, reason)
+        entry = self._waiting_entry(decision_id, instrument_id)
+        self._record_rejection(entry, by, reason)
         return entry.instrument_id
 
-    def leave_out(self, entry: ScanEntry, refused: Sequence[Refusal], when: str) -> None:
-        """Record what must not be measured, and why; what has been recorded before is not again."""
+    def record_refused(self, entry: ScanEntry, refused: Sequence[Refusal], when: str) -> None:
+        """Record the points that must not be measured, with the reasons; each point is recorded once."""
         fresh = [r for r in refused if r.request.request_id not in entry.refused]
         if fresh:
             listed = [
@@ -137,29 +137,29 @@ class Approvals:
             self._record(kinds.REQUESTS_REFUSED, entry, {"when": when, "refused": listed})
 
     def pending(self) -> list[dict[str, Any]]:
-        """What waits for a person, as plain JSON."""
-        waiting = [self._ledger.waiting(name) for name in sorted(self._ledger.told)]
-        return [_shown(entry) for entry in waiting if entry is not None]
+        """Decisions that wait for an operator, as plain JSON."""
+        waiting = [self._ledger.waiting(name) for name in sorted(self._ledger.instruments)]
+        return [_as_json(entry) for entry in waiting if entry is not None]
 
-    def _ready(self, entry: ScanEntry) -> None:
+    def _apply_mode(self, entry: ScanEntry) -> None:
         assert entry.decision is not None
-        verdict = self._safeguard.verdict(entry, self._safeguard.places(entry, entry.decision.requests))
-        self.leave_out(entry, verdict.refused, "deciding")
+        verdict = self._interlock.verdict(entry, self._interlock.targets(entry, entry.decision.requests))
+        self.record_refused(entry, verdict.refused, "deciding")
         requests = [p.request for p in verdict.passed]
         if self._settings.mode == "dry-run" and requests:
-            self._reject(entry, POLICY, f"{DRY_RUN}: {len(requests)} points would have been sent")
+            self._record_rejection(entry, POLICY, f"{DRY_RUN}, {len(requests)} points would have been sent")
         elif self._settings.mode == "review" and requests:
             self._record(kinds.APPROVAL_ASKED, entry, {"points": len(requests), "refused": len(verdict.refused)})
         else:
-            self._give(entry, POLICY, "inside all limits" if requests else "nothing to measure", requests)
+            self._record_approval(entry, POLICY, "within all limits" if requests else "nothing to measure", requests)
 
-    def _too_late(self, entry: ScanEntry) -> bool:
+    def _timed_out(self, entry: ScanEntry) -> bool:
         timeout_s = self._settings.timeout_s
-        if timeout_s is None or entry.asked_at is None:
+        if timeout_s is None or entry.approval_asked_at is None:
             return False
-        return (self._recorder.now() - entry.asked_at).total_seconds() >= timeout_s
+        return (self._recorder.now() - entry.approval_asked_at).total_seconds() >= timeout_s
 
-    def _give(
+    def _record_approval(
         self,
         entry: ScanEntry,
         by: str,
@@ -170,7 +170,7 @@ class Approvals:
         listed = [r.model_dump(mode="json") for r in requests]
         self._record(kinds.APPROVAL_GIVEN, entry, {"by": by, "reason": reason, "requests": listed, **edits})
 
-    def _reject(self, entry: ScanEntry, by: str, reason: str) -> None:
+    def _record_rejection(self, entry: ScanEntry, by: str, reason: str) -> None:
         self._record(kinds.APPROVAL_REJECTED, entry, {"by": by, "reason": reason})
 
     def _record(self, kind: str, entry: ScanEntry, body: Mapping[str, Any]) -> None:
@@ -178,8 +178,8 @@ class Approvals:
         where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id}
         self._recorder.record(kind, entry.decision.decision_id, where | dict(body))
 
-    def _open(self, decision_id: str, instrument_id: str | None) -> ScanEntry:
-        """The decision that waits for a person."""
+    def _waiting_entry(self, decision_id: str, instrument_id: str | None) -> ScanEntry:
+        """The entry whose decision waits for an operator."""
         made = [
             e
             for e in self._ledger.scans.values()
@@ -190,26 +190,28 @@ class Approvals:
             return waiting[0]
         if len(waiting) > 1:
             names = ", ".join(e.instrument_id for e in waiting)
-            raise ControlError(f"decision '{decision_id}' waits at several instruments ({names}); name one of them")
+            raise ControlError(f"decision '{decision_id}' waits for approval at several instruments ({names}); name one of them")
         if not made:
-            raise ControlError(f"there is no decision '{decision_id}' in this run; `vaestar pending` lists what waits")
+            raise ControlError(
+                f"there is no decision '{decision_id}' in this run; `vaestar pending` lists the decisions that wait for approval"
+            )
         raise ControlError(f"decision '{decision_id}' does not wait for approval: {self._why_closed(made[-1])}")
 
     def _why_closed(self, entry: ScanEntry) -> str:
         if entry.approval is not None:
-            word = "approved" if entry.approval.given else "rejected"
-            return f"it was {word} by {entry.approval.by}"
+            verb = "approved" if entry.approval.given else "rejected"
+            return f"it was {verb} by {entry.approval.by}"
         if self._ledger.latest(entry.instrument_id) is not entry:
-            return "a newer scan of the instrument has replaced it"
-        return entry.void or "nobody was asked"
+            return "it was superseded by a newer scan of the instrument"
+        return entry.void_reason or "it has not been submitted for approval"
 
-    def _shifted(self, entry: ScanEntry, request: MeasurementRequest, name: str, xy_m: _XY) -> Target:
+    def _moved_target(self, entry: ScanEntry, request: MeasurementRequest, name: str, xy_m: _XY) -> Target:
         assert entry.decision is not None
         if not all(math.isfinite(value) for value in xy_m):
             raise ControlError(f"'{request.request_id}' cannot be moved to {xy_m}: give two finite numbers in metres")
         frame, correction = entry.decision.frame, Target.of(request, entry.decision.frame).correction_m
         shown = np.array([[xy_m[0] - correction[0], xy_m[1] - correction[1]]])
-        # A label only: the envelope looks at the exact place, also where there is no pixel.
+        # The pixel is a label only: the envelope checks the exact position, even outside the scan.
         row, col = (int(v) for v in np.clip(np.rint(frame.to_pixels(shown)[0]), 0, [frame.rows - 1, frame.cols - 1]))
         changes = {"request_id": name, "x_m": float(xy_m[0]), "y_m": float(xy_m[1]), "row": row, "col": col}
         try:
@@ -221,31 +223,29 @@ class Approvals:
 def _check_names(offered: Mapping[str, MeasurementRequest], drop: Sequence[str], move: Mapping[str, _XY]) -> None:
     unknown = [name for name in (*drop, *move) if name not in offered]
     if unknown:
-        raise ControlError(
-            f"'{unknown[0]}' is not among the points that wait for approval; these are {', '.join(offered) or 'none'}"
-        )
+        raise ControlError(f"'{unknown[0]}' is not among the points that wait for approval: {', '.join(offered) or 'none'}")
     both = [name for name in drop if name in move]
     if both:
-        raise ControlError(f"'{both[0]}' cannot be dropped and moved; say one of them")
+        raise ControlError(f"'{both[0]}' cannot be both dropped and moved; choose one")
 
 
-def _edit(entry: ScanEntry, request: MeasurementRequest, moved: Mapping[str, str]) -> dict[str, Any]:
-    """What of a moved point is recorded: it has a new id, since its place is another one."""
+def _moved_as_json(entry: ScanEntry, request: MeasurementRequest, moved: Mapping[str, str]) -> dict[str, Any]:
+    """Record of a moved point, which has a new request id because its position is new."""
     assert entry.decision is not None
     origin = next(r for r in entry.decision.requests if r.request_id == moved[request.request_id])
     before = {"moved_from": origin.request_id, "from_x_m": origin.x_m, "from_y_m": origin.y_m}
     return {"request_id": request.request_id, "x_m": request.x_m, "y_m": request.y_m, **before}
 
 
-def _shown(entry: ScanEntry) -> dict[str, Any]:
+def _as_json(entry: ScanEntry) -> dict[str, Any]:
     assert entry.decision is not None
-    assert entry.asked_at is not None
+    assert entry.approval_asked_at is not None
     return {
         "decision_id": entry.decision.decision_id,
         "instrument_id": entry.instrument_id,
         "scan_id": entry.scan_id,
         "sample_id": entry.sample_id,
-        "asked_at": entry.asked_at.isoformat(),
+        "asked_at": entry.approval_asked_at.isoformat(),
         "explanation": entry.decision.explanation,
         "requests": [r.model_dump(mode="json") for r in entry.decision.requests if r.request_id not in entry.refused],
         "refused": dict(entry.refused),

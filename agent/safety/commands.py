@@ -1,9 +1,9 @@
-"""Pause, resume, stop: recorded with who and why, numbered for each instrument, and repeated until obeyed."""
+"""Operator commands (pause, resume, stop): recorded with name and reason, numbered for each instrument, repeated until obeyed."""
 
 from collections.abc import Sequence
 
 from agent.errors import ControlError
-from agent.ledger.command_state import EVERYBODY, Order
+from agent.ledger.command_state import ALL_INSTRUMENTS, Order
 from agent.ledger.entries import POLICY
 from agent.ledger.recorder import Recorder
 from agent.schema import event_kinds as kinds
@@ -11,16 +11,16 @@ from instrument_adapters.protocol import messages as wire
 
 
 class Commands:
-    """What instruments are told to do besides measuring.
+    """Commands to instruments.
 
     Parameters
     ----------
     recorder
-        Writes down each command before it is sent.
+        Records each command before it is sent.
     run_id
-        In the ids of the messages: an instrument may have obeyed another run before.
+        Identifier of the run; part of the message ids, since an instrument may have obeyed commands of another run.
     pause_after_unfit
-        So many unfit scans in a row pause their instrument; 0: never.
+        Number of consecutive unusable scans after which the instrument is paused; 0: never.
     """
 
     def __init__(self, recorder: Recorder, run_id: str, pause_after_unfit: int) -> None:
@@ -28,49 +28,54 @@ class Commands:
         self._ledger = recorder.ledger
 
     def give(self, order: Order, by: str, reason: str, instrument_id: str | None = None) -> Sequence[str]:
-        """The instruments that are told so, once it is recorded; None means all, also those that connect later.
+        """Record a command; the instruments that it is sent to.
 
-        A pause does not weaken an emergency stop: who is stopped is not told of it.
+        `instrument_id` None means all instruments, including those that connect later. A pause does not weaken an emergency stop:
+        it is not sent to stopped instruments.
 
         Raises
         ------
         ControlError
-            If there is no such instrument, or it is stopped and is to be paused.
+            If the instrument does not exist, or is to be paused although it is stopped.
         """
-        standing, known = self._ledger.standing, sorted(self._ledger.told)
+        command_state, known = self._ledger.command_state, sorted(self._ledger.instruments)
         if instrument_id is not None and instrument_id not in known:
             raise ControlError(
-                f"there is no instrument '{instrument_id}' in this run; known are {', '.join(known) or 'none yet'}"
+                f"there is no instrument '{instrument_id}' in this run; known instruments: {', '.join(known) or 'none yet'}"
             )
         names = known if instrument_id is None else [instrument_id]
         if order == "pause":
-            names = [name for name in names if standing.state(name) != "stopped"]
+            names = [name for name in names if command_state.state(name) != "stopped"]
             if instrument_id is not None and not names:
                 raise ControlError(
-                    f"'{instrument_id}' cannot be paused: it was {standing.reason(instrument_id)}; resume it first"
+                    f"'{instrument_id}' cannot be paused: it was {command_state.reason(instrument_id)}; resume it first"
                 )
         self._record(order, by, reason, instrument_id, names)
         return names
 
-    def introduce(self, instrument_id: str) -> None:
-        """Tell an instrument that has never been told anything what all were told before it came."""
-        standing = self._ledger.standing
-        if instrument_id not in standing.commands and standing.everybody is not None and standing.everybody.order != "resume":
-            order = standing.everybody
+    def apply_to_newcomer(self, instrument_id: str) -> None:
+        """Give an instrument without commands the last command to all, if that was a pause or a stop."""
+        command_state = self._ledger.command_state
+        if (
+            instrument_id not in command_state.commands
+            and command_state.for_all is not None
+            and command_state.for_all.order != "resume"
+        ):
+            order = command_state.for_all
             self._record(order.order, order.by, order.reason, instrument_id, [instrument_id])
 
-    def heed_alarms(self, instrument_id: str) -> None:
-        """Pause an instrument of which something is known that a person should look at first."""
+    def pause_on_alarm(self, instrument_id: str) -> None:
+        """Pause an instrument that has an alarm or too many consecutive unusable scans, so that an operator can check it."""
         reason = self._ledger.alarms.get(instrument_id, "")
-        unfit = self._ledger.unfit.get(instrument_id, [])
+        unfit = self._ledger.unusable_scans.get(instrument_id, [])
         if self._pause_after_unfit and len(unfit) >= self._pause_after_unfit:
-            reason = reason or f"{len(unfit)} scans in a row were not fit for a decision, the last because {unfit[-1]}"
-        if reason and self._ledger.standing.state(instrument_id) == "running":
+            reason = reason or f"{len(unfit)} consecutive scans were unusable, the last because {unfit[-1]}"
+        if reason and self._ledger.command_state.state(instrument_id) == "running":
             self._record("pause", POLICY, reason[:2000], instrument_id, [instrument_id])
 
-    def open(self, instrument_id: str) -> wire.CommandMessage | None:
-        """The newest command for an instrument, unless it has obeyed. A repeated one has the same id."""
-        command = self._ledger.standing.unacknowledged(instrument_id)
+    def unacknowledged(self, instrument_id: str) -> wire.CommandMessage | None:
+        """The newest command of an instrument, unless acknowledged. A repeated command has the same message id."""
+        command = self._ledger.command_state.unacknowledged(instrument_id)
         if command is None:
             return None
         return wire.CommandMessage(
@@ -82,9 +87,9 @@ class Commands:
             reason=command.reason,
         )
 
-    def answered(self, instrument_id: str, of: str | None, refused: str = "") -> bool:
-        """Whether an answer was to the open command; then it is recorded, and the command is not repeated."""
-        command = self._ledger.standing.unacknowledged(instrument_id)
+    def on_ack(self, instrument_id: str, of: str | None, refused: str = "") -> bool:
+        """Record that the open command was acknowledged, so that it is not repeated; False if `of` is another message."""
+        command = self._ledger.command_state.unacknowledged(instrument_id)
         if command is None or of != self._id(command.seq):
             return False
         body = {"instrument_id": instrument_id, "seq": command.seq, "command": command.order}
@@ -92,9 +97,9 @@ class Commands:
         return True
 
     def _record(self, order: Order, by: str, reason: str, instrument_id: str | None, names: Sequence[str]) -> None:
-        seqs = {name: self._ledger.standing.next_number(name) for name in names}
+        seqs = {name: self._ledger.command_state.next_seq(name) for name in names}
         body = {"instrument_id": instrument_id, "command": order, "by": by, "reason": reason, "seqs": seqs}
-        self._recorder.record(kinds.COMMAND_GIVEN, instrument_id or EVERYBODY, body)
+        self._recorder.record(kinds.COMMAND_GIVEN, instrument_id or ALL_INSTRUMENTS, body)
 
     def _id(self, seq: int) -> str:
         return f"command-{self._run_id}-{seq}"

@@ -1,6 +1,6 @@
-"""What a person may tell a running agent, whichever way it comes in: command line, web page, another program.
+"""Interface for operators of a running agent, common to the command line, the web page and other programs.
 
-Every call names who asks and why, and is recorded before it takes effect.
+Every call carries the operator's name and reason, and is recorded before it takes effect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ from typing import Any, Protocol
 
 
 class Control(Protocol):
-    """A running agent, as a person steers it; called in the event loop's thread.
+    """Commands, approvals and status of a running agent; called in the event loop's thread.
 
-    `instrument_id` None means all instruments, also those that connect later.
+    For commands, `instrument_id` None means all instruments, including those that connect later.
     """
 
     async def pause(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Have instruments finish what is under way and begin nothing new; no recommendation goes out."""
+        """Pause instruments: they finish the point under way and begin nothing new; no recommendation is sent."""
 
     async def resume(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Let instruments go on, after a pause or an emergency stop."""
+        """Resume measuring after a pause or an emergency stop."""
 
     async def emergency_stop(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Have instruments end what is under way at once; points that have not been begun are never measured."""
+        """Stop instruments at once; points that have not been begun are never measured."""
 
     async def approve(
         self,
@@ -32,32 +32,32 @@ class Control(Protocol):
         move: Mapping[str, tuple[float, float]] | None = None,
         instrument_id: str | None = None,
     ) -> None:
-        """Send the points of a decision that waits for approval.
+        """Approve a decision that waits for approval, so that its points are sent.
 
         Parameters
         ----------
         decision_id
-            It must be the newest of its instrument and open, else it is refused.
+            Identifier of a decision that waits for approval.
         by, reason
-            Who, and why.
+            Name of the operator, and the reason.
         drop
-            Request ids that are not to be measured.
+            Request ids of points that are not to be measured.
         move
-            Request id -> new (x, y) in metres; outside any limit the whole approval is refused.
+            Request id -> new (x, y) in metres. A position outside any limit refuses the whole approval.
         instrument_id
-            Needed only where two instruments sent the same scan, and so have a decision of one name.
+            Name of the instrument; needed only if two instruments sent the same scan and so have decisions with one id.
 
         Raises
         ------
         ControlError
-            With one sentence.
+            If the decision does not wait for approval, or an edit is not allowed.
         """
 
     async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
-        """Send none of a decision's points; the instrument goes on with a new scan."""
+        """Reject a decision: none of its points is sent, and the instrument continues with a new scan."""
 
     def pending(self) -> list[dict[str, Any]]:
-        """The decisions that wait for approval, each with its points, as plain JSON."""
+        """Decisions that wait for approval, each with its points, as plain JSON."""
 
     def status(self) -> dict[str, Any]:
-        """Where things stand, as plain JSON: run, uptime, each instrument with its state, what is decided on, what waits."""
+        """Status as plain JSON: run, uptime, and for each instrument its state, running search and waiting decision."""

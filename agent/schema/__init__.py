@@ -1,1 +1,1 @@
-"""What a run writes down: records of decisions and measurements, kinds of events, names of models."""
+"""Records that a run writes: decisions and measurements, kinds of events, names of models."""

@@ -1,4 +1,4 @@
-"""What a decision is on disk and to people: every candidate, what was chosen, why, and where to measure."""
+"""The record of a decision: all candidates, the chosen one, the explanation, and the points to measure."""
 
 import importlib.metadata
 import math
@@ -19,16 +19,16 @@ Outcome = Literal["types_found", "one_type_only", "not_resolvable", "bad_scan"]
 
 
 class Record(BaseModel):
-    """Base of what is written to disk: immutable, unknown fields refused, and plain JSON: what is not a finite number is null."""
+    """Base of records on disk: immutable, unknown fields are refused, and non-finite numbers become null in JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CandidateRecord(Record):
-    """One trained model, or one resample of a plain family (named by `invariance`; no ELBO, β of 0), and its score.
+    """One candidate with its score: a trained model, or a resample of a plain family (named by `invariance`; no ELBO, β of 0).
 
-    `guarded_out` holds the reason if it was not allowed to be chosen; `points` is on how many key points it was represented,
-    `steps` how many optimiser steps were spent on it.
+    `guarded_out` is the reason why it was not eligible, `points` the number of key points that it represents, and `steps` the
+    number of optimiser steps spent on it.
     """
 
     candidate_id: str
@@ -51,13 +51,14 @@ class CandidateRecord(Record):
 
 
 class ConfigurationRecord(Record):
-    """One window, and invariance or plain family: mean and spread of the reward over seeds, distance from the best in σ.
+    """One configuration: mean and standard deviation of the reward over its seeds, and distance from the best in σ.
 
-    With one seed the spread is null, and so is the distance where no configuration has two. `variant` tells apart what else
-    differs. `information` is the mean symmetric spatial information of its clusters in nats, `icl_gain` what ICL gains by more
-    than one Gaussian, `explained` the share of the measured results that its clusters predict; `informs` says whether it is
-    more than chance, and `resolves` whether there are types by `agent.search.type_evidence`; only such configurations tie, if
-    there are any.
+    With one seed the standard deviation is null; the distance is null if no configuration has two seeds. `variant` names
+    differences other than window and invariance (or plain family). `information` is the mean symmetric spatial mutual
+    information of its clusters in nats, `icl_gain` the gain in ICL per point of several Gaussians over one, and `explained` the
+    share of the measured results that its clusters predict. `informs` says whether the clusters carry enough information about
+    their neighbourhood, and `resolves` whether they may be called types (`agent.search.type_evidence`); if any configuration
+    resolves types, only such configurations tie.
     """
 
     window_px: int
@@ -77,14 +78,14 @@ class ConfigurationRecord(Record):
 
     @property
     def name(self) -> str:
-        """What its candidates' ids begin with."""
+        """Name of the configuration, with which the ids of its candidates begin."""
         return configuration_name(self.invariance, self.window_px, self.variant)
 
 
 class VerificationRecord(Record):
-    """A configuration of the tie set, trained with the exact decoder too: held-out ELBO of both, and whether they see the same.
+    """Comparison of a model from the tie set with the same model trained with the exact decoder.
 
-    `agreement` is the adjusted Rand index of the two models' clusters; null where the exact one could not be judged.
+    `agreement` is the adjusted Rand index of the clusters of both models; null if the exact one could not be scored.
     """
 
     configuration: str
@@ -97,12 +98,12 @@ class VerificationRecord(Record):
 
 
 def configuration_name(invariance: str, window_px: int, variant: str = "") -> str:
-    """Such as "rt-w9" or "polar-w15-vector"."""
+    """Name of a configuration, such as "rt-w9" or "polar-w15-vector"."""
     return "-".join(part for part in (invariance, f"w{window_px}", variant) if part)
 
 
 class ClusterRecord(Record):
-    """One microstructure type: its Gaussian in the latent space, how many points it has and how many of them are core."""
+    """One cluster: its Gaussian in the latent space, its number of key points and of core points."""
 
     cluster: int
     weight: float
@@ -113,7 +114,7 @@ class ClusterRecord(Record):
 
 
 class ProblemRecord(Record):
-    """One thing that was wrong with the scan, and what was done about it: "mask", "rescan", "skip" or "warn"."""
+    """One problem of the scan, and the action taken: "mask", "rescan", "skip" or "warn"."""
 
     name: str
     action: str
@@ -121,7 +122,7 @@ class ProblemRecord(Record):
 
 
 class QualityRecord(Record):
-    """What the inspection of the scan found; `sharpness` and `content` are what the next scan of the sample is held against."""
+    """Outcome of the quality gate; `sharpness` and `content` are compared with those of the next scan of the sample."""
 
     problems: list[ProblemRecord] = []
     sharpness: Number = None
@@ -129,10 +130,11 @@ class QualityRecord(Record):
 
 
 class DriftRecord(Record):
-    """How the tip drifts over the sample: (POSIX seconds, metres along x, along y) in the middle of each scan so far.
+    """Drift of the tip over the sample.
 
-    `nm_per_min` is the speed of late, null where nothing is known, and `why_none` says why; `agreement` is the correlation of
-    this scan and the last one, the movement taken back.
+    `knots` holds (POSIX seconds, metres along x, metres along y) for the middle of each scan so far, and `nm_per_min` the latest
+    speed; where that is unknown it is null, and `why_none` gives the reason. `agreement` is the correlation of this scan with
+    the last one after registration.
     """
 
     knots: list[list[float]] = []
@@ -142,17 +144,17 @@ class DriftRecord(Record):
 
 
 class DecisionRecord(Record):
-    """A decision, complete: with the scan's arrays it can be recomputed.
+    """The complete record of a decision, which can be recomputed from it and the arrays of the scan.
 
-    `rungs` says what of the search was complete, `ended_early` whether a deadline ended it, `warm_from` whose weights training
-    began with, or `cold_because` why it began from nothing. Schema 1 had none of these. `faults` says what did not work and how
-    the decision was made all the same; it came with schema 3, as did what configurations say of their evidence for types.
+    `rungs` lists the complete rungs of the search, and `ended_early` says whether a deadline ended it. `warm_from` is the
+    decision whose weights training started from; after a cold start it is null, and `cold_because` gives the reason. Schema 1
+    had none of these. `faults` describes what failed and what was done instead; it came with schema 3, as did the evidence for
+    types of each configuration.
 
-    `quality` and `drift` came with schema 4: what was wrong with the scan, and how far it had drifted. If quality forbids a
-    decision, the outcome is "bad_scan".
+    `quality` and `drift` came with schema 4. If the quality of the scan forbids a decision, the outcome is "bad_scan".
 
-    `results_used` results lie near key points and can be held against the candidates, `results_left_out` counts the others by
-    reason, and `evidence_weight` is what they weighed in the choice; null where no candidate was held against results.
+    `results_used` counts the results near key points, with which candidates are tested, `results_left_out` the others by reason.
+    `evidence_weight` is the weight of the results in the choice; null if no candidate was tested with results.
     """
 
     schema_version: Literal[1, 2, 3, 4] = 4
@@ -194,31 +196,31 @@ class DecisionRecord(Record):
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """A record with the arrays behind it.
+    """A decision: its record and its arrays.
 
     Parameters
     ----------
     record
-        Everything that is not an array.
+        All values that are not arrays.
     arrays
-        `points_rc` (n, 2), the key points of the chosen candidate, or of the first method where none was chosen; `latents`
-        (candidates, m, largest d), in the order of `record.candidates`, 0 beyond the points and latents that a candidate has
-        (see `latents_of`); of the chosen candidate `z` (n, d), `labels` (n,), `core` (n,) and `core_distance` (n,); and
-        `weights:ID` of the candidates that the next search may go on from. Without a chosen candidate only the first two;
-        without key points none.
+        Arrays by name. `points_rc` (n, 2): key points of the chosen candidate, or of the first method if none was chosen.
+        `latents` (candidates, m, largest d): latents in the order of `record.candidates`, padded with zeros (see `latents_of`).
+        `z` (n, d), `labels` (n,), `core` (n,) and `core_distance` (n,): those of the chosen candidate. `weights:ID`: weights
+        of candidates from which the next search may start. Without a chosen candidate only the first two are present; without
+        key points none.
     """
 
     record: DecisionRecord
     arrays: Mapping[str, np.ndarray]
 
     def latents_of(self, candidate: int) -> np.ndarray:
-        """The latents (m, d) of a candidate on the points it was judged on, float64, by its place in the record."""
+        """Latents (m, d) of a candidate on the points on which it was judged, float64; `candidate` is its index in the record."""
         record, padded = self.record.candidates[candidate], self.arrays["latents"][candidate]
         return np.asarray(padded[: record.points or len(padded), : record.latent_dim], dtype=np.float64)
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a decision depends on."""
+    """Versions of Python, the platform and the packages on which a decision depends."""
     names = ("vaestar", "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "pydantic")
     found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
     for name in names:

@@ -1,6 +1,6 @@
-"""What a decision rests on, noted with it, so that the same question can be put again from the history alone.
+"""What a decision was based on, recorded with it so that the decision can be recomputed from the history alone.
 
-Of what the history holds a number is enough: all events up to it were known. The rest is said in full.
+Events of the history are given by a sequence number: all events up to it were known. Everything else is recorded in full.
 """
 
 import functools
@@ -15,20 +15,21 @@ from instrument_adapters.scan import Scan
 
 
 class DecisionBasis(Record):
-    """The question behind a decision.
+    """What a decision was based on, apart from its scan and the configuration.
 
     Parameters
     ----------
     after
-        Number of the last event that had been taken into account: results up to it were known, and no later ones.
+        Sequence number of the last event taken into account.
     limits
-        In force for the instrument.
+        Limits of the instrument at that time.
     previous
-        The decision that training could go on from, and that the scan was held against; None: none, or none that could be read.
+        Id of the decision from which training could start and with which the scan was compared; None if there was none, or none
+        that could be read.
     earlier
-        The scan whose picture told of drift.
+        Id of the scan with which this one was registered to estimate drift.
     machine
-        Where it was decided: on another one the last bits may differ.
+        Processor on which it was decided; on another one the last bits may differ.
     """
 
     after: int
@@ -38,8 +39,8 @@ class DecisionBasis(Record):
     machine: str = ""
 
 
-def asked(after: int, limits: Limits, previous: Decision | None, earlier: Scan | None) -> DecisionBasis:
-    """The question, as it is noted."""
+def decision_basis(after: int, limits: Limits, previous: Decision | None, earlier: Scan | None) -> DecisionBasis:
+    """The basis of a decision that is made on this machine."""
     return DecisionBasis(
         after=after,
         limits=limits,
@@ -51,15 +52,15 @@ def asked(after: int, limits: Limits, previous: Decision | None, earlier: Scan |
 
 @functools.cache
 def machine() -> str:
-    """The processor's name, as far as the system tells it, and the instruction sets that its linear algebra is written for.
+    """Name of the processor, as far as the system reports it, and instruction sets that the linear algebra libraries use.
 
-    One name ("AMD EPYC" of a virtual machine) can stand for processors with and without AVX-512, whose last bits differ.
+    The same name ("AMD EPYC" in a virtual machine) can stand for processors with and without AVX-512, whose last bits differ.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    model_name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     kernels = sorted({str(library["architecture"]) for library in threadpool_info() if library.get("architecture")})
-    name = named or platform.processor() or platform.machine()
+    name = model_name or platform.processor() or platform.machine()
     return f"{name} ({', '.join(kernels)})" if kernels else name

@@ -1,6 +1,6 @@
-"""Kinds of events: their names as they stand in every history, which is why none of them ever changes its spelling."""
+"""Kinds of events. The names are recorded in every history, so they never change."""
 
-# In the order in which a scan causes them.
+# Roughly in the order in which they occur.
 RUN_STARTED = "run_started"
 RUN_RECOVERED = "run_recovered"
 INSTRUMENT_CONNECTED = "instrument_connected"

@@ -1,8 +1,8 @@
-"""What has been measured on a sample, as decisions may use it: a place and a vector of named numbers for each result.
+"""Results measured on a sample in the form in which decisions use them: a position and a vector of named numbers each.
 
-What a result is, is the instrument's to say: a loop's area, its coercive biases, its principal components. Results can be used
-together only where they hold the same numbers, so the names that more than half of them have are taken, and results that lack
-one of these are left out. Nothing is left out without being counted.
+The instrument decides which numbers characterise a result: area of a loop, coercive biases, principal components. Results can be
+used together only if they have the same numbers. So the names that more than half of the results have are used; results that lack
+one of them are left out and counted by reason.
 """
 
 import math
@@ -20,18 +20,18 @@ from rewards.evidence import nearby
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one request.
+    """Result of one request.
 
     Parameters
     ----------
     status
         "ok", "skipped" or "failed".
     xy_m
-        Where, x and y in metres in the frame of the instrument.
+        Position (x, y) in metres, in the coordinates of the instrument.
     parameters
-        Numbers by name; the names carry the units.
+        Numbers by name; the names include the units.
     at_s
-        When, as POSIX seconds; NaN where that is not known.
+        Time of the measurement in POSIX seconds; NaN if unknown.
     """
 
     status: str
@@ -47,16 +47,16 @@ class MeasuredOnSample:
     Parameters
     ----------
     xy_m
-        Shape (m, 2): where, x and y in metres in the frame of the instrument.
+        Shape (m, 2): positions (x, y) in metres, in the coordinates of the instrument.
     values
-        Shape (m, p), in the instrument's units.
+        Shape (m, p): numbers in the instrument's units.
     names
-        The p names, in alphabetical order.
+        Names of the p numbers, in alphabetical order.
     left_out
-        Reason -> how many results were left out for it: "failed", "skipped", "without_parameters", "lacking_a_parameter",
-        "not_finite"; reasons that did not arise are not listed.
+        Number of results left out, by reason: "failed", "skipped", "without_parameters", "lacking_a_parameter", "not_finite".
+        Only reasons that occurred are listed.
     at_s
-        Shape (m,): when, as POSIX seconds; NaN where that is not known.
+        Shape (m,): times of the measurements in POSIX seconds; NaN if unknown.
     """
 
     xy_m: Float[np.ndarray, "m 2"]
@@ -67,10 +67,10 @@ class MeasuredOnSample:
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> "MeasuredOnSample":
-        """Those of `results` that can be used together, in their order."""
-        told = [r for r in results if r.status == "ok" and r.parameters]
-        having = Counter(name for r in told for name in r.parameters)
-        names = tuple(sorted(name for name, count in having.items() if 2 * count > len(told)))
+        """The results that can be used together, in the given order."""
+        measured = [r for r in results if r.status == "ok" and r.parameters]
+        counts = Counter(name for r in measured for name in r.parameters)
+        names = tuple(sorted(name for name, count in counts.items() if 2 * count > len(measured)))
         reasons = [_unusable(r, names) for r in results]
         used = [r for r, reason in zip(results, reasons, strict=True) if not reason]
         return cls(
@@ -81,35 +81,38 @@ class MeasuredOnSample:
             np.array([r.at_s for r in used], dtype=np.float64),
         )
 
-    def bearing_on(
+    def near_keypoints(
         self, frame: Frame, keypoints: Iterable[Int[np.ndarray, "n 2"]], near_px: float
     ) -> tuple[MeasuredResults | None, dict[str, int]]:
-        """The results that a scan's representations can be held against, and how many were left out for what reason.
+        """The results near key points of a scan, with which its candidates can be tested.
 
         Parameters
         ----------
         frame
-            Of the scan.
+            Frame of the scan.
         keypoints
-            Sets of key points (row, col); results must lie near to one of each, so that all candidates face the same results.
+            Sets of key points (row, col). A result must lie near a point of each set, so that all candidates are tested with the
+            same results.
         near_px
-            How near.
+            Largest distance from a key point in pixels.
 
         Returns
         -------
-        The results at their pixels, None where none is left; and `left_out` with "outside_frame" and "far_from_key_points".
+        The results at their pixels (None if there are none), and the number of results left out by reason: those of `left_out`,
+        "outside_frame" and "far_from_key_points".
         """
         inside = frame.contains(self.xy_m)
-        seen = MeasuredResults(frame.to_pixels(self.xy_m[inside]), self.values[inside], self.names)
-        near = seen
+        in_frame = MeasuredResults(frame.to_pixels(self.xy_m[inside]), self.values[inside], self.names)
+        near = in_frame
         for points_rc in keypoints:
             near = nearby(near, points_rc, near_px)
-        lost = {"outside_frame": len(inside) - len(seen.values), "far_from_key_points": len(seen.values) - len(near.values)}
-        return near if len(near.values) else None, dict(self.left_out) | {reason: n for reason, n in lost.items() if n}
+        outside, far = len(inside) - len(in_frame.values), len(in_frame.values) - len(near.values)
+        counts = {"outside_frame": outside, "far_from_key_points": far}
+        return near if len(near.values) else None, dict(self.left_out) | {reason: n for reason, n in counts.items() if n}
 
 
 def _unusable(result: Result, names: Sequence[str]) -> str:
-    """Why a result cannot be used with the others; empty if it can."""
+    """The reason why a result cannot be used with the others; empty if it can."""
     if result.status != "ok":
         return result.status
     if not result.parameters:

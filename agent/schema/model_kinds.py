@@ -1,10 +1,7 @@
-"""The kinds of representation by their short names, as records, figures and explanations use them. Loads no PyTorch."""
+"""Short names and labels of the kinds of representation, for records, figures and explanations. Does not load PyTorch."""
 
-#: Latents that each invariance of a VAE sets apart: rotation, then the two of the translation, then scale.
+#: Number of geometric latents for each invariance of a VAE: one for rotation, two for translation, one for scale.
 GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "s": 1, "rt": 3, "rs": 2, "ts": 3, "rts": 4}
-
-#: Families without training, plainest first.
-PLAIN_FAMILIES = ("amplitude", "pca", "kmeans", "polar", "multi")
 
 LABELS = {
     "v": "VAE",
@@ -25,6 +22,6 @@ LABELS = {
 
 
 def label(invariance: str, variant: str = "") -> str:
-    """What people call a kind of representation, such as "r-VAE" or "r-VAE (d3)"."""
+    """Label of a kind of representation, such as "r-VAE" or "r-VAE (d3)"."""
     name = LABELS.get(invariance, invariance)
     return f"{name} ({variant})" if variant else name

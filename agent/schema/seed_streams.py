@@ -1,4 +1,4 @@
-"""Independent random streams of one seed: each step of the workflow draws from its own, so that no step disturbs another."""
+"""Independent random streams of one seed: each step of a decision draws from its own, so that steps do not affect each other."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What the random numbers are for. The numbers enter recorded decisions and never change."""
+    """Purpose of a random stream. Recorded decisions depend on the numbers, so they never change."""
 
     KEYPOINTS = 0
     HELD_OUT = 1
@@ -18,15 +18,15 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, purpose: Stream, *more: int) -> np.random.Generator:
-    """Generator of one stream of a seed.
+    """Random generator of one stream of a seed.
 
     Parameters
     ----------
     seed
         Seed of the configuration.
     purpose
-        Step of the workflow.
+        Step of the decision that draws from it.
     more
-        Further keys, such as the candidate's.
+        Further keys, such as a hash of the candidate's id.
     """
     return np.random.default_rng([seed, purpose, *more])

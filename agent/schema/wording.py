@@ -1,4 +1,4 @@
-"""Outcomes and policies of a decision in words: one wording for the report, the narrative and the page."""
+"""Outcomes and policies of a decision as text, shared by the report, the narrative and the dashboard."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,1 @@
-"""Candidates built, scored, ranked, verified and warm-started."""
+"""Search for a representation: candidates are built, scored, ranked, verified and warm-started."""

@@ -1,4 +1,4 @@
-"""What a search compares: configurations, in the order of the configuration file, and one candidate for each seed of each."""
+"""Configurations that a search compares, in the order of the configuration file, and their candidates, one for each seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from agent.config.model import Config
 from agent.preprocessing.subsampling import split_held_out, stratified_subset
 from agent.representation.classical import PlainSpec
-from agent.representation.classical.amplitude import MOST_LATENTS as AMPLITUDE_LATENTS
+from agent.representation.classical.amplitude import MAX_LATENTS as AMPLITUDE_LATENTS
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import configuration_name
 from agent.schema.seed_streams import Stream, stream
@@ -20,14 +20,16 @@ from rewards.base import Representation, Score
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Which key points of one set a search works with.
+    """Rows of a set of key points that a search uses.
 
     Parameters
     ----------
     judged
-        Represented and judged; all of them where there are not too many.
-    fitted, held_out
-        Trained on, and kept apart to judge the ELBO.
+        Rows that are represented and scored; all, if there are not too many.
+    fitted
+        Rows whose patches are trained on.
+    held_out
+        Rows whose patches give the held-out ELBO.
     """
 
     judged: Int[np.ndarray, " n"]
@@ -37,16 +39,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Key points, channels and a model or plain family; it has a candidate for each seed.
+    """Key-point method, channel mode, and model or plain family. It has one candidate for each seed.
 
     Parameters
     ----------
     spec
-        The model or plain family.
-    keypoints, channels
-        Names in the scene.
+        Model or plain family.
+    keypoints
+        Key-point method, a key of `PreparedScan.keypoints`.
+    channels
+        Channel mode, a key of `PreparedScan.stacks`.
     variant
-        What distinguishes it from others of the same window and kind: empty where there is nothing.
+        Differences from other configurations of the same window and kind; empty if there are none.
     """
 
     spec: ModelSpec | PlainSpec
@@ -56,7 +60,7 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Such as "rt-w9" or "polar-w15-vector"."""
+        """Name such as "rt-w9" or "polar-w15-vector"."""
         return configuration_name(self.spec.invariance, self.spec.window_px, self.variant)
 
     @property
@@ -67,25 +71,26 @@ class Configuration:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One representation by a trained model or a plain family, and, where it was not guarded out, its score.
+    """One representation, by a trained model or a plain family, with its score if it is eligible.
 
     Parameters
     ----------
-    configuration, seed
-        What it is.
+    configuration
+        Configuration to which it belongs.
+    seed
+        Seed of the model, or of the resample of a plain family.
     representation
-        Of the judged key points.
+        Representation of the judged key points.
     kept
-        Which of them the density filter keeps.
+        Shape (n,): true for the points that the density filter keeps.
     state
-        Weights of the model, or basis of the plain family, as one vector; None where there is nothing to apply to other
-        points.
+        Weights of the model, or basis of the plain family, as one vector; None if it cannot represent other points.
     steps
-        Optimiser steps spent on it.
+        Number of optimiser steps spent on it.
     guarded_out
-        Why it may not be chosen; None if it may.
+        Reason why it is not eligible; None if it is.
     score
-        Of a candidate that may be chosen.
+        Score of an eligible candidate; None before scoring.
     """
 
     configuration: Configuration
@@ -104,19 +109,19 @@ class Candidate:
 
     @property
     def candidate_id(self) -> str:
-        """Such as "rt-w9-s0" or "polar-w15-s0"."""
+        """Id such as "rt-w9-s0" or "polar-w15-s0"."""
         return f"{self.configuration.name}-s{self.seed}"
 
 
 def rows_of(points_rc: Int[np.ndarray, "n 2"], config: Config) -> Rows:
-    """Which of the key points are judged, trained on and held out: all, or as many as the configuration allows.
+    """Rows of key points that are judged, trained on and held out: all of them, or as many as the configuration allows.
 
-    The held-out ones are a share of those that are trained on, at least one.
+    The held-out ones are taken from those for training; there is at least one.
     """
-    trained = stratified_subset(points_rc, config.train.most_patches, stream(config.seed, Stream.FITTED_PATCHES))
-    apart = split_held_out(len(trained), config.train.held_out, stream(config.seed, Stream.HELD_OUT))
+    for_training = stratified_subset(points_rc, config.train.most_patches, stream(config.seed, Stream.FITTED_PATCHES))
+    held_out = split_held_out(len(for_training), config.train.held_out, stream(config.seed, Stream.HELD_OUT))
     judged = stratified_subset(points_rc, config.search.most_points, stream(config.seed, Stream.JUDGED_POINTS))
-    return Rows(judged, trained[~apart], trained[apart])
+    return Rows(judged, for_training[~held_out], for_training[held_out])
 
 
 def seeds_of(config: Config) -> tuple[int, ...]:
@@ -124,16 +129,16 @@ def seeds_of(config: Config) -> tuple[int, ...]:
     return tuple(config.seed * 1000 + i for i in range(config.search.seeds))
 
 
-def vae_configurations(config: Config, scene: PreparedScan) -> list[Configuration]:
-    """All VAEs: key points × channels × windows × invariances × latent dimensions × β."""
+def vae_configurations(config: Config, scan: PreparedScan) -> list[Configuration]:
+    """All configurations of VAEs: key points × channels × windows × invariances × latent dimensions × β."""
     search = config.search
     if "vae" not in search.families:
         return []
     axes = (search.windows_px, search.invariances, search.latent_dims, search.betas)
     out = []
-    for keypoints, mode in _views(config, scene.vae_modes):
+    for keypoints, mode in _views(config, scan.vae_modes):
         for window, invariance, dim, beta in product(*axes):
-            default = ModelSpec(window, invariance, dim, len(scene.stacks[mode]))
+            default = ModelSpec(window, invariance, dim, len(scan.stacks[mode]))
             spec = replace(
                 default,
                 beta=beta * default.kl_weight,
@@ -144,17 +149,17 @@ def vae_configurations(config: Config, scene: PreparedScan) -> list[Configuratio
             parts = [
                 f"d{dim}" if len(search.latent_dims) > 1 else "",
                 f"b{beta:g}" if len(search.betas) > 1 else "",
-                _view_name(config, scene.vae_modes, keypoints, mode),
+                _view_name(config, scan.vae_modes, keypoints, mode),
             ]
             out.append(Configuration(spec, keypoints, mode, "-".join(p for p in parts if p)))
     return out
 
 
-def plain_configurations(config: Config, scene: PreparedScan) -> list[Configuration]:
-    """All plain families: key points × channels × families × windows."""
+def plain_configurations(config: Config, scan: PreparedScan) -> list[Configuration]:
+    """All configurations of plain families: key points × channels × families × windows."""
     search, out = config.search, []
-    for keypoints, mode in _views(config, scene.plain_modes):
-        channels, variant = len(scene.stacks[mode]), _view_name(config, scene.plain_modes, keypoints, mode)
+    for keypoints, mode in _views(config, scan.plain_modes):
+        channels, variant = len(scan.stacks[mode]), _view_name(config, scan.plain_modes, keypoints, mode)
         for family in search.families:
             if family == "multi":
                 windows = tuple(sorted(search.windows_px))

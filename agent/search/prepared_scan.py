@@ -1,4 +1,4 @@
-"""A scan as the search sees it: images of each channel mode, and key points that hold for all of them."""
+"""A scan prepared for a search: images of each channel mode, and key points that are valid in all of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,27 +17,28 @@ from rewards.base import MeasuredResults
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
-    """Images and key points.
+    """Images and key points of a scan.
 
     Parameters
     ----------
     channel
         Full name of the main channel.
     stacks
-        Channel mode -> shape (C, rows, cols), in [0, 1]; the first channel is the main one, and key points lie where all are
-        valid.
-    vae_modes, plain_modes
-        Which of them VAEs and plain families are given, each a candidate of its own.
+        Images by channel mode, each of shape (C, rows, cols) with values in [0, 1]. The first channel is the main one.
+    vae_modes
+        Channel modes that VAEs are trained on.
+    plain_modes
+        Channel modes that plain families represent.
     keypoints
-        Method -> its key points; windows, models and channels share them.
+        Key points by method. All windows, models and channel modes share them, so they lie where all images are valid.
     valid
-        Shape (rows, cols): where all images are valid.
+        Shape (rows, cols): true where all images are valid.
     masked
-        Reason -> how many lines or pixels are invalid for it.
+        Number of invalid lines or pixels by reason.
     phase_offset_rad
-        The fitted phase offset; None where no phase is used.
+        Fitted phase offset in radians; None if no phase is used.
     results
-        What has been measured near to key points; None where nothing was.
+        Measured results near key points; None if there are none.
     """
 
     channel: str
@@ -52,14 +53,14 @@ class PreparedScan:
 
 
 def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"] | None = None) -> PreparedScan:
-    """The scene that `scan` is to a search with `config`; no patch holds any of `bad_lines`.
+    """Prepare `scan` for a search with `config`; no patch contains any of `bad_lines`.
 
     Raises
     ------
     UnusableScanError
-        If nothing can be represented: no contrast, too few pixels or walls, smaller than a window.
+        If it cannot be represented: no contrast, too few valid pixels or walls, or smaller than a window.
     UnknownChannelError
-        If the scan does not hold a configured channel.
+        If the scan lacks a configured channel.
     PluginError
         If a key-point method cannot be used.
     """
@@ -71,7 +72,7 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     found = {
         name: find_keypoints(
             image,
-            load_keypoints(name, config.options_of(name), config.directory),
+            load_keypoints(name, config.keypoint_options(name), config.directory),
             spacing_px=config.scan.spacing_px,
             largest_window_px=max(config.search.windows_px),
             rng=stream(config.seed, Stream.KEYPOINTS),
@@ -79,7 +80,7 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
         for name in config.keypoints
     }
     modes = tuple(stacks)
-    # Three channels would double the time of training.
+    # Training on three channels would take twice as long.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
     values = {name: s.values for name, s in stacks.items()}
@@ -87,7 +88,7 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:
-    """Channel mode -> images; for "auto" the amplitude, and the vector where the scan holds the phase."""
+    """Images by channel mode; for "auto" the amplitude, and also the vector if the scan contains the phase."""
     percentiles = config.scan.low_percentile, config.scan.high_percentile
     if config.scan.channels != ("auto",):
         return {mode: stack_channels(scan, channel, mode, *percentiles) for mode in config.scan.channels}

@@ -1,10 +1,10 @@
-"""Which configuration is best, within what noise: means over seeds, the tie set, and the most parsimonious of it.
+"""Ranks configurations by mean reward, finds those that tie with the best, and chooses the most parsimonious of them.
 
-A configuration's worth is its mean over seeds. Configurations whose clusters show no types (`agent.search.type_evidence`) stand
-back where others show some. Of those that remain, those within two standard errors of the best tie with it, and among these the
-most parsimonious is chosen: without training before with it, then fewest types, fewest latents, the smallest window. Of a VAE's
-seeds, the one with the best held-out ELBO is used: the reward does not choose among them, since at one seed it is mostly noise
-of training. The resamples of a plain family have no ELBO and no such noise; there the one with the largest reward is used.
+Configurations are compared by their mean reward over seeds. If any configuration shows evidence for types
+(`agent.search.type_evidence`), those that show none are not eligible. Configurations within two standard errors of the best tie
+with it. Of these the most parsimonious is chosen: plain families before VAEs, then fewest types, fewest geometric latents, and
+the smallest window. Of the seeds of a VAE, the one with the best held-out ELBO is used, since the reward of a single seed is
+mostly training noise. Resamples of a plain family have no ELBO and no such noise; the one with the largest reward is used.
 """
 
 import math
@@ -20,11 +20,11 @@ from agent.search.type_evidence import evidence
 
 
 def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) -> list[ConfigurationRecord]:
-    """Each configuration's mean reward over seeds, and whether it ties with the best; best first.
+    """Mean reward of each configuration over its seeds, and whether it ties with the best; best first.
 
-    The spread over seeds is pooled over configurations, since three seeds say little about a spread: over the trained ones and
-    over the plain ones by themselves, since training scatters and a basis hardly does. σ of a difference of means is
-    sqrt(s_a²/n_a + s_b²/n_b); with one seed everywhere the spread is unknown, and only equals tie.
+    The standard deviation over seeds is pooled over configurations, since three seeds are too few to estimate it. It is pooled
+    separately over VAEs and over plain families, which scatter much less. σ of a difference of means is
+    sqrt(s_a²/n_a + s_b²/n_b); with one seed everywhere the standard deviation is unknown, and only equal means tie.
     """
     groups: dict[Configuration, list[Candidate]] = {}
     for c in candidates:
@@ -33,8 +33,8 @@ def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) 
     if not groups:
         return []
     values = {key: np.array([c.score.value for c in group if c.score]) for key, group in groups.items()}
-    shown = {key: evidence([c.score for c in group if c.score], rule) for key, group in groups.items()}
-    eligible = [key for key in groups if shown[key].resolves] or list(groups)
+    found = {key: evidence([c.score for c in group if c.score], rule) for key, group in groups.items()}
+    eligible = [key for key in groups if found[key].resolves] or list(groups)
     best = max(eligible, key=lambda key: (values[key].mean(), key.spec.window_px, key.name))
     error = _standard_errors(values)
     records = []
@@ -51,11 +51,11 @@ def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) 
                 types=int(np.median([c.score.mixture.n_components for c in groups[key] if c.score and c.score.mixture])),
                 sigmas_below_best=0.0 if key == best else below,
                 in_tie_set=key == best or (key in eligible and below <= rule.tie_sigmas),
-                information=shown[key].information,
-                icl_gain=shown[key].icl_gain,
-                explained=shown[key].explained,
-                informs=shown[key].informs,
-                resolves=shown[key].resolves,
+                information=found[key].information,
+                icl_gain=found[key].icl_gain,
+                explained=found[key].explained,
+                informs=found[key].informs,
+                resolves=found[key].resolves,
             )
         )
     return sorted(records, key=lambda r: (-r.mean, r.window_px, r.invariance, r.variant))
@@ -64,7 +64,7 @@ def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) 
 def choose(
     candidates: Sequence[Candidate], configurations: Sequence[ConfigurationRecord], rule: RuleSettings = DEFAULT_RULE
 ) -> Candidate | None:
-    """The candidate that places are drawn from: of the tie set, what `rule.pick` says; None where nothing was judged."""
+    """The chosen candidate: a seed of the configuration that `rule.pick` selects from the tie set; None without scores."""
     tied = [c for c in configurations if c.in_tie_set]
     if not tied:
         return None
@@ -78,8 +78,8 @@ def _value(c: Candidate) -> float:
 
 
 def _parsimony(c: ConfigurationRecord) -> tuple[object, ...]:
-    # A plain family has no weights to train, so it is plainer than any VAE, also than one that sees fewer types: of few models,
-    # the spread is wide, and a coarse partition easily ties.
+    # A plain family has no weights to train, so it counts as simpler than any VAE, even one with fewer types: with few seeds the
+    # standard error is large, and a VAE with a coarse partition easily ties.
     trained = c.invariance in GEOMETRIC_LATENTS
     return trained, c.types, GEOMETRIC_LATENTS.get(c.invariance, 0), c.window_px, c.invariance, c.variant
 
@@ -90,13 +90,13 @@ def _standard_errors(values: Mapping[Configuration, np.ndarray]) -> dict[Configu
 
 
 def _sigmas_below(gap: float, sigma: float) -> float:
-    """Negative for one that is better but shows no types."""
+    """Distance from the best in standard errors; negative for a configuration that scores higher but shows no types."""
     if sigma > 0:
         return gap / sigma
     return math.copysign(math.inf, gap) if gap else 0.0
 
 
 def _pooled(values: Sequence[np.ndarray]) -> float:
-    """Standard deviation within groups; 0 where no group has two."""
+    """Pooled standard deviation within groups; 0 if no group has two values."""
     freedom = sum(len(v) - 1 for v in values)
     return float(np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in values) / freedom)) if freedom else 0.0

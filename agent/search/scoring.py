@@ -1,4 +1,4 @@
-"""Candidates judged alike: cut to the common number of points, scored, and the consensus of the trusted ones beside them."""
+"""Scores candidates: cuts them to a common number of points, computes the reward, and adds the consensus of trusted VAEs."""
 
 import zlib
 from collections import Counter
@@ -15,33 +15,33 @@ from agent.representation.tasks import FittedRepresentation, judge
 from agent.schema.seed_streams import Stream, stream
 from agent.search.candidate_builder import CandidateBuilder, Model
 from agent.search.candidates import Candidate, Configuration, seeds_of
-from agent.search.plugins import is_users_own, load_reward
+from agent.search.plugins import is_user_defined, load_reward
 from agent.search.task_runner import TaskRunner
 from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import GuardSettings, guard_mixture
 from rewards.stability import pairwise_agreement
 
-_LEAST_MEMBERS = 2  # of a consensus
+_MIN_MEMBERS = 2  # of a consensus
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the user's own reward gave no score."""
+    """Reason why a user-defined reward gave no score."""
 
     reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredCandidates:
-    """All candidates of a search, judged.
+    """All candidates of a search after scoring.
 
     Parameters
     ----------
     candidates
-        Those that are not guarded out with their score.
+        Candidates; the eligible ones have a score.
     faults
-        What did not work, in sentences, and how it was judged all the same.
+        Sentences on what failed and what was done instead.
     """
 
     candidates: list[Candidate]
@@ -54,63 +54,63 @@ class Scorer:
     Parameters
     ----------
     config
-        Names the reward, and whether a consensus is wanted.
-    ask
-        Where the reward is computed.
+        Configuration with the reward, and with "consensus" among the families if one is to be built.
+    runner
+        Runner of the tasks that compute the reward.
     results
-        What has been measured, for rewards that ask for it.
+        Measured results, for rewards that use them.
     """
 
-    def __init__(self, config: Config, ask: TaskRunner, results: MeasuredResults | None = None) -> None:
-        self._config, self._ask, self._results = config, ask, results
+    def __init__(self, config: Config, runner: TaskRunner, results: MeasuredResults | None = None) -> None:
+        self._config, self._runner, self._results = config, runner, results
 
-    def verdict(self, candidates: Sequence[Candidate], common: int, maker: CandidateBuilder) -> ScoredCandidates:
-        """The candidates judged on `common` points, and the consensus of the trusted ones judged beside them.
+    def score_with_consensus(self, candidates: Sequence[Candidate], common: int, builder: CandidateBuilder) -> ScoredCandidates:
+        """Score candidates on `common` points, and add the consensus of the trusted ones.
 
-        Where the user's own reward fails on some candidates, these are left out; where it gives no score for any, our default
-        reward judges instead. Either is said in a sentence.
+        If a user-defined reward fails on some candidates, these are not eligible. If it gives no score at all, the default
+        reward is used instead. `faults` reports either.
         """
-        judged, reasons = self._scored(candidates, common, self._config.reward, self._config.reward_options)
+        scored, reasons = self._scored(candidates, common, self._config.reward, self._config.reward_options)
         name, options, faults = self._config.reward, self._config.reward_options, tuple(_sentences(self._config.reward, reasons))
-        if reasons and not any(c.score for c in judged):
+        if reasons and not any(c.score for c in scored):
             name, options = Config.model_fields["reward"].default, {}
-            faults = (f"{faults[0]} The default reward '{name}' judged instead.",)
-            judged, _ = self._scored(candidates, common, name, options)
-        together = self._consensus(judged, common, maker)
-        return ScoredCandidates(with_agreement(judged + self._scored(together, common, name, options)[0]), faults)
+            faults = (f"{faults[0]} The default reward '{name}' was used instead.",)
+            scored, _ = self._scored(candidates, common, name, options)
+        consensus = self._consensus(scored, common, builder)
+        return ScoredCandidates(with_agreement(scored + self._scored(consensus, common, name, options)[0]), faults)
 
-    def judged(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
-        """The candidates, those that are not guarded out with their score on `common` points."""
+    def score(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
+        """The candidates, with the score of eligible ones on `common` points."""
         return self._scored(candidates, common, self._config.reward, self._config.reward_options)[0]
 
     def _scored(
         self, candidates: Sequence[Candidate], common: int, name: str, options: dict[str, object]
     ) -> tuple[list[Candidate], list[str]]:
-        """The candidates with their scores, and why the reward failed, each time that it did."""
+        """The candidates with their scores, and the reason of each failure of the reward."""
         seed, reward = self._config.seed, load_reward(name, options, self._config.directory)
-        open_ones = [i for i, c in enumerate(candidates) if c.guarded_out is None]
+        eligible = [i for i, c in enumerate(candidates) if c.guarded_out is None]
         tasks = []
-        for i in open_ones:
-            # Its own draws, whatever other candidates there are.
-            own = zlib.crc32(candidates[i].candidate_id.encode())
-            rows = equal_subset(candidates[i].kept, common, stream(seed, Stream.COMMON_POINTS, own))
-            taken = replace(candidates[i].representation.take(rows), results=self._results)
-            tasks.append((taken, reward, (seed, Stream.REWARD, own), name))
-        scores = dict(zip(open_ones, self._ask("judging", score_of, tasks), strict=True)) if tasks else {}
+        for i in eligible:
+            # The random draws of a candidate do not depend on which other candidates there are.
+            key = zlib.crc32(candidates[i].candidate_id.encode())
+            rows = equal_subset(candidates[i].kept, common, stream(seed, Stream.COMMON_POINTS, key))
+            subset = replace(candidates[i].representation.take(rows), results=self._results)
+            tasks.append((subset, reward, (seed, Stream.REWARD, key), name))
+        scores = dict(zip(eligible, self._runner.run("judging", score_of, tasks), strict=True)) if tasks else {}
         reasons = [score.reason for score in scores.values() if isinstance(score, Failure)]
         guards = self._config.guards
         return [_with_score(c, scores.get(i), common, guards) for i, c in enumerate(candidates)], reasons
 
-    def _consensus(self, judged: Sequence[Candidate], common: int, maker: CandidateBuilder) -> list[Candidate]:
-        """For each set of key points, what all trusted VAEs that know of rotation agree on (or all VAEs, if none does)."""
+    def _consensus(self, scored: Sequence[Candidate], common: int, builder: CandidateBuilder) -> list[Candidate]:
+        """Consensus of the trusted VAEs for each set of key points; of the rotation-invariant ones, if there are any."""
         if "consensus" not in self._config.search.families:
             return []
         out: dict[Model, tuple[FittedRepresentation, int]] = {}
-        for keypoints in dict.fromkeys(c.configuration.keypoints for c in judged):
-            trusted = [c for c in judged if c.score and c.configuration.trained and c.configuration.keypoints == keypoints]
+        for keypoints in dict.fromkeys(c.configuration.keypoints for c in scored):
+            trusted = [c for c in scored if c.score and c.configuration.trained and c.configuration.keypoints == keypoints]
             members = [c for c in trusted if "r" in c.spec.invariance] or trusted
             pairs = [(c.representation, c.score.mixture) for c in members if c.score and c.score.mixture]
-            if len(pairs) < _LEAST_MEMBERS:
+            if len(pairs) < _MIN_MEMBERS:
                 continue
             variant = keypoints.replace(":", ".") if len(self._config.keypoints) > 1 else ""
             for seed in seeds_of(self._config):
@@ -118,14 +118,14 @@ class Scorer:
                 spec = PlainSpec(found.window_px, found.invariance, self._config.search.plain_latent_dim)
                 configuration = Configuration(spec, keypoints, members[0].configuration.channels, variant)
                 out[configuration, seed] = (FittedRepresentation(replace(found, types=types), np.empty(0)), 0)
-        return [_enough(replace(c, state=None), common) for c in maker.guarded(out).values()]
+        return [_guard_few_points(replace(c, state=None), common) for c in builder.guarded(out).values()]
 
 
 def with_agreement(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates, with how far the clusters of a configuration's seeds are the same in the metric "stability_seeds".
+    """The candidates with the metric "stability_seeds": the agreement between the clusters of a configuration's seeds.
 
-    It is the mean adjusted Rand index of all pairs of seeds, on all points that they represent: 0 where each found one cluster
-    only, which anything reproduces; left out where a configuration has one seed.
+    It is the mean adjusted Rand index over all pairs of seeds, on all points that they represent. If each seed found one cluster
+    only, agreement is trivial and the metric is 0. It is absent if a configuration has one seed.
     """
     seeds: dict[Configuration, list[Candidate]] = {}
     for c in candidates:
@@ -153,16 +153,16 @@ def score_of(
     entropy: Sequence[int],
     name: str,
     *,
-    stopped: Callable[[], bool],  # noqa: ARG001 - a reward takes seconds and is not interrupted
+    stopped: Callable[[], bool],  # noqa: ARG001 - a reward takes seconds and need not be interrupted
 ) -> Score | Failure:
-    """The reward's score, its failures blamed on whom they belong to; a task for a worker.
+    """The score of a representation, as a task for a worker. A failure of a user-defined reward is returned, not raised.
 
     Raises
     ------
     ConfigError
-        If an option of our own reward is out of range.
+        If an option of a built-in reward is out of range.
     """
-    if not is_users_own(name):
+    if not is_user_defined(name):
         try:
             return judge(representation, reward, entropy)
         except ValueError as error:
@@ -170,9 +170,9 @@ def score_of(
     try:
         score = judge(representation, reward, entropy)
         return replace(score, value=float(score.value), metrics={str(k): float(v) for k, v in score.metrics.items()})
-    except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-        said = " ".join(str(error).split())  # one sentence, however many lines the error has
-        return Failure(f"{type(error).__name__}: {said}; it must return a rewards.base.Score")
+    except Exception as error:  # noqa: BLE001 - a user-defined function may raise anything
+        message = " ".join(str(error).split())  # on one line
+        return Failure(f"{type(error).__name__}: {message}; it must return a rewards.base.Score")
 
 
 def _sentences(name: str, reasons: Sequence[str]) -> list[str]:
@@ -183,13 +183,11 @@ def _times(n: int) -> str:
     return "a candidate" if n == 1 else f"{n} candidates"
 
 
-def _enough(candidate: Candidate, common: int) -> Candidate:
+def _guard_few_points(candidate: Candidate, common: int) -> Candidate:
     left = int(candidate.kept.sum())
     if candidate.guarded_out is not None or left >= common:
         return candidate
-    return replace(
-        candidate, guarded_out=f"too few points: {left} left by the density filter, the others are compared on {common}"
-    )
+    return replace(candidate, guarded_out=f"too few points: {left} left by the density filter, the others are scored on {common}")
 
 
 def _with_score(candidate: Candidate, score: Score | Failure | None, points: int, guards: GuardSettings) -> Candidate:

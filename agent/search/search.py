@@ -1,20 +1,20 @@
-"""Candidates made, judged and compared: what represents this scan best, and how sure that is.
+"""Search for the representation of a scan: candidates are built, scored and ranked, in rungs.
 
-The work is ordered so that there is an answer early, and a better one later:
+The rungs give an early result first and better ones later:
 
 1. Plain families, which need no training.
-2. VAEs for a share of the steps; seeds and configurations that fail by their held-out ELBO are dropped. The ELBO is comparable at
-   equal window, channels, key points and β only; the reward drifts while a model trains and never decides here.
-3. The others go on to the full number of steps, all to the same.
+2. VAEs trained for a share of the steps; seeds and configurations with a low held-out ELBO are dropped. ELBOs are comparable at
+   equal window, channels, key points and β only. The reward is not used here, since it drifts while a model trains.
+3. The remaining VAEs, trained for the full number of steps.
 
-After each of these rungs all candidates of equal budget are judged alike: guards leave out what collapsed, diverged or got
-stuck; the density filter thins each latent space; all are cut to the common number of points, so that scores do not depend on
-how many points a candidate kept; the reward judges; configurations are compared (`agent.search.ranking`). At a deadline the last
-complete rung is the answer, so a decision depends on the rung that was reached and not on how far the next one had come.
+After each rung all candidates with the same budget are treated alike. Guards exclude models that collapsed, diverged or got
+stuck. The density filter removes points in sparse regions of each latent space. All candidates are cut to the common number of
+points, so that scores do not depend on how many points a candidate kept. Then they are scored by the reward, and configurations
+are ranked (`agent.search.ranking`). At a deadline the last complete rung is the result, so a decision depends on the rung
+reached, and not on the progress of the next one.
 
-On the next scan of the same sample the VAEs go on from the last decision's weights instead (`agent.search.warm_start`), for a
-fraction of the steps, beside one control trained from nothing: where the control is better, the search starts from nothing
-after all.
+On the next scan of the same sample, VAEs start from the weights of the last decision (`agent.search.warm_start`) and need a
+fraction of the steps. A control model is trained from random weights: if it is better, the search starts cold.
 """
 
 import math
@@ -35,9 +35,9 @@ from agent.search.prepared_scan import PreparedScan
 from agent.search.ranking import choose, compare
 from agent.search.score_adjustment import with_criteria, with_evidence
 from agent.search.scoring import Scorer
-from agent.search.task_cache import NullCache, Store
-from agent.search.task_runner import Progress, TaskRunner, never, silent
-from agent.search.type_evidence import Finding, as_one_type, found_in
+from agent.search.task_cache import NullCache, ResultCache
+from agent.search.task_runner import Progress, TaskRunner, never, no_progress
+from agent.search.type_evidence import Finding, as_one_type, overall_finding
 from agent.search.verification import verify
 from agent.search.warm_start import WarmStart
 from agent.workers.base import Workers
@@ -47,41 +47,41 @@ _CONTROL_SEED = 999
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search has found when a rung is complete.
+    """Result of a search after a complete rung.
 
     Parameters
     ----------
     candidates
-        In the order of the configuration, VAEs first.
+        Candidates in the order of the configuration file, VAEs first.
     configurations
-        Best first.
+        Ranked configurations, best first.
     chosen
-        None where nothing may be chosen.
+        Chosen candidate; None if no candidate is eligible.
     z
-        Shape (n, d): latents of all key points of the chosen candidate's set; None where nothing was chosen.
+        Shape (n, d): latents of all key points of the chosen candidate's set; None if nothing was chosen.
     rows
-        Key-point method -> which of its points were judged and trained on.
+        Rows judged and trained on, by key-point method.
     common_points
-        On how many points candidates were compared.
+        Number of points on which candidates were scored.
     rungs
-        What was complete, in order.
+        Names of the complete rungs, in order.
     ended_early
-        True where a deadline ended the search.
+        Whether a deadline ended the search.
     warm_from
-        The decision whose weights training began with; None for a cold start.
+        Id of the decision whose weights training started from; None for a cold start.
     cold_because
-        Why training began from nothing; empty for a warm start.
+        Reason for a cold start; empty for a warm start.
     warm_scans
-        How many scans in a row began with the weights of the one before.
+        Number of consecutive warm starts.
     warm_deep
-        Whether they were those of a deeper search.
+        Whether the weights were those of a deeper search.
     verified
-        Configurations that were trained with the exact decoder as well.
+        Comparisons with the exact decoder.
     finding
-        "types", or why there are none to tell apart: of "one_type" the chosen candidate's mixture is a single Gaussian; of a
-        "continuum" nothing is chosen.
+        "types"; "one_type", where the mixture of the chosen candidate is a single Gaussian; or "continuum", where nothing is
+        chosen.
     faults
-        What did not work, and how the decision was made all the same.
+        Sentences on what failed and what was done instead.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -102,53 +102,58 @@ class SearchResult:
 
 
 def search(
-    scene: PreparedScan,
+    scan: PreparedScan,
     config: Config,
     workers: Workers,
     *,
     start: WarmStart | str = "no earlier decision on this sample",
-    store: Store | None = None,
-    progress: Progress = silent,
+    cache: ResultCache | None = None,
+    progress: Progress = no_progress,
     cancelled: Callable[[], bool] = never,
     out_of_time: Callable[[], bool] | None = None,
     on_rung: Callable[[SearchResult], None] | None = None,
 ) -> SearchResult:
-    """The best of all candidates of `config`, with all the others.
+    """Build, score and rank all candidates of a configuration.
+
+    The result depends on `scan`, `config`, `start` and the last complete rung only.
 
     Parameters
     ----------
-    scene
+    scan
         Images and key points.
     config
-        Which candidates, budget, reward; the result depends on it, the scene and `start` only, and on the rung that was reached.
+        Configuration with candidates, training budget and reward.
     workers
-        Where the work is done; does not influence the result.
+        Workers that run the tasks; the result does not depend on them.
     start
-        Weights to go on from, or why there are none.
-    store
-        Keeps finished work in case the process is killed.
+        Weights to start from, or the reason for a cold start.
+    cache
+        Cache of finished tasks, in case the process is killed.
     progress
-        Told of each finished task.
-    cancelled, out_of_time
-        Asked about ten times a second. With the second one, rungs before the last are judged too, and when it says so the last
-        complete rung's result is returned.
+        Called with (stage, done, total) after each task.
+    cancelled
+        Polled about ten times a second; once true, the search is discarded.
+    out_of_time
+        Polled likewise; once true, the result of the last complete rung is returned. If given, every rung is scored.
     on_rung
-        Told of each rung's result; rungs before the last are judged only if this or `out_of_time` is given.
+        Called with the result of each rung. If neither this nor `out_of_time` is given, only the last rung is scored.
 
     Raises
     ------
     SearchCancelledError
-        If `cancelled` said so.
+        If `cancelled` returned true.
     AgentError
         If workers keep dying.
     """
     best = SearchResult()
-    eager = on_rung is not None or out_of_time is not None
-    ask = TaskRunner(workers, progress, cancelled, out_of_time or never)
+    every_rung = on_rung is not None or out_of_time is not None
+    runner = TaskRunner(workers, progress, cancelled, out_of_time or never)
     try:
-        ask.check()  # what came before may have taken so long that nobody waits any more, and the workers are another search's
-        maker = CandidateBuilder(scene, config, workers, ask, store or NullCache())
-        for best in _Search(scene, config, maker, Scorer(config, ask, scene.results)).results(start, eager=eager):
+        # If preparing the scan took so long that the search was cancelled, the workers may already run the next search.
+        runner.raise_if_interrupted()
+        builder = CandidateBuilder(scan, config, workers, runner, cache or NullCache())
+        rungs = _Search(scan, config, builder, Scorer(config, runner, scan.results))
+        for best in rungs.results(start, every_rung=every_rung):
             if on_rung is not None:
                 on_rung(best)
     except OutOfTimeError:
@@ -159,33 +164,34 @@ def search(
 class _Search:
     """The rungs of one search, in order."""
 
-    def __init__(self, scene: PreparedScan, config: Config, maker: CandidateBuilder, judge: Scorer) -> None:
-        self._scene, self._config, self._maker, self._judge = scene, config, maker, judge
+    def __init__(self, scan: PreparedScan, config: Config, builder: CandidateBuilder, scorer: Scorer) -> None:
+        self._scan, self._config, self._builder, self._scorer = scan, config, builder, scorer
 
-    def results(self, start: WarmStart | str, *, eager: bool) -> Iterator[SearchResult]:
-        """The result of each rung, the last one always, those before it if `eager`."""
-        plain = self._maker.plain(plain_configurations(self._config, self._scene))
-        vaes = vae_configurations(self._config, self._scene)
+    def results(self, start: WarmStart | str, *, every_rung: bool) -> Iterator[SearchResult]:
+        """The result of the last rung; with `every_rung`, also of those before."""
+        plain = self._builder.plain_candidates(plain_configurations(self._config, self._scan))
+        vaes = vae_configurations(self._config, self._scan)
         if not vaes:
             yield self._result(plain, ("plain",))
             return
-        if eager and plain:
+        if every_rung and plain:
             yield self._result(plain, ("plain",))
-        self._maker.find_device()
+        self._builder.find_device()
         done = ("plain",) if plain else ()
         if isinstance(start, WarmStart):
-            trained, start_over = self._go_on(vaes, start)
-            if not start_over:
+            trained, cold_because = self._warm(vaes, start)
+            if not cold_because:
                 result = self._result([*trained, *plain], (*done, "warm"))
                 yield self._verified(replace(result, warm_from=start.decision_id, warm_scans=start.scans, warm_deep=start.deep))
                 return
-            start = start_over
-        for result in self._from_nothing(vaes, plain, done, eager=eager):
+            start = cold_because
+        for result in self._cold(vaes, plain, done, every_rung=every_rung):
             yield replace(result, cold_because=start)
 
-    def _from_nothing(
-        self, vaes: Sequence[Configuration], plain: list[Candidate], done: tuple[str, ...], *, eager: bool
+    def _cold(
+        self, vaes: Sequence[Configuration], plain: list[Candidate], done: tuple[str, ...], *, every_rung: bool
     ) -> Iterator[SearchResult]:
+        """Results of the rungs of a cold start."""
         steps, spent = self._config.train.steps, 0
         order: list[Model] = [(c, seed) for c in vaes for seed in seeds_of(self._config)]
         alive: dict[Model, np.ndarray | None] = dict.fromkeys(order)
@@ -193,21 +199,24 @@ class _Search:
         for share in self._config.search.rungs:
             budget = max(1, round(share * steps))
             spent += budget
-            made = self._maker.train(alive, budget, "training")
-            reasons = failing(made, self._config.search.drop_elbo_per_px)
-            dropped |= {model: self._maker.candidate(model, made[model], spent, why) for model, why in reasons.items()}
-            alive = {model: m.state for model, m in made.items() if model not in reasons}
+            fitted = self._builder.train(alive, budget, "training")
+            reasons = reasons_to_drop(fitted, self._config.search.drop_elbo_per_px)
+            dropped |= {model: self._builder.candidate(model, fitted[model], spent, why) for model, why in reasons.items()}
+            alive = {model: f.state for model, f in fitted.items() if model not in reasons}
             done = (*done, f"{spent} steps")
-            if eager:
-                trained = self._maker.guarded({model: (made[model], spent) for model in alive}) | dropped
+            if every_rung:
+                trained = self._builder.guarded({model: (fitted[model], spent) for model in alive}) | dropped
                 yield self._result([*(trained[model] for model in order), *plain], done)
-        made = self._maker.train(alive, steps, "finalists")
-        trained = self._maker.guarded({model: (m, spent + steps) for model, m in made.items()}) | dropped
+        fitted = self._builder.train(alive, steps, "finalists")
+        trained = self._builder.guarded({model: (f, spent + steps) for model, f in fitted.items()}) | dropped
         result = self._result([*(trained[model] for model in order), *plain], (*done, f"{spent + steps} steps"))
         yield self._verified(result)
 
-    def _go_on(self, vaes: Sequence[Configuration], start: WarmStart) -> tuple[list[Candidate], str]:
-        """Models that go on from the last decision's weights, or why that is no good: a control, from nothing, is better."""
+    def _warm(self, vaes: Sequence[Configuration], start: WarmStart) -> tuple[list[Candidate], str]:
+        """Candidates of a warm start, or the reason for a cold one: no usable weights, or a better control model.
+
+        `agent.history.retention` recognises these reasons by how they begin: "decision " and "the held-out ELBO".
+        """
         config, known = self._config, {c.name: c for c in vaes}
         again = [known[name] for name in start.order if name in known]
         if not again:
@@ -216,71 +225,74 @@ class _Search:
             (c, seed): weights
             for c in again
             for seed in seeds_of(config)
-            if (weights := _fitting(start.weights.get(f"{c.name}-s{seed}"), c)) is not None
+            if (weights := _of_right_shape(start.weights.get(f"{c.name}-s{seed}"), c)) is not None
         }
         if not before:
-            return [], f"decision {start.decision_id} holds no weights to go on from"
+            return [], f"decision {start.decision_id} has no weights to start from"
         steps = max(1, round(config.warm.share * config.train.steps))
         control = again[0], config.seed * 1000 + _CONTROL_SEED
         new = [(c, seed) for c in again for seed in seeds_of(config) if (c, seed) not in before] if start.complete else []
-        fresh = [[control], *self._maker.groups(dict.fromkeys(new))]
-        further = self._maker.groups(before)
-        groups = [*fresh, *further]
-        tasks = [self._maker.stacked(group, config.train.steps) for group in fresh]
-        tasks += [self._maker.stacked(group, steps, [before[model] for model in group], config.warm.rate) for group in further]
-        made = self._maker.run("going on", groups, tasks)
-        reference = made.pop(control).representation.elbo_per_px
-        best = max((m.representation.elbo_per_px for (c, _), m in made.items() if c == again[0]), default=-math.inf)
+        from_random = [[control], *self._builder.groups(dict.fromkeys(new))]
+        from_weights = self._builder.groups(before)
+        tasks = [self._builder.training_task(group, config.train.steps) for group in from_random]
+        tasks += [
+            self._builder.training_task(group, steps, [before[model] for model in group], config.warm.rate)
+            for group in from_weights
+        ]
+        fitted = self._builder.run("going on", [*from_random, *from_weights], tasks)
+        reference = fitted.pop(control).representation.elbo_per_px
+        best = max((f.representation.elbo_per_px for (c, _), f in fitted.items() if c == again[0]), default=-math.inf)
         if math.isfinite(reference) and not reference - best <= config.warm.gap_per_px:
-            gap = f"{reference - best:.4f} nats a pixel above" if math.isfinite(best) else "a number, unlike"
+            gap = f"{reference - best:.4f} nats per pixel above" if math.isfinite(best) else "finite, unlike"
             return (
                 [],
-                f"the held-out ELBO of a model trained from nothing is {gap} that of one that goes on from {start.decision_id}",
+                f"the held-out ELBO of a control trained from random weights is {gap} that of models from {start.decision_id}",
             )
-        spent = {model: (m, steps if model in before else config.train.steps) for model, m in made.items()}
-        return list(self._maker.guarded(spent).values()), ""
+        spent = {model: (f, steps if model in before else config.train.steps) for model, f in fitted.items()}
+        return list(self._builder.guarded(spent).values()), ""
 
     def _result(self, candidates: list[Candidate], rungs: tuple[str, ...]) -> SearchResult:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
-        verdict, rule = self._judge.verdict(candidates, common, self._maker), self._config.rule
-        judged = with_evidence(with_criteria(verdict.candidates, rule), self._scene.results, self._config.evidence)
-        configurations = compare(judged, rule)
-        chosen = choose(judged, configurations, rule)
-        finding = found_in(configurations)
+        scored, rule = self._scorer.score_with_consensus(candidates, common, self._builder), self._config.rule
+        adjusted = with_evidence(with_criteria(scored.candidates, rule), self._scan.results, self._config.evidence)
+        configurations = compare(adjusted, rule)
+        chosen = choose(adjusted, configurations, rule)
+        finding = overall_finding(configurations)
         if chosen is not None and finding != "types":
             chosen = as_one_type(chosen) if finding == "one_type" else None
-        z = None if chosen is None else self._maker.applied(chosen)
+        z = None if chosen is None else self._builder.latents_of_all_points(chosen)
         return SearchResult(
-            tuple(judged),
+            tuple(adjusted),
             tuple(configurations),
             chosen,
             z,
-            self._maker.rows,
+            self._builder.rows,
             common,
             rungs,
             finding=finding,
-            faults=verdict.faults,
+            faults=scored.faults,
         )
 
     def _verified(self, result: SearchResult) -> SearchResult:
         count = self._config.search.verify
         if not count or self._config.search.decoder == "exact":
             return result
-        return replace(result, verified=tuple(verify(result.candidates, result.configurations, count, self._maker, self._judge)))
+        records = verify(result.candidates, result.configurations, count, self._builder, self._scorer)
+        return replace(result, verified=tuple(records))
 
 
-def failing(made: Mapping[Model, FittedRepresentation], limit: float) -> dict[Model, str]:
-    """Models that are not worth more steps, each with the reason.
+def reasons_to_drop(fitted: Mapping[Model, FittedRepresentation], limit: float) -> dict[Model, str]:
+    """Models to drop at a rung, each with the reason.
 
     Parameters
     ----------
-    made
-        All models that have had equally many steps.
+    fitted
+        All models, trained for equally many steps.
     limit
-        How far, in nats a pixel, the held-out ELBO may lie below the best seed's of the configuration, and the configuration's
-        below that of the best one that it can be compared with.
+        Largest gap in held-out ELBO, in nats per pixel, from a seed to the best seed of its configuration, and from a
+        configuration to the best comparable one.
     """
-    elbos = {model: m.representation.elbo_per_px for model, m in made.items()}
+    elbos = {model: f.representation.elbo_per_px for model, f in fitted.items()}
     best_seed: dict[Configuration, float] = {}
     best_rival: dict[object, tuple[float, str]] = {}
     for (c, _), elbo in elbos.items():
@@ -294,17 +306,18 @@ def failing(made: Mapping[Model, FittedRepresentation], limit: float) -> dict[Mo
             continue
         rival, name = best_rival[_comparable(c)]
         if rival - best_seed[c] > limit:
-            reasons[c, seed] = f"dropped: held-out ELBO {rival - best_seed[c]:.4f} nats a pixel below that of {name}"
+            reasons[c, seed] = f"dropped: held-out ELBO {rival - best_seed[c]:.4f} nats per pixel below that of {name}"
         elif best_seed[c] - elbo > limit:
-            reasons[c, seed] = f"dropped: held-out ELBO {best_seed[c] - elbo:.4f} nats a pixel below that of the best seed"
+            reasons[c, seed] = f"dropped: held-out ELBO {best_seed[c] - elbo:.4f} nats per pixel below that of the best seed"
     return reasons
 
 
 def _comparable(c: Configuration) -> tuple[object, ...]:
-    """Held-out ELBOs of configurations are comparable where this is equal."""
+    """A key that is equal for configurations whose held-out ELBOs can be compared."""
     return c.spec.window_px, c.channels, c.keypoints, c.spec.kl_weight
 
 
-def _fitting(weights: np.ndarray | None, c: Configuration) -> np.ndarray | None:
+def _of_right_shape(weights: np.ndarray | None, c: Configuration) -> np.ndarray | None:
+    """The weights, if they belong to a model of this configuration; else None."""
     assert isinstance(c.spec, ModelSpec)
     return weights if weights is not None and weights.shape == (weight_count(c.spec),) else None

@@ -1,7 +1,7 @@
-"""Finished work of a search on disk, so that a killed one need not train again what it had trained.
+"""Cache of finished tasks on disk, so that a search that was killed does not repeat them.
 
-One file for each task, named after all that its result depends on, complete or absent. It is a cache, not a record: a file that
-cannot be read counts as absent, and all are removed once the decision that they led to has been recorded.
+Each task has one file, named after a hash of everything that its result depends on, which is complete or absent. A file that
+cannot be read counts as absent. All files are removed once the decision to which they led has been recorded.
 """
 
 import hashlib
@@ -22,41 +22,41 @@ _ARRAYS = ("z", "z_std", "z_rotated", "z_mirrored")
 _FACTS = ("window_px", "invariance", "seed", "elbo_per_px", "reconstruction_per_px", "trained")
 
 
-class Store(Protocol):
+class ResultCache(Protocol):
     """Keeps results of finished tasks."""
 
     def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:
-        """What was kept for this task on the image of this digest, or None."""
+        """The kept result of a task on the image with the digest `image`, or None."""
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
-        """Keep the result of this task on the image of this digest."""
+    def put(self, image: str, task: RepresentTask, fitted: Sequence[FittedRepresentation]) -> None:
+        """Keep the result of a task on the image with the digest `image`."""
 
 
 class NullCache:
     """Keeps nothing."""
 
-    def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:  # noqa: ARG002 - the Store protocol
+    def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:  # noqa: ARG002 - see ResultCache
         """None."""
         return None
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
-        """Nothing happens."""
+    def put(self, image: str, task: RepresentTask, fitted: Sequence[FittedRepresentation]) -> None:
+        """Do nothing."""
 
 
 class TaskCache:
-    """Keeps results as `.npz` files (no pickle) in a directory, which is made when the first one comes.
+    """Keeps results as `.npz` files (without pickle).
 
     Parameters
     ----------
     directory
-        Used for nothing else.
+        Path of a directory for the files alone; it is created with the first one.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def get(self, image: str, task: RepresentTask) -> list[FittedRepresentation] | None:
-        """What was kept for this task, or None."""
+        """The kept result of a task on the image with the digest `image`, or None."""
         try:
             with np.load(self._path(image, task), allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
@@ -70,11 +70,11 @@ class TaskCache:
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
-    def put(self, image: str, task: RepresentTask, made: Sequence[FittedRepresentation]) -> None:
-        """Keep the result of this task; what cannot be written is not kept, and the search goes on."""
-        arrays = {"facts": np.array(json.dumps([{name: getattr(m.representation, name) for name in _FACTS} for m in made]))}
-        for i, m in enumerate(made):
-            arrays |= {f"{name}{i}": getattr(m.representation, name) for name in _ARRAYS} | {f"state{i}": m.state}
+    def put(self, image: str, task: RepresentTask, fitted: Sequence[FittedRepresentation]) -> None:
+        """Keep the result of a task on the image with the digest `image`; if it cannot be written, the search continues."""
+        arrays = {"facts": np.array(json.dumps([{name: getattr(f.representation, name) for name in _FACTS} for f in fitted]))}
+        for i, f in enumerate(fitted):
+            arrays |= {f"{name}{i}": getattr(f.representation, name) for name in _ARRAYS} | {f"state{i}": f.state}
         path = self._path(image, task)
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
@@ -86,7 +86,7 @@ class TaskCache:
             part.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove all that is kept, and the directory where nothing else lies in it."""
+        """Remove all kept results, and the directory if nothing else is in it."""
         for path in [*self.directory.glob("*.npz"), *self.directory.glob("*.part")]:
             path.unlink(missing_ok=True)
         if self.directory.is_dir() and not any(self.directory.iterdir()):

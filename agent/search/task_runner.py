@@ -1,4 +1,4 @@
-"""Tasks handed to workers, their results in order, and what may end the waiting: a newer scan, a deadline, dying workers."""
+"""Runs tasks on workers and returns their results in order, unless the search is cancelled, out of time or loses its workers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,50 +10,52 @@ from agent.workers.base import Workers
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _POLL_S = 0.1
-_WORKER_DEATHS = 3
-_GRACE_S = 0.8  # for tasks to hear that they are stopped; new processes cost about as much as waiting longer
+_MAX_WORKER_DEATHS = 3
+_GRACE_S = 0.8  # for tasks to stop by themselves; starting new processes takes about as long as waiting any longer
 _END_S = 5.0
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Progress callback that does nothing."""
 
 
 def never() -> bool:
-    """No end to the waiting."""
+    """Always false: not cancelled, no deadline."""
     return False
 
 
 def deadline(seconds: float, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
-    """True once so many seconds from now have passed."""
+    """A function that returns true once `seconds` from now have passed."""
     end = clock() + seconds
     return lambda: clock() >= end
 
 
 class TaskRunner:
-    """Runs a stage's tasks in the workers and returns their results in order.
+    """Runs the tasks of a search, stage by stage.
 
     Parameters
     ----------
     workers
-        Where they run.
+        Workers on which tasks run.
     progress
-        Told of each finished task.
-    cancelled, out_of_time
-        Asked about ten times a second; the first discards the search, the second ends it.
+        Called with (stage, done, total) after each task.
+    cancelled
+        Polled about ten times a second; once true, the search is discarded.
+    out_of_time
+        Polled likewise; once true, the search ends with the last complete rung.
     """
 
     def __init__(
         self,
         workers: Workers,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         cancelled: Callable[[], bool] = never,
         out_of_time: Callable[[], bool] = never,
     ) -> None:
         self._workers, self._progress, self._cancelled, self._out_of_time = workers, progress, cancelled, out_of_time
         self._deaths = 0
 
-    def __call__(
+    def run(
         self,
         stage: str,
         fn: Callable[..., Any],
@@ -65,42 +67,50 @@ class TaskRunner:
         Parameters
         ----------
         stage
-            Named to `progress`.
+            Name of the stage for `progress`.
         fn
-            Runs in a worker.
+            Function that runs in a worker.
         tasks
-            Arguments; the first are started first.
+            Arguments of each task, in the order in which tasks start.
         finished
-            Told number and result of a task as soon as it is finished.
+            Called with the index and the result of each task as soon as it has finished.
 
         Raises
         ------
         SearchCancelledError
-            If `cancelled` said so.
+            If `cancelled` returned true.
         OutOfTimeError
-            If `out_of_time` said so.
+            If `out_of_time` returned true.
         AgentError
             If workers keep dying.
         """
         results: dict[int, Any] = {}
         self._progress(stage, 0, len(tasks))
         while len(results) < len(tasks):
-            self.check()
+            self.raise_if_interrupted()
             todo = [i for i in range(len(tasks)) if i not in results]
-            if self._workers.at_once:
+            if self._workers.synchronous:
                 todo = todo[:1]
             futures = {self._workers.submit(fn, *tasks[i]): i for i in todo}
             died = self._collect(stage, futures, results, len(tasks), finished)
             if died is not None:
-                self._survive(died)
+                self._restart_workers(died)
         return [results[i] for i in range(len(tasks))]
 
     def interrupted(self) -> bool:
-        """True when `check` would raise."""
+        """True if `raise_if_interrupted` would raise."""
         return self._cancelled() or self._out_of_time()
 
-    def check(self) -> None:
-        """Raise what ends the search, if anything does."""
+    def raise_if_interrupted(self) -> None:
+        """End the search if it is cancelled or out of time.
+
+        Raises
+        ------
+        SearchCancelledError
+            If `cancelled` returned true.
+        OutOfTimeError
+            If `out_of_time` returned true.
+        """
         if self._cancelled():
             raise SearchCancelledError("the search was cancelled")
         if self._out_of_time():
@@ -114,7 +124,7 @@ class TaskRunner:
         total: int,
         finished: Callable[[int, Any], None],
     ) -> BrokenExecutor | None:
-        """Put what becomes finished into `results`; what a dead worker took with it is left out, and said to be."""
+        """Put finished results into `results`; returns the error if a worker died, whose tasks are then missing."""
         pending, died = set(futures), None
         try:
             while pending:
@@ -129,9 +139,9 @@ class TaskRunner:
                     finished(futures[future], result)
                     self._progress(stage, len(results), total)
                 if pending:
-                    self.check()
+                    self.raise_if_interrupted()
         except BaseException:
-            self._withdraw(pending)
+            self._cancel_pending(pending)
             raise
         return died
 
@@ -139,23 +149,25 @@ class TaskRunner:
         try:
             return future.result()
         except SearchCancelledError:
-            self.check()  # a task in the calling thread hears of a deadline before we do
+            self.raise_if_interrupted()  # a task in the calling thread notices a deadline first
             raise
 
-    def _withdraw(self, pending: set[Future[Any]]) -> None:
-        """Stop what runs, by force where it does not heed it, so that the workers are free for the next search."""
-        if not pending:  # another search may have begun, if nobody has waited for this one
+    def _cancel_pending(self, pending: set[Future[Any]]) -> None:
+        """Stop running tasks, by force if they do not respond, so that the workers are free for the next search."""
+        if not pending:  # the workers may already be running the next search, which must not be cancelled
             return
         self._workers.cancel()
         for future in pending:
             future.cancel()
-        _, deaf = wait(pending, timeout=_GRACE_S)
-        if deaf:
+        _, unresponsive = wait(pending, timeout=_GRACE_S)
+        if unresponsive:
             self._workers.replace()
-            wait(deaf, timeout=_END_S)
+            wait(unresponsive, timeout=_END_S)
 
-    def _survive(self, error: BrokenExecutor) -> None:
+    def _restart_workers(self, error: BrokenExecutor) -> None:
         self._deaths += 1
-        if self._deaths > _WORKER_DEATHS:
-            raise AgentError(f"training processes died {self._deaths} times in one search; is there enough memory?") from error
+        if self._deaths > _MAX_WORKER_DEATHS:
+            raise AgentError(
+                f"worker processes died {self._deaths} times in one search; check whether the computer has enough memory"
+            ) from error
         self._workers.restart()

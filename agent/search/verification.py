@@ -1,7 +1,8 @@
-"""Finalists trained once more with the exact decoder: does the cheap one miss something, and do both see the same types?
+"""Verifies the best configurations with the exact decoder: compares held-out ELBO and clusters with those of the warp decoder.
 
-The warp decoder's canonical patch has a resolution, which a network evaluated at each pixel has not. The exact decoder is trained
-on a few pixels of each patch, drawn anew each step, which leaves its gradient unbiased and its cost the same for all windows.
+The warp decoder's canonical patch has a limited resolution; a network evaluated at each pixel has not. The exact decoder is
+trained on a few pixels of each patch, drawn anew in each step; its gradient stays unbiased, and its cost is the same for all
+windows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,19 +24,28 @@ def verify(
     candidates: Sequence[Candidate],
     configurations: Sequence[ConfigurationRecord],
     count: int,
-    maker: CandidateBuilder,
-    judge: Scorer,
+    builder: CandidateBuilder,
+    scorer: Scorer,
 ) -> Iterator[VerificationRecord]:
-    """A record for each of the best `count` trained configurations that tie, of its seed with the best held-out ELBO.
+    """Verify the best VAE configurations of the tie set, each by its seed with the best held-out ELBO.
 
     Parameters
     ----------
-    candidates, configurations
-        Judged and compared; best configuration first.
+    candidates
+        Scored candidates.
+    configurations
+        Ranked configurations, best first.
     count
-        How many at the most.
-    maker, judge
-        Train and score as they did for the candidates.
+        Largest number of configurations to verify.
+    builder
+        Builder that trained the candidates.
+    scorer
+        Scorer of the candidates.
+
+    Yields
+    ------
+    VerificationRecord
+        Comparison of one finalist with the same model trained with the exact decoder.
     """
     finalists = []
     for record in configurations:
@@ -49,20 +59,20 @@ def verify(
         spec = replace(c.spec, decoder="exact", sampled_px=min(SAMPLED_PX, c.spec.pixels))
         models[replace(c.configuration, spec=spec), c.seed] = c
     steps = max((c.steps for c in finalists), default=0)
-    made = maker.train(dict.fromkeys(models), steps, "verifying") if models else {}
-    exact = {model: maker.candidate(model, m, steps) for model, m in made.items()}
+    fitted = builder.train(dict.fromkeys(models), steps, "verifying") if models else {}
+    exact = {model: builder.candidate(model, f, steps) for model, f in fitted.items()}
     for model, c in models.items():
         assert c.score is not None
         points = min(int(exact[model].kept.sum()), int(c.score.metrics.get("n", len(c.kept))))
-        judged = judge.judged([exact[model]], points)[0] if points else exact[model]
+        scored = scorer.score([exact[model]], points)[0] if points else exact[model]
         yield VerificationRecord(
             configuration=c.configuration.name,
             seed=c.seed,
             steps=steps,
             elbo_per_px=c.representation.elbo_per_px,
-            exact_elbo_per_px=judged.representation.elbo_per_px,
-            exact_value=judged.score.value if judged.score else None,
-            agreement=_agreement(c, judged),
+            exact_elbo_per_px=scored.representation.elbo_per_px,
+            exact_value=scored.score.value if scored.score else None,
+            agreement=_agreement(c, scored),
         )
 
 

@@ -1,7 +1,7 @@
-"""What a search takes over from the last decision on the same sample: which configurations to try again, and their weights.
+"""Warm start: configurations to try again after the last decision on the same sample, and their weights.
 
-Nothing is taken over when the question was put differently (another configuration of the agent or other versions of what it is
-made of), when the last decision found nothing, or when too many scans have passed since a search started from nothing.
+A search starts cold if the configuration or software versions have changed, if the last decision found nothing, or if too many
+scans have passed since the last cold start.
 """
 
 import json
@@ -17,29 +17,29 @@ from agent.schema.decision import ConfigurationRecord, Decision, DecisionRecord,
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
 from agent.search.candidates import seeds_of
 
-WEIGHTS = "weights:"  # what names of arrays of a decision begin with that hold a candidate's weights
+WEIGHTS = "weights:"  # prefix of the names of a decision's arrays that hold the weights of candidates
 
-NOT_IN_DECISION_ID = ("workers", "dask", "deadline_s", "longest_s")  # of [search]: what a decision does not depend on
+NOT_IN_DECISION_ID = ("workers", "dask", "deadline_s", "longest_s")  # keys of [search] on which a decision does not depend
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """Where a search begins.
+    """Weights from which a search starts.
 
     Parameters
     ----------
     decision_id
-        The decision that it goes on from.
+        Id of the decision that the weights belong to.
     order
-        Names of the VAE configurations to try again, the best of the last scan first.
+        Names of the VAE configurations to try again, the best on the last scan first.
     weights
-        Candidate id -> its weights.
+        Weights by candidate id.
     scans
-        How many scans in a row have gone on from one another, this one included.
+        Number of consecutive warm starts, this one included.
     deep
-        Whether that decision was a deeper search on a scan that had been decided on before.
+        Whether that decision is a deepened one.
     complete
-        Whether seeds that have no weights are trained from nothing beside the others; else they are left out.
+        Whether seeds without weights are trained from random weights; otherwise they are left out.
     """
 
     decision_id: str
@@ -51,22 +51,22 @@ class WarmStart:
 
 
 def warm_start(previous: Decision | None, config: Config) -> WarmStart | str:
-    """Where to begin after `previous`, or the reason to begin from nothing."""
+    """The weights of `previous` to start from, or the reason for a cold start."""
     if previous is None:
         return "no earlier decision on this sample"
     record = previous.record
-    reason = _why_not(record, config)
+    reason = _reason_for_cold_start(record, config)
     if reason is not None:
         return reason
-    order, weights = _found(previous, config)
-    deep = _question(record.config) != _question(config.model_dump(mode="json"))
+    order, weights = _reusable(previous, config)
+    deep = _training_choices(record.config) != _training_choices(config.model_dump(mode="json"))
     if deep:
-        weights = _best_of(record, order, weights, config)
+        weights = _best_seeds(record, order, weights, config)
     return WarmStart(record.decision_id, order, weights, record.warm_scans + 1, deep=deep)
 
 
 def deepened(config: Config) -> Config:
-    """The configuration of a search for which there is more time."""
+    """The configuration of a deeper search, with more seeds and steps."""
     schedule = config.schedule
     search = config.search.model_copy(update={"seeds": max(schedule.deep_seeds, config.search.seeds)})
     train = config.train.model_copy(update={"steps": round(schedule.deep_steps_factor * config.train.steps)})
@@ -74,22 +74,22 @@ def deepened(config: Config) -> Config:
 
 
 def deep_start(decision: Decision, config: Config) -> WarmStart:
-    """Where a deeper search on the scan of `decision` begins: with its weights, and more seeds beside them."""
-    order, weights = _found(decision, config)
+    """Start of a deeper search on the scan of `decision`: its weights, and further seeds from random weights."""
+    order, weights = _reusable(decision, config)
     return WarmStart(decision.record.decision_id, order, weights, decision.record.warm_scans, complete=True)
 
 
-def _found(decision: Decision, config: Config) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Names of the configurations worth trying again that have weights, best first, and all weights by candidate."""
+def _reusable(decision: Decision, config: Config) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Names of the configurations to try again that have weights, best first, and all weights by candidate id."""
     order = tuple(c.name for c in worth_trying(decision.record.configurations, config))
     weights = {name.removeprefix(WEIGHTS): array for name, array in decision.arrays.items() if name.startswith(WEIGHTS)}
     return tuple(name for name in order if any(_configuration(candidate) == name for candidate in weights)), weights
 
 
-def _best_of(
+def _best_seeds(
     record: DecisionRecord, order: tuple[str, ...], weights: Mapping[str, np.ndarray], config: Config
 ) -> dict[str, np.ndarray]:
-    """Of each configuration's models in a deeper search, as many as there are seeds, the best by held-out ELBO first."""
+    """Weights of the models with the best held-out ELBO of a deeper search, as many for each configuration as there are seeds."""
     elbos = {c.candidate_id: -math.inf if c.elbo_per_px is None else c.elbo_per_px for c in record.candidates}
     out: dict[str, np.ndarray] = {}
     for name in order:
@@ -103,28 +103,29 @@ def _configuration(candidate_id: str) -> str:
 
 
 def worth_trying(configurations: list[ConfigurationRecord], config: Config) -> list[ConfigurationRecord]:
-    """Of the compared VAE configurations, best first, those that the next search should try again."""
+    """VAE configurations that the next search should try again, best first."""
     vaes = [c for c in configurations if c.invariance in GEOMETRIC_LATENTS]
     near = [c for c in vaes if c.sigmas_below_best is not None and c.sigmas_below_best <= config.warm.sigmas]
     return vaes[: max(len(near), config.warm.least)]
 
 
-def _why_not(record: DecisionRecord, config: Config) -> str | None:
+def _reason_for_cold_start(record: DecisionRecord, config: Config) -> str | None:
+    # `agent.history.retention` tells these reasons from those of a control model by how they begin (see `agent.search.search`).
     if not config.warm.enabled:
-        return "warm starts are switched off"
+        return "warm starts are switched off (warm.enabled)"
     if record.chosen is None:
         return "the last decision on this sample found nothing"
     if record.warm_scans + 1 >= config.warm.cold_every:
-        return f"every {config.warm.cold_every} scans the search starts from nothing"
-    if _question(record.config) not in (_question(c.model_dump(mode="json")) for c in (config, deepened(config))):
+        return f"a cold start is due every {config.warm.cold_every} scans (warm.cold_every)"
+    if _training_choices(record.config) not in (_training_choices(c.model_dump(mode="json")) for c in (config, deepened(config))):
         return "the configuration has changed since the last decision on this sample"
     if record.versions != versions():
-        return "versions have changed since the last decision on this sample"
+        return "software versions have changed since the last decision on this sample"
     return None
 
 
-def _question(config: Mapping[str, Any]) -> str:
-    """What of a configuration decides what is trained."""
-    asked = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend")}
-    asked["search"] = {k: v for k, v in asked["search"].items() if k not in NOT_IN_DECISION_ID}
-    return json.dumps(asked, sort_keys=True)
+def _training_choices(config: Mapping[str, Any]) -> str:
+    """The part of a configuration that determines which models are trained, as JSON."""
+    choices = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend")}
+    choices["search"] = {k: v for k, v in choices["search"].items() if k not in NOT_IN_DECISION_ID}
+    return json.dumps(choices, sort_keys=True)

@@ -1,1 +1,1 @@
-"""The long-running process: sockets, timers, signals."""
+"""The long-running agent process: sockets, periodic jobs, signals."""

@@ -1,8 +1,8 @@
-"""Who may talk to the agent: connections are encrypted, keys are on a list, and a key speaks under its own name only.
+"""Encryption and authentication of clients: each key is on a list of allowed keys and belongs to one instrument name.
 
-Without keys there is no gate, and the agent listens on loopback only. A server with keys but without a list would let everybody
-in, so the two come together. The list is a folder of public keys, read anew at each connection: a file put there is let in at
-once; who is connected when its file is removed stays connected until then.
+Without keys there is no authentication, and the agent listens on loopback only. A server with keys but without a list would admit
+everybody, so both must be configured together. The list is a folder of public keys, which is read again at each connection: a key
+that is added is admitted at once; removing a key does not end a connection that exists.
 """
 
 import time
@@ -15,47 +15,47 @@ import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from instrument_adapters.errors import ProtocolError
-from instrument_adapters.protocol.curve_keys import KeyFileError, Pair, load_allowed
+from instrument_adapters.protocol.curve_keys import KeyFileError, KeyPair, load_allowed
 
 _LOG = structlog.get_logger("vaestar.agent")
-_TOLD_AGAIN_S = 600.0  # a denied client tries again every few seconds, for days if need be
-_REMEMBERED = 256
+_REPORT_INTERVAL_S = 600.0  # a denied client retries every few seconds, possibly for days
+_REPORTS_MAX = 256
 
 Denied = Callable[[str, str, str], None]
 """Called with the address, the first characters of the key and the reason."""
 
 
 class Authenticator:
-    """The list of allowed keys, asked by zmq at each connection.
+    """The list of allowed keys, which zmq consults at each connection.
 
     Parameters
     ----------
     own
-        The agent's own pair.
+        Key pair of the agent.
     allowed
-        Folder of the public keys of those who may connect, each named after its instrument.
+        Folder of the public keys that may connect, each file named after its instrument.
     on_denied
-        Told of who was turned away, each once in ten minutes.
+        Called for each client that was refused, at most once in ten minutes for each client.
 
     Raises
     ------
     KeyFileError
-        If the folder cannot be used.
+        If the folder of allowed keys cannot be used.
     """
 
-    def __init__(self, own: Pair, allowed: Path, on_denied: Denied) -> None:
+    def __init__(self, own: KeyPair, allowed: Path, on_denied: Denied) -> None:
         self._own, self._allowed, self._on_denied = own, allowed, on_denied
         self._names = load_allowed(allowed)
-        self._told: dict[tuple[str, str], float] = {}
+        self._reported_at_s: dict[tuple[str, str], float] = {}
 
-    def open(self, context: zmq.asyncio.Context) -> "_Authenticator":
-        """Begin to answer zmq's questions, in the running event loop; close what is returned."""
-        authenticator = _Authenticator(context, self)
+    def open(self, context: zmq.asyncio.Context) -> "_ZapAuthenticator":
+        """Start authentication in the running event loop. The caller closes the object that is returned."""
+        authenticator = _ZapAuthenticator(context, self)
         authenticator.start()
         return authenticator
 
     def guard(self, socket: zmq.asyncio.Socket) -> None:
-        """Let only those on the list connect to a socket that is not bound yet."""
+        """Restrict a socket that is not bound yet to the allowed keys."""
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = self._own.public, self._own.secret
 
@@ -63,20 +63,20 @@ class Authenticator:
         """Whether a client with this public key may connect."""
         try:
             self._names = load_allowed(self._allowed)
-        except KeyFileError as error:  # a file half copied must not shut everybody out
-            _LOG.warning("the allowed keys cannot be read anew; the last list stands", why=str(error))
+        except KeyFileError as error:  # a key file that is being copied must not lock out all clients
+            _LOG.warning("the allowed keys cannot be read; the previous list stays in force", why=str(error))
         if key in self._names:
             return True
         self._deny(address, key.decode("ascii", "replace")[:8])
         return False
 
     def check_name(self, key: str, instrument_id: str) -> None:
-        """Do nothing, if the owner of a public key may speak as this instrument.
+        """Check that a public key belongs to this instrument.
 
         Raises
         ------
         ProtocolError
-            If it may not.
+            If it belongs to another instrument, or is not on the list.
         """
         name = self._names.get(key.encode())
         if name != instrument_id:
@@ -86,16 +86,16 @@ class Authenticator:
 
     def _deny(self, address: str, key: str) -> None:
         now = time.monotonic()
-        if now - self._told.get((address, key), -_TOLD_AGAIN_S) < _TOLD_AGAIN_S:
+        if now - self._reported_at_s.get((address, key), -_REPORT_INTERVAL_S) < _REPORT_INTERVAL_S:
             return
-        if len(self._told) >= _REMEMBERED:
-            self._told.clear()
-        self._told[address, key] = now
-        self._on_denied(address, key, f"its key is not among those in {self._allowed}")
+        if len(self._reported_at_s) >= _REPORTS_MAX:
+            self._reported_at_s.clear()
+        self._reported_at_s[address, key] = now
+        self._on_denied(address, key, f"its public key is not in {self._allowed}")
 
 
-class _Authenticator(AsyncioAuthenticator):
-    """zmq's own, with our list; nothing that a client sends may end it, since without it nobody could connect any more."""
+class _ZapAuthenticator(AsyncioAuthenticator):
+    """zmq's authenticator with our list. No client message may end it: without it no client could connect any more."""
 
     def __init__(self, context: zmq.asyncio.Context, gate: Authenticator) -> None:
         super().__init__(context)
@@ -107,12 +107,12 @@ class _Authenticator(AsyncioAuthenticator):
         try:
             await super().handle_zap_message(msg)
         except Exception:  # noqa: BLE001 - see above
-            _LOG.exception("a connection could not be checked, and is refused")
+            _LOG.exception("a connection could not be authenticated and was refused")
 
     def callback(self, _domain: str, key: bytes) -> bool:
-        """Asked by zmq."""
+        """Whether a key is allowed; called by zmq."""
         return self._gate.admit(self._address, key)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop authentication."""
         self.stop()

@@ -1,4 +1,4 @@
-"""What is left behind by agents that were killed, and by workers that died, removed."""
+"""Cleanup after killed agents and dead workers: unfinished files and zombie processes."""
 
 import multiprocessing
 import os
@@ -12,16 +12,16 @@ _STALE_S = 3600.0
 _LOG = structlog.get_logger("vaestar.agent")
 
 
-def bury_dead_workers() -> None:
-    """Let processes that have ended vanish from the system's table; asking for the living does it."""
+def reap_workers() -> None:
+    """Reap child processes that have ended; `multiprocessing` does so whenever it lists its children."""
     multiprocessing.active_children()
 
 
 def remove_torn_files(run_directory: Path, now: Callable[[], float] = time.time) -> int:
-    """How many files were removed whose writing was not finished: of the array store and of unfinished work.
+    """Remove unfinished files of the array store and of the task cache; the number of files removed.
 
-    A file counts as torn when its writer was another process (this one alone may write to the run now), or when it is an hour
-    old: process numbers come again, in a container after each start.
+    A file counts as unfinished when another process wrote it (only this process may write to the run now), or when it is more
+    than an hour old: process ids are reused, in a container after each start.
     """
     removed = 0
     for path, writer in _unfinished(run_directory):
@@ -29,17 +29,15 @@ def remove_torn_files(run_directory: Path, now: Callable[[], float] = time.time)
             if writer != str(os.getpid()) or now() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
                 removed += 1
-        except OSError:  # it has been finished meanwhile, or is not ours
+        except OSError:  # finished meanwhile, or not owned by this user
             continue
     if removed:
-        _LOG.info("removed files that a killed agent had not finished", files=removed)
+        _LOG.info("removed unfinished files of a killed agent", files=removed)
     return removed
 
 
 def _unfinished(run_directory: Path) -> Iterator[tuple[Path, str]]:
-    """Files under the names that `agent.history.event_log` and `agent.search.task_cache` write under, with the number of the
-    process that did.
-    """
+    """Temporary files of the array store and the task cache, each with the id of the process that wrote it."""
     for path in (run_directory / "arrays").glob("*/.*.npy.*"):
         yield path, path.name.rpartition(".")[2]
     for path in (run_directory / "work").glob("*.part"):

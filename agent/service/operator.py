@@ -1,4 +1,4 @@
-"""How a person steers a running agent: the one implementation of `agent.safety.control.Control`."""
+"""Carries out an operator's commands and approvals: the implementation of `agent.safety.control.Control`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -13,51 +13,57 @@ from agent.messaging.dispatcher import Dispatcher
 from agent.orchestration.orchestrator import Orchestrator
 
 _LOG = structlog.get_logger("vaestar.agent")
-_LONGEST = {"by": 64, "reason": 2000}  # characters, as on the wire
+_LENGTH_MAX = {"by": 64, "reason": 2000}  # characters, as on the wire
 
-Attend = Callable[[str], Awaitable[None]]
-"""Sends an instrument what is open."""
+SendOpen = Callable[[str], Awaitable[None]]
+"""Sends an instrument its open messages."""
 
 
-class Steering:
-    """Records what a person says, then has it done; called in the event loop's thread.
+class OperatorControl:
+    """Records an operator's commands and approvals, then carries them out; called in the event loop's thread.
 
     Parameters
     ----------
     agent
-        Words the decision not to measure.
-    dispatch
-        Keeps the history.
-    decider
-        Gives up a search that has become pointless.
-    attend
-        Sends an instrument what is open.
-    overview
-        Where things stand.
+        Makes the decision not to measure.
+    dispatcher
+        Records commands and approvals.
+    orchestrator
+        Cancels a search that has become pointless.
+    send_open
+        Sends an instrument its open messages.
+    status
+        Status of the agent as plain JSON.
     """
 
     def __init__(
-        self, agent: Agent, dispatch: Dispatcher, decider: Orchestrator, attend: Attend, overview: Callable[[], dict[str, Any]]
+        self,
+        agent: Agent,
+        dispatcher: Dispatcher,
+        orchestrator: Orchestrator,
+        send_open: SendOpen,
+        status: Callable[[], dict[str, Any]],
     ) -> None:
-        self._agent, self._dispatch, self._decider, self._attend, self._overview = agent, dispatch, decider, attend, overview
+        self._agent, self._dispatcher, self._orchestrator = agent, dispatcher, orchestrator
+        self._send_open, self._status = send_open, status
 
     async def pause(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Have instruments finish what is under way and begin nothing new; no recommendation goes out."""
+        """Pause instruments: they finish the point under way and begin nothing new; no recommendation is sent."""
         await self._command("pause", by, reason, instrument_id)
 
     async def resume(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Let instruments go on; after an emergency stop they begin with a new scan."""
-        by, reason = _said(by, reason)
-        standing = self._dispatch.ledger.standing
-        names = [instrument_id] if instrument_id is not None else sorted(self._dispatch.ledger.told)
+        """Resume measuring; after an emergency stop, instruments begin with a new scan."""
+        by, reason = _checked_author(by, reason)
+        command_state = self._dispatcher.ledger.command_state
+        names = [instrument_id] if instrument_id is not None else sorted(self._dispatcher.ledger.instruments)
         for name in names:
-            # Before the state changes, so that nothing scanned before the stop can ever be measured on after it.
-            if standing.state(name) == "stopped":
-                self._give_up(name, standing.reason(name))
+            # Before the state changes, so that no point of a scan from before the stop can be measured after it.
+            if command_state.state(name) == "stopped":
+                self._decide_not_to_measure(name, command_state.reason(name))
         await self._command("resume", by, reason, instrument_id)
 
     async def emergency_stop(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        """Have instruments end what is under way at once; the running search is cancelled, and nothing open is measured."""
+        """Stop instruments at once; the running search is cancelled, and no open point is measured."""
         await self._command("stop", by, reason, instrument_id)
 
     async def approve(
@@ -70,79 +76,79 @@ class Steering:
         move: Mapping[str, tuple[float, float]] | None = None,
         instrument_id: str | None = None,
     ) -> None:
-        """Send the points of a decision that waits for approval; `instrument_id` where two instruments have one of that name.
+        """Approve a decision, with edits, and send its points; see `agent.safety.control.Control.approve`.
 
         Raises
         ------
         ControlError
-            With one sentence.
+            If the decision does not wait for approval, or an edit is not allowed.
         """
-        by, reason = _said(by, reason)
-        name = self._dispatch.approvals.approve(decision_id, by, reason, drop, move or {}, instrument_id)
+        by, reason = _checked_author(by, reason)
+        name = self._dispatcher.approvals.approve(decision_id, by, reason, drop, move or {}, instrument_id)
         _LOG.info("approved", decision=decision_id, instrument=name, by=by)
-        await self._attend(name)
+        await self._send_open(name)
 
     async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
-        """Send none of a decision's points; the instrument goes on with a new scan.
+        """Reject a decision: none of its points is sent, and the instrument continues with a new scan.
 
         Raises
         ------
         ControlError
-            With one sentence.
+            If the decision does not wait for approval.
         """
-        by, reason = _said(by, reason)
-        name = self._dispatch.approvals.reject(decision_id, by, reason, instrument_id)
+        by, reason = _checked_author(by, reason)
+        name = self._dispatcher.approvals.reject(decision_id, by, reason, instrument_id)
         _LOG.info("rejected", decision=decision_id, instrument=name, by=by)
-        await self._attend(name)
+        await self._send_open(name)
 
     def pending(self) -> list[dict[str, Any]]:
-        """The decisions that wait for a person, with their points, as plain JSON."""
-        return self._dispatch.approvals.pending()
+        """Decisions that wait for approval, with their points, as plain JSON."""
+        return self._dispatcher.approvals.pending()
 
     def status(self) -> dict[str, Any]:
-        """Where things stand, as plain JSON (see `agent.messaging.status`)."""
-        return self._overview()
+        """Status of the agent as plain JSON (see `agent.messaging.status`)."""
+        return self._status()
 
     async def _command(self, order: Order, by: str, reason: str, instrument_id: str | None) -> None:
-        by, reason = _said(by, reason)
-        names = self._dispatch.commands.give(order, by, reason, instrument_id)
+        by, reason = _checked_author(by, reason)
+        names = self._dispatcher.commands.give(order, by, reason, instrument_id)
         _LOG.warning("command given", command=order, by=by, reason=reason, instruments=list(names))
         for name in names:
-            await self._attend(name)
+            await self._send_open(name)
         if order == "stop":
             for name in names:
-                self._give_up(name, Command(0, order, by, reason).sentence)
-        self._decider.interrupt()
+                self._decide_not_to_measure(name, Command(0, order, by, reason).sentence)
+        self._orchestrator.interrupt()
 
-    def _give_up(self, instrument_id: str, why: str) -> None:
-        """End the search on an instrument's newest scan with the decision not to measure: it has to begin with a new scan."""
-        entry = self._dispatch.ledger.open_scan(instrument_id)
+    def _decide_not_to_measure(self, instrument_id: str, why: str) -> None:
+        """Close the newest scan of an instrument, if it is undecided, with the decision not to measure."""
+        entry = self._dispatcher.ledger.open_scan(instrument_id)
         if entry is None:
             return
         try:
-            scan = self._dispatch.scan_of(entry)
+            scan = self._dispatcher.decision_log.scan_of(entry)
         except HistoryError as error:
-            self._dispatch.cancelled(entry, f"the instrument was {why}; and it cannot be read back: {error}")
+            self._dispatcher.decision_log.cancelled(entry, f"the instrument was {why}, and the scan cannot be read back: {error}")
             return
-        self._dispatch.decided(entry, self._agent.unresolved(scan, f"the instrument was {why}"), 0.0)
+        self._dispatcher.decision_log.decided(entry, self._agent.unresolved(scan, f"the instrument was {why}"), 0.0)
 
 
-def _said(by: str, reason: str) -> tuple[str, str]:
-    """Who and why, fit to be recorded and sent.
+def _checked_author(by: str, reason: str) -> tuple[str, str]:
+    """Name and reason without surrounding blanks, checked so that they can be recorded and sent.
 
     Raises
     ------
     ControlError
-        If nobody is named, the name is the policy's, or a text is too long or not printable.
+        If the name is empty or reserved for the agent, or if a text is too long or not printable.
     """
     by, reason = by.strip(), reason.strip()
     if not by:
-        raise ControlError("nobody is named; say who you are")
+        raise ControlError("the name is empty; give the name of the operator")
     if by == POLICY:
-        raise ControlError(f"'{POLICY}' is the agent's own name for what it decides itself; say who you are")
+        raise ControlError(f"the name '{POLICY}' is reserved for the agent itself; give the name of the operator")
     for name, text in (("by", by), ("reason", reason)):
-        if len(text) > _LONGEST[name]:
-            raise ControlError(f"'{name}' has {len(text)} characters, at most {_LONGEST[name]} are recorded; shorten it")
+        if len(text) > _LENGTH_MAX[name]:
+            raise ControlError(f"'{name}' has {len(text)} characters, at most {_LENGTH_MAX[name]} are allowed; shorten it")
         if not all(c.isprintable() or c == "\n" for c in text) or (name == "by" and "\n" in text):
-            raise ControlError(f"'{name}' holds characters that cannot be printed; leave them out")
+            raise ControlError(f"'{name}' contains unprintable characters; remove them")
     return by, reason

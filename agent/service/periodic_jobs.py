@@ -1,4 +1,4 @@
-"""All that the service does at intervals, in one list: `docs/scheduling.md` says why each is there."""
+"""All periodic jobs of the service; `docs/scheduling.md` gives the reason for each."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,54 +6,54 @@ from pathlib import Path
 
 from agent.config.model import Config
 from agent.orchestration.orchestrator import Orchestrator
-from agent.service.cleanup import bury_dead_workers, remove_torn_files
+from agent.service.cleanup import reap_workers, remove_torn_files
 from agent.service.scheduler import Record, Schedule
 
-Chore = Callable[[], Awaitable[None] | None]
+Job = Callable[[], Awaitable[None] | None]
 
 
-def planned(
+def schedule_jobs(
     config: Config,
     run_directory: Path,
     record: Record,
-    decider: Orchestrator,
-    tick: Chore,
+    orchestrator: Orchestrator,
+    tick: Job,
     *,
-    retain: Chore | None = None,
-    look_after: Chore | None = None,
+    retain: Job | None = None,
+    check_health: Job | None = None,
 ) -> Schedule:
-    """The schedule of a service that has not begun yet.
+    """Schedule of all periodic jobs, not running yet.
 
     Parameters
     ----------
     config
-        How often.
+        Configuration with the intervals.
     run_directory
-        Whose leftovers are removed.
+        Run directory, in which unfinished files are removed.
     record
-        Puts an event into the history.
-    decider
-        Looks what waits.
+        Records an event in the history.
+    orchestrator
+        Re-evaluates its queue, and clears its cache.
     tick
-        Heartbeats, and messages that nobody has acknowledged.
+        Sends heartbeats and unacknowledged messages.
     retain
-        Removes what need not be kept any longer.
-    look_after
-        Looks at disk and history.
+        Applies the retention rules; None: no retention job.
+    check_health
+        Checks the health of the agent; None: no health checks.
     """
     settings = config.schedule
     schedule = Schedule(record, settings.watch_s)
 
     async def reap() -> None:
-        bury_dead_workers()
-        decider.forget_work()
+        reap_workers()
+        orchestrator.clear_cache()
         await asyncio.to_thread(remove_torn_files, run_directory)
 
     schedule.every("tick", config.service.heartbeat_s, tick)
-    schedule.every("poke", min(settings.poke_s, max(settings.idle_after_s, 1.0)), decider.news)
+    schedule.every("poke", min(settings.poke_s, max(settings.idle_after_s, 1.0)), orchestrator.wake)
     schedule.every("reap", settings.reap_s, reap, at_once=True)
     if retain is not None:
         schedule.every("retention", settings.retention_s, retain, at_once=True)
-    if look_after is not None:
-        schedule.every("health", settings.health_s, look_after, at_once=True)
+    if check_health is not None:
+        schedule.every("health", settings.health_s, check_health, at_once=True)
     return schedule

@@ -1,4 +1,4 @@
-"""What goes out to instruments: answers at once; commands and recommendations until they are acknowledged."""
+"""Sends messages to instruments: answers once, commands and recommendations until they are acknowledged."""
 
 import time
 from collections.abc import Callable
@@ -16,64 +16,71 @@ RESEND_S = 10.0
 
 
 class Sender:
-    """The agent's voice.
+    """Sends messages over the ROUTER socket.
 
     Parameters
     ----------
     router
-        Where instruments are connected.
-    dispatch
-        Knows what is open.
+        Socket to which the instruments are connected.
+    dispatcher
+        Source of the open commands and recommendations.
     monotonic
-        Seconds from any origin; never jumps backwards.
+        Monotonic clock in seconds.
     """
 
-    def __init__(self, router: zmq.asyncio.Socket, dispatch: Dispatcher, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._router, self._dispatch, self._monotonic = router, dispatch, monotonic
+    def __init__(
+        self, router: zmq.asyncio.Socket, dispatcher: Dispatcher, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._router, self._dispatcher, self._monotonic = router, dispatcher, monotonic
         self._sent_at: dict[tuple[str, str], float] = {}  # by instrument and message id
 
     async def send(self, identity: bytes, message: wire.Message) -> bool:
-        """True if the message went out; never waits for an instrument that does not read."""
+        """Send a message without blocking; False if the instrument is not connected or does not read."""
         frames = [identity, *encode(Packet(message))]  # type: ignore[arg-type]
         try:
             await self._router.send_multipart(frames, flags=zmq.DONTWAIT)
         except zmq.ZMQError as error:
-            # Whoever is away gets what it missed when it says hello again.
-            _LOG.info("instrument away", instrument=identity, message=type(message).__name__, why=str(error))
+            # An instrument that is disconnected gets what it missed after its next hello.
+            _LOG.info(
+                "message not sent: the instrument does not receive",
+                instrument=identity,
+                message=type(message).__name__,
+                why=str(error),
+            )
             return False
         return True
 
-    def again(self, instrument_id: str) -> None:
-        """An instrument may have missed everything: what is open is due at once."""
+    def mark_all_due(self, instrument_id: str) -> None:
+        """Make all open messages of an instrument due at once, because it may have missed them."""
         self._sent_at = {key: at for key, at in self._sent_at.items() if key[0] != instrument_id}
 
-    async def attend(self, instrument_id: str) -> None:
-        """Send an instrument what is open and due: the newest command first, then the newest recommendation."""
-        self._dispatch.settle(instrument_id)
-        if instrument_id not in self._dispatch.limits:
+    async def send_open(self, instrument_id: str) -> None:
+        """Send an instrument its open messages that are due: first the newest command, then the newest recommendation."""
+        self._dispatcher.decision_log.apply_policy(instrument_id)
+        if not self._dispatcher.presence.is_connected(instrument_id):
             return
-        command = self._dispatch.commands.open(instrument_id)
+        command = self._dispatcher.commands.unacknowledged(instrument_id)
         if command is not None and self._due(instrument_id, command.id):
-            await self._say(instrument_id, command)
-        # What was sent last comes to be repeated only if it is still to be said, so the state is looked at after the await.
-        entry = self._dispatch.due(instrument_id)
+            await self._send_open_message(instrument_id, command)
+        # The state may have changed while the command was sent, so what is due is determined only now.
+        entry = self._dispatcher.due(instrument_id)
         if entry is None or entry.decision is None or not self._due(instrument_id, f"rec-{entry.decision.decision_id}"):
             return
-        if await self._say(instrument_id, self._dispatch.recommendation(entry)):
-            self._dispatch.sent(entry)
+        if await self._send_open_message(instrument_id, self._dispatcher.recommendation(entry)):
+            self._dispatcher.sent(entry)
 
-    async def beat(self, instrument_id: str) -> None:
-        """A sign of life; and a question, where an instrument waits for answers to what has not come."""
-        await self.send(instrument_id.encode(), self._dispatch.heartbeat(instrument_id))
-        resend = self._dispatch.resend(instrument_id)
+    async def send_heartbeat(self, instrument_id: str) -> None:
+        """Send a heartbeat, and a request to resend if the instrument reports answers missing to messages that never arrived."""
+        await self.send(instrument_id.encode(), self._dispatcher.heartbeat(instrument_id))
+        resend = self._dispatcher.resend(instrument_id)
         if resend is not None:
-            _LOG.info("asking for what has not come", instrument=instrument_id)
+            _LOG.info("asking the instrument to resend messages that did not arrive", instrument=instrument_id)
             await self.send(instrument_id.encode(), resend)
 
     def _due(self, instrument_id: str, message_id: str) -> bool:
         sent_at = self._sent_at.get((instrument_id, message_id))
         return sent_at is None or self._monotonic() - sent_at >= RESEND_S
 
-    async def _say(self, instrument_id: str, message: wire.Message) -> bool:
+    async def _send_open_message(self, instrument_id: str, message: wire.Message) -> bool:
         self._sent_at[instrument_id, message.id] = self._monotonic()
         return await self.send(instrument_id.encode(), message)

@@ -1,4 +1,4 @@
-"""The agent's sockets: where they listen, who may connect, and whose key a message came over."""
+"""The agent's sockets: their addresses, who may connect, and the key of the client that sent a message."""
 
 from collections.abc import Sequence
 
@@ -13,39 +13,39 @@ _LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
 
 
 def endpoint(socket: zmq.asyncio.Socket) -> str:
-    """Where a socket really listens."""
+    """Address at which a socket listens, with the actual port."""
     value = socket.getsockopt(zmq.LAST_ENDPOINT)
     return value.decode().rstrip("\0") if isinstance(value, bytes) else str(value)
 
 
 def key_of(parts: Sequence[zmq.Frame]) -> str:
-    """Public key of the connection that a message came over."""
+    """Public key of the client that sent a message; empty if it has none."""
     try:
         return str(parts[-1].get("User-Id"))
     except zmq.ZMQError:
         return ""
 
 
-def bound(context: zmq.asyncio.Context, kind: int, address: str, gate: Authenticator | None) -> zmq.asyncio.Socket:
-    """A socket that listens; without a gate, on this computer only.
+def bind_socket(context: zmq.asyncio.Context, kind: int, address: str, authenticator: Authenticator | None) -> zmq.asyncio.Socket:
+    """A socket that listens at an address; without authentication, on this computer only.
 
     Raises
     ------
     ServiceError
-        If it may not, or cannot.
+        If the address is not on this computer and there are no keys, or if it cannot be bound.
     """
-    if gate is None and not address.startswith(_LOOPBACK):
+    if authenticator is None and not address.startswith(_LOOPBACK):
         raise ServiceError(
             f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed, "
             "so make keys with `vaestar keygen` and set service.key and service.allowed"
         )
     socket = context.socket(kind)
-    if gate is not None:
-        gate.guard(socket)
+    if authenticator is not None:
+        authenticator.guard(socket)
     socket.setsockopt(zmq.LINGER, 500)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an instrument that restarts takes its old connection's place
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an instrument that restarts replaces its old connection
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
     try:
         socket.bind(address)

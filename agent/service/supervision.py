@@ -1,4 +1,4 @@
-"""What stands beside the service while it runs: its HTTP door, the watch over its event loop, and systemd's watchdog."""
+"""HTTP server, event-loop lag monitor, health checks and systemd watchdog of the service."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import structlog
 
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
-from agent.monitoring.process_memory import give_back
+from agent.monitoring.process_memory import release_freed_memory
 from agent.monitoring.systemd import notify, watchdog_s
 from agent.safety.control import Control
 
@@ -23,99 +23,99 @@ _LOG = structlog.get_logger("vaestar.agent")
 
 
 class Supervision:
-    """Of one service.
+    """HTTP server and health checks of one service.
 
     Parameters
     ----------
     run_directory
-        Of its run.
+        Path of the run directory.
     http
-        Where its door is, HOST:PORT; empty: it has none.
+        Address of the HTTP server, HOST:PORT; empty: no HTTP server.
     """
 
     def __init__(self, run_directory: Path, http: str) -> None:
         self._http, self._directory = http, run_directory
-        self._door: WebServer | None = None
+        self._server: WebServer | None = None
         self.health, self.meters = HealthChecks(run_directory), Meters()
-        self._told: dict[str, str] = {}
-        self.pages: list[Callable[[FastAPI], None]] = []  # what else the door shows
+        self._problems: dict[str, str] = {}  # check -> problem found by the last check
+        self.pages: list[Callable[[FastAPI], None]] = []  # add further routes to the HTTP server
 
     @property
     def address(self) -> str:
-        """Of the door, as a browser takes it; empty without one."""
-        return self._door.address if self._door is not None else ""
+        """URL of the HTTP server; empty without one."""
+        return self._server.address if self._server is not None else ""
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Supervision"]:
-        """Take the door's address, so that it can be announced; nobody is answered yet.
+        """Bind the address of the HTTP server, so that it can be announced; requests are not answered yet.
 
         Raises
         ------
         ServiceError
-            If it cannot be had.
+            If the address cannot be bound.
         """
         if not self._http:
             yield self
             return
-        from agent.web.server import WebServer  # here, since it takes half a second and may not be wanted
+        from agent.web.server import WebServer  # imported here: takes half a second, and may not be needed
 
-        door = WebServer(self._http, self._directory)
-        with door.open():
-            self._door = door
+        server = WebServer(self._http, self._directory)
+        with server.open():
+            self._server = server
             yield self
 
     @contextlib.asynccontextmanager
-    async def attending(self, control: Control) -> AsyncIterator[None]:
-        """Answer, watch, and tell systemd, until this is left."""
+    async def running(self, control: Control) -> AsyncIterator[None]:
+        """Answer HTTP requests, monitor the event loop and notify systemd while the context is open."""
         async with contextlib.AsyncExitStack() as stack:
-            if self._door is not None:
-                app = await stack.enter_async_context(self._door.serving(control, self.health, self.meters))
-                for put_on in self.pages:
-                    put_on(app)
-            # Only now: what is imported for the door, seconds of it on a busy computer, is no slowness of a loop that serves.
-            await stack.enter_async_context(_beside(self.health.watch_the_loop()))
+            if self._server is not None:
+                app = await stack.enter_async_context(self._server.serving(control, self.health, self.meters))
+                for add_page in self.pages:
+                    add_page(app)
+            # Only now: the imports of the HTTP server take seconds on a busy computer, and must not count as event-loop lag.
+            await stack.enter_async_context(_background_task(self.health.monitor_event_loop()))
             period_s = watchdog_s()
             if period_s is not None:
-                await stack.enter_async_context(_beside(self._signs_of_life(period_s / 2)))
+                await stack.enter_async_context(_background_task(self._notify_watchdog(period_s / 2)))
             notify(f"READY=1\nSTATUS=serving {self._directory}")
             try:
                 yield
             finally:
                 notify("STOPPING=1")
 
-    async def look_after(self) -> None:
-        """Say what is wrong, once, and when it is well again; then give back memory that nobody needs.
+    async def check_health(self) -> None:
+        """Log each problem once, and its end; then return freed memory to the system.
 
-        A disk that fills is told of while there is time.
+        A disk that is filling up is reported while there is still time to act.
         """
         checks = (await self.health.health()).checks
         for name, wrong in checks.items():
-            if wrong and not self._told.get(name):
+            if wrong and not self._problems.get(name):
                 _LOG.warning("not healthy", check=name, why=wrong)
-            elif not wrong and self._told.get(name):
+            elif not wrong and self._problems.get(name):
                 _LOG.info("healthy again", check=name)
-        self._told = dict(checks)
-        await asyncio.to_thread(give_back)
+        self._problems = dict(checks)
+        await asyncio.to_thread(release_freed_memory)
 
-    def news(self, *_: object) -> None:
-        """Something has been recorded; called in the event loop's thread."""
-        if self._door is not None:
-            self._door.news()
+    def wake(self, *_: object) -> None:
+        """Inform the HTTP server that an event was recorded; called in the event loop's thread."""
+        if self._server is not None:
+            self._server.wake()
 
-    async def _signs_of_life(self, every_s: float) -> None:
-        """Tell systemd that all is well, for as long as it is: an agent that is not is restarted, and takes its run up."""
+    async def _notify_watchdog(self, every_s: float) -> None:
+        """Notify the systemd watchdog while the agent is healthy; otherwise systemd restarts it, and it continues its run."""
         while True:
             health = await self.health.health()
             if health.restart_helps:
-                _LOG.error("not healthy; systemd is given no sign of life", **health.as_json()["checks"])
+                _LOG.error("not healthy; the systemd watchdog is not notified", **health.as_json()["checks"])
             else:
                 notify("WATCHDOG=1")
             await asyncio.sleep(every_s)
 
 
 @contextlib.asynccontextmanager
-async def _beside(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A task that ends when this is left."""
+async def _background_task(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine as a task while the context is open."""
     task = asyncio.create_task(job)
     try:
         yield

@@ -1,1 +1,1 @@
-"""The agent's HTTP door on this computer's loopback: health, metrics, what happens, and a person's words."""
+"""HTTP server of the agent, on loopback only: health, metrics, events, and the operator's commands."""

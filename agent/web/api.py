@@ -1,6 +1,6 @@
-"""The application behind the door: what may be asked, and a person's words to the agent. It runs without a service, in tests.
+"""HTTP API of the agent: status, metrics, events and decisions, and the operator's commands. Tests run it without a service.
 
-Nothing here is looked up by a name that came over the network: every word has a route of its own.
+Nothing is looked up by a name that came over the network: each command has a route of its own.
 """
 
 import dataclasses
@@ -21,31 +21,31 @@ from agent.monitoring.meters import Meters
 from agent.safety.control import Control
 from agent.web.event_stream import MOST_LISTENERS, Feed
 from agent.web.history_reader import HistoryReader
-from agent.web.prometheus import CONTENT_TYPE, Reading, rendered
-from agent.web.request_guard import Guard
-from agent.web.requests import Approval, Order, Rejection
+from agent.web.prometheus import CONTENT_TYPE, Reading, render
+from agent.web.request_guard import RequestGuard
+from agent.web.requests import ApprovalRequest, CommandRequest, RejectionRequest
 from instrument_adapters.protocol.messages import Id
 
 _LOG = structlog.get_logger("vaestar.web")
-_MOST_SHOWN = 500
+_MAX_DECISIONS = 500
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Parts:
-    """What the application asks.
+class Backend:
+    """The backend of the agent that the API uses.
 
     Parameters
     ----------
     control
-        The agent, as a person steers it.
+        Commands and status of the agent.
     reader
-        Of the run's history.
+        Reader of the run's history.
     feed
-        Of what is recorded.
+        Stream of recorded events.
     health
-        Whether all is well.
+        Health checks.
     meters
-        What the service measures of itself.
+        Uptime and latency of the service.
     """
 
     control: Control
@@ -55,54 +55,55 @@ class Parts:
     meters: Meters
 
 
-def create_app(parts: Parts, token: str) -> FastAPI:
-    """The application, behind its guard; further routes, such as a page's, may be mounted on it.
+def create_app(backend: Backend, token: str) -> FastAPI:
+    """Return the guarded application, to which further routes may be added, such as those of the dashboard.
 
     Parameters
     ----------
-    parts
-        What it asks.
+    backend
+        Parts of the agent that the API uses.
     token
-        Whoever knows it may change something.
+        Secret that a request must carry to change anything.
     """
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(title="vaestar", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, token=token)
-    app.include_router(_of_the_moment(parts))
-    app.include_router(_of_the_history(parts))
-    app.include_router(_words(parts.control))
+    app.add_middleware(RequestGuard, token=token)
+    app.include_router(_status_routes(backend))
+    app.include_router(_history_routes(backend))
+    app.include_router(_command_routes(backend.control))
     _handle_errors(app)
     return app
 
 
-def _of_the_moment(parts: Parts) -> APIRouter:
+def _status_routes(backend: Backend) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz")
     async def healthz() -> JSONResponse:
-        health = await parts.health.health()
+        health = await backend.health.health()
         return JSONResponse(health.as_json(), 200 if health.ok else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        health = await parts.health.health()
-        status, pending = parts.control.status(), len(parts.control.pending())
-        text = await parts.reader.counted(lambda tally: rendered(Reading(tally, status, pending, health, parts.meters)))
+        health = await backend.health.health()
+        status, pending = backend.control.status(), len(backend.control.pending())
+        meters, reader = backend.meters, backend.reader
+        text = await reader.from_counters(lambda counters: render(Reading(counters, status, pending, health, meters)))
         return Response(text, media_type=CONTENT_TYPE)
 
     @router.get("/api/status")
     async def status() -> dict[str, Any]:
-        health = await parts.health.health()
-        return {**parts.control.status(), "health": health.as_json()}
+        health = await backend.health.health()
+        return {**backend.control.status(), "health": health.as_json()}
 
     @router.get("/api/pending")
     async def pending() -> dict[str, Any]:
-        return {"pending": parts.control.pending()}
+        return {"pending": backend.control.pending()}
 
     return router
 
 
-def _of_the_history(parts: Parts) -> APIRouter:
+def _history_routes(backend: Backend) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/events")
@@ -111,92 +112,96 @@ def _of_the_history(parts: Parts) -> APIRouter:
         last_event_id: Annotated[int | None, Header(ge=0)] = None,
         whole: bool = False,
     ) -> StreamingResponse:
-        if parts.feed.full:
-            raise HTTPException(503, f"{MOST_LISTENERS} listen already; close one of them")
-        since = after if last_event_id is None else last_event_id  # a browser that comes back says what it has seen
-        return StreamingResponse(parts.feed.stream(since, whole=whole), media_type="text/event-stream")
+        if backend.feed.full:
+            raise HTTPException(503, f"{MOST_LISTENERS} clients already listen to events; close one of them")
+        since = after if last_event_id is None else last_event_id  # sent by a browser that reconnects
+        return StreamingResponse(backend.feed.stream(since, with_long_values=whole), media_type="text/event-stream")
 
     @router.get("/api/decisions")
     async def decisions(
-        most: Annotated[int, Query(ge=1, le=_MOST_SHOWN)] = 50, before: Annotated[int | None, Query(ge=1)] = None
+        most: Annotated[int, Query(ge=1, le=_MAX_DECISIONS)] = 50, before: Annotated[int | None, Query(ge=1)] = None
     ) -> dict[str, Any]:
-        def newest_first(tally: RunCounters) -> list[dict[str, Any]]:
-            wanted = [s for s in reversed(tally.summaries) if before is None or s["seq"] < before]
+        def newest_first(counters: RunCounters) -> list[dict[str, Any]]:
+            wanted = [s for s in reversed(counters.summaries) if before is None or s["seq"] < before]
             return wanted[:most]
 
-        return {"decisions": await parts.reader.counted(newest_first)}
+        return {"decisions": await backend.reader.from_counters(newest_first)}
 
     @router.get("/api/decisions/{decision_id}")
     async def decision(decision_id: Id) -> dict[str, Any]:
-        found = await parts.reader.decision(decision_id)
+        found = await backend.reader.decision(decision_id)
         if found is None:
-            raise HTTPException(404, f"there is no decision '{decision_id}' in this run; GET /api/decisions lists them")
+            raise HTTPException(404, f"this run has no decision '{decision_id}'; GET /api/decisions lists them")
         return found
 
     return router
 
 
-def _words(control: Control) -> APIRouter:
+def _command_routes(control: Control) -> APIRouter:
     router = APIRouter(prefix="/api")
 
-    async def done(word: str, said: BaseModel, deed: Awaitable[None]) -> dict[str, Any]:
-        _LOG.info("told over HTTP", word=word, **said.model_dump(mode="json", exclude_defaults=True))
-        await deed
-        return {"done": word, "status": control.status()}
+    async def execute(command: str, request: BaseModel, action: Awaitable[None]) -> dict[str, Any]:
+        _LOG.info("command over HTTP", command=command, **request.model_dump(mode="json", exclude_defaults=True))
+        await action
+        return {"done": command, "status": control.status()}
 
     @router.post("/pause")
-    async def pause(said: Order) -> dict[str, Any]:
-        return await done("pause", said, control.pause(said.by, said.reason, said.instrument_id))
+    async def pause(request: CommandRequest) -> dict[str, Any]:
+        return await execute("pause", request, control.pause(request.by, request.reason, request.instrument_id))
 
     @router.post("/resume")
-    async def resume(said: Order) -> dict[str, Any]:
-        return await done("resume", said, control.resume(said.by, said.reason, said.instrument_id))
+    async def resume(request: CommandRequest) -> dict[str, Any]:
+        return await execute("resume", request, control.resume(request.by, request.reason, request.instrument_id))
 
     @router.post("/stop")
-    async def stop(said: Order) -> dict[str, Any]:
-        return await done("stop", said, control.emergency_stop(said.by, said.reason, said.instrument_id))
+    async def stop(request: CommandRequest) -> dict[str, Any]:
+        return await execute("stop", request, control.emergency_stop(request.by, request.reason, request.instrument_id))
 
     @router.post("/approve")
-    async def approve(said: Approval) -> dict[str, Any]:
-        edits: dict[str, Any] = {"drop": said.drop, "move": said.move, "instrument_id": said.instrument_id}
-        return await done("approve", said, control.approve(said.decision_id, said.by, said.reason, **edits))
+    async def approve(request: ApprovalRequest) -> dict[str, Any]:
+        edits: dict[str, Any] = {"drop": request.drop, "move": request.move, "instrument_id": request.instrument_id}
+        return await execute("approve", request, control.approve(request.decision_id, request.by, request.reason, **edits))
 
     @router.post("/reject")
-    async def reject(said: Rejection) -> dict[str, Any]:
-        return await done(
-            "reject", said, control.reject(said.decision_id, said.by, said.reason, instrument_id=said.instrument_id)
+    async def reject(request: RejectionRequest) -> dict[str, Any]:
+        return await execute(
+            "reject",
+            request,
+            control.reject(request.decision_id, request.by, request.reason, instrument_id=request.instrument_id),
         )
 
     return router
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Every error is JSON with one sentence under "error"."""
+    """Answer every error with JSON that holds one sentence under "error"."""
 
-    def answering(status: int | Callable[[Any], int], sentence: Callable[[Any], str]) -> Callable[..., Awaitable[JSONResponse]]:
-        async def answer(_request: Request, error: Exception) -> JSONResponse:
+    def respond(status: int | Callable[[Any], int], sentence: Callable[[Any], str]) -> Callable[..., Awaitable[JSONResponse]]:
+        async def handler(_request: Request, error: Exception) -> JSONResponse:
             code = status if isinstance(status, int) else status(error)
             return JSONResponse({"error": sentence(error)}, code, headers=getattr(error, "headers", None))
 
-        return answer
+        return handler
 
-    app.add_exception_handler(ControlError, answering(409, str))
-    app.add_exception_handler(HistoryError, answering(503, str))
-    app.add_exception_handler(HTTPException, answering(lambda error: error.status_code, lambda error: error.detail))
-    app.add_exception_handler(RequestValidationError, answering(_status_of, _told))
-    app.add_exception_handler(Exception, answering(500, lambda e: f"a fault in the agent ({type(e).__name__}); please report it"))
+    app.add_exception_handler(ControlError, respond(409, str))
+    app.add_exception_handler(HistoryError, respond(503, str))
+    app.add_exception_handler(HTTPException, respond(lambda error: error.status_code, lambda error: error.detail))
+    app.add_exception_handler(RequestValidationError, respond(_status_of, _validation_message))
+    app.add_exception_handler(
+        Exception, respond(500, lambda e: f"internal error of the agent ({type(e).__name__}); please report it")
+    )
 
 
 def _status_of(error: RequestValidationError) -> int:
     return 400 if error.errors()[0]["type"] == "json_invalid" else 422
 
 
-def _told(error: RequestValidationError) -> str:
+def _validation_message(error: RequestValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return f"the body is not JSON: {first['ctx']['error']}"
     key = ".".join(str(part) for part in first["loc"][1:])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        return f"'{key}' is unknown; leave it out"
+        return f"'{key}' is not a known key; remove it"
     return f"'{key}' is missing" if first["type"] == "missing" else f"'{key}' is {str(first['input'])[:200]!r}: {message}"

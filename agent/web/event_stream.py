@@ -1,6 +1,6 @@
-"""Events as they are recorded, for whoever listens over HTTP: first what was missed, out of the history, then live.
+"""Server-sent events: missed events are read from the history, then new ones are streamed as they are recorded.
 
-The numbers of the events are the ids of the stream, so a browser that was cut off goes on where it was.
+The sequence numbers of the events are the ids of the stream, so a browser resumes where its connection broke off.
 """
 
 import asyncio
@@ -13,95 +13,95 @@ from agent.web.history_reader import HistoryReader
 
 MOST_LISTENERS = 16
 _BATCH = 100
-_LOOK_S = 1.0  # in case nobody says that there is news
-_COMMENT_S = 15.0  # so that whoever is between does not end a connection on which nothing happens
-_LONGEST = 2000
+_POLL_S = 1.0  # in case a wake-up is lost
+_KEEP_ALIVE_S = 15.0  # a proxy must not close an idle connection
+_MAX_VALUE_CHARS = 2000
 
 
 class Feed:
-    """Tells listeners what is recorded.
+    """Streams recorded events to HTTP clients.
 
     Parameters
     ----------
     reader
-        Of the run's history.
+        Reader of the run's history.
     comment_s
-        After so many seconds without news a comment is sent.
+        Seconds without an event after which a keep-alive comment is sent.
     """
 
-    def __init__(self, reader: HistoryReader, comment_s: float = _COMMENT_S) -> None:
+    def __init__(self, reader: HistoryReader, comment_s: float = _KEEP_ALIVE_S) -> None:
         self._reader, self._comment_s = reader, comment_s
-        self._news: set[asyncio.Event] = set()
+        self._wakeups: set[asyncio.Event] = set()
         self._ended = False
 
     @property
     def full(self) -> bool:
-        """Whether no further listener is taken."""
-        return len(self._news) >= MOST_LISTENERS
+        """Whether the maximum number of listeners is reached."""
+        return len(self._wakeups) >= MOST_LISTENERS
 
-    def news(self) -> None:
-        """Something has been recorded; called in the event loop's thread."""
-        for news in self._news:
-            news.set()
+    def wake(self) -> None:
+        """Wake all streams after an event was recorded. Call it in the thread of the event loop."""
+        for wakeup in self._wakeups:
+            wakeup.set()
 
     def end(self) -> None:
-        """Send all listeners away."""
+        """End all streams."""
         self._ended = True
-        self.news()
+        self.wake()
 
-    async def stream(self, after: int | None, *, whole: bool = False) -> AsyncIterator[bytes]:
-        """Server-sent events with numbers above `after`, or from now on.
+    async def stream(self, after: int | None, *, with_long_values: bool = False) -> AsyncIterator[bytes]:
+        """Yield server-sent events with sequence numbers above `after`, then new ones.
 
         Parameters
         ----------
         after
-            The last number that the listener knows; None: it wants no older ones.
-        whole
-            With all that an event's body holds; else long values are left out and named in `left_out`.
+            Last sequence number that the listener knows; None: new events only.
+        with_long_values
+            Whether to send complete event bodies. Otherwise long values are omitted and their keys listed in `left_out`.
         """
-        news = asyncio.Event()
-        self._news.add(news)
+        wakeup = asyncio.Event()
+        self._wakeups.add(wakeup)
         try:
-            seen = await self._reader.last() if after is None else after
+            seen = await self._reader.last_seq() if after is None else after
             yield b": hello\n\n"
-            quiet_s = 0.0
+            idle_s = 0.0
             while not self._ended:
-                news.clear()
+                wakeup.clear()
                 batch = await self._reader.events(seen, _BATCH)
                 for event in batch:
-                    yield _sent(event, whole=whole)
+                    yield _encode(event, with_long_values=with_long_values)
                     seen = event.seq
-                quiet_s = 0.0 if batch else quiet_s
+                idle_s = 0.0 if batch else idle_s
                 if len(batch) == _BATCH:
                     continue
-                quiet_s += await _waited(news)
-                if quiet_s >= self._comment_s:
+                idle_s += await _wait(wakeup)
+                if idle_s >= self._comment_s:
                     yield b": alive\n\n"
-                    quiet_s = 0.0
+                    idle_s = 0.0
         finally:
-            self._news.discard(news)
+            self._wakeups.discard(wakeup)
 
 
-async def _waited(news: asyncio.Event) -> float:
-    """Seconds, until there may be news."""
+async def _wait(wakeup: asyncio.Event) -> float:
+    """Wait for a wake-up or the poll interval, and return the seconds waited."""
     before = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(_LOOK_S):
-            await news.wait()
+        async with asyncio.timeout(_POLL_S):
+            await wakeup.wait()
     except TimeoutError:
         pass
     return asyncio.get_running_loop().time() - before
 
 
-def _sent(event: Event, *, whole: bool) -> bytes:
-    data = json.dumps(as_json(event, whole=whole), separators=(",", ":"))
+def _encode(event: Event, *, with_long_values: bool) -> bytes:
+    data = json.dumps(as_json(event, with_long_values=with_long_values), separators=(",", ":"))
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 
-def as_json(event: Event, *, whole: bool) -> dict[str, Any]:
-    """An event as plain JSON."""
+def as_json(event: Event, *, with_long_values: bool) -> dict[str, Any]:
+    """Return an event as a JSON-serialisable dictionary."""
     body = event.body
-    left_out = [] if whole else [key for key, value in body.items() if _long(value)]
+    left_out = [] if with_long_values else [key for key, value in body.items() if _is_long(value)]
     return {
         "seq": event.seq,
         "recorded_at": event.recorded_at.isoformat(),
@@ -113,5 +113,5 @@ def as_json(event: Event, *, whole: bool) -> dict[str, Any]:
     }
 
 
-def _long(value: Any) -> bool:
-    return isinstance(value, str | list | dict) and len(json.dumps(value)) > _LONGEST
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str | list | dict) and len(json.dumps(value)) > _MAX_VALUE_CHARS

@@ -1,6 +1,6 @@
-"""The history as HTTP reads it: over a connection of its own that cannot write, in a thread of its own.
+"""Read access to the history for HTTP requests: a read-only connection in a thread of its own.
 
-What is read for one page must neither hold up the event loop, which answers instruments, nor the connection that records.
+Reading for a request must block neither the event loop, which answers instruments, nor the connection that records.
 """
 
 import asyncio
@@ -17,64 +17,64 @@ _T = TypeVar("_T")
 
 
 class HistoryReader:
-    """Answers questions about a run while an agent writes to it.
+    """Runs queries on a run's history while the agent writes to it.
 
     Parameters
     ----------
     run_directory
-        Holds the history; it is opened at the first question.
+        Run directory; its history is opened at the first query.
     """
 
     def __init__(self, run_directory: Path) -> None:
         self.run_directory = run_directory
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history-reader")
         self._history: History | None = None
-        self._tally = RunCounters()
+        self._counters = RunCounters()
 
-    async def events(self, after: int, most: int) -> list[Event]:
-        """At most so many events with numbers above `after`."""
-        return await self._asked(lambda history: _first(history, after, most))
+    async def events(self, after: int, limit: int) -> list[Event]:
+        """Return at most `limit` events with sequence numbers above `after`."""
+        return await self._run(lambda history: _first_events(history, after, limit))
 
-    async def last(self) -> int:
-        """The number of the newest event."""
-        return await self._asked(len)
+    async def last_seq(self) -> int:
+        """Return the sequence number of the newest event."""
+        return await self._run(len)
 
-    async def counted(self, question: Callable[[RunCounters], _T]) -> _T:
-        """The answer to a question about what has been counted up to now; it is asked in the reader's thread."""
-        return await self._asked(lambda history: question(self._brought_up_to_date(history)))
+    async def from_counters(self, query: Callable[[RunCounters], _T]) -> _T:
+        """Return the result of a query on the counters, brought up to date. It runs in the reader's thread."""
+        return await self._run(lambda history: query(self._updated_counters(history)))
 
     async def decision(self, decision_id: str) -> dict[str, Any] | None:
-        """The record of a decision, or None if there is none."""
-        return await self._asked(lambda history: _record(history, decision_id))
+        """Return the record of a decision, or None if the run does not have it."""
+        return await self._run(lambda history: _record(history, decision_id))
 
     async def close(self) -> None:
-        """Release the files; waits for the question that is being answered."""
+        """Close the history once the query under way has finished."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
-    async def _asked(self, question: Callable[[History], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: question(self._opened()))
+    async def _run(self, query: Callable[[History], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: query(self._open()))
 
-    def _opened(self) -> History:
+    def _open(self) -> History:
         if self._history is None:
             self._history = History(self.run_directory, read_only=True)
         return self._history
 
-    def _brought_up_to_date(self, history: History) -> RunCounters:
-        for event in history.events(after=self._tally.seq):
-            self._tally.apply(event)
-        return self._tally
+    def _updated_counters(self, history: History) -> RunCounters:
+        for event in history.events(after=self._counters.seq):
+            self._counters.apply(event)
+        return self._counters
 
     def _close(self) -> None:
         if self._history is not None:
             self._history.close()
 
 
-def _first(history: History, after: int, most: int) -> list[Event]:
+def _first_events(history: History, after: int, limit: int) -> list[Event]:
     found = []
     for event in history.events(after=after):
         found.append(event)
-        if len(found) == most:
+        if len(found) == limit:
             break
     return found
 

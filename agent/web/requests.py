@@ -1,4 +1,4 @@
-"""What a person may say over HTTP; anything else is refused before it reaches the agent."""
+"""Bodies of the operator's HTTP requests; anything else is refused before it reaches the agent."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from instrument_adapters.geometry import Finite
 from instrument_adapters.protocol.messages import Id, Name, Sentence
 
 
-class Said(BaseModel):
-    """Base of all bodies: immutable, unknown keys refused. `by`: who says it."""
+class OperatorRequest(BaseModel):
+    """Base of all bodies: immutable, unknown keys refused. `by` is the name of the operator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,35 +17,35 @@ class Said(BaseModel):
     reason: Sentence = ""
 
 
-class Order(Said):
-    """Pause, resume or stop; `instrument_id` None means all instruments."""
+class CommandRequest(OperatorRequest):
+    """Pause, resume or emergency stop. `instrument_id` None means all instruments."""
 
     instrument_id: Id | None = None
 
 
-class _OfADecision(Said):
-    """`instrument_id`: needed only where two instruments have a decision of one name."""
+class _DecisionRequest(OperatorRequest):
+    """Base of approval and rejection. `instrument_id` is needed only where two instruments have decisions of the same id."""
 
     decision_id: Id
     instrument_id: Id | None = None
 
 
-class Approval(_OfADecision):
-    """Let the points of a decision be measured.
+class ApprovalRequest(_DecisionRequest):
+    """Approve a decision, as it is or edited.
 
     Parameters
     ----------
     drop
-        Request ids that are not to be measured.
+        Ids of the requests to leave out.
     move
-        Request id -> new x and y in metres.
+        Request id -> new position (x, y) in metres.
     """
 
     drop: tuple[Id, ...] = Field(default=(), max_length=10_000)
     move: dict[Id, tuple[Finite, Finite]] = Field(default_factory=dict, max_length=10_000)
 
 
-class Rejection(_OfADecision):
-    """Have none of a decision's points measured."""
+class RejectionRequest(_DecisionRequest):
+    """Reject a decision: none of its points is measured."""
 
     reason: Annotated[Sentence, Field(min_length=1)]

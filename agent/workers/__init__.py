@@ -1,1 +1,1 @@
-"""Where tasks of a search run: the calling thread, spawned processes, a Dask cluster."""
+"""Workers that run the tasks of a search: the calling thread, spawned processes, or a Dask cluster."""

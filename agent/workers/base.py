@@ -1,7 +1,7 @@
-"""Where candidates are trained: in the calling thread, in spawned processes, or on a Dask cluster.
+"""Interface of all workers: the calling thread, spawned processes, or a Dask cluster.
 
-Wherever it is, a task is a plain function called with its arguments and a keyword `stopped`, which it must ask now and then. The
-result depends on the arguments alone, so that a decision is the same everywhere.
+A task is a plain function, called with its arguments and a keyword `stopped`, a function that it must call now and then and that
+returns true once the task should end. The result depends on the arguments alone, so that a decision is the same everywhere.
 """
 
 from abc import ABC, abstractmethod
@@ -11,36 +11,38 @@ from typing import Any
 
 import numpy as np
 
-ALL_SEARCHES = 2**62
+ALL_SEARCHES = 2**62  # larger than the number of any search
 
 
 class Workers(ABC):
-    """Runs the tasks of one search after the other, and can cancel a search that is running.
+    """Runs the tasks of one search after another, and can cancel the running search.
 
-    A search calls `begin`, then `share` for each large array, then `submit` for each task. A future that raises `BrokenExecutor`
-    has lost its worker: after `restart` the task may be submitted again, with the same shared arrays.
+    A search calls `begin`, then `share` for each large array, then `submit` for each task. If a future raises `BrokenExecutor`,
+    its worker was lost: after `restart` the task can be submitted again, with the same shared arrays.
 
     Attributes
     ----------
-    at_once
-        True where `submit` returns when the task has ended; so further ones should wait until it is known that they are wanted.
+    synchronous
+        Whether `submit` runs the task and returns when it has ended. The caller should then submit one task at a time, and check
+        in between whether the search was cancelled.
     """
 
-    at_once = False
+    synchronous = False
 
     @abstractmethod
     def begin(self, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Start a new search: what was cancelled before does not concern it, and what was shared before is gone.
+        """Begin a new search. Earlier cancellations do not affect it, and shared arrays are discarded.
 
         Parameters
         ----------
         interrupted
-            Asked by tasks that run in the calling thread, which meanwhile can ask nobody itself.
+            Function that returns true once the search should end. Tasks in the calling thread call it, since the caller cannot
+            cancel while it waits for them.
         """
 
     @abstractmethod
     def share(self, array: np.ndarray) -> Any:
-        """Something small that, given to `submit` as an argument, reaches the task as `array`, which the task must not change."""
+        """A small handle; as an argument of `submit` it arrives in the task as `array`, which the task must not change."""
 
     @abstractmethod
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -49,7 +51,7 @@ class Workers(ABC):
         Raises
         ------
         WorkersError
-            If there is nobody left to run it.
+            If no worker is left to run it.
         """
 
     @abstractmethod
@@ -57,12 +59,12 @@ class Workers(ABC):
         """Make `stopped` true for all tasks of the current search; callable from any thread."""
 
     @abstractmethod
-    def dismiss(self) -> None:
-        """Make `stopped` true for good; callable from any thread."""
+    def shut_down(self) -> None:
+        """Make `stopped` true for the tasks of this and all later searches; callable from any thread."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Give up what was submitted, and replace workers that are lost.
+        """Abandon all submitted tasks, and replace lost workers.
 
         Raises
         ------
@@ -71,16 +73,16 @@ class Workers(ABC):
         """
 
     def replace(self) -> None:
-        """End the workers whose tasks do not heed `stopped`, and go on with new ones, where that can be done."""
+        """Replace workers whose tasks do not respond to `stopped` by new ones, where that is possible."""
         self.restart()
 
-    def trouble(self) -> str:
-        """What keeps them from working, in a sentence; empty if nothing does."""
+    def problem(self) -> str:
+        """A sentence on why the workers cannot work; empty if they can."""
         return ""
 
     @abstractmethod
     def close(self) -> None:
-        """Cancel what runs, and leave no process, connection or file behind."""
+        """Cancel running tasks, and end or remove all processes, connections and files."""
 
     def __enter__(self) -> "Workers":
         return self

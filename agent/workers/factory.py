@@ -1,4 +1,4 @@
-"""The workers that a configuration names."""
+"""Creates the workers that the configuration names."""
 
 from pathlib import Path
 
@@ -8,28 +8,28 @@ from agent.workers.inline import InlineWorkers
 
 
 def workers_for(count: int, directory: Path | None = None, dask: str | None = None) -> Workers:
-    """Workers at a Dask scheduler's address, if there is one; else `count` processes, or the calling thread if that is 0.
+    """The workers of a Dask cluster if an address is given, else `count` processes, or the calling thread if `count` is 0.
 
     Parameters
     ----------
     count
-        Processes.
+        Number of processes.
     directory
-        Added to the workers' import path, for the user's own modules.
+        Path of a directory with user-defined modules, which is added to the workers' import path.
     dask
-        Such as "tcp://127.0.0.1:8786".
+        Address of a Dask scheduler, such as "tcp://127.0.0.1:8786".
 
     Raises
     ------
     WorkersError
-        If Dask is not installed, or nobody answers at the address.
+        If Dask is not installed, or no scheduler answers at the address.
     """
     if dask is not None:
         try:
             from agent.workers.dask_cluster import DaskWorkers
         except ModuleNotFoundError as error:
             raise WorkersError(
-                f"training on Dask needs '{error.name}', which is not installed; install with: pip install 'vaestar[dask]'"
+                f"training on Dask needs '{error.name}', which is not installed; install it with: pip install 'vaestar[dask]'"
             ) from error
         return DaskWorkers(dask, directory)
     if count:

@@ -1,4 +1,4 @@
-"""Tasks run at once in the calling thread."""
+"""Workers that run each task in the calling thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -10,27 +10,27 @@ from agent.workers.base import ALL_SEARCHES, Workers
 
 
 class InlineExecutor(Executor):
-    """Runs each task at once in the calling thread."""
+    """Runs each task in the calling thread, in `submit`."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A finished future of `fn(*args, **kwargs)`."""
+        """A future with the result of `fn(*args, **kwargs)`, which has run."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - a future carries whatever the task raised
+        except Exception as error:  # noqa: BLE001 - a future carries any error of the task
             future.set_exception(error)
         return future
 
 
 class InlineWorkers(Workers):
-    """The calling thread; for tests and for `workers = 0`. The import path is the caller's own."""
+    """The calling thread; for tests and for `workers = 0`. The import path is that of the caller."""
 
-    at_once = True
+    synchronous = True
 
     def __init__(self) -> None:
         self._executor = InlineExecutor()
         self._search = 0
-        self._cancelled = self._dismissed = -1
+        self._cancelled = self._shut_down = -1
         self._interrupted: Callable[[], bool] = lambda: False
 
     def begin(self, interrupted: Callable[[], bool] = lambda: False) -> None:
@@ -43,11 +43,11 @@ class InlineWorkers(Workers):
         return array
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
-        """A finished future."""
+        """A future of a task that has run."""
         number = self._search
 
         def stopped() -> bool:
-            return max(self._cancelled, self._dismissed) >= number or self._interrupted()
+            return max(self._cancelled, self._shut_down) >= number or self._interrupted()
 
         return self._executor.submit(fn, *args, stopped=stopped)
 
@@ -55,13 +55,13 @@ class InlineWorkers(Workers):
         """See `Workers`."""
         self._cancelled = self._search
 
-    def dismiss(self) -> None:
+    def shut_down(self) -> None:
         """See `Workers`."""
-        self._dismissed = ALL_SEARCHES
+        self._shut_down = ALL_SEARCHES
 
     def restart(self) -> None:
-        """Nothing: the calling thread is never lost."""
+        """Do nothing: the calling thread is never lost."""
 
     def close(self) -> None:
         """See `Workers`."""
-        self.dismiss()
+        self.shut_down()

@@ -1,6 +1,6 @@
-"""Training in spawned processes of one thread each. They outlive a search; they end with their parent, whatever ended it.
+"""Workers that are spawned processes of one thread each. They are kept between searches and end with their parent process.
 
-A shared array is a file in a temporary directory that each process maps into its memory once: no copy per task or process.
+A shared array is a file in a temporary directory, which each process maps into its memory once, without copies.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 from agent.errors import SearchCancelledError
 from agent.workers.base import ALL_SEARCHES, Workers
 
-_GRACE_S = 1.0  # a task that does not stop by then ends with its worker
+_GRACE_S = 1.0  # time to stop; then the process of the task is ended
 _WATCH_S = 0.2
-_NICENESS = 10  # training takes what answering instruments leaves
+_NICENESS = 10  # answering instruments takes precedence over training
 
-# In a worker process:
-_cancelled_up_to: Any = None  # the shared number of the latest cancelled search
+# State of a worker process:
+_cancelled_up_to: Any = None  # shared value: number of the latest cancelled search
 _mapped: dict[Path, np.ndarray] = {}
 
 
@@ -43,16 +43,16 @@ class ProcessWorkers(Workers):
     Parameters
     ----------
     count
-        How many.
+        Number of processes.
     directory
-        Added to their import path, for the user's own modules.
+        Path of a directory with user-defined modules, which is added to their import path.
     """
 
     def __init__(self, count: int, directory: Path | None = None) -> None:
         self._count, self._directory = count, directory
         self._search = 0
         self._lock = threading.Lock()
-        # Without a lock of its own: a worker killed while it held that would hang all others.
+        # Without a shared lock: a worker that is killed while it holds the lock would block all others.
         self._cancelled = multiprocessing.get_context("spawn").Value("q", -1, lock=False)
         self._files = tempfile.TemporaryDirectory(prefix="vaestar-", ignore_cleanup_errors=True)
         self._shared: list[Path] = []
@@ -64,11 +64,11 @@ class ProcessWorkers(Workers):
         while self._shared:
             try:
                 self._shared.pop().unlink()
-            except OSError:  # Windows keeps what a worker still maps; `close` removes it
+            except OSError:  # Windows cannot remove a file that a worker has mapped; `close` removes it
                 continue
 
     def share(self, array: np.ndarray) -> _SharedFile:
-        """A file that holds `array`; a task gets it read-only."""
+        """Handle of a file with `array`; tasks get it read-only."""
         path = Path(self._files.name, f"{self._search}-{len(self._shared)}.npy")
         np.save(path, array, allow_pickle=False)
         self._shared.append(path)
@@ -77,17 +77,17 @@ class ProcessWorkers(Workers):
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
         """See `Workers`."""
         try:
-            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
-        except BrokenExecutor:  # a process died while it had nothing to do
+            return _IndependentFuture(self._pool.submit(_run, self._search, fn, *args))
+        except BrokenExecutor:  # a process died while it was idle
             self.restart()
-            return _Shielded(self._pool.submit(_run, self._search, fn, *args))
+            return _IndependentFuture(self._pool.submit(_run, self._search, fn, *args))
 
     def cancel(self) -> None:
         """See `Workers`."""
         self._stop(self._search)
 
-    def dismiss(self) -> None:
-        """Make `stopped` true for good, and end the processes of tasks that do not heed it; callable from any thread."""
+    def shut_down(self) -> None:
+        """Make `stopped` true for good, and end processes whose tasks do not respond; callable from any thread."""
         self._stop(ALL_SEARCHES)
 
     def restart(self) -> None:
@@ -96,17 +96,17 @@ class ProcessWorkers(Workers):
         self._pool = self._new_pool()
 
     def replace(self) -> None:
-        """Kill all processes: what runs in them hears nothing else. New ones take their place."""
+        """Kill all processes, whose tasks do not respond, and start new ones."""
         _kill(self._pool)
         self.restart()
 
     def close(self) -> None:
-        """Cancel what runs, end the processes and remove the shared files."""
-        self.dismiss()
-        force = threading.Timer(3 * _GRACE_S, _kill, [self._pool])  # a task that holds the interpreter's lock ends no other way
-        force.start()
+        """Cancel running tasks, end the processes and remove the shared files."""
+        self.shut_down()
+        kill = threading.Timer(3 * _GRACE_S, _kill, [self._pool])  # needed for a task that holds the GIL
+        kill.start()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        force.cancel()
+        kill.cancel()
         self._files.cleanup()
 
     def _stop(self, search: int) -> None:
@@ -119,17 +119,17 @@ class ProcessWorkers(Workers):
         return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
 
 
-class _Shielded(Future[Any]):
-    """The same result, without the pool hearing of it when it is cancelled.
+class _IndependentFuture(Future[Any]):
+    """A future with the same result as the pool's, which can be cancelled without cancelling the pool's.
 
-    When a process dies, the pool of Python 3.11 tells each of its futures, and gives up at the first that was cancelled: the
-    others would be waited for without end. So the pool's own are never cancelled; a task that nobody wants finds itself stopped.
+    When a process dies, the pool of Python 3.11 sets the exception of all its futures in turn, and fails at the first cancelled
+    one, so that the others never end. Therefore the pool's futures are never cancelled; an unwanted task ends through `stopped`.
     """
 
     def __init__(self, inner: Future[Any]) -> None:
         super().__init__()
         self._inner = inner
-        inner.add_done_callback(self._hand_on)
+        inner.add_done_callback(self._copy_result)
 
     def cancel(self) -> bool:
         """False once the task may have begun."""
@@ -138,8 +138,8 @@ class _Shielded(Future[Any]):
         self.set_running_or_notify_cancel()
         return True
 
-    def _hand_on(self, done: Future[Any]) -> None:
-        with contextlib.suppress(InvalidStateError):  # cancelled here meanwhile
+    def _copy_result(self, done: Future[Any]) -> None:
+        with contextlib.suppress(InvalidStateError):  # cancelled in the meantime
             if self.cancelled():
                 return
             if done.cancelled():
@@ -152,7 +152,7 @@ class _Shielded(Future[Any]):
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
-    # Python 3.14 has `kill_workers` for this. Shutting down forgets the processes, but ends only those that are idle.
+    # Python 3.14 has `kill_workers` for this. `shutdown` ends idle processes only.
     for process in list((pool._processes or {}).values()):
         process.kill()
 
@@ -160,19 +160,19 @@ def _kill(pool: ProcessPoolExecutor) -> None:
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     if sys.platform != "win32":
         os.nice(_NICENESS)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")  # for libraries that are loaded later
-    threadpool_limits(1)  # for those that are
+        os.environ.setdefault(variable, "1")  # for libraries loaded later
+    threadpool_limits(1)  # for libraries already loaded
     if directory is not None and str(directory) not in sys.path:
-        sys.path.append(str(directory))  # last, so that a user's file named like one of our modules does not hide it
-    threading.Thread(target=_end_when_not_needed, args=(files,), daemon=True).start()
+        sys.path.append(str(directory))  # last, so that a user's file cannot hide one of our modules
+    threading.Thread(target=_exit_when_abandoned, args=(files,), daemon=True).start()
 
 
-def _end_when_not_needed(files: str) -> None:
-    """End this worker when its parent was killed or dismissed it: nobody waits for a result."""
+def _exit_when_abandoned(files: str) -> None:
+    """Exit this process once its parent has ended or has shut it down."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     while parent.is_alive():
@@ -188,7 +188,7 @@ def _end_when_not_needed(files: str) -> None:
 def _run(search: int, fn: Callable[..., Any], *args: Any) -> Any:
     if _cancelled_up_to.value >= search:
         raise SearchCancelledError("the search was cancelled before this task began")
-    for path in [p for p in _mapped if not p.exists()]:  # of an earlier search; a mapped file keeps its place on the disk
+    for path in [p for p in _mapped if not p.exists()]:  # of an earlier search; a mapped file still occupies the disk
         del _mapped[path]
     args = tuple(_opened(a.path) if isinstance(a, _SharedFile) else a for a in args)
     return fn(*args, stopped=lambda: _cancelled_up_to.value >= search)

@@ -1,1 +1,1 @@
-"""The page timed and photographed."""
+"""Response times and screenshots of the dashboard."""

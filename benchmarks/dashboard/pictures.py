@@ -1,6 +1,6 @@
-"""What the page looks like in each of its states: a real agent and the simulated microscope behind a headless browser.
+"""Screenshots of the dashboard in each of its states, with a real agent, the simulated microscope and a headless browser.
 
-`python -m benchmarks.dashboard.pictures --out docs/pictures` writes `dashboard-STATE.png`, each small enough for the docs.
+`python -m benchmarks.dashboard.pictures --out docs/pictures` writes `dashboard-STATE.png`, small enough for the docs.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from simulators.mfp3d import SimulatedMFP3D
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 DESK, PHONE = (1440, 900), (390, 844)
 LARGEST_BYTES = 250_000
-_PATIENCE_MS = 600_000
+_TIMEOUT_MS = 600_000
 _CONFIG = """
 [search]
 windows_px = [11, 15, 21]
@@ -45,7 +45,7 @@ mode = "review"
 
 @contextlib.contextmanager
 def process(arguments: Sequence[object], log: Path) -> Iterator[None]:
-    """One of our modules, ended when left."""
+    """Run `python -m` with these arguments until the context is left; the output goes to `log`."""
     with log.open("ab") as file:
         running = subprocess.Popen([sys.executable, "-m", *map(str, arguments)], stdout=file, stderr=file)
         try:
@@ -57,7 +57,7 @@ def process(arguments: Sequence[object], log: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def agent(directory: Path) -> Iterator[tuple[str, str]]:
-    """Address of the page with its token, and of the socket for instruments."""
+    """Run an agent; yields the address of its dashboard with the token, and the address for instruments."""
     run, config = directory / "run", directory / "config.toml"
     config.write_text(_CONFIG)
     addresses = ["--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0"]
@@ -65,14 +65,14 @@ def agent(directory: Path) -> Iterator[tuple[str, str]]:
         until = time.monotonic() + 90
         while not (run / "service.json").exists():
             if time.monotonic() > until:
-                raise SystemExit(f"the agent does not listen; see {directory / 'agent.log'}")
+                raise SystemExit(f"the agent did not start within 90 s; see {directory / 'agent.log'}")
             time.sleep(0.1)
         state = json.loads((run / "service.json").read_text())
         yield page_address(state["http"], run), state["bind"]
 
 
 def simulated(bind: str, directory: Path, *options: object) -> contextlib.AbstractContextManager[None]:
-    """The simulated microscope."""
+    """Run the simulated microscope, connected to `bind`."""
     spool = directory / "spool"
     return process(
         ["simulators", "--connect", bind, "--spool", spool, "--speed", "50", "--no-latency", *options],
@@ -81,25 +81,25 @@ def simulated(bind: str, directory: Path, *options: object) -> contextlib.Abstra
 
 
 class Camera:
-    """Takes pictures of pages."""
+    """Opens pages and takes screenshots."""
 
     def __init__(self, browser: Browser, out: Path) -> None:
         self._browser, self._out = browser, out
 
     def page(self, address: str, size: tuple[int, int] = DESK, *, dark: bool = False) -> Page:
-        """A page of its own; who acts on it is called Eva."""
+        """A page in a browser context of its own; the operator's name is Eva."""
         options = {"is_mobile": True, "has_touch": True, "device_scale_factor": 2} if size == PHONE else {}
         context = self._browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light", **options
         )
         context.add_init_script("sessionStorage.setItem('vaestar-name', 'Eva')")
         page = context.new_page()
-        page.set_default_timeout(_PATIENCE_MS)
+        page.set_default_timeout(_TIMEOUT_MS)
         page.goto(address)
         return page
 
     def take(self, page: Page, name: str) -> None:
-        """One picture, in as many colours as its size allows."""
+        """Save a screenshot, with as many colours as the size limit allows."""
         page.wait_for_timeout(700)
         picture = Image.fromarray(_fewer_greys(np.array(Image.open(BytesIO(page.screenshot())).convert("RGB"))))
         for colours in (0, 256, 128, 64):
@@ -114,20 +114,20 @@ class Camera:
 
 
 def _fewer_greys(pixels: UInt8[np.ndarray, "rows cols 3"]) -> UInt8[np.ndarray, "rows cols 3"]:
-    """The scan has all greys there are, which would leave no room for the colours."""
+    """Reduce the grey levels, of which the scan has so many that the palette would have no room for colours."""
     grey = np.ptp(pixels, axis=2) == 0
     pixels[grey] = np.minimum(pixels[grey] // 7 * 7 + 3, 255)
     return pixels
 
 
 def point_at(page: Page, number: int) -> None:
-    """Point at a place on the scan."""
+    """Select the `number`-th target on the scan with the keyboard."""
     for _ in range(number):
         page.keyboard.press("ArrowRight")
 
 
 def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> None:
-    """From an empty page to measured loops."""
+    """Screenshots of the first cycle, from the empty page to measured loops."""
     with agent(directory) as (address, bind):
         page = camera.page(address)
         page.wait_for_selector("#empty:not([hidden])")
@@ -165,7 +165,7 @@ def first_cycle(camera: Camera, directory: Path, options: Sequence[object]) -> N
 
 
 def scanning(camera: Camera, directory: Path, _options: Sequence[object]) -> None:
-    """A frame line by line as it is recorded: a recorded one, since the microscope itself shows only whole frames."""
+    """Screenshot of a frame that grows line by line; replayed, since the simulated microscope sends only complete frames."""
     saved = directory / "saved"
     saved.mkdir()
     microscope = SimulatedMFP3D(MFP3DConfig(seed=0), clock=SimulatedClock(None), folder=saved)
@@ -180,12 +180,12 @@ def scanning(camera: Camera, directory: Path, _options: Sequence[object]) -> Non
             camera.take(page, "scanning")
 
 
-def a_fault(camera: Camera, directory: Path, options: Sequence[object]) -> None:
-    """A scan that is not fit for a decision, and an emergency stop after it."""
+def fault(camera: Camera, directory: Path, options: Sequence[object]) -> None:
+    """A scan that cannot be used for a decision, and an emergency stop after it."""
     with agent(directory) as (address, bind):
         page = camera.page(address)
         with simulated(bind, directory, *options, "--fault", "swapped_labels@1", "--cycles", "1"):
-            page.wait_for_selector("#words .lead:has-text('not fit')")
+            page.wait_for_selector("#summary .lead:has-text('cannot be used')")
             page.keyboard.press("Shift+S")
             page.wait_for_selector("#state:has-text('emergency stop')")
             page.keyboard.press("3")
@@ -194,18 +194,18 @@ def a_fault(camera: Camera, directory: Path, options: Sequence[object]) -> None:
 
 
 def main() -> None:
-    """Take the pictures."""
+    """Take all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="directory of the pictures")
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
-    parser.add_argument("--only", choices=["scanning", "cycle", "fault"], help="some of the pictures")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the screenshots")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="path of the browser")
+    parser.add_argument("--only", choices=["scanning", "cycle", "fault"], help="take only some of the screenshots")
     arguments, options = parser.parse_known_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=FLAGS)
         camera = Camera(browser, arguments.out)
-        for name, take in (("scanning", scanning), ("cycle", first_cycle), ("fault", a_fault)):
+        for name, take in (("scanning", scanning), ("cycle", first_cycle), ("fault", fault)):
             if arguments.only in (None, name):
                 directory = Path(folder) / name
                 directory.mkdir()

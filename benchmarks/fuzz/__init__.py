@@ -1,1 +1,1 @@
-"""Mutated inputs."""
+"""Fuzzing of messages and files."""

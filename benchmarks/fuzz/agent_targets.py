@@ -1,4 +1,4 @@
-"""What is fuzzed on the agent's side: its dispatcher with a real history, its configuration, and the rows of a history."""
+"""Fuzz targets of the agent: dispatcher with a real history, configuration, and rows of a history."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ _INSTRUMENT = "mfp3d-b12"
 
 
 class Dispatch(_InFolder):
-    """Frames of the wire, taken as the service takes them: decoded, dispatched with a history on disk, or refused on record."""
+    """Wire frames, handled as in the service: decoded and dispatched with a history on disk, or refused and recorded."""
 
     name, share, answers = "dispatcher", 0.06, ()
 
@@ -34,10 +34,12 @@ class Dispatch(_InFolder):
         self.renew()
 
     def make(self, rng: Random) -> Input:
-        who = rng.choice((_INSTRUMENT, _INSTRUMENT, _INSTRUMENT, "afm-2", "", words(rng))) if rng.random() < 0.3 else _INSTRUMENT
-        whole = list(self.golden[rng.choice(list(self.golden))])
-        frames = whole if rng.random() < 0.1 else mutated_frames(self.golden, rng)
-        return [who.encode("utf-8", "surrogatepass"), *frames]
+        sender = _INSTRUMENT
+        if rng.random() < 0.3:
+            sender = rng.choice((_INSTRUMENT, _INSTRUMENT, _INSTRUMENT, "afm-2", "", words(rng)))
+        original = list(self.golden[rng.choice(list(self.golden))])
+        frames = original if rng.random() < 0.1 else mutated_frames(self.golden, rng)
+        return [sender.encode("utf-8", "surrogatepass"), *frames]
 
     def take(self, given: Input) -> str:
         identity, *frames = given
@@ -68,7 +70,7 @@ class Dispatch(_InFolder):
 
 
 class Configuration(_InFolder):
-    """TOML: the agent's configuration."""
+    """Configuration file of the agent (TOML)."""
 
     name, share, answers = "config", 0.02, (AgentError,)
 
@@ -88,7 +90,7 @@ class Configuration(_InFolder):
 
 
 class Rows(_InFolder):
-    """Rows of a history that somebody has altered: read, verified and drawn together into the state of a run."""
+    """Altered rows of a history: read, verified and folded into the ledger."""
 
     name, share, answers = "history", 0.02, (HistoryError,)
 

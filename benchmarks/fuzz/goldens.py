@@ -1,4 +1,4 @@
-"""Sound inputs that the fuzzer begins with, made here so that the fuzzer needs no file but the golden messages of the wire."""
+"""Valid inputs from which the fuzzer starts; the only files it needs are the golden wire messages."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ WIRE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "wire"
 DOCS = WIRE.parents[2] / "docs"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FRAME = Frame(size_fast_m=2e-6, size_slow_m=1e-6, x_offset_m=-3e-6, y_offset_m=4e-6, rows=3, cols=5)
-# (offset, format) of the fields of both headers: sizes, points, type, sides, scaling
+# (offset, format) of fields in both headers: sizes, number of points, type, dimensions, scaling
 WAVE_FIELDS: Sequence[tuple[int, str]] = (
     *((0, "h"), (2, "h"), (4, "i"), (8, "i"), (12, "i"), (16, "i"), (36, "i"), (40, "i"), (44, "i"), (48, "i"), (52, "i")),
     *((76, "i"), (80, "h"), (132, "i"), (136, "i"), (140, "i"), (144, "i"), (148, "d"), (156, "d"), (212, "i"), (216, "i")),
@@ -31,16 +31,16 @@ WAVE_FIELDS: Sequence[tuple[int, str]] = (
 
 def wire() -> dict[str, list[bytes]]:
     """Name -> frames of each golden message."""
-    found = {}
+    frames = {}
     for path in sorted(WIRE.glob("*.json")):
         header = path.read_bytes()
         arrays = json.loads(header)["arrays"]
-        found[path.stem] = [header, *(np.ones(a["shape"], a["dtype"]).tobytes() for a in arrays)]
-    return found
+        frames[path.stem] = [header, *(np.ones(a["shape"], a["dtype"]).tobytes() for a in arrays)]
+    return frames
 
 
 def note() -> str:
-    """A note, a key and value a line."""
+    """An instrument note with one key and value per line."""
     lines = {"ScanSize": 2e-6, "FastScanSize": 2e-6, "SlowScanSize": 1e-6, "XOffset": -3e-6, "YOffset": 4e-6, "ScanAngle": 30}
     lines |= {"FastRatio": 1, "SlowRatio": 0.5, "ScanRate": 0.4, "Seconds": 3806987446.857, "NapMode": 0, "ScanDown": 1}
     words = {"Channel1DataType": "Height", "UserIn0Unit": "V", "Flatten Offsets 0": "1,2,3", "Remark": "5 °"}
@@ -48,7 +48,7 @@ def note() -> str:
 
 
 def scan() -> Scan:
-    """A small scan of two channels."""
+    """A small scan with two channels."""
     image = np.arange(15, dtype=np.float32).reshape(3, 5)
     channels = {"AmplitudeRetrace": image, "PhaseRetrace": 2 * image}
     entries = dict(line.split(": ", 1) for line in note().split("\n"))
@@ -56,7 +56,7 @@ def scan() -> Scan:
 
 
 def waves() -> list[bytes]:
-    """Igor binary waves: an image, one with the oddities of a real file and thumbnails behind it, and a loop."""
+    """Igor binary waves: an image, an image with the peculiarities of a real file and appended thumbnails, and a loop."""
     bias, response = loop()
     curves = {"Bias": bias, "Amp": np.abs(response), "Phase": np.where(response < 0, 180.0, 0.0)}
     return [
@@ -67,8 +67,8 @@ def waves() -> list[bytes]:
 
 
 def nsid() -> list[bytes]:
-    """NSID files: small images as they are and compressed, with texts of variable length."""
-    made = []
+    """NSID files: small images, uncompressed and compressed, with strings of variable length."""
+    files = []
     for options in ({}, {"chunks": (5, 3), "compression": "gzip"}):
         buffer = BytesIO()
         with h5py.File(buffer, "w") as file:
@@ -78,8 +78,8 @@ def nsid() -> list[bytes]:
                 data.attrs.update({"quantity": quantity, "units": "m", "DIMENSION_LABELS": ["x", "y"]})
                 group["x"], group["y"] = np.linspace(0, 2e-6, 5), np.linspace(0, 1e-6, 3)
                 group.create_group("original_metadata").attrs.update(dict(line.split(": ", 1) for line in note().split("\n")))
-        made.append(buffer.getvalue())
-    return made
+        files.append(buffer.getvalue())
+    return files
 
 
 def loop() -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +91,7 @@ def loop() -> tuple[np.ndarray, np.ndarray]:
 
 
 def journal(folder: Path) -> tuple[list[bytes], bytes]:
-    """(lines of a journal, an array's bytes) of a client that was killed in the middle of a recommendation."""
+    """Journal lines and array bytes of a client that was killed during a recommendation."""
     messages = {name: codec.decode(frames).message for name, frames in wire().items()}
     frames = wire()
     scan_, result, recommendation = messages["scan"], messages["result"], messages["recommendation"]
@@ -100,7 +100,7 @@ def journal(folder: Path) -> tuple[list[bytes], bytes]:
     assert isinstance(recommendation, RecommendationMessage)
     with Spool(folder) as spool:
         spool.send(Outgoing(scan_, frames["scan"]))
-        spool.answered(scan_.id, run_id="run-1", refused=False)
+        spool.record_answer(scan_.id, run_id="run-1", refused=False)
         for request in spool.accept(recommendation).requests:
             spool.begin(request, scan_.scan_id)
         spool.send(Outgoing(result, frames["result"]))
@@ -108,7 +108,7 @@ def journal(folder: Path) -> tuple[list[bytes], bytes]:
 
 
 def results() -> tuple[str, Any]:
-    """A filled-in table, and the same as JSON."""
+    """A completed results table as CSV text, and results as JSON."""
     table = (
         "request_id,order,cluster,rank,x_um,y_um,status,reason,measured_at,coercive_V,area_pmV\n"
         "d-1-000,1,0,0,1.5,-2.25,ok,,2026-03-01T14:05:00+01:00,2.5,1e3\n"
@@ -123,13 +123,13 @@ def results() -> tuple[str, Any]:
 
 
 def key() -> str:
-    """The text of a secret key, of nobody."""
+    """Text of a secret key file; the key is not in use anywhere."""
     public, secret = ")jM%K@1Jd2S(B(n2bLcx=pKQ(&k)(rQ<Fx!/}QmC", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
     return keys._TEXT.format(public=public) + keys._SECRET_LINE.format(secret)
 
 
 def settings() -> str:
-    """Settings of the MFP-3D's adapter."""
+    """Settings file of the MFP-3D adapter."""
     return (
         (Path(__file__).resolve().parents[2] / "docs" / "mfp3d.md")
         .read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def settings() -> str:
 
 
 def config() -> str:
-    """The agent's configuration with all its defaults."""
+    """Configuration file of the agent with all defaults."""
     return _toml_of("configuration.md")
 
 
@@ -148,7 +148,7 @@ def _toml_of(page: str) -> str:
 
 
 def first_cycle(dispatch: Any, instrument_id: str) -> None:
-    """A hello, a scan, a decision on it and a result, so that later messages meet a run that has begun."""
+    """Dispatch a hello, a scan, a decision on it and a result, so that later messages reach a run in progress."""
     from tests.support.samples import ack, decision, hello, request, result, sample_scan, scan_message
 
     scan_ = sample_scan("s1")
@@ -156,6 +156,6 @@ def first_cycle(dispatch: Any, instrument_id: str) -> None:
     dispatch.on_packet(instrument_id, scan_message(scan_))
     requests = (request("r-1"), request("r-2", 3e-7))
     entry = dispatch.ledger.scans[instrument_id, "s1"]
-    dispatch.decided(entry, decision("s1", requests), 1.0)
+    dispatch.decision_log.decided(entry, decision("s1", requests), 1.0)
     dispatch.on_packet(instrument_id, ack("rec-d-s1"))
     dispatch.on_packet(instrument_id, result("r-2"))

@@ -1,4 +1,4 @@
-"""Mutations that know what they mutate: JSON by its fields, tables by their cells, anything by its bytes."""
+"""Structure-aware mutations: JSON by its fields, text by lines and words, everything else by its bytes."""
 
 import copy
 import json
@@ -57,7 +57,7 @@ _PACKINGS = ("<b", "<h", ">h", "<i", ">i", "<q", ">q", "<f", "<d")
 
 
 def some_number(rng: Random) -> int:
-    """A whole number from the edges of what fits."""
+    """An integer at the limits of common integer types."""
     number = rng.choice(NUMBERS)
     return number if rng.random() < 0.7 else -number
 
@@ -79,7 +79,7 @@ def any_value(rng: Random) -> Any:
 
 
 def nested(depth: int, objects: bool) -> Any:
-    """A list of a list of a list ..., or the same with objects."""
+    """Lists, or objects, nested to the given depth."""
     value: Any = 0
     for _ in range(depth):
         value = {"a": value} if objects else [value]
@@ -132,7 +132,7 @@ def _change(container: Any, key: Any, places: Sequence[tuple[Any, Any]], rng: Ra
 
 
 def _near(value: Any, rng: Random) -> Any:
-    """A value of the same type, not far off."""
+    """A slightly different value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -146,7 +146,7 @@ def _near(value: Any, rng: Random) -> Any:
 
 
 def json_text(value: Any, rng: Random) -> bytes:
-    """`value` as JSON; now and then with a doubled key, other white space, or what is not allowed in JSON."""
+    """`value` as JSON text; sometimes with a duplicate key, other white space, or invalid syntax."""
     try:
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5)
     except RecursionError:
@@ -162,7 +162,7 @@ def json_text(value: Any, rng: Random) -> bytes:
 
 
 def mutated_bytes(raw: bytes, rng: Random, others: Sequence[bytes] = ()) -> bytes:
-    """`raw` with one to four of: flipped bits, a cut, an insertion, another's piece, numbers of all sizes, zeros, repetition."""
+    """`raw` with one to four random changes: flipped bits, cuts, insertions, pieces of others, numbers, zeros, repetitions."""
     out = bytearray(raw)
     for _ in range(rng.choice((1, 1, 2, 4))):
         _MUTATIONS[rng.randrange(len(_MUTATIONS))](out, rng, others)
@@ -231,7 +231,7 @@ _MUTATIONS: tuple[Callable[[bytearray, Random, Sequence[bytes]], None], ...] = (
 
 
 def mutated_text(text: str, rng: Random) -> str:
-    """`text` with one to three lines or words changed: removed, doubled, swapped, or a value put in place of a word."""
+    """`text` with one to three random changes: a line removed, doubled or inserted, or a word replaced by any value."""
     lines = text.split("\n")
     for _ in range(rng.choice((1, 1, 2, 3))):
         at, how = rng.randrange(len(lines)), rng.randrange(6)

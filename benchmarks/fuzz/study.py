@@ -1,12 +1,12 @@
-"""A million mutated messages and files: none may crash, hang or grow what reads them.
+"""A million mutated messages and files: none may make their reader crash, hang or grow.
 
     python -m benchmarks.fuzz --out benchmarks/results
 
-Sound inputs (the golden messages of the wire; waves, NSID files, journals, tables, keys, settings made here) are mutated by what
-they are: fields of JSON, sizes in headers with the checksum put right, frames, cells, bytes. Each goes to the product's own
-reader. An answer is an acceptance, or an error of the type that the reader promises, with a sentence. Anything else is a failure:
-another exception, more than a second of processor time, a process that dies, memory that grows. Failures are kept under
-`DIR/fuzz-failures`. Inputs are shared out by what they cost; `--inputs` scales all targets alike.
+Valid inputs (golden wire messages; generated waves, NSID files, journals, tables, keys and settings) are mutated according to
+their structure: JSON fields, sizes in headers with a corrected checksum, frames, table cells, bytes. Each input is passed to the
+reader in the product. A valid answer is an acceptance, or an error of the documented type with a message. Anything else is a
+failure: another exception, more than a second of CPU time, a process that dies, growing memory. Failures are saved in
+`DIR/fuzz-failures`. Each target has a share of the inputs according to their cost; `--inputs` scales all targets alike.
 """
 
 import argparse
@@ -30,27 +30,27 @@ from benchmarks.harness.commandline import CannotRunError, run
 from benchmarks.harness.outcome import Outcome, write
 
 TARGETS: Mapping[str, Callable[[], Target]] = {t.name: t for t in (*ADAPTER_SIDE, *AGENT_SIDE)}  # type: ignore[attr-defined]
-GROWTH_MB = 24.0  # of a process over all inputs of a target, after the first tenth
+GROWTH_MB = 24.0  # allowed growth of a process over all inputs of a target, after the first tenth
 _BLOCK = 2000
-# Without a new input: the process hangs in a library, where no signal reaches it, or waits for something that never comes.
+# Limits without a new input: the process hangs in a library, where no signal reaches it, or waits forever.
 _STUCK_CPU_S, _STUCK_WALL_S = 20.0, 600.0
 _QUICK = 20_000
 _TAKEN = ("accepted", "answered", "taken in")
 _FAILURE = (
-    f"A failure is an exception of another type than the reader promises, more than {LIMIT_S:g} s of processor time, a dead "
-    f"process, an input that raises the peak of memory by {Target.peak_mb:g} MB (NSID: what its own process may take, 4 GB), or "
-    f"a target over which a process grows by {GROWTH_MB:g} MB."
+    f"A failure is an exception of another than the documented type, more than {LIMIT_S:g} s of CPU time, a dead process, an "
+    f"input that raises the peak memory by {Target.peak_mb:g} MB (NSID: 4 GB, the limit of its own process), or a target during "
+    f"which a process grows by {GROWTH_MB:g} MB."
 )
 _HDF5 = (
-    "hdf5_slower_than_1_s, hdf5_ended_from_outside, hdf5_died: inputs at which the HDF5 library itself was slow (it takes up to "
-    "4 GB where a damaged text claims such a length), looped (20 s of processor time) or ended the process. The product reads "
-    "such files in a process of its own with a deadline (`hdf5_guard`) and refuses them."
+    "hdf5_slower_than_1_s, hdf5_ended_from_outside, hdf5_died: inputs for which the HDF5 library was slow (it allocates up to "
+    "4 GB if a damaged string claims such a length), looped (20 s of CPU time) or terminated the process. The product reads such "
+    "files in a process of its own with a deadline (`hdf5_guard`) and refuses them."
 )
 
 
 @dataclass
 class Found:
-    """What was found out about one target."""
+    """Results of one target."""
 
     inputs: int
     tally: Tally = field(default_factory=Tally)
@@ -59,26 +59,26 @@ class Found:
     died: int = 0
 
 
-class _Hand:
+class _Worker:
     """A process that works on one target at a time, block by block."""
 
     def __init__(self, context: SpawnContext, seed: int, folder: Path) -> None:
-        self.orders, self.reports, self.at = context.SimpleQueue(), context.Queue(), context.Value("q", -1)
+        self.blocks, self.reports, self.at = context.SimpleQueue(), context.Queue(), context.Value("q", -1)
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(self.orders, self.reports, self.at, seed, folder), daemon=True
+            target=_serve, args=(self.blocks, self.reports, self.at, seed, folder), daemon=True
         )
         self.process.start()
 
-    def end(self) -> None:
-        """Kill it."""
+    def kill(self) -> None:
+        """Kill the process and wait for its end."""
         self.process.kill()
         self.process.join()
 
 
-def _serve(orders: Any, reports: Any, at: Any, seed: int, folder: Path) -> None:
+def _serve(blocks: Any, reports: Any, at: Any, seed: int, folder: Path) -> None:
     target: Target | None = None
     while True:
-        name, numbers = orders.get()
+        name, numbers = blocks.get()
         if target is None or target.name != name:
             if target is not None:
                 target.close()
@@ -90,59 +90,59 @@ def _serve(orders: Any, reports: Any, at: Any, seed: int, folder: Path) -> None:
         reports.put((tally, resident_mb()))
 
 
-def fuzz_target(name: str, inputs: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Found:
-    """What became of so many inputs of a target, given to two processes at a time; a process that hangs or dies is replaced."""
+def fuzz_target(name: str, inputs: int, seed: int, folder: Path, report: Callable[[str], None]) -> Found:
+    """Results of `inputs` inputs of a target in two parallel processes; a process that hangs or dies is replaced."""
     context = multiprocessing.get_context("spawn")
     found = Found(inputs)
     blocks = [list(range(begin, min(begin + _BLOCK, inputs))) for begin in range(0, inputs, _BLOCK)]
     blocks.reverse()
-    hands: list[tuple[_Hand, list[int], list[float]]] = []
-    while blocks or hands:
-        while blocks and len(hands) < 2:
-            hands.append((_Hand(context, seed, folder), [], []))
-            _order(hands[-1], name, blocks)
-        for hand in list(hands):
-            if _heard(hand, name, blocks, found, seed, folder):
+    workers: list[tuple[_Worker, list[int], list[float]]] = []
+    while blocks or workers:
+        while blocks and len(workers) < 2:
+            workers.append((_Worker(context, seed, folder), [], []))
+            _assign(workers[-1], name, blocks)
+        for worker in list(workers):
+            if _collect(worker, name, blocks, found, seed, folder):
                 continue
-            hands.remove(hand)
-    tell(f"{name}: {dict(found.tally.failures) or 'no failure'} in {inputs} inputs")
+            workers.remove(worker)
+    report(f"{name}: {dict(found.tally.failures) or 'no failure'} in {inputs} inputs")
     return found
 
 
-def _order(hand: tuple[_Hand, list[int], list[float]], name: str, blocks: list[list[int]]) -> None:
-    hand[1][:] = blocks.pop()
-    hand[0].orders.put((name, hand[1]))
+def _assign(worker: tuple[_Worker, list[int], list[float]], name: str, blocks: list[list[int]]) -> None:
+    worker[1][:] = blocks.pop()
+    worker[0].blocks.put((name, worker[1]))
 
 
-def _heard(
-    hand: tuple[_Hand, list[int], list[float]], name: str, blocks: list[list[int]], found: Found, seed: int, folder: Path
+def _collect(
+    worker: tuple[_Worker, list[int], list[float]], name: str, blocks: list[list[int]], found: Found, seed: int, folder: Path
 ) -> bool:
-    """Whether this hand goes on: it is waited for until it reports, hangs or dies."""
-    process, numbers, memory = hand
-    seen, since = process.at.value, _clocks(process)
+    """Wait until a worker reports, hangs or dies; returns whether it has got another block."""
+    process, numbers, memory = worker
+    current, since = process.at.value, _clocks(process)
     while True:
         try:
             tally, resident = process.reports.get(timeout=0.2)
             break
         except queue.Empty:
-            if process.at.value != seen:
-                seen, since = process.at.value, _clocks(process)
-            if not process.process.is_alive() or (seen >= 0 and _is_stuck(since, _clocks(process))):
-                _lost(process, name, numbers, blocks, found, seed, folder)
+            if process.at.value != current:
+                current, since = process.at.value, _clocks(process)
+            if not process.process.is_alive() or (current >= 0 and _is_stuck(since, _clocks(process))):
+                _replace_block(process, name, numbers, blocks, found, seed, folder)
                 return False
     found.tally.add(tally)
     memory.append(resident)
     if blocks:
-        _order(hand, name, blocks)
+        _assign(worker, name, blocks)
         return True
-    process.end()
+    process.kill()
     settled = memory[len(memory) // 10 :]
     found.growth_mb = max(found.growth_mb, settled[-1] - settled[0])
     return False
 
 
-def _clocks(process: _Hand) -> tuple[float, float]:
-    """(processor time of a process, wall time), in seconds: a busy or sleeping machine makes no process stuck."""
+def _clocks(process: _Worker) -> tuple[float, float]:
+    """(CPU time of a process, wall time) in seconds; a busy or suspended machine does not make a process stuck."""
     try:
         fields = Path(f"/proc/{process.process.pid}/stat").read_text().rpartition(")")[2].split()
         cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -155,18 +155,20 @@ def _is_stuck(since: tuple[float, float], now: tuple[float, float]) -> bool:
     return now[0] - since[0] > _STUCK_CPU_S or now[1] - since[1] > _STUCK_WALL_S
 
 
-def _lost(process: _Hand, name: str, numbers: list[int], blocks: list[list[int]], found: Found, seed: int, folder: Path) -> None:
-    """The input at which a process hung or died is counted, the others of its block are done again."""
+def _replace_block(
+    process: _Worker, name: str, numbers: list[int], blocks: list[list[int]], found: Found, seed: int, folder: Path
+) -> None:
+    """Count the input at which a process hung or died, and put the other inputs of its block back into the queue."""
     number, died = process.at.value, not process.process.is_alive()
-    process.end()
+    process.kill()
     if number not in numbers:
-        raise CannotRunError(f"the fuzzer itself failed at {name}; what it said is above")
+        raise CannotRunError(f"the fuzzer itself failed at {name}; see its output above")
     target = TARGETS[name]()
     try:
         guarded = target.library_may_hang
         found.ended_from_outside += guarded and not died
         found.died += guarded and died
-        failure = f"the process died ({process.process.exitcode})" if died else "the process hung, where no signal reaches it"
+        failure = f"the process died ({process.process.exitcode})" if died else "the process hung and no signal reached it"
         save(folder.with_name("fuzz-ended") if guarded else folder, name, number, make_input(target, seed, number), failure)
         numbers = [n for n in numbers if n != number]
         if guarded:
@@ -238,7 +240,7 @@ def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
         tables={"Targets": rows, "Outcomes": classes},
         notes=[
             _FAILURE,
-            "Inputs are shared out by cost: half go to the codec, a fiftieth each to NSID files and altered histories.",
+            "Shares follow the cost of an input: half go to the codec, a fiftieth each to NSID files and altered histories.",
             _HDF5,
         ],
     )
@@ -252,11 +254,11 @@ def _accepted(one: Found) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="directory of the JSON and the Markdown file")
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together (default 1000000)")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and Markdown files")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="inputs of all targets together (default 1000000)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK} inputs")
-    parser.add_argument("--seed", type=int, default=0, help="of all inputs (default 0)")
-    parser.add_argument("--only", choices=sorted(TARGETS), help="this target only, with its share of the inputs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all inputs (default 0)")
+    parser.add_argument("--only", choices=sorted(TARGETS), help="run only this target, with its share of the inputs")
     options = parser.parse_args()
     if options.quick:
         options.inputs = min(options.inputs, _QUICK)

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each target how an input is made, what takes it, and which errors are an answer."""
+"""Fuzz targets: how inputs are generated, which code receives them, and which errors are valid answers."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from benchmarks.fuzz import goldens
 from benchmarks.fuzz.mutations import TEXTS, json_text, mutated_bytes, mutated_json, mutated_text, some_number
 from instrument_adapters.command_line.toml_settings import SettingsError, load_settings
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, ProtocolError, ScanDataError, ScanFileError
-from instrument_adapters.folder.file_content import judge
+from instrument_adapters.folder.file_content import inspect_file
 from instrument_adapters.folder.inbox import ResultFileError, parse_results
 from instrument_adapters.formats.hdf5_heap import heaps_are_sound
 from instrument_adapters.formats.igor import parse_ibw
 from instrument_adapters.formats.igor_loops import parse_loop
 from instrument_adapters.formats.instrument_note import frame_from_note, parse_note, times_from_note
 from instrument_adapters.formats.nsid import parse_nsid
-from instrument_adapters.loop_analysis import loop_numbers
+from instrument_adapters.loop_analysis import loop_parameters
 from instrument_adapters.mfp3d.command import MFP3DFile
 from instrument_adapters.protocol import codec
 from instrument_adapters.protocol.curve_keys import KeyFileError, load_pair
@@ -37,21 +37,21 @@ _HERE = Path("fuzzed.ibw")
 
 
 class Target(ABC):
-    """Something that takes bytes from outside.
+    """Code that receives bytes from outside.
 
     Attributes
     ----------
     name
-        Of the target.
+        Name of the target.
     share
-        Of all inputs, by what one costs.
+        Share of all inputs, according to the cost of one.
     answers
-        Errors that are an answer; any other is a failure.
+        Types of errors that are valid answers; any other is a failure.
     library_may_hang
-        Whether the library behind it is known to loop or to be slow, so that the product calls it in a process of its own, with a
+        Whether the underlying library is known to loop or to be slow, so that the product calls it in a process of its own with a
         deadline.
     peak_mb
-        By so much one input may raise the highest memory of the process.
+        Largest increase of the peak memory of the process by one input, in MiB.
     """
 
     name: str
@@ -62,21 +62,21 @@ class Target(ABC):
 
     @abstractmethod
     def make(self, rng: Random) -> Input:
-        """An input."""
+        """Generate a random input."""
 
     @abstractmethod
     def take(self, given: Input) -> str:
-        """Let the product take the input: "accepted", or how it was refused where that is no error."""
+        """Pass an input to the product; returns "accepted", or how it was refused if that is not an error."""
 
     def renew(self) -> None:  # noqa: B027 - most have nothing to renew
-        """Throw away what grows by design, such as a history."""
+        """Discard state that grows by design, such as a history."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to remove
-        """Remove what was made."""
+        """Remove created files."""
 
 
 class _InFolder(Target):
-    """A target that needs files, in memory where the system has such a place."""
+    """A target that needs files; they are kept in memory if the system supports it."""
 
     def __init__(self) -> None:
         shm = Path("/dev/shm")
@@ -87,7 +87,7 @@ class _InFolder(Target):
 
 
 class Codec(Target):
-    """Frames of the wire, decoded; what is accepted must come back equal from another round."""
+    """Wire frames; an accepted message must be unchanged after encoding and decoding it again."""
 
     name, share, answers = "codec", 0.50, (ProtocolError,)
 
@@ -102,14 +102,14 @@ class Codec(Target):
         packet = codec.decode(given)
         again = codec.decode(codec.encode(packet))
         if again.message != packet.message:
-            raise AssertionError("another round gives another message")
+            raise AssertionError("encoding and decoding the message changes it")
         if packet.message.type == "scan":
-            codec.scan_of(packet)
+            codec.scan_from_packet(packet)
         return f"accepted {packet.message.type}"
 
 
 class Note(Target):
-    """The instrument's note, and what is concluded from it."""
+    """Instrument note, and the frame and times derived from it."""
 
     name, share, answers = "note", 0.10, (ScanFileError,)
 
@@ -148,7 +148,7 @@ class Ibw(Target):
 
 
 class Folder(_InFolder):
-    """Files of a watched folder, as its judge sees them."""
+    """Files of a watched folder, as classified by `inspect_file`."""
 
     name, share, answers = "folder", 0.01, ()
 
@@ -162,15 +162,15 @@ class Folder(_InFolder):
     def take(self, given: Input) -> str:
         path = self.folder / "fuzzed.ibw"
         path.write_bytes(given[0])
-        judged = judge(path, UTC)
-        return "curves" if judged.curves else "refused" if judged.flaw else "doubted" if judged.doubtful else "accepted"
+        found = inspect_file(path, UTC)
+        return "curves" if found.is_curves else "refused" if found.problem else "doubted" if found.doubtful else "accepted"
 
 
 class Nsid(Target):
     """NSID files."""
 
     name, share, answers, library_may_hang = "nsid", 0.02, (ScanFileError, ScanDataError), True
-    peak_mb = 4096.0  # what the product's own process for it may take: HDF5 believes the length of a text of variable length
+    peak_mb = 4096.0  # limit of the product's own process for it: HDF5 allocates whatever length a damaged string claims
 
     def __init__(self) -> None:
         self.golden = goldens.nsid()
@@ -185,7 +185,7 @@ class Nsid(Target):
 
 
 class Journal(_InFolder):
-    """A client's journal with its arrays."""
+    """Journal of a client with its arrays."""
 
     name, share, answers = "spool", 0.05, (SpoolError,)
 
@@ -213,7 +213,7 @@ class Journal(_InFolder):
 
 
 class Results(Target):
-    """Tables and JSON of results in an inbox."""
+    """Results in an inbox, as CSV and JSON."""
 
     name, share, answers = "results", 0.06, (ResultFileError,)
 
@@ -231,7 +231,7 @@ class Results(Target):
 
 
 class Loops(Target):
-    """Curves of numbers, as a loop's analysis sees them."""
+    """Curves that are analysed as hysteresis loops."""
 
     name, share, answers = "loops", 0.03, (InstrumentFaultError,)
 
@@ -247,7 +247,7 @@ class Loops(Target):
     def take(self, given: Input) -> str:
         bias, response = (np.frombuffer(raw[: len(raw) // 8 * 8], "<f8") for raw in given)
         with np.errstate(all="ignore"):
-            numbers = loop_numbers(bias, response)
+            numbers = loop_parameters(bias, response)
         return "accepted" if np.isfinite(list(numbers.values())).all() else "accepted, not finite"
 
 
@@ -273,7 +273,7 @@ class Keys(_InFolder):
 
 
 class Settings(_InFolder):
-    """TOML: settings of the MFP-3D's adapter."""
+    """Settings file of the MFP-3D adapter (TOML)."""
 
     name, share, answers = "settings", 0.03, (SettingsError,)
 
@@ -293,7 +293,7 @@ class Settings(_InFolder):
 
 
 def mutated_frames(golden: Mapping[str, Input], rng: Random) -> Input:
-    """Frames of one golden message: its fields, its bytes, or the number and sizes of its frames changed."""
+    """Frames of one golden message, with changes of its fields, its bytes, or the number and sizes of its frames."""
     frames = list(golden[rng.choice(_names(golden))])
     how = rng.random()
     if how < 0.6:
@@ -331,7 +331,7 @@ def _names(golden: Mapping[str, Input]) -> list[str]:
 
 
 def mutated_wave(golden: Sequence[bytes], rng: Random) -> bytes:
-    """A wave with fields of its header or bytes of its texts changed; of two thirds the checksum is put right."""
+    """A wave with changes of header fields or of bytes; in two thirds of the cases, the checksum is corrected."""
     raw = bytearray(rng.choice(golden))
     for _ in range(rng.choice((1, 1, 2, 3))):
         if rng.random() < 0.6:
@@ -355,7 +355,7 @@ def mutated_wave(golden: Sequence[bytes], rng: Random) -> bytes:
 
 
 def words(rng: Random) -> str:
-    """Some text."""
+    """A random text."""
     return rng.choice(TEXTS)
 
 

@@ -1,1 +1,1 @@
-"""What all studies share; no study imports another."""
+"""Code shared by all studies; no study imports another."""

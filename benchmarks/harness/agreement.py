@@ -1,4 +1,4 @@
-"""How well clusters match the true types, and what a mean over few worlds is worth."""
+"""Agreement of clusters with the true types, and confidence intervals of means over few worlds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,9 @@ _RESAMPLES = 10_000
 
 
 def agreement(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Adjusted Rand index `ari` and normalised mutual information `nmi` of clusters and true types, both 0 by chance or so, and
-    by how many the number of clusters is off, `types_off`.
+    """Adjusted Rand index `ari`, normalised mutual information `nmi`, and error of the number of clusters, `types_off`.
 
-    Hubert & Arabie, J. Classif. 2 (1985) 193.
+    `ari` is 0 on average for a random partition, and `nmi` close to 0. Hubert & Arabie, J. Classif. 2 (1985) 193.
     """
     return {
         "ari": adjusted_rand(labels, truth),
@@ -23,24 +22,24 @@ def agreement(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> di
 
 
 def adjusted_rand(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> float:
-    """Adjusted Rand index of two partitions: 1 if they are the same, 0 on average by chance."""
+    """Adjusted Rand index of two partitions: 1 if they are identical, 0 on average for random ones."""
     return float(adjusted_rand_score(truth, labels))
 
 
-def typical(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> Mapping[int, int]:
-    """Cluster -> the true type that most of its points have."""
+def majority_types(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> Mapping[int, int]:
+    """Cluster -> the most frequent true type of its points."""
     return {int(k): int(np.bincount(truth[labels == k]).argmax()) for k in np.unique(labels)}
 
 
 def core_purity(labels: Int[np.ndarray, " n"], core: Bool[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> float:
-    """Share of the core points whose true type is the one that most points of their cluster have."""
-    majority = typical(labels, truth)
+    """Share of the core points whose true type is the majority type of their cluster."""
+    majority = majority_types(labels, truth)
     return float(np.mean([majority[int(k)] == t for k, t in zip(labels[core], truth[core], strict=True)]))
 
 
 def coverage(labels: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> float:
-    """Share of the true types to which most points of at least one cluster belong."""
-    return len(set(typical(labels, truth).values())) / len(np.unique(truth))
+    """Share of the true types that are the majority type of at least one cluster."""
+    return len(set(majority_types(labels, truth).values())) / len(np.unique(truth))
 
 
 def normalised(ari: float, ceiling: float, random: float = 0.0) -> float:
@@ -49,17 +48,17 @@ def normalised(ari: float, ceiling: float, random: float = 0.0) -> float:
     Raises
     ------
     ValueError
-        If the ceiling is not above random.
+        If the ceiling is not larger than `random`.
     """
     if ceiling <= random:
-        raise ValueError(f"the ceiling is {ceiling:.3f}, no more than {random:.3f} by chance: nothing can be recovered there")
+        raise ValueError(f"the ceiling is {ceiling:.3f}, not above {random:.3f} by chance, so nothing can be recovered")
     return (ari - random) / (ceiling - random)
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean, worlds resampled; paired, if `values` are differences of the same worlds.
+    """Percentile bootstrap interval of the mean over worlds; paired if `values` are differences on the same worlds.
 
-    Of few worlds it is narrow: of ten, a nominal 95 % holds the truth in about 90 % of cases.
+    With few worlds it is too narrow: with ten, a nominal 95 % interval contains the true mean in about 90 % of cases.
     """
     rng = np.random.default_rng(0)
     sample = np.asarray(values, dtype=float)

@@ -1,4 +1,4 @@
-"""The command line that all benchmarks share, and what is remembered of an interrupted run."""
+"""Command-line options that all benchmarks share, and the journal from which an interrupted run continues."""
 
 import argparse
 import hashlib
@@ -22,21 +22,29 @@ Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class CannotRunError(RuntimeError):
-    """The benchmark lacks something; the message says what to do."""
+    """Something that the benchmark needs is missing; the message says what to do."""
 
 
 def parser(description: str | None, seeds: str) -> argparse.ArgumentParser:
-    """`--quick`, `--seeds`, `--out` and `--scan`."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--out", type=Path, required=True, help="directory of the JSON and the Markdown file")
-    made.add_argument("--quick", action="store_true", help="at most five minutes on two cores: fewer of everything")
-    made.add_argument("--seeds", type=seed_range, default=seed_range(seeds), help=f"FIRST-LAST (default {seeds})")
-    made.add_argument("--scan", type=Path, help="recorded scan to use (default: a real one if at hand, else a simulated one)")
-    return made
+    """Parser of `--quick`, `--seeds`, `--out` and `--scan`.
+
+    Parameters
+    ----------
+    description
+        Text of `--help`.
+    seeds
+        Default of `--seeds`, as FIRST-LAST.
+    """
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--out", type=Path, required=True, help="directory for the JSON and Markdown files")
+    result.add_argument("--quick", action="store_true", help="reduced run of at most five minutes on two cores")
+    result.add_argument("--seeds", type=seed_range, default=seed_range(seeds), help=f"FIRST-LAST (default {seeds})")
+    result.add_argument("--scan", type=Path, help="recorded scan to use (default: a real one if available, else a simulated one)")
+    return result
 
 
 def seed_range(text: str) -> tuple[int, ...]:
-    """The seeds of "100-109" or "7"."""
+    """Seeds of a range such as "100-109" or "7"."""
     first, _, last = text.partition("-")
     try:
         seeds = tuple(range(int(first), int(last or first) + 1))
@@ -48,30 +56,30 @@ def seed_range(text: str) -> tuple[int, ...]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; Ctrl-C and what is lacking end in one sentence."""
+    """Call `main`; end with a message on Ctrl-C or if something is missing."""
     try:
         main()
     except KeyboardInterrupt:
-        CONSOLE.print("interrupted; what was finished is kept, the same command goes on from there", highlight=False)
+        CONSOLE.print("Interrupted. Finished units are kept; run the same command again to continue.", highlight=False)
         raise SystemExit(INTERRUPTED) from None
     except CannotRunError as error:
         sys.exit(str(error))
 
 
 class Journal:
-    """Finished units of a run, one JSON line each, so that an interrupted run goes on where it stopped.
+    """Finished units of a run, one JSON line each, from which an interrupted run continues.
 
     Parameters
     ----------
     path
-        Beside the output; removed when the run is complete.
+        Path of the journal, beside the output. It is removed when the run is complete.
     question
-        What the units depend on. A journal of another question, or of other source code, is refused.
+        Options on which the results depend. A journal with other options, or of other source code, is refused.
 
     Raises
     ------
     CannotRunError
-        If the file holds the units of something else.
+        If the file belongs to a run with other options or other source code.
     """
 
     def __init__(self, path: Path, question: dict[str, Any]) -> None:
@@ -90,18 +98,18 @@ class Journal:
                 f"{path} holds an interrupted run with other options or other source code; "
                 "remove it, or choose another directory with --out"
             )
-        path.write_text("".join(f"{line}\n" for line in lines))  # without the torn last line of a run that was killed
+        path.write_text("".join(f"{line}\n" for line in lines))  # drops an incomplete last line, left by a killed run
         for line in lines[1:]:
             entry = json.loads(line)
             self._units[entry["unit"]] = entry["result"]
 
     @property
     def resumed(self) -> list[str]:
-        """Units that an earlier, interrupted run had finished."""
+        """Units that were finished by an earlier, interrupted run."""
         return list(self._units)
 
     def once(self, unit: str, work: Callable[[], Any]) -> Any:
-        """The result of `work`, as plain JSON values, from the journal where it was finished before."""
+        """Result of `work` as plain JSON values, read from the journal if the unit was finished before."""
         if unit not in self._units:
             started = time.perf_counter()
             with CONSOLE.status(unit):
@@ -110,16 +118,16 @@ class Journal:
         return self._units[unit]
 
     def all_once(self, tasks: Mapping[str, Task], workers: int, *, fresh: bool = False) -> dict[str, Any]:
-        """The results of all tasks, each in a spawned process of one thread, `workers` at a time.
+        """Results of all tasks, each run in a spawned single-threaded process, `workers` at a time.
 
         Parameters
         ----------
         tasks
-            Unit -> function, its arguments and keyword arguments; it can be imported.
+            Unit -> importable function, its arguments and its keyword arguments.
         workers
-            Processes.
+            Number of processes.
         fresh
-            Whether each task gets a process of its own.
+            Whether each task runs in a new process.
         """
         missing = [(unit, *task) for unit, task in tasks.items() if unit not in self._units]
         if missing:
@@ -127,7 +135,9 @@ class Journal:
             started = time.perf_counter()
             with (
                 CONSOLE.status(f"{len(missing)} of {missing[0][0]} ..."),
-                context.Pool(workers, _one_thread, maxtasksperchild=1 if fresh else None) as pool,  # left by terminating it
+                context.Pool(
+                    workers, _one_thread, maxtasksperchild=1 if fresh else None
+                ) as pool,  # leaving the context terminates the pool
             ):
                 for unit, result in pool.imap_unordered(_call, missing):
                     self._keep(unit, result, time.perf_counter() - started)
@@ -140,7 +150,7 @@ class Journal:
         CONSOLE.print(f"{unit}: {seconds:.0f} s", highlight=False, markup=False)
 
     def finish(self) -> None:
-        """Forget: the run is complete and written."""
+        """Delete the journal, once the run is complete and its results are written."""
         self._path.unlink(missing_ok=True)
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -154,7 +164,7 @@ def _call(task: tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]])
 
 
 def _one_thread() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; only the parent handles it
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
 

@@ -1,4 +1,4 @@
-"""The few calls into the agent that the benchmarks of its engine rest on, gathered in one place."""
+"""All calls into the agent that the benchmarks of its search make."""
 
 import math
 import time
@@ -11,6 +11,7 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.errors import UnusableScanError
 from agent.preprocessing.patches import cut_patches
 from agent.representation.tasks import RepresentTask, represent
@@ -29,7 +30,7 @@ SWEEP_SEEDS = 3
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What all models of a search see: images (C, rows, cols), key points (n, 2), and which of them are held out (n,)."""
+    """Inputs of all models of a search: images (C, rows, cols), key points (n, 2), and which points are held out (n,)."""
 
     images: np.ndarray
     points_rc: np.ndarray
@@ -51,7 +52,7 @@ def sweep_config(
     workers: int = 2,
     **more: Any,
 ) -> Config:
-    """VAEs on the amplitude, of all windows and invariances; `more` are keys of the configuration."""
+    """Configuration with VAEs of the amplitude for all windows and invariances; `more` are further keys."""
     return Config.model_validate(
         {
             "seed": seed,
@@ -78,7 +79,7 @@ def default_config(
     invariances: Sequence[str] = (),
     families: Sequence[str] = (),
 ) -> Config:
-    """The default search, with another seed or budget, or on fewer windows, invariances or families."""
+    """Configuration of the default search, with another seed or budget, or fewer windows, invariances or families."""
     search: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     search |= {"windows_px": list(windows_px)} if windows_px else {}
     search |= {"invariances": list(invariances)} if invariances else {}
@@ -87,21 +88,21 @@ def default_config(
 
 
 def prepare(scan: Scan, config: Config) -> Prepared:
-    """The amplitude, the key points and the held-out split that a search with `config` uses."""
-    scene = prepare_scan(scan, config)
-    (keypoints,) = scene.keypoints.values()
+    """Amplitude, key points and held-out split of a search with `config`."""
+    prepared = prepare_scan(scan, config)
+    (keypoints,) = prepared.keypoints.values()
     rows = rows_of(keypoints.points_rc, config)
     held_out = np.zeros(len(keypoints.points_rc), dtype=bool)
     held_out[rows.held_out] = True
-    return Prepared(scene.stacks[scene.vae_modes[0]], keypoints.points_rc, held_out)
+    return Prepared(prepared.stacks[prepared.vae_modes[0]], keypoints.points_rc, held_out)
 
 
 def train_one(prepared: Prepared, config: Config, window_px: int, invariance: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """Training and encoding of one configuration, all seeds together, on one thread: CPU seconds and held-out ELBO a pixel.
+    """CPU seconds and held-out ELBO per pixel of training one configuration, all seeds together, on one thread.
 
-    It is given the steps of all rungs, as a model that is not dropped is. To be called in a worker: it loads PyTorch.
+    The training has the steps of all rungs, like a model that is not dropped. Call it in a worker process: it loads PyTorch.
     """
-    import agent.representation.vae.training  # noqa: F401 - loaded before the clock runs, as a worker has it
+    import agent.representation.vae.training  # noqa: F401 - loaded before the time is taken, as in a worker
 
     spec = ModelSpec(window_px, invariance)
     fitted, held_out = prepared.points_rc[~prepared.held_out], prepared.points_rc[prepared.held_out]
@@ -111,37 +112,36 @@ def train_one(prepared: Prepared, config: Config, window_px: int, invariance: st
         settings = config.train.model_copy(update={"steps": steps})
         specs = (spec,) * len(seeds)
         task = RepresentTask(prepared.points_rc, fitted, held_out, specs, tuple(seeds), settings, start)
-        made = represent(prepared.images, task)
-        start = tuple(m.state for m in made)
+        fits = represent(prepared.images, task)
+        start = tuple(fit.state for fit in fits)
     cpu_s = time.process_time() - before
-    return {"cpu_s": cpu_s, "steps": sum(budgets), "elbo_per_px": [m.representation.elbo_per_px for m in made]}
+    return {"cpu_s": cpu_s, "steps": sum(budgets), "elbo_per_px": [fit.representation.elbo_per_px for fit in fits]}
 
 
 def decide(scan: Scan, config: Config, previous: Decision | None = None) -> tuple[Decision, Meter]:
-    """The decision on `scan`, and what it cost, the start of the workers included."""
+    """The decision on `scan`, and its cost including the start of the workers."""
     with Meter() as meter, workers_for(config.search.workers, config.directory) as workers:
-        decision = Agent(config, workers).on_scan(scan, previous=previous, progress=meter.progress)
+        decision = Agent(config, workers).decide(DecisionInputs(scan, previous=previous), SearchControl(progress=meter.progress))
     return decision, meter
 
 
 def warm(first: Scan, second: Scan, config: Config) -> dict[str, Any]:
-    """Seconds of the decision on `second` that starts from the one on `first`, and how good its models are.
+    """Duration and quality of a warm start on `second` from the decision on `first`, compared with a cold start.
 
     Returns
     -------
     dict
-        wall_s and cpu_s of the warm search, in workers that are up, as a service's are; cold_wall_s and cold_cpu_s of one on
-        `second` that starts from nothing; went_on, whether it did not fall back to a cold start; elbo_below_cold_per_px, by how
-        much the held-out ELBO of the warm configurations is worse than after the cold search, the largest of the differences
-        of best seeds; configurations, how many these are.
+        `wall_s` and `cpu_s` of the warm search, in running workers as in the service; `cold_wall_s` and `cold_cpu_s` of a cold
+        search; `went_on`, whether it stayed a warm start; `elbo_below_cold_per_px`, the largest deficit in held-out ELBO of the
+        best seed of a warm configuration against the cold search; `configurations`, the number of warm configurations.
     """
     with workers_for(config.search.workers, config.directory) as workers:
         agent = Agent(config, workers)
-        before = agent.on_scan(first)
+        before = agent.decide(DecisionInputs(first))
         with Meter() as warm_meter:
-            after = agent.on_scan(second, previous=before)
+            after = agent.decide(DecisionInputs(second, previous=before))
         with Meter() as cold_meter:
-            cold = agent.on_scan(second)
+            cold = agent.decide(DecisionInputs(second))
     warm_elbo, cold_elbo = (_best_elbos(decision.record) for decision in (after, cold))
     return {
         "wall_s": warm_meter.wall_s,
@@ -167,29 +167,29 @@ def _best_elbos(record: DecisionRecord) -> dict[str, float]:
 
 
 def first_recommendation(scan: Scan, config: Config) -> float:
-    """Seconds from the scan to the first decision that recommends something; the workers are started within them.
+    """Seconds from the scan to the first decision with recommended points, including the start of the workers.
 
-    The search is ended there.
+    The search is stopped at that decision.
     """
     started = time.monotonic()
-    seen: list[float] = []
+    elapsed_s: list[float] = []
 
     def on_rung(decision: Decision) -> None:
         if decision.record.requests:
-            seen.append(time.monotonic() - started)
+            elapsed_s.append(time.monotonic() - started)
 
     with workers_for(config.search.workers, config.directory) as workers:
-        Agent(config, workers).on_scan(scan, on_rung=on_rung, out_of_time=lambda: bool(seen))
-    return seen[0]
+        Agent(config, workers).decide(DecisionInputs(scan), SearchControl(on_rung=on_rung, out_of_time=lambda: bool(elapsed_s)))
+    return elapsed_s[0]
 
 
-def uninspected(config: Config) -> Config:
-    """The same, without the inspection of the scan: what is asked is whether the rule itself rejects it."""
+def without_quality_gate(config: Config) -> Config:
+    """The same configuration without the quality gate, to test whether the decision rule itself rejects a scan."""
     return config.model_copy(update={"quality": config.quality.model_copy(update={"enabled": False})})
 
 
 def summary(scan: Scan, config: Config) -> dict[str, Any]:
-    """A decision as plain values: outcome, choice, configurations and candidates; a scan of no use is "not_resolvable"."""
+    """A decision as plain values: outcome, choice, configurations and candidates; an unusable scan is "not_resolvable"."""
     try:
         decision, meter = decide(scan, config)
     except UnusableScanError as error:
@@ -211,48 +211,48 @@ def summary(scan: Scan, config: Config) -> dict[str, Any]:
     }
 
 
-#: Metrics that the decision rule asks for beside the reward.
+#: Metrics that the decision rule uses in addition to the reward.
 EVIDENCE = ("MI_rot", "icl_gain")
 
 
 def name_of(configuration: Mapping[str, Any]) -> str:
-    """What tells configurations apart, such as "rt-w9"."""
+    """Name of a configuration, such as "rt-w9"."""
     parts = (configuration["invariance"], f"w{configuration['window_px']}", configuration.get("variant", ""))
     return "-".join(part for part in parts if part)
 
 
 def is_vae(invariance: str) -> bool:
-    """Whether the short name is a VAE's, not a plain family's."""
+    """Whether the short name belongs to a VAE, not to a plain family."""
     return invariance in GEOMETRIC_LATENTS
 
 
 def ranking(summaries: Sequence[Mapping[str, Any]], *, vae_only: bool = False) -> list[ConfigurationRecord]:
-    """Configurations compared by the decision rule of the search, all summaries' candidates together; best first."""
+    """Configurations ranked by the decision rule from the candidates of all summaries together, best first."""
     return compare(_candidates(summaries, vae_only))
 
 
 def tie_set(summaries: Sequence[Mapping[str, Any]], *, vae_only: bool) -> list[str]:
-    """Configurations that the decision rule of the search does not tell from the best."""
+    """Names of the configurations that tie with the best under the decision rule."""
     return [name_of(c.model_dump()) for c in ranking(summaries, vae_only=vae_only) if c.in_tie_set]
 
 
 def choice(one: Mapping[str, Any], *, vae_only: bool) -> str | None:
-    """The configuration that the decision rule chooses among the candidates of one summary."""
+    """Name of the configuration that the decision rule chooses from the candidates of one summary."""
     candidates = _candidates([one], vae_only)
     chosen = choose(candidates, compare(candidates))
     return None if chosen is None else chosen.configuration.name
 
 
 def single_seed_choice(one: Mapping[str, Any], *, vae_only: bool) -> str | None:
-    """What the largest reward among the first seed's models chooses, without seeds and ties: the paper's way."""
+    """Name of the configuration with the largest reward among the models of the first seed: the rule of the paper."""
     first = min((c["seed"] for c in one["candidates"]), default=0)
-    judged = [c for c in _judged(one, vae_only) if c["seed"] == first]
-    return name_of(max(judged, key=lambda c: c["value"])) if judged else None
+    scored = [c for c in _scored(one, vae_only) if c["seed"] == first]
+    return name_of(max(scored, key=lambda c: c["value"])) if scored else None
 
 
-def _judged(one: Mapping[str, Any], vae_only: bool) -> list[Mapping[str, Any]]:
-    judged = [c for c in one["candidates"] if c["guarded_out"] is None and c["value"] is not None]
-    return [c for c in judged if is_vae(c["invariance"]) or not vae_only]
+def _scored(one: Mapping[str, Any], vae_only: bool) -> list[Mapping[str, Any]]:
+    scored = [c for c in one["candidates"] if c["guarded_out"] is None and c["value"] is not None]
+    return [c for c in scored if is_vae(c["invariance"]) or not vae_only]
 
 
 @dataclass(frozen=True)
@@ -274,11 +274,11 @@ class _Configuration:
 
 
 def _candidates(summaries: Sequence[Mapping[str, Any]], vae_only: bool) -> list[Any]:
-    """What the decision rule looks at of each judged candidate; the types are those of its configuration."""
+    """Stand-ins for the scored candidates, with the fields that the decision rule reads; types are those of the configuration."""
     out = []
     for one in summaries:
         types = {name_of(c): c["types"] for c in one["configurations"]}
-        for c in _judged(one, vae_only):
+        for c in _scored(one, vae_only):
             name = name_of(c)
             spec = _Spec(c["window_px"], c["invariance"], c["latent_dim"])
             configuration = _Configuration(spec, name, c.get("variant", ""))

@@ -1,4 +1,4 @@
-"""What every benchmark writes: a JSON record with its figures, and the same as a Markdown table."""
+"""Output of every benchmark: a JSON record of its figures, and the same as a Markdown page."""
 
 import json
 import math
@@ -16,24 +16,24 @@ from agent.schema.decision import versions
 
 @dataclass
 class Outcome:
-    """What one benchmark found.
+    """Result of one benchmark.
 
     Parameters
     ----------
     name
-        Of the benchmark and of its two files.
+        Name of the benchmark and of its two files.
     title
-        Of the Markdown page.
+        Title of the Markdown page.
     figures
-        Key -> number; None where it could not be measured, with the reason in `missing`.
+        Figure -> number; None if it could not be measured, with the reason in `missing`.
     details
-        Everything behind the figures, as plain JSON values.
+        Data behind the figures, as plain JSON values.
     tables
         Heading -> rows, each a mapping of column to cell.
     notes
-        Sentences that a reader of the figures must know.
+        Sentences needed to understand the figures.
     missing
-        Key -> why it has no number.
+        Figure -> reason why it has no number.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def write(outcome: Outcome, directory: Path, seeds: Sequence[int], more_versions: Mapping[str, str] = {}) -> None:
-    """Both files of `outcome` in `directory`."""
+    """Write the JSON and the Markdown file of `outcome` to `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     record = {
         "figures": outcome.figures,
@@ -62,7 +62,7 @@ def write(outcome: Outcome, directory: Path, seeds: Sequence[int], more_versions
 
 
 def page(outcome: Outcome, record: Mapping[str, Any]) -> str:
-    """The Markdown page."""
+    """Markdown page of the result."""
     rows = [{"figure": key, "value": value if value is not None else "-"} for key, value in outcome.figures.items()]
     parts = [f"# {outcome.title}", table(rows)]
     parts += [f"- {note}" for note in outcome.notes]
@@ -78,7 +78,7 @@ def page(outcome: Outcome, record: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table; all rows have the first one's columns."""
+    """A Markdown table with the columns of the first row."""
     if not rows:
         return "(nothing)"
     columns = list(rows[0])
@@ -96,7 +96,7 @@ def _cell(value: Any) -> str:
 
 
 def share_interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share, of which `hits` of `of` trials came true; (0, 1) without trials.
+    """Wilson interval of a proportion with `hits` successes in `of` trials; (0, 1) without trials.
 
     Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
     """
@@ -110,7 +110,7 @@ def share_interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float,
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory and load."""
+    """Processor, cores available to this process, memory, operating system and load."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

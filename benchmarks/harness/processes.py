@@ -1,4 +1,4 @@
-"""CPU time and memory of this process and all that it started, as Linux counts them."""
+"""CPU time and memory of this process and its descendants, read from Linux's /proc."""
 
 import os
 import resource
@@ -13,17 +13,17 @@ _SAMPLE_S = 0.1
 
 
 class Meter:
-    """Wall time, CPU time and peak memory of the process tree between entering and leaving the context.
+    """Context manager that measures wall time, CPU time and peak memory of the process tree.
 
     Attributes
     ----------
     wall_s, cpu_s
-        Elapsed; CPU time (user and system) of all processes, those included that have ended meanwhile.
+        Elapsed time, and CPU time (user and system) of all processes, including those that ended meanwhile, in seconds.
     peak_rss_mb
-        Largest sum of the processes' resident memory, sampled ten times a second. Pages that processes share are counted in
-        each, so this is an upper bound.
+        Largest total resident memory in MiB, sampled ten times a second. Shared pages are counted for each process, so this is an
+        upper bound.
     cpu_of_stage_s
-        CPU time between calls of `progress`, by its stage.
+        CPU seconds between calls of `progress`, by stage.
     """
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class Meter:
         self._sampler.join()
         self.wall_s = time.perf_counter() - self._started
         self.cpu_s = tree_cpu_s() - self._cpu_before
-        self._attribute("after")
+        self._start_stage("after")
 
     def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - the signature of a search's progress
-        """To be called as a search goes on; a stage begins with `done` of 0, what was spent before belongs to the last one."""
-        self._attribute(stage)
+        """Progress callback of a search: attributes the CPU time since the last call to the previous stage."""
+        self._start_stage(stage)
 
-    def _attribute(self, next_stage: str) -> None:
+    def _start_stage(self, next_stage: str) -> None:
         now = tree_cpu_s()
         self.cpu_of_stage_s[self._stage] += now - self._cpu_seen
         self._cpu_seen, self._stage = now, next_stage
@@ -63,7 +63,7 @@ class Meter:
 
 
 def tree_cpu_s() -> float:
-    """CPU seconds of this process, its descendants, and their children that have ended."""
+    """CPU seconds of this process and its descendants, including their children that have ended."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
     for pid in descendants(os.getpid()):
@@ -81,11 +81,11 @@ def tree_rss_mb() -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    """Living children of `pid`, their children, and so on."""
+    """Process ids of all living descendants of `pid`."""
     found = []
     try:
         listed = [path.read_text().split() for path in (_PROC / str(pid) / "task").glob("*/children")]
-    except OSError:  # it ended while we looked
+    except OSError:  # it ended meanwhile
         return []
     for child in (int(value) for children in listed for value in children):
         found += [child, *descendants(child)]
@@ -93,7 +93,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat after the name, which may hold spaces; empty if the process has ended."""
+    """Fields of /proc/PID/stat after the name (which may contain spaces); empty if the process has ended."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,6 +1,6 @@
-"""Three PbTiO3 films with a hysteresis loop at every pixel: real ground truth for where to measure.
+"""Three PbTiO3 films with a hysteresis loop at every pixel: real ground truth for the choice of points.
 
-What may be seen of them before a loop is measured, and what a loop is, says `instrument_adapters.replay.mexpsimu`.
+`instrument_adapters.replay.mexpsimu` defines the image that is available before any loop, and what a loop is.
 """
 
 from collections.abc import Mapping
@@ -20,31 +20,31 @@ from instrument_adapters.scan import Scan
 
 NAMES = FILMS
 LOOP_COMPONENTS, PARAMETER_COMPONENTS = 8, 4
-_JUDGED = ("area_auV", "span_au", "switching_down_V", "switching_up_V")
+_PARAMETERS = ("area_auV", "span_au", "switching_down_V", "switching_up_V")
 
 
 @dataclass(frozen=True, eq=False)
 class RealLoops:
-    """An image and what a loop at each of its pixels would say.
+    """An image and the result of a loop at each of its pixels.
 
     Parameters
     ----------
     name
-        One of `NAMES`.
+        Name of the film, one of `NAMES`.
     image
-        Shape (rows, cols): |response| at 0 V before any bias.
+        Shape (rows, cols): |response| at 0 V before any bias is applied.
     loops
-        Shape (rows * cols, c), pixels in raster order: the mean loop of the second and later cycles, as its first principal
-        components.
+        Shape (rows * cols, c), pixels in raster order: first principal components of the mean loop of the second and later
+        cycles.
     parameters
-        Shape (rows * cols, p): numbers that one draws from a loop, each of mean 0 and variance 1: its first principal
-        components, area, span, and the mean biases of switching down and up.
+        Shape (rows * cols, p): loop parameters with mean 0 and variance 1: first principal components, area, span, and mean
+        switching biases downwards and upwards.
     numbers
-        Shape (rows * cols, q): those of the parameters that an instrument draws from a loop by itself, in its own units.
+        Shape (rows * cols, q): the parameters that an instrument derives from a loop by itself, in its own units.
     number_names
-        The q names.
+        Names of the q parameters.
     kept
-        Share of the loops' variance that the components hold.
+        Share of the variance of the loops that the principal components contain.
     side_m
         Side of the frame in metres.
     """
@@ -64,7 +64,7 @@ class RealLoops:
         return np.stack(np.unravel_index(np.arange(self.image.size), self.image.shape), axis=1)
 
     def scan(self) -> Scan:
-        """The image as the scan that the agent is given."""
+        """The image as the scan that the agent receives."""
         rows, cols = self.image.shape
         frame = Frame(size_fast_m=self.side_m, size_slow_m=self.side_m, rows=rows, cols=cols)
         channel = "Amplitude"
@@ -72,12 +72,12 @@ class RealLoops:
 
 
 def read_real_loops(name: str, folder: Path | None = None) -> RealLoops:
-    """The data set `name`, from `folder` or from where mexpsimu is installed.
+    """The film `name`, read from `folder`, by default from the installed package mexpsimu.
 
     Raises
     ------
     CannotRunError
-        If it is not there.
+        If it is not available.
     """
     try:
         film = read_film(name, folder)
@@ -102,13 +102,13 @@ def read_real_loops(name: str, folder: Path | None = None) -> RealLoops:
 def loop_parameters(
     numbers: Mapping[str, Float[np.ndarray, " n"]], components: Float[np.ndarray, "n c"]
 ) -> Float[np.ndarray, "n p"]:
-    """Standardised numbers drawn from loops; see `RealLoops.parameters`."""
-    parameters = np.column_stack([components[:, :PARAMETER_COMPONENTS], *(numbers[name] for name in _JUDGED)])
+    """Standardised loop parameters; see `RealLoops.parameters`."""
+    parameters = np.column_stack([components[:, :PARAMETER_COMPONENTS], *(numbers[name] for name in _PARAMETERS)])
     return np.asarray((parameters - parameters.mean(axis=0)) / parameters.std(axis=0))
 
 
 def loop_classes(loops: Float[np.ndarray, "n c"], classes: int, seed: int) -> Int[np.ndarray, " n"]:
-    """The class of each loop: k-means of all loops themselves, fixed by the seed; whoever measures does not know it."""
+    """Class of each loop by k-means of all loops, fixed by the seed and unknown to every policy."""
     with threadpool_limits(1):
         return np.asarray(KMeans(classes, n_init=10, random_state=seed).fit(loops).labels_, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""The scans that benchmarks run on: recorded, simulated, enlarged, or without any structure."""
+"""Scans for benchmarks: recorded, simulated, enlarged, or without structure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from instrument_adapters.scan import Scan
 
 RECORDED = REPOSITORY.parent / "shared" / "data"
 PITCH_M = 20e-9
-SHUFFLED_BLOCK_PX = 2  # far smaller than any window, so that no window holds anything of the scan but its histogram
+SHUFFLED_BLOCK_PX = 2  # far smaller than any window, so that a window keeps nothing of the scan but its histogram
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A scan, the next scan of the same sample, and where they come from."""
+    """A scan, the next scan of the same sample if there is one, and a description of their source."""
 
     scan: Scan
     again: Scan | None
@@ -26,7 +26,7 @@ class Material:
 
 
 def material(path: Path | None) -> Material:
-    """The scan in `path`, or a real MFP-3D one of 256 x 256 pixels where it is at hand, or a simulated one."""
+    """The scan in `path`; by default a real MFP-3D scan of 256 x 256 pixels if available, else a simulated one."""
     path = path or RECORDED / "scan_0001.ibw"
     if path.exists():
         return Material(read_scan(path), None, f"recorded scan {path.name}")
@@ -35,7 +35,7 @@ def material(path: Path | None) -> Material:
 
 
 def rescans() -> Material:
-    """Two consecutive scans of one sample: recorded, 256 s apart, where they are at hand, else simulated."""
+    """Two consecutive scans of one sample: recorded ones, 256 s apart, if available, else simulated ones."""
     paths = [RECORDED / f"PZT_final000{i}.h5" for i in (1, 2)]
     if all(path.exists() for path in paths):
         first, second = (read_scan(path) for path in paths)
@@ -54,7 +54,7 @@ def _simulated() -> tuple[Scan, Scan]:
 
 
 def enlarged(scan: Scan, side_px: int, seed: int) -> Scan:
-    """A square scan of `side_px` from the main channel: mirrored tiles under fresh noise, or a corner of it."""
+    """A square scan of `side_px` made of the main channel: mirrored tiles, or a corner of it, with added noise."""
     image = scan.channels[scan.find_channel()]
     tiled = np.pad(image, [(0, max(0, side_px - n)) for n in image.shape], mode="symmetric")[:side_px, :side_px]
     noise = np.random.default_rng(seed).normal(scale=0.05 * image.std(), size=tiled.shape)
@@ -70,7 +70,7 @@ def as_scan(image: np.ndarray, scan_id: str) -> Scan:
 
 
 def structureless(scan: Scan) -> Mapping[str, Callable[[int], Scan]]:
-    """Kind -> scan of a seed, 256 x 256 pixels or the size of `scan`, in which there are no types to find."""
+    """Kind -> function of a seed that returns a scan without types, of 256 x 256 pixels or the size of `scan`."""
     image = scan.channels[scan.find_channel()].astype(np.float64)
 
     def noise(seed: int) -> Scan:
@@ -96,8 +96,8 @@ def structureless(scan: Scan) -> Mapping[str, Callable[[int], Scan]]:
 
 
 def shuffle_blocks(image: np.ndarray, side_px: int, rng: np.random.Generator) -> np.ndarray:
-    """The image with its blocks in a random order; rows and columns that fill no block are left out."""
+    """The image with its blocks in random order; incomplete blocks at the edges are left out."""
     rows, cols = (n // side_px for n in image.shape)
     blocks = image[: rows * side_px, : cols * side_px].reshape(rows, side_px, cols, side_px).swapaxes(1, 2)
-    mixed = rng.permutation(blocks.reshape(rows * cols, side_px, side_px))
-    return mixed.reshape(rows, cols, side_px, side_px).swapaxes(1, 2).reshape(rows * side_px, cols * side_px)
+    permuted = rng.permutation(blocks.reshape(rows * cols, side_px, side_px))
+    return permuted.reshape(rows, cols, side_px, side_px).swapaxes(1, 2).reshape(rows * side_px, cols * side_px)

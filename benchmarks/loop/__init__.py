@@ -1,1 +1,1 @@
-"""What the closed loop is worth in measurements saved."""
+"""How many measurements the closed loop saves."""

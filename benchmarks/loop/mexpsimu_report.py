@@ -1,4 +1,4 @@
-"""What `benchmarks.loop.mexpsimu` reports: policies, figures with their intervals, tables and what a reader must know."""
+"""Report of `benchmarks.loop.mexpsimu`: policies, figures with intervals, tables and notes."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,47 +19,47 @@ CLASSES, SEEN = 6, 3
 BOOTSTRAPS = 5000
 RANDOM, GRID, BLUE, KMEANS, GMM, VAE = "random", "grid", "blue noise", "k-means cores", "PCA + GMM cores", "VAE cores, equal"
 AREA, AGENT, FEEDBACK, ANYWHERE = "area-proportional", "the agent, one order", "the agent, with results", "IVR anywhere"
-ORACLE, CEILING = "oracle: greedy, knows all loops", "ceiling: forest on the patch, told all other blocks"
+ORACLE, CEILING = "oracle: greedy, knows all loops", "ceiling: forest on the patch, knows all other blocks"
 BASELINES = (RANDOM, GRID, BLUE, KMEANS, GMM, VAE, AREA)
 DENSE_POLICIES = (AGENT, FEEDBACK)
 POLICIES = (*BASELINES, AGENT, FEEDBACK, ANYWHERE, ORACLE)
 NOTES = (
     (
-        "R² is the share of the held-out loops' variance that a Gaussian process on patch and position predicts, mean of the "
-        "three data sets; beside it the mean R² of numbers drawn from the loops (principal components, area, span, biases of "
-        "switching), and the R² that the patch alone gives."
+        "R² is the share of the variance of held-out loops that a Gaussian process on patch and position predicts, mean of the "
+        "three films. Also given are the mean R² of loop parameters (principal components, area, span, switching biases), and "
+        "the R² from the patch alone."
     ),
     (
-        "The images are 65 and 100 px wide, too small for the defaults: key points are every second pixel of a grid at least "
-        "3 px from the border, windows 5 and 7, VAEs without invariance and with rotation, two seeds, 400 steps; no spacing "
-        "between places, since every loop is already recorded. The agent, the area-proportional and the core policies choose "
-        "among the key points; random, grid, blue noise, IVR anywhere and the oracle may go anywhere."
+        "The images are 65 and 100 px wide, too small for the defaults. Key points are every second pixel at least 3 px from the "
+        "border; windows are 5 and 7; VAEs are v and r with two seeds and 400 steps. Points need no spacing, since every loop is "
+        "already recorded. The agent, the area-proportional and the core policies choose among the key points; random, grid, "
+        "blue noise, IVR anywhere and the oracle may choose any pixel."
     ),
     (
-        f"k-means: {policies.KMEANS_TYPES} types of 9 px patches. PCA + GMM: {policies.GMM_DIMS} components, the mixture of the "
-        "lowest BIC. VAE cores, equal: the paper's order, on the best VAE of the agent's own search."
+        f"k-means: {policies.KMEANS_TYPES} types of 9 px patches. PCA + GMM: {policies.GMM_DIMS} components, the mixture with "
+        "the smallest BIC. VAE cores, equal: the paper's order, on the best VAE of the agent's own search."
     ),
     (
-        "The agent, one order: decided from the scan alone. With results: scanned and decided on again after 20 and after 50 "
-        "loops, as the service does it: the numbers of each loop measured so far (area, span, mean, biases of switching) "
-        "weigh on which representation is chosen, the measured places on the order."
+        "The agent, one order: decided from the scan alone. With results: a new scan and decision after 20 and after 50 loops, "
+        "as in the service. Parameters of the loops so far (area, span, mean, switching biases) then influence the choice of the "
+        "representation, and the measured points influence the order."
     ),
     (
-        "Oracle: each next place is the one of 1,000 whose loop lowers the error of 1,000 of the judged loops most; greedy, so "
-        "no bound. Ceiling: a random forest on the 9 px patch alone, told the loops of all other blocks (5 x 5 blocks in five "
-        "folds), whatever the number of loops; it knows no position."
+        "Oracle: each next point is the one of 1,000 whose loop reduces the error of 1,000 held-out loops most; it is greedy, so "
+        "not a strict bound. Ceiling: a random forest on the 9 px patch alone, trained on the loops of all other blocks (5 x 5 "
+        "blocks in five folds), independent of the number of loops; it does not use the position."
     ),
     (
-        f"Classes: k-means of the loops themselves into {CLASSES}, fixed by seed 0 on all loops. Counted are loops until each "
-        f"was seen {SEEN} times; where {LONGEST} were too few, {LONGEST} count. A grid is laid anew for each number, the "
-        "smallest that will do counts."
+        f"Classes: k-means of all loops into {CLASSES} classes with seed 0. The table gives the number of loops until each class "
+        f"was seen {SEEN} times; if {LONGEST} are too few, it is {LONGEST}. For each number of points there is another grid; the "
+        "smallest sufficient one counts."
     ),
     (
-        "Intervals (95 %) are bootstrapped over repeats, paired within each; they say nothing about other samples than these "
-        "three. Where the search finds one type only, the agent's orders are much alike and the intervals hold little more than "
-        "the shift of the grid."
+        "Intervals (95 %) are bootstrapped over repeats and paired; they do not cover samples other than these three. If the "
+        "search finds one type only, the agent's orders are similar and the intervals reflect little more than the shift of the "
+        "grid."
     ),
-    "The order's parameters were set on these three films with other seeds (decision record 0015): no fresh samples.",
+    "The parameters of the order were chosen on these three films with other seeds (decision record 0015).",
 )
 Repeats = Sequence[Mapping[str, Any]]
 
@@ -67,7 +67,7 @@ Repeats = Sequence[Mapping[str, Any]]
 def report(
     repeats: Repeats, ceilings: Sequence[Mapping[str, Any]], counts: Sequence[int], *, quick: bool, config: Mapping[str, Any]
 ) -> Outcome:
-    """Figures, intervals and tables from the finished repeats and, of each data set, the ceiling."""
+    """Figures, intervals and tables from the finished repeats and the ceilings of the films."""
     at = counts.index(JUDGED_AT)
     mean = {policy: float(_pooled(repeats, policy, at).mean()) for policy in POLICIES}
     best = max(BASELINES, key=lambda policy: mean[policy])
@@ -95,12 +95,12 @@ def report(
                 if not np.isfinite(value):
                     missing[name + suffix] = f"random's R² after {LEVEL_AT} loops was not reached within {DENSE[-1]}"
     types = ", ".join(f"{k} in {n} of {len(repeats)}" for k, n in sorted(Counter(one["types"] for one in repeats).items()))
-    notes = [f"Best baseline after {JUDGED_AT} loops: {best}.", f"Types that the agent's search found: {types} repeats.", *NOTES]
+    notes = [f"Best baseline after {JUDGED_AT} loops: {best}.", f"Types found by the agent's search: {types} repeats.", *NOTES]
     if quick:
         notes.append(f"Quick: {QUICK_REPEATS} repeats, {', '.join(map(str, QUICK_COUNTS))} loops only.")
     return Outcome(
         name="mexpsimu",
-        title="Does the agent's order teach more about real loops than a grid does?",
+        title="Does the agent's order predict real loops better than a grid?",
         figures=figures,
         details={
             "quick": quick,
@@ -121,7 +121,7 @@ def report(
 
 
 def difference(ours: Float[np.ndarray, "sets repeats"], theirs: Float[np.ndarray, "sets repeats"]) -> tuple[float, float, float]:
-    """Mean of the paired differences and its bootstrapped 95 % interval."""
+    """Mean of the paired differences, and its bootstrapped 95 % interval."""
     differences = ours - theirs
     means = _resampled(differences.shape, lambda rows: float(np.take_along_axis(differences, rows, axis=1).mean()))
     low, high = np.quantile(means, [0.025, 0.975])
@@ -131,7 +131,7 @@ def difference(ours: Float[np.ndarray, "sets repeats"], theirs: Float[np.ndarray
 def ratio_of_means(
     ours: Float[np.ndarray, "sets repeats"], theirs: Float[np.ndarray, "sets repeats"]
 ) -> tuple[float, float, float]:
-    """Ratio of the means over everything, and its bootstrapped 95 % interval, paired."""
+    """Ratio of the overall means, and its paired bootstrapped 95 % interval."""
 
     def ratio(rows: np.ndarray) -> float:
         return float(np.take_along_axis(ours, rows, axis=1).mean() / np.take_along_axis(theirs, rows, axis=1).mean())
@@ -141,7 +141,7 @@ def ratio_of_means(
 
 
 def loops_to_level(repeats: Repeats, policy: str, counts: Sequence[int]) -> tuple[float, float, float]:
-    """How many loops bring `policy` to random's mean R² after `LEVEL_AT`, with the 95 % interval; infinite if not reached."""
+    """Loops after which `policy` has the R² of random after `LEVEL_AT`, with 95 % interval; infinite if not reached."""
     curves = np.array([[one["dense"][policy] for one in repeats if one["name"] == name] for name in NAMES])
     level = _pooled(repeats, RANDOM, counts.index(LEVEL_AT))
 
@@ -155,7 +155,7 @@ def loops_to_level(repeats: Repeats, policy: str, counts: Sequence[int]) -> tupl
 
 
 def crossing(curve: Float[np.ndarray, " dense"], level: float) -> float:
-    """Where the curve over `DENSE`, read as straight pieces, first reaches `level`; `DENSE[0]` if it begins above it."""
+    """Number of loops at which the piecewise linear curve over `DENSE` first reaches `level`; `DENSE[0]` if it starts above."""
     above = np.flatnonzero(curve >= level)
     if not len(above):
         return float("inf")
@@ -167,13 +167,13 @@ def crossing(curve: Float[np.ndarray, " dense"], level: float) -> float:
 
 
 def seen(repeats: Repeats, policy: str) -> Float[np.ndarray, "sets repeats"]:
-    """Loops until every class was seen; `LONGEST` where they were too few."""
+    """Loops until every class was seen; `LONGEST` if they were too few."""
     counted = [[one["seen"][policy] for one in repeats if one["name"] == name] for name in NAMES]
     return np.array([[LONGEST if n is None else n for n in of_set] for of_set in counted], dtype=np.float64)
 
 
 def _resampled(shape: tuple[int, ...], statistic: Callable[[np.ndarray], float]) -> Float[np.ndarray, " b"]:
-    """The statistic of repeats drawn with replacement, of each data set by itself."""
+    """The statistic for repeats resampled with replacement, separately for each film."""
     rng = np.random.default_rng(0)
     return np.array([statistic(rng.integers(shape[1], size=shape)) for _ in range(BOOTSTRAPS)])
 
@@ -187,8 +187,8 @@ def _by_count(repeats: Repeats, ceilings: Sequence[Mapping[str, Any]], counts: S
         {"policy": policy} | {f"{n} loops": float(_pooled(repeats, policy, i, kind).mean()) for i, n in enumerate(counts)}
         for policy in POLICIES
     ]
-    told_all = float(np.mean([one["r2"] for one in ceilings]))
-    return [*rows, {"policy": CEILING} | {f"{n} loops": told_all for n in counts}]
+    mean_ceiling = float(np.mean([one["r2"] for one in ceilings]))
+    return [*rows, {"policy": CEILING} | {f"{n} loops": mean_ceiling for n in counts}]
 
 
 def _after(repeats: Repeats, policy: str, at: int) -> dict[str, Any]:

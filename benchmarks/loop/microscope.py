@@ -1,4 +1,4 @@
-"""A simulated microscope at which loops are measured one after the other, and what they really hit."""
+"""A simulated microscope that measures loops one after the other, and the walls that they truly hit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ from simulators.tiers import tier
 
 NEAR_M = 15e-9
 HITS = 5
-_TIMING = TimingConfig(loop_s=9.5)  # with the commands and a tenth of a tuning: 12 s a loop
+_TIMING = TimingConfig(loop_s=9.5)  # with commands and a tenth of a tuning, 12 s for each loop
 
 
 class Visit(NamedTuple):
-    """One loop: where it was asked for and truly was, when, the wall it hit (or `NONE`), what was drawn from it (or nothing)."""
+    """One loop: commanded and true position, time, type of the wall it hit (or `NONE`), and parameters (empty if it failed)."""
 
     xy_m: tuple[float, float]
     true_m: tuple[float, float]
@@ -38,14 +38,14 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A world before anything was measured on it; all policies begin here.
+    """A world before any measurement, from which all policies start.
 
     Parameters
     ----------
     config
-        Of the instrument.
+        Configuration of the instrument.
     surface
-        As it was grown.
+        The unchanged surface.
     """
 
     config: MFP3DConfig
@@ -53,7 +53,7 @@ class Sample:
 
     @classmethod
     def grown(cls, name: str, seed: int, cap: int) -> "Sample":
-        """World `seed` of a tier; `cap` loops may follow a scan, and thinking is charged by the policies, not by the machine."""
+        """World `seed` of the tier `name`. Up to `cap` loops may follow a scan; computing time is added by the policies."""
         config = tier(name, seed)
         limits = Limits(points_max=cap)
         config = config.model_copy(update={"charge_latency": False, "timing": _TIMING, "limits": limits})
@@ -62,28 +62,30 @@ class Sample:
 
     @cached_property
     def wall_xy(self) -> dict[int, Float[np.ndarray, "n 2"]]:
-        """Wall type -> places on its walls inside the frame."""
+        """Wall type -> points (x, y) on its walls inside the frame."""
         rc = np.argwhere(self.surface.walls != WallType.NONE)
         xy = self.surface.config.square.to_metres(rc.astype(float))
         inside = self.config.frame.contains(xy)
-        found = self.surface.walls[tuple(rc[inside].T)]
-        return {int(wall): xy[inside][found == wall] for wall in WALL_TYPES}
+        types = self.surface.walls[tuple(rc[inside].T)]
+        return {int(wall): xy[inside][types == wall] for wall in WALL_TYPES}
 
     @cached_property
     def types(self) -> tuple[int, ...]:
-        """Wall types that can be hit at all: five places on their walls in the frame are as far apart as loops must be."""
+        """Wall types that can be hit five times: their walls in the frame have five points at least one loop spacing apart."""
         spacing_m = self.config.limits.spacing_min_m
         return tuple(wall for wall, xy in self.wall_xy.items() if _apart(xy, spacing_m, HITS) >= HITS)
 
 
 @dataclass(eq=False)
 class Bench:
-    """An instrument on a sample, after its first scan, and the loops so far.
+    """An instrument on a sample, with the scans and loops so far.
 
     Parameters
     ----------
     sample
-        As it was before.
+        Sample before any measurement.
+    visits
+        Loops so far.
     """
 
     sample: Sample
@@ -96,12 +98,12 @@ class Bench:
         self.first: tuple[Scan, Recording] = (self.scan, self.instrument.last_recording)
 
     def rescan(self) -> Scan:
-        """The next frame; it takes its time, and the sample drifts."""
+        """Record the next frame; simulated time passes and the sample drifts."""
         self.scan = self.instrument.scan()
         return self.scan
 
     def measure(self, x_m: float, y_m: float) -> bool:
-        """Whether a loop was measured at the commanded place; if not, it was refused before anything moved."""
+        """Measure a loop at the commanded position; False if the instrument refused it before moving."""
         number = f"{len(self.visits):03d}"
         request = MeasurementRequest(request_id=number, x_m=x_m, y_m=y_m, row=0, col=0, cluster=0, rank=0, core_distance=0.0)
         try:
@@ -117,12 +119,12 @@ class Bench:
 
     @property
     def measured_xy(self) -> Float[np.ndarray, "n 2"]:
-        """Where loops were asked for."""
+        """Commanded positions of the loops."""
         return np.array([one.xy_m for one in self.visits]).reshape(-1, 2)
 
     @property
     def results(self) -> MeasuredOnSample:
-        """What came of them, as the agent is told."""
+        """Results of the loops, as the agent receives them."""
         times = self.measured_s
         return MeasuredOnSample.of(
             [
@@ -133,16 +135,16 @@ class Bench:
 
     @property
     def measured_s(self) -> Float[np.ndarray, " n"]:
-        """When each loop ended, by the instrument's clock, as POSIX seconds."""
+        """End of each loop by the instrument's clock, in POSIX seconds."""
         return np.array([EPOCH.timestamp() + one.at_s for one in self.visits])
 
     def hits(self, first: int | None = None) -> Int[np.ndarray, " types"]:
-        """How often each of the sample's types was hit, by the first so many loops."""
-        found = np.array([one.hit for one in self.visits[:first]], int)
-        return np.bincount(found, minlength=max(WallType) + 1)[list(self.sample.types)]
+        """Number of hits of each type of the sample among the first `first` loops (all by default)."""
+        hit = np.array([one.hit for one in self.visits[:first]], int)
+        return np.bincount(hit, minlength=max(WallType) + 1)[list(self.sample.types)]
 
     def _hit(self, true_m: tuple[float, float]) -> int:
-        """Type of the wall within 15 nm, unless an earlier loop has written over it."""
+        """Type of the wall within 15 nm, or `NONE` if an earlier loop has written a spot there."""
         before = np.array([one.true_m for one in self.visits]).reshape(-1, 2)
         written = np.hypot(*(before - true_m).T) < self.sample.config.spectroscopy.spot_m
         truth = self.sample.surface.truth_at(np.array([true_m]))
@@ -150,7 +152,7 @@ class Bench:
 
 
 def loops_needed(hits: Sequence[int], types: Sequence[int], least: int = HITS) -> int | None:
-    """Number of loops after which every type was hit `least` times; None if they were not enough."""
+    """Number of loops after which every type has been hit `least` times; None if there were too few loops."""
     left = dict.fromkeys(types, least)
     for number, hit in enumerate(hits, start=1):
         if hit in left:
@@ -161,7 +163,7 @@ def loops_needed(hits: Sequence[int], types: Sequence[int], least: int = HITS) -
 
 
 def _apart(xy: Float[np.ndarray, "n 2"], spacing_m: float, most: int) -> int:
-    """How many of the places, up to `most`, a greedy choice finds that far apart."""
+    """Number of points, up to `most`, that a greedy choice finds at least `spacing_m` apart."""
     count = 0
     while len(xy) and count < most:
         xy = xy[np.hypot(*(xy - xy[0]).T) >= spacing_m]

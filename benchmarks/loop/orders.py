@@ -1,7 +1,7 @@
-"""Where the next loop is measured: each policy is a generator of commanded places (x, y).
+"""Policies that choose where the next loop is measured: each is a generator of commanded positions (x, y).
 
-What the instrument refuses (nearer than its spacing to a measured place) is passed over and costs nothing. Policies that look at
-images take a new scan after every 50 loops, since what was seen drifts away; the others never look.
+A position that the instrument refuses (closer to a measured one than the spacing) is skipped and costs nothing. Policies that use
+images record a new scan after every 50 loops, since the sample drifts; the others never do.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.errors import UnusableScanError
 from agent.preprocessing.patches import cut_patches
 from agent.schema.decision import Decision
@@ -28,20 +29,20 @@ from instrument_adapters.protocol.messages import MeasurementRequest
 
 BATCH = 50
 GRID_LINES = 18  # 324 nodes, 139 nm apart
-THINKING_S = 60.0  # charged for each of the agent's decisions
+DECISION_S = 60.0  # simulated time of each decision of the agent
 RANDOM, GRID = "random", "grid, coarse to fine"
-KMEANS, AGENT, ORACLE = "k-means cores, K told", "the agent", "oracle"
+KMEANS, AGENT, ORACLE = "k-means cores, K known", "the agent", "oracle"
 ONCE, KNOWN = "the agent, first decision only", "the agent, first decision only, drift known"
 POLICIES = (RANDOM, GRID, KMEANS, AGENT, ONCE, KNOWN, ORACLE)
-_ORACLE_PLACES = 1500  # of each type are enough to choose from
-_CLEAR_M = 12e-9  # the oracle prefers walls without another type's so near
+_ORACLE_PLACES = 1500  # points of each type, enough to choose from
+_CLEAR_M = 12e-9  # the oracle prefers walls that have no other type within this distance
 
 Places = Iterator[Float[np.ndarray, " 2"]]
 Policy = Callable[[Bench], Places]
 
 
 def policies(first: Decision, config: Config, seed: int) -> Mapping[str, Policy]:
-    """All policies of a world, of which the agent's begin with the same decision."""
+    """All policies of a world; those of the agent start with the same decision."""
 
     def rng(name: str) -> np.random.Generator:
         return np.random.default_rng([seed, POLICIES.index(name)])
@@ -58,16 +59,16 @@ def policies(first: Decision, config: Config, seed: int) -> Mapping[str, Policy]
 
 
 def random(bench: Bench, rng: np.random.Generator) -> Places:
-    """Anywhere in the frame."""
+    """Random positions in the frame."""
     last = np.array(_shape(bench)) - 1
     while True:
         yield bench.scan.frame.to_metres(rng.uniform(0, last, (1, 2)))[0]
 
 
 def grid(bench: Bench, rng: np.random.Generator) -> Places:
-    """A square grid, shifted at random by up to a fifth of a cell, each node the farthest from those before.
+    """A square grid, randomly shifted within a fifth of a cell; each node is the farthest from the previous ones.
 
-    Line by line it would be later that every type has been met, since types lie in superdomains.
+    Line by line, it would take longer to reach every type, since types lie in superdomains.
     """
     cell = np.array(_shape(bench)) / GRID_LINES
     nodes = np.argwhere(np.ones((GRID_LINES, GRID_LINES), bool)) + rng.uniform(0.4, 0.6, 2)
@@ -82,11 +83,11 @@ def grid(bench: Bench, rng: np.random.Generator) -> Places:
 
 
 def k_means(bench: Bench, config: Config, rng: np.random.Generator) -> Places:
-    """Key points near the centres of k-means of the amplitude patches, clusters in turn; the number of types is told."""
+    """Key points close to the k-means centres of amplitude patches, from each cluster in turn; the number of types is known."""
     while True:
-        scene = prepare_scan(bench.scan, config)
-        (found,) = scene.keypoints.values()
-        patches = cut_patches(scene.stacks[scene.vae_modes[0]], found.points_rc, WINDOW_PX)
+        prepared = prepare_scan(bench.scan, config)
+        (found,) = prepared.keypoints.values()
+        patches = cut_patches(prepared.stacks[prepared.vae_modes[0]], found.points_rc, WINDOW_PX)
         with threadpool_limits(1):
             rows = kmeans_places(patches.reshape(len(patches), -1), len(patches), config.recommend, rng)
         if not (yield from _batch(bench, bench.scan.frame.to_metres(found.points_rc[rows].astype(float)))):
@@ -95,41 +96,41 @@ def k_means(bench: Bench, config: Config, rng: np.random.Generator) -> Places:
 
 
 def agent(bench: Bench, first: Decision, config: Config) -> Places:
-    """The agent's order: a decision for every 50 loops, each on a new scan, with the results so far.
+    """The order of the agent: a decision for every 50 loops, each on a new scan and with the results so far.
 
-    The first search is the default one; later ones go on with the kind of representation and the window that it chose, all
-    seeds, which is what a warm search comes down to and costs a tenth.
+    The first search is the default one. Later ones are restricted to its chosen kind of representation and window with all seeds,
+    which is equivalent to a warm start and costs a tenth.
     """
     decision = first
     while True:
-        bench.instrument.clock.advance(THINKING_S)
+        bench.instrument.clock.advance(DECISION_S)
         if not (yield from _batch(bench, _places(decision.record.requests))):
             return
         earlier = bench.scan
         bench.rescan()
-        known = {"measured_xy": bench.measured_xy, "measured_s": bench.measured_s, "results": bench.results}
-        known |= {"previous": decision, "earlier": earlier}
-        decision = decide(narrowed(config, first), bench, **known)
+        so_far = {"measured_xy": bench.measured_xy, "measured_s": bench.measured_s, "results": bench.results}
+        so_far |= {"previous": decision, "earlier": earlier}
+        decision = decide(narrowed(config, first), bench, **so_far)
 
 
 def decided_once(bench: Bench, first: Decision) -> Places:
-    """The whole order of the first decision, without a second look."""
-    bench.instrument.clock.advance(THINKING_S)
+    """All points of the first decision, without a second scan."""
+    bench.instrument.clock.advance(DECISION_S)
     yield from _places(first.record.requests)
 
 
 def drift_known(bench: Bench, first: Decision) -> Places:
-    """The same order, but the tip is brought to where it was when it recorded the pixel: what drift costs, told by the truth."""
-    bench.instrument.clock.advance(THINKING_S)
+    """The same points, but the tip is moved to its true position at the recorded pixel; shows the cost of drift."""
+    bench.instrument.clock.advance(DECISION_S)
     recorded = bench.first[1].true_xy_m
     for one in first.record.requests:
         yield _commanded(bench, recorded[one.row, one.col][None])[0]
 
 
 def oracle(bench: Bench, rng: np.random.Generator) -> Places:
-    """Knows all walls and the drift: a place on a wall of the type that was hit least, away from other types where it can.
+    """Knows all walls and the drift: points on a wall of the type with the fewest hits, away from other types if possible.
 
-    It does not foresee the stage's scatter, and keeps the spacing in commanded places, as all must.
+    It does not know the scatter of the stage, and keeps the spacing between commanded positions like every policy.
     """
     sample = bench.sample
     shuffled = {wall: rng.permutation(sample.wall_xy[wall])[:_ORACLE_PLACES] for wall in sample.types}
@@ -137,25 +138,25 @@ def oracle(bench: Bench, rng: np.random.Generator) -> Places:
     while True:
         options = {wall: _open(bench, clear[wall]) for wall in sample.types}
         options |= {wall: _open(bench, shuffled[wall]) for wall, xy in options.items() if not len(xy)}
-        left = [wall for wall, xy in options.items() if len(xy)]
-        if not left:
+        reachable = [wall for wall, xy in options.items() if len(xy)]
+        if not reachable:
             return
         hits = dict(zip(sample.types, bench.hits(), strict=True))
-        yield options[min(left, key=lambda wall: (hits[wall], len(options[wall])))][0]
+        yield options[min(reachable, key=lambda wall: (hits[wall], len(options[wall])))][0]
 
 
-def decide(config: Config, bench: Bench, **known: Any) -> Decision:
-    """The agent's decision on the latest scan, in this process; one without requests where the scan cannot be used."""
+def decide(config: Config, bench: Bench, **inputs: Any) -> Decision:
+    """Decision of the agent on the latest scan, in this process; without requests if the scan is unusable."""
     with workers_for(0) as workers:
-        asked = Agent(config, workers)
+        deciding = Agent(config, workers)
         try:
-            return asked.on_scan(bench.scan, bench.sample.config.limits, **known)
+            return deciding.decide(DecisionInputs(bench.scan, bench.sample.config.limits, **inputs))
         except UnusableScanError as error:
-            return asked.unresolved(bench.scan, str(error))
+            return deciding.unresolved(bench.scan, str(error))
 
 
 def narrowed(config: Config, first: Decision) -> Config:
-    """`config` with the first decision's kind of representation and window only; as it is, if nothing was chosen."""
+    """`config` restricted to the first decision's kind of representation and window; unchanged if nothing was chosen."""
     chosen = [c for c in first.record.candidates if c.candidate_id == first.record.chosen]
     if not chosen:
         return config
@@ -167,7 +168,7 @@ def narrowed(config: Config, first: Decision) -> Config:
 
 
 def _batch(bench: Bench, places: np.ndarray) -> Generator[Float[np.ndarray, " 2"], None, bool]:
-    """Places until 50 of them were measured; whether any was."""
+    """Yield positions until 50 of them were measured; return whether any was."""
     before = len(bench.visits)
     for place in places:
         if len(bench.visits) - before >= BATCH:
@@ -181,7 +182,7 @@ def _places(requests: Sequence[MeasurementRequest]) -> Float[np.ndarray, "n 2"]:
 
 
 def _open(bench: Bench, true_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """Commanded places that lead to the true ones now and that the instrument would not refuse."""
+    """Commanded positions that reach the true ones now and that the instrument would not refuse."""
     here = bench.measured_xy
     commanded = _commanded(bench, true_xy)
     allowed = bench.scan.frame.contains(commanded)
@@ -191,12 +192,12 @@ def _open(bench: Bench, true_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, 
 
 
 def _commanded(bench: Bench, true_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """Where the stage is to be sent now for the tip to come to the true places."""
+    """Commanded positions that now bring the tip to the true ones."""
     return np.asarray(2 * true_xy - bench.instrument.true_position(true_xy))
 
 
 def _clear(xy: Float[np.ndarray, "n 2"], others: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether no other type's wall is near."""
+    """Whether each point is farther than `_CLEAR_M` from walls of other types."""
     if not len(xy) or not sum(len(other) for other in others):
         return np.ones(len(xy), bool)
     return np.asarray(cKDTree(np.concatenate(others)).query(xy)[0] > _CLEAR_M)

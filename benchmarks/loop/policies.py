@@ -1,4 +1,4 @@
-"""Where to measure, by rules that do not search: each gives rows of pixels (raster order) of an image, in order."""
+"""Policies without a search: each returns rows of pixels (raster order) of an image, in the order of measurement."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,7 +9,7 @@ from agent.config.recommendation import RecommendSettings
 from agent.recommendation.core_points import core_order
 from agent.recommendation.policies import Equal, Informative, Policy
 from agent.recommendation.similarity_kernel import PlaceKernel
-from agent.recommendation.target_grid import frame_lattice
+from agent.recommendation.target_grid import target_grid
 from rewards.base import Mixture
 from rewards.mixture.gmm import fit_grid
 
@@ -19,14 +19,14 @@ _CANDIDATES_ANYWHERE = 2000
 
 
 def random_places(shape: tuple[int, int], count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
-    """Any pixels."""
+    """Random pixels without replacement."""
     return rng.choice(shape[0] * shape[1], count, replace=False)
 
 
 def grid_places(shape: tuple[int, int], count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
-    """A square grid of exactly `count` nodes over the whole image, centred but for a random shift of a fifth of a cell.
+    """A square grid of exactly `count` nodes over the whole image, randomly shifted within a fifth of a cell.
 
-    Where the count is no product, lines differ by one node.
+    If the count does not fill a rectangle, lines differ by one node.
     """
     lines = max(1, round(np.sqrt(count * shape[0] / shape[1])))
     on_line = np.bincount(np.arange(count) * lines // count, minlength=lines)
@@ -37,21 +37,21 @@ def grid_places(shape: tuple[int, int], count: int, rng: np.random.Generator) ->
 
 
 def blue_noise_places(shape: tuple[int, int], count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
-    """Each the farthest from those before among ever more random ones (Mitchell's best candidate)."""
+    """Each pixel is the farthest from the previous ones among a growing number of random candidates (Mitchell's algorithm)."""
     places = np.empty((0, 2))
     for number in range(count):
-        offered = np.stack([rng.integers(side, size=10 * (number + 1)) for side in shape], axis=1)
+        candidates = np.stack([rng.integers(side, size=10 * (number + 1)) for side in shape], axis=1)
         if number:
-            distance = np.linalg.norm(offered[:, None] - places, axis=2).min(axis=1)
-            offered = offered[[distance.argmax()]]
-        places = np.concatenate([places, offered[:1]])
+            distance = np.linalg.norm(candidates[:, None] - places, axis=2).min(axis=1)
+            candidates = candidates[[distance.argmax()]]
+        places = np.concatenate([places, candidates[:1]])
     return (places[:, 0] * shape[1] + places[:, 1]).astype(np.int64)
 
 
 def kmeans_places(
     patches: Float[np.ndarray, "n pixels"], count: int, settings: RecommendSettings, rng: np.random.Generator
 ) -> Int[np.ndarray, " count"]:
-    """Rows of `patches`: the nearest to the centres of k-means, clusters in turn."""
+    """Rows of `patches`: those closest to the k-means centres, from each cluster in turn."""
     found = KMeans(KMEANS_TYPES, n_init=4, random_state=int(rng.integers(2**31))).fit(patches)
     return _in_turn(core_order(found.transform(patches), found.labels_.astype(np.int64), settings.core_fraction), count)
 
@@ -59,7 +59,7 @@ def kmeans_places(
 def gmm_places(
     features: Float[np.ndarray, "n d"], count: int, settings: RecommendSettings, rng: np.random.Generator
 ) -> Int[np.ndarray, " count"]:
-    """Rows of `features`: the core points of the Gaussian mixture of the lowest BIC, clusters in turn."""
+    """Rows of `features`: core points of the Gaussian mixture with the smallest BIC, from each cluster in turn."""
     mixture = min(fit_grid(features, rng), key=lambda fit: fit.bic).mixture
     return mixture_places(mixture, features, count, settings)
 
@@ -67,7 +67,7 @@ def gmm_places(
 def mixture_places(
     mixture: Mixture, z: Float[np.ndarray, "n d"], count: int, settings: RecommendSettings
 ) -> Int[np.ndarray, " count"]:
-    """Rows of `z`: core points, clusters in turn, most typical first."""
+    """Rows of `z`: core points of the mixture, from each cluster in turn, most typical first."""
     return _in_turn(core_order(mixture.mahalanobis(z), mixture.labels(z), settings.core_fraction), count)
 
 
@@ -78,16 +78,16 @@ def informative_places(
     settings: RecommendSettings,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, " count"]:
-    """By integrated variance reduction, at any of some pixels that are drawn."""
+    """Rows of pixels by integrated variance reduction, from a random subset of all pixels."""
     allowed = np.zeros(len(pixels), dtype=bool)
     allowed[rng.choice(len(pixels), min(_CANDIDATES_ANYWHERE, len(pixels)), replace=False)] = True
     position_length = settings.position_length * float(np.ptp(pixels, axis=0).max())
     kernel = PlaceKernel(features, pixels.astype(np.float64), settings.patch_share, settings.patch_length, position_length)
-    nodes = frame_lattice(np.ones(pixels[-1] + 1, dtype=bool))
+    nodes = target_grid(np.ones(pixels[-1] + 1, dtype=bool))
     targets = nodes[:, 0] * (pixels[-1, 1] + 1) + nodes[:, 1]
-    nothing = np.empty(0, dtype=np.int64)
+    none = np.empty(0, dtype=np.int64)
     with threadpool_limits(1):
-        policy = Informative(kernel, pixels, allowed, targets, nothing, settings.noise, rng)
+        policy = Informative(kernel, pixels, allowed, targets, none, settings.noise, rng)
         return _follow(policy, allowed, count)
 
 
@@ -100,7 +100,7 @@ def _in_turn(cores: list[np.ndarray], count: int) -> np.ndarray:
 def _follow(policy: Policy, allowed: Bool[np.ndarray, " n"], count: int) -> np.ndarray:
     allowed, rows = allowed.copy(), []
     while len(rows) < count and (row := policy.choose(allowed)) is not None:
-        policy.take(row)
+        policy.accept(row)
         rows.append(row)
         allowed[row] = False
     return np.array(rows, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How well the loops measured so far predict all others: one fixed predictor, the same for every policy."""
+"""How well the measured loops predict all others, by the same predictor for every policy."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import cho_solve, cholesky
 
-from agent.recommendation.similarity_kernel import PlaceKernel, scaled
+from agent.recommendation.similarity_kernel import PlaceKernel, standardised
 
 WINDOW_PX = 9
 COMPONENTS = 8
@@ -22,15 +22,15 @@ NOISES = (0.1, 0.3, 1.0)
 class Predictor:
     """Gaussian-process regression on patch and position.
 
-    The kernel is Matérn 3/2 in each, added; share, lengths and noise maximise the marginal likelihood of the measured loops
-    over a small grid, so that no policy's places are predicted with another's parameters.
+    The kernel is the sum of a Matérn 3/2 kernel in each. Share, lengths and noise maximise the marginal likelihood of the
+    measured loops over a small grid, so each policy is evaluated with its own parameters.
 
     Parameters
     ----------
     features
-        Shape (n, d): of every pixel's patch, scaled.
+        Shape (n, d): scaled features of the patch around each pixel.
     pixels
-        Shape (n, 2): every pixel's row and column.
+        Shape (n, 2): row and column of each pixel.
     """
 
     features: Float[np.ndarray, "n d"]
@@ -44,16 +44,16 @@ class Predictor:
         *,
         patch_only: bool = False,
     ) -> Float[np.ndarray, " p"]:
-        """Share of each column's variance over the held-out pixels that is predicted from the measured ones.
+        """R² of each column over the held-out pixels, predicted from the measured ones.
 
         Parameters
         ----------
         measured, held_out
-            Rows of pixels.
+            Rows of measured and of held-out pixels.
         values
-            Shape (n, p).
+            Shape (n, p): values of all pixels.
         patch_only
-            Whether the position is not used.
+            Whether the prediction uses the patch alone, without the position.
         """
         error, variance = self.errors(measured, held_out, values, patch_only=patch_only)
         return np.asarray(1 - error / variance)
@@ -61,7 +61,7 @@ class Predictor:
     def errors(
         self, measured: Int[np.ndarray, " m"], held_out: Int[np.ndarray, " h"], values: np.ndarray, *, patch_only: bool = False
     ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
-        """Mean squared error of each column, and its variance, both over the held-out pixels."""
+        """Mean squared error and variance of each column over the held-out pixels."""
         truth = values[held_out]
         error = ((truth - self._predict(measured, held_out, values[measured], patch_only)) ** 2).mean(axis=0)
         return error, truth.var(axis=0)
@@ -69,7 +69,7 @@ class Predictor:
     def fit(
         self, measured: Int[np.ndarray, " m"], values: Float[np.ndarray, "m p"], *, patch_only: bool = False
     ) -> tuple[PlaceKernel, float, Float[np.ndarray, "m p"]]:
-        """Kernel and noise of the largest marginal likelihood of the measured loops, and their weights in a prediction."""
+        """Kernel and noise with the largest marginal likelihood of the measured loops, and the weights of a prediction."""
         centred = values - values.mean(axis=0)
         best, chosen = -np.inf, None
         for share, patch_length, position_length in _grid(patch_only):
@@ -78,7 +78,7 @@ class Predictor:
             for noise in NOISES:
                 root = cholesky(prior + noise * np.eye(len(prior)), lower=True)
                 weights = cho_solve((root, True), centred)
-                # The likelihood, with the scale of the values at its own maximum.
+                # Likelihood with the scale of the values at its maximum.
                 scale = (centred * weights).sum() / centred.size
                 likelihood = -0.5 * centred.size * np.log(scale) - centred.shape[1] * np.log(np.diag(root)).sum()
                 if likelihood > best:
@@ -98,10 +98,10 @@ def _grid(patch_only: bool) -> list[tuple[float, float, float]]:
 
 
 def pixel_features(image: Float[np.ndarray, "rows cols"], window_px: int = WINDOW_PX) -> Float[np.ndarray, "n d"]:
-    """Scaled principal components of the patch around every pixel, in raster order; the image is mirrored at its border."""
+    """Scaled principal components of the patch around each pixel, in raster order; the image is mirrored at its border."""
     low, high = np.percentile(image, [1, 99])
     padded = np.pad(((image - low) / (high - low)).clip(0, 1), window_px // 2, mode="reflect")
     patches = sliding_window_view(padded, (window_px, window_px)).reshape(image.size, -1)
     centred = patches - patches.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
-    return scaled(centred @ axes[:, ::-1][:, :COMPONENTS])
+    return standardised(centred @ axes[:, ::-1][:, :COMPONENTS])

@@ -1,13 +1,13 @@
-"""What is the agent's choice of places worth, in loops?
+"""How many loops does the agent's choice of targets save?
 
 `python -m benchmarks.loop [--quick] [--plain] [--seeds 100-119] --out DIR` measures hysteresis loops on simulated, drifting
-worlds in the order of each policy, 12 s a loop, the simulator event-driven. N5 is the number of loops after which every wall type
-was hit five times within 15 nm of a wall of it, at the true, drifted position; R² how well the loops so far predict what the
-microstructure says of the coercive biases anywhere in the frame. All policies begin on the same world with the same first scan.
-Seeds 0-99 are for development. `--plain` searches the families that need no training alone, in a third of the time: on the
-graded worlds of `benchmarks.recovery` the default search chose one of them each time.
+worlds in the order of each policy, with 12 s of simulated time for each loop. N5 is the number of loops after which every wall
+type has been hit five times, each within 15 nm of such a wall at the true, drifted position. R² is how well the loops so far
+predict the effect of the microstructure on the coercive biases anywhere in the frame. All policies start on the same world with
+the same first scan. Seeds 0-99 are for development. `--plain` searches only the families that need no training, in a third of
+the time: on the graded worlds of `benchmarks.recovery`, the default search always chose one of them.
 
-Each finished world is kept in `DIR/loop.jsonl` until the run is complete; the same command goes on from there.
+Each finished world is kept in `DIR/loop.jsonl` until the run is complete; the same command continues from there.
 """
 
 import time
@@ -28,39 +28,39 @@ from simulators.sample.domains import WALL_TYPES, WallType
 TIERS = ("easy", "medium")
 COUNTS = (20, 50, 100, 200)
 CAP = 300
-REFUSALS = 20_000  # in a row: the frame is full
+REFUSALS = 20_000  # consecutive refusals after which the frame counts as full
 QUICK_WORLDS, QUICK_SEARCH = 2, {"windows_px": [15], "families": ["polar"]}
 _FIRST = 100
 _PROCESSES = 2
 _RESAMPLES = 10_000
 _KEYS = {"": AGENT, "random_": RANDOM, "oracle_": ORACLE, "grid_": GRID, "kmeans_": KMEANS}
 PLAIN = ["polar"]
-ALONE = "The agent's searches were of polar PCA alone, in all windows, without VAEs."
-REDUCED = "two worlds a tier, polar PCA of 15 px alone in the searches"
+ALONE = "The agent searched polar PCA only, in all windows, without VAEs."
+REDUCED = "two worlds per tier, searches of polar PCA with 15 px only"
 
 NOTES = (
     (
-        f"N5: loops until every wall type was hit {HITS} times: within {NEAR_M * 1e9:.0f} nm of a wall, the nearest of all, "
-        "at the true position, not on an earlier loop's spot, whether or not the loop failed. The types are those on whose walls "
-        "five places in the frame are 100 nm apart."
+        f"N5: loops until every wall type was hit {HITS} times. A hit lies within {NEAR_M * 1e9:.0f} nm of the nearest wall at "
+        "the true position, and not on the spot of an earlier loop; the loop may fail. Types count if their walls have five "
+        "points in the frame that are 100 nm apart."
     ),
-    f"A run without N5 within {CAP} loops is censored: medians count it as more than {CAP}, differences as {CAP}.",
+    f"A run without N5 within {CAP} loops is censored: in medians it counts as more than {CAP}, in differences as {CAP}.",
     (
-        f"Policies that look at images take a new scan (639 s) after every {BATCH} loops; the others never look again. The agent "
-        "is charged 60 s a decision; its first search is the default one, later ones keep its kind of representation and window."
+        f"Policies that use images record a new scan (639 s) after every {BATCH} loops; the others never do. Each decision of "
+        "the agent costs 60 s. Its first search is the default one; later ones keep its kind of representation and window."
     ),
     (
-        "R² is that of expected coercive biases, without noise and less their mean, at 500 random pixels; mean of the two. "
-        "Failed loops teach nothing; a run that ended before is judged by all it has."
+        "R² refers to the expected coercive biases at 500 random pixels, without noise and minus their mean; mean of the two. "
+        "Failed loops are not used. A run that ended earlier is evaluated with all its loops."
     ),
     "Intervals are percentile bootstraps over worlds; differences are paired.",
 )
 
 
 def main() -> None:
-    """Visit all worlds and write `loop.json` and `loop.md`."""
+    """Run all worlds and write `loop.json` and `loop.md`."""
     options = parser(__doc__, "100-119")
-    options.add_argument("--plain", action="store_true", help="the families that need no training only")
+    options.add_argument("--plain", action="store_true", help="search only the families that need no training")
     arguments = options.parse_args()
     seeds = arguments.seeds[:QUICK_WORLDS] if arguments.quick else arguments.seeds
     search = QUICK_SEARCH if arguments.quick else {"families": PLAIN} if arguments.plain else {}
@@ -74,33 +74,36 @@ def main() -> None:
 
 
 def world(tier: str, seed: int, config: Config, cap: int = CAP, counts: Sequence[int] = COUNTS) -> dict[str, Any]:
-    """All policies on one world.
+    """Run all policies on one world.
 
     Returns
     -------
     dict
-        `types`, names of those that can be hit; `outcome` and `chosen` of the first decision; `policies`, name -> see `judged`.
+        `types`, names of the types that can be hit; `outcome` and `chosen` of the first decision; `policies`, name -> result of
+        `evaluate_policy`.
     """
     started = time.process_time()
     sample = Sample.grown(tier, seed, cap)
-    looked = Bench(sample)
-    first = decide(config, looked)
+    bench = Bench(sample)
+    first = decide(config, bench)
     searched_s = time.process_time() - started
-    judge = Judge(sample, *looked.first)
+    judge = Judge(sample, *bench.first)
     orders = policies(first, config, seed)
     return {
         "seed": seed,
         "types": [WallType(wall).name for wall in sample.types],
         "outcome": first.record.outcome,
         "chosen": first.record.chosen,
-        "policies": {name: judged(follow(order, sample, cap, max(counts)), judge, counts) for name, order in orders.items()},
+        "policies": {
+            name: evaluate_policy(follow(order, sample, cap, max(counts)), judge, counts) for name, order in orders.items()
+        },
         "searched_cpu_s": searched_s,
         "cpu_s": time.process_time() - started,
     }
 
 
 def follow(order: Policy, sample: Sample, cap: int, least: int) -> Bench:
-    """The bench after the policy's loops: until every type was hit often enough, but `least`, and at most `cap`."""
+    """The bench after the loops of a policy: at least `least`, until every type was hit five times, and at most `cap`."""
     bench, refused = Bench(sample), 0
     for x_m, y_m in order(bench):
         refused = 0 if bench.measure(float(x_m), float(y_m)) else refused + 1
@@ -110,10 +113,15 @@ def follow(order: Policy, sample: Sample, cap: int, least: int) -> Bench:
     return bench
 
 
-def judged(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
-    """`n5`, None if it was not reached; `hours` of simulated time until then, scans and thinking included; `loops` in all;
-    `hits` on each type and `on_wall`, share within 15 nm of any wall, of the first 100 loops; `failed`; `missing`, types not hit
-    five times; `r2` at each count, from what there is where the run ended before.
+def evaluate_policy(bench: Bench, judge: Judge, counts: Sequence[int]) -> dict[str, Any]:
+    """Figures of one policy after its loops.
+
+    Returns
+    -------
+    dict
+        `n5`, None if it was not reached; `hours` of simulated time until then, including scans and decisions; `loops`, their
+        number; of the first 100 loops, `hits` on each type and `on_wall`, the share within 15 nm of any wall; `failed`, share of
+        failed loops; `missing`, types not hit five times; `r2` after each of `counts` loops, or after all if there are fewer.
     """
     visits = bench.visits
     n5 = loops_needed([one.hit for one in visits], bench.sample.types)
@@ -138,17 +146,17 @@ def report(worlds: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool, pl
         found = tier_figures(tier, own)
         figures |= found
         missing |= {
-            key: f"half of the runs or more did not get there within {CAP} loops"
+            key: f"at least half of the runs did not reach it within {CAP} loops"
             for key, value in found.items()
             if value is None and key.startswith("n5_")
         }
-        tables[f"{tier}: loops needed"] = [needed(name, own) for name in POLICIES]
-        tables[f"{tier}: hits of the first {_FIRST} loops, mean"] = [hit(name, own) for name in POLICIES]
-        tables[f"{tier}: R² of coercive biases"] = [predicted(name, own) for name in POLICIES]
-        tables[f"{tier}: world by world, loops needed"] = [each(one) for one in own]
+        tables[f"{tier}: loops needed"] = [loops_row(name, own) for name in POLICIES]
+        tables[f"{tier}: hits of the first {_FIRST} loops, mean"] = [hits_row(name, own) for name in POLICIES]
+        tables[f"{tier}: R² of coercive biases"] = [prediction_row(name, own) for name in POLICIES]
+        tables[f"{tier}: world by world, loops needed"] = [world_row(one) for one in own]
     return Outcome(
         name="loop",
-        title="What is the agent's choice of places worth, in loops?",
+        title="How many loops does the agent's choice of targets save?",
         figures=figures,
         details={
             "quick": quick,
@@ -165,7 +173,7 @@ def report(worlds: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool, pl
 
 
 def tier_figures(tier: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Medians of N5, the paired gain over random and grid in loops, and mean R² of agent, random and grid."""
+    """Medians of N5, paired savings of loops against random and grid, and mean R² of agent, random and grid."""
     figures: dict[str, float | None] = {}
     for key, name in _KEYS.items():
         figures[f"n5_{key}{tier}"] = median(_n5(name, worlds))
@@ -181,20 +189,20 @@ def tier_figures(tier: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, fl
 
 
 def median(n5: np.ndarray) -> float | None:
-    """Median; None where it is censored."""
+    """Median; None if it is censored."""
     value = float(np.median(n5))
     return value if np.isfinite(value) else None
 
 
 def median_interval(n5: np.ndarray) -> str:
-    """Bootstrapped 95 % interval of the median, worlds resampled."""
+    """Bootstrapped 95 % interval of the median over worlds."""
     drawn = n5[np.random.default_rng(0).integers(len(n5), size=(_RESAMPLES, len(n5)))]
     ends = np.quantile(np.median(drawn, axis=1), [0.025, 0.975], method="nearest")
     return " - ".join(f"{end:.0f}" if np.isfinite(end) else f"> {CAP}" for end in ends)
 
 
-def needed(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row for a policy."""
+def loops_row(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Table row of a policy with the number of loops that it needs."""
     runs = [one["policies"][name] for one in worlds]
     saved = _capped(RANDOM, worlds) - _capped(name, worlds)
     low, high = bootstrap_interval(saved.tolist())
@@ -209,19 +217,19 @@ def needed(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "hours, median": hours,
         "loops saved over random": f"{saved.mean():+.0f} ({low:+.0f} to {high:+.0f})",
         "within 15 nm of a wall": float(np.mean([run["on_wall"] or 0.0 for run in runs])),
-        "what was missing": ", ".join(f"{wall} {short.count(wall)}" for wall in dict.fromkeys(short)),
+        "types missing": ", ".join(f"{wall} {short.count(wall)}" for wall in dict.fromkeys(short)),
     }
 
 
-def hit(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row for a policy; a type that a world lacks counts there as not hit."""
+def hits_row(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Table row of a policy with its hits; a type that a world lacks counts as not hit."""
     runs = [one["policies"][name]["hits"] for one in worlds]
     walls = [WallType(wall).name for wall in WALL_TYPES]
     return {"policy": name} | {wall: float(np.mean([run.get(wall, 0) for run in runs])) for wall in walls}
 
 
-def predicted(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row for a policy."""
+def prediction_row(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Table row of a policy with its mean R²."""
     row: dict[str, Any] = {"policy": name}
     for at, count in enumerate(COUNTS):
         values = [one["policies"][name]["r2"][at] for one in worlds]
@@ -230,8 +238,8 @@ def predicted(name: str, worlds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def each(one: Mapping[str, Any]) -> dict[str, Any]:
-    """One row for a world."""
+def world_row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Table row of a world."""
     runs = one["policies"]
     counts = {name: runs[name]["n5"] or f"> {runs[name]['loops']}" for name in POLICIES}
     return {"seed": one["seed"], "types": len(one["types"]), "chosen": one["chosen"], **counts, "CPU s": one["cpu_s"]}

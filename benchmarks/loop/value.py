@@ -1,4 +1,4 @@
-"""How well loops measured so far tell what the microstructure says of the loops everywhere else in the frame."""
+"""How well the measured loops predict the effect of the microstructure on loops everywhere else in the frame."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -18,27 +18,27 @@ PARAMETERS = ("coercive_plus_V", "coercive_minus_V")
 SHARES = (0.3, 0.6, 0.9)
 PATCH_LENGTHS = (0.5, 1.0, 2.0)
 POSITION_LENGTHS_PX = (20.0, 60.0)
-# Variance of a loop about what its place says, relative to the variance of this over the frame: 2 on walls with an η² of 0.35,
-# far more where there is none. Smaller noises are left out, since few and scattered loops fall for them.
+# Variance of loops at one position relative to the variance of their expectation over the frame: 2 on walls with an η² of 0.35,
+# far more elsewhere. Smaller values are excluded, since few and scattered loops would be overfitted.
 NOISES = (4.0, 8.0, 16.0, 32.0, 64.0, 256.0)
-_LATENTS = (1, 2)  # of `expected_latents`, those of `PARAMETERS`
+_LATENTS = (1, 2)  # columns of `expected_latents` that belong to `PARAMETERS`
 _HELD_OUT = 500
 
 
 class Judge:
-    """Gaussian-process regression on patch and position in the first scan, the same for all policies, against the truth.
+    """Evaluates loops by Gaussian-process regression on patch and position in the first scan, the same for all policies.
 
-    The kernel is that of `benchmarks.loop.mexpsimu`'s predictor; share, lengths and noise maximise the marginal likelihood of the
-    measured loops. Positions are drift corrected: a loop belongs to the pixel at which the tip was nearest to it. What is
-    predicted is the expected value, free of noise, at 500 random pixels, less its mean over them: parameters that are drawn from
-    a recorded loop lie some tenths of a volt off, which is no matter of places.
+    The kernel is that of `benchmarks.loop.prediction`; share, lengths and noise maximise the marginal likelihood of the measured
+    loops. Positions are corrected for drift: a loop belongs to the pixel at which the tip was closest to it. The predicted
+    quantity is the true expectation, without noise, at 500 random pixels, minus its mean: parameters of recorded loops have an
+    offset of some tenths of a volt, which does not depend on the position.
 
     Parameters
     ----------
     sample
-        Whose truth is read.
+        Sample whose truth is used.
     scan, recording
-        The first.
+        First scan, and its recording with the true positions.
     """
 
     def __init__(self, sample: Sample, scan: Scan, recording: Recording) -> None:
@@ -53,7 +53,7 @@ class Judge:
         self._expected = latents * [loop.plus_spread_V, loop.minus_spread_V] + [loop.plus_V, loop.minus_V]
 
     def r2(self, visits: Sequence[Visit]) -> float:
-        """Mean of R² over the two coercive biases, from the loops of `visits` that did not fail; 0 if fewer than three."""
+        """Mean R² of the two coercive biases, predicted from the successful loops of `visits`; 0 if fewer than three."""
         good = [one for one in visits if one.values]
         if len(good) < 3:
             return 0.0
@@ -63,19 +63,19 @@ class Judge:
         return float((1 - error / self._expected.var(axis=0)).mean())
 
     def predict(self, rows: Int[np.ndarray, " m"], values: Float[np.ndarray, "m p"]) -> Float[np.ndarray, "h p"]:
-        """Values at the held-out pixels from those at the pixels `rows`."""
+        """Predicted values at the held-out pixels, from the values at the pixels `rows`."""
         mean, scale = values.mean(axis=0), values.std(axis=0)
         centred = (values - mean) / scale
         best, weights, kernel = -np.inf, centred, None
         for share, patch, position in product(SHARES, PATCH_LENGTHS, POSITION_LENGTHS_PX):
-            tried = PlaceKernel(self._features, self._pixels, share, patch, position)
-            variances, axes = np.linalg.eigh(tried(rows, rows))
+            candidate = PlaceKernel(self._features, self._pixels, share, patch, position)
+            variances, axes = np.linalg.eigh(candidate(rows, rows))
             along = axes.T @ centred
             for noise in NOISES:
                 total = variances + noise
-                power = (along**2 / total[:, None]).sum() / along.size  # the scale of the values, at its own maximum
+                power = (along**2 / total[:, None]).sum() / along.size  # scale of the values at its maximum
                 likelihood = -0.5 * along.size * np.log(power) - 0.5 * along.shape[1] * np.log(total).sum()
                 if likelihood > best:
-                    best, weights, kernel = likelihood, axes @ (along / total[:, None]), tried
+                    best, weights, kernel = likelihood, axes @ (along / total[:, None]), candidate
         assert kernel is not None
         return np.asarray(mean + scale * (kernel(self._held_out, rows) @ weights))

@@ -1,1 +1,1 @@
-"""The paper's analysis repeated."""
+"""Reproduction of the paper's analysis."""

@@ -1,4 +1,4 @@
-"""The paper's Bayesian mixtures of the latent spaces: one task for each model, and other settings to try it with."""
+"""Bayesian mixtures of the latent spaces as in the paper: one task for each model, and variants of the settings."""
 
 import zlib
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from rewards.base import Mixture, Representation
 from rewards.registry import bgmm
 
 CONVERGED_STEPS = 3000
-METHODS: Mapping[str, Any] = {}  # the paper's Methods, which are the defaults
-#: What else the fit of one model is tried with.
+METHODS: Mapping[str, Any] = {}  # those of the paper's Methods, which are the defaults
+#: Other settings with which the fit of a model is repeated.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "1000 steps": {"steps": 1000},
     f"{CONVERGED_STEPS} steps": {"steps": CONVERGED_STEPS},
@@ -23,35 +23,35 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def fit(arrays: Path, model: str, seed: int, settings: Mapping[str, Any] = METHODS) -> dict[str, Any]:
-    """The Bayesian mixture of all points of a model, not of the dense ones alone, as in the paper; to be called in a worker.
+    """Fit the Bayesian mixture to all points of a model, without density filter, as in the paper; runs in a worker.
 
     Parameters
     ----------
     arrays
-        File of the scan's latents.
+        Path of the file with the latents of all models of a scan.
     model
-        One of them.
+        Name of the model.
     seed
-        Of the fit, together with the model's name.
+        Seed of the fit, together with the name of the model.
     settings
-        Those of `rewards.mixture.bayesian.BayesianMixtureSettings` that are not the default.
+        Settings that differ from the defaults of `rewards.mixture.bayesian.BayesianMixtureSettings`.
 
     Returns
     -------
     dict
-        neg_elbo, entropy and neg_elbo_plus_entropy, per point in nats; overlap; K_effective; weights, means and covariances of
-        the effective components.
+        `neg_elbo`, `entropy` and `neg_elbo_plus_entropy` per point in nats; `overlap`; `K_effective`; `weights`, `means` and
+        `covariances` of the effective components.
     """
-    held = Arrays.load(arrays)
-    z = held.z[model].astype(np.float64)
-    nothing = np.zeros_like(z)
-    bare = Representation(z, nothing, nothing, nothing, held.points_rc, 0, "", seed, np.nan, np.nan)
-    score = bgmm(bare, rng=np.random.default_rng([seed, 6, zlib.crc32(model.encode())]), settings=settings)
+    loaded = Arrays.load(arrays)
+    z = loaded.z[model].astype(np.float64)
+    zeros = np.zeros_like(z)
+    representation = Representation(z, zeros, zeros, zeros, loaded.points_rc, 0, "", seed, np.nan, np.nan)
+    score = bgmm(representation, rng=np.random.default_rng([seed, 6, zlib.crc32(model.encode())]), settings=settings)
     assert score.mixture is not None
     parts = {name: getattr(score.mixture, name).tolist() for name in ("weights", "means", "covariances")}
     return {"model": model} | dict(score.metrics) | parts
 
 
 def mixture_of(result: Mapping[str, Any]) -> Mixture:
-    """The effective components of a fit."""
+    """Mixture of the effective components of a fit."""
     return Mixture(*(np.array(result[name]) for name in ("weights", "means", "covariances")))

@@ -1,4 +1,4 @@
-"""What was found on each claim of the paper, in one sentence with its numbers; `docs/paper.md` quotes these sentences."""
+"""Findings on each claim of the paper, one sentence with numbers each; `docs/paper.md` quotes these sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ _READINGS = {DENSE: "densest half", DEFAULT: "default filter"}
 
 
 def findings(details: Mapping[str, Scan]) -> dict[str, str]:
-    """Claim -> finding, over all scans; a claim that this run has no numbers for is not among them."""
+    """Claim -> finding over all scans; claims without numbers in this run are left out."""
     scans = list(details.values())
     found = {
         "clusters": _clusters(scans),
@@ -279,6 +279,6 @@ def _percent(hits: int, of: int) -> str:
 
 
 def _range(values: Sequence[float], digits: int = 2) -> str:
-    """One value, or the smallest and the largest."""
+    """The smallest and the largest value, or a single one if they are equal."""
     texts = list(dict.fromkeys(f"{v:.{digits}f}" for v in sorted(v for v in values if v is not None)))
     return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}" if texts else "-"

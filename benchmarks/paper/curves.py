@@ -1,4 +1,4 @@
-"""The paper's figures over the window size: losses and variances (3), mixture rewards (4), Bayesian rewards (6), and who wins."""
+"""The paper's figures against the window: losses and variances (3), mixture rewards (4), Bayesian rewards (6), winners."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.paper.findings import OF_MIXTURES, higher_is_better, scored, win
 from benchmarks.paper.models import INVARIANCES
 
 Row = Mapping[str, Any]
-_SPREAD = 0.28  # of the distance between windows: all kinds of one window lie within it
+_SPREAD = 0.28  # share of the distance between windows over which the invariances of one window are spread
 _LEFT_OUT_COLOUR = "0.55"
 
 NAMES = {
@@ -51,7 +51,7 @@ def losses_figure(models: Sequence[Row], title: str) -> Figure:
 def rewards_figure(models: Sequence[Row], title: str) -> Figure:
     """Figure 4: (left) each mixture reward and (right) the number of components at it, against the window.
 
-    The star is the best mean over seeds; each triangle is what one seed's models alone would have chosen.
+    The star is the best mean over seeds; each triangle is the choice among the models of a single seed.
     """
     return _rewards(models, tuple(OF_MIXTURES), title, "nats per point", "components K")
 
@@ -68,16 +68,16 @@ def bayesian_figure(models: Sequence[Row], title: str) -> Figure:
 
 
 def winners_figure(found: Mapping[str, Mapping[str, Mapping[str, Any]]], windows_px: Sequence[int], title: str) -> Figure:
-    """The windows that each criterion chooses on each scan: by each seed alone, and by the mean with all that ties with it.
+    """Windows that each criterion chooses on each scan: by each seed alone, and by the mean, with its tie set.
 
     Parameters
     ----------
     found
-        Scan -> criterion -> `paper_findings.winners`.
+        Scan -> criterion -> result of `findings.winners`.
     windows_px
-        Of the sweep.
+        Windows of the sweep.
     title
-        Over the figure.
+        Title of the figure.
     """
     criteria = list(next(iter(found.values())))
     figure = new_figure(height_in=0.55 + 2.0 * -(-len(criteria) // 3))
@@ -117,7 +117,7 @@ def _draw_winners(axes: Axes, place: int, found: Mapping[str, Any]) -> None:
     for name in filter(None, found["single_seed"]):
         kind, window = _parts(name)
         i = INVARIANCES.index(kind)
-        size = 26 + 22 * seen.setdefault(name, 0)  # a choice made twice is a larger mark
+        size = 26 + 22 * seen.setdefault(name, 0)  # a repeated choice has a larger mark
         seen[name] += 1
         axes.scatter([place + 0.26 * (i - 1)], [window], s=size, marker=marker(i), color=colour(i), linewidths=0, zorder=3)
     if found["best"] is not None:
@@ -137,9 +137,9 @@ def _rewards(models: Sequence[Row], criteria: Sequence[str], title: str, unit: s
     figure = new_figure(height_in=0.6 + 1.38 * len(criteria))
     panels = figure.subplots(len(criteria), 2, sharex=True, width_ratios=(3, 2))
     for (left, right), criterion in zip(panels, criteria, strict=True):
-        judged = scored(models, criterion)
-        _draw_reward(left, judged, criterion, f"{NAMES[criterion]}\n({unit})")
-        _draw_kinds(right, judged, "types", components)
+        scores = scored(models, criterion)
+        _draw_reward(left, scores, criterion, f"{NAMES[criterion]}\n({unit})")
+        _draw_kinds(right, scores, "types", components)
         right.set_ylim(1, 11)
         right.set_yticks([2, 4, 6, 8, 10])
     for axes in panels[:-1].ravel():
@@ -148,12 +148,12 @@ def _rewards(models: Sequence[Row], criteria: Sequence[str], title: str, unit: s
     return figure
 
 
-def _draw_reward(axes: Axes, judged: Sequence[Row], criterion: str, text: str) -> None:
-    """A criterion against the window, with the best mean as a star and each seed's own best as a triangle."""
-    _draw_kinds(axes, judged, "raw", text)
-    found = winners(judged, criterion)
-    trusted = [row for row in judged if not row["left_out"]]
-    windows = sorted({row["window_px"] for row in judged})
+def _draw_reward(axes: Axes, scores: Sequence[Row], criterion: str, text: str) -> None:
+    """Draw a criterion against the window, with a star at the best mean and a triangle at the best of each seed."""
+    _draw_kinds(axes, scores, "raw", text)
+    found = winners(scores, criterion)
+    trusted = [row for row in scores if not row["left_out"]]
+    windows = sorted({row["window_px"] for row in scores})
     shifts = _shifts(windows)
     for seed in sorted({row["seed"] for row in trusted}):
         own = [row for row in trusted if row["seed"] == seed]
@@ -169,7 +169,7 @@ def _draw_reward(axes: Axes, judged: Sequence[Row], criterion: str, text: str) -
 
 
 def _draw_kinds(axes: Axes, rows: Sequence[Row], key: str, text: str) -> None:
-    """Mean ± standard deviation over seeds for each invariance, the seeds beside it; crosses for what the guards leave out."""
+    """Draw mean ± standard deviation over seeds for each invariance, single seeds, and crosses for rejected models."""
     windows = sorted({row["window_px"] for row in rows})
     shifts = _shifts(windows)
     trusted = [row for row in rows if not row["left_out"]]
@@ -179,7 +179,7 @@ def _draw_kinds(axes: Axes, rows: Sequence[Row], key: str, text: str) -> None:
             continue
         groups = [[row[key] for row in own if row["window_px"] == w] for w in windows]
         x = [w + shifts[kind] for w in windows]
-        mean = [np.mean(g) if g else np.nan for g in groups]  # a gap in the line where all seeds were left out
+        mean = [np.mean(g) if g else np.nan for g in groups]  # a gap in the line if all seeds were left out
         std = [np.std(g, ddof=1) if len(g) > 1 else np.nan for g in groups]
         seeds = np.array([(row["window_px"] + shifts[kind], row[key]) for row in own])
         axes.scatter(seeds[:, 0], seeds[:, 1], s=5, color=colour(i), alpha=0.4, linewidths=0, zorder=2, gid=f"seeds-{kind}")

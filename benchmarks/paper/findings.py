@@ -1,4 +1,4 @@
-"""What the models of one scan say about the paper's claims: winners and their noise, numbers of components, collapse, trends."""
+"""Findings from the models of one scan: winners and their noise, numbers of components, collapse, trends."""
 
 import math
 from collections import Counter
@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 from benchmarks.harness import engine
 
 Row = Mapping[str, Any]
-LEAST_COMPONENTS = 2  # the paper's grid begins here
+LEAST_COMPONENTS = 2  # the paper's grid starts here
 COLLAPSED = "collapsed"
 
-#: Criterion -> its raw value of a K, as the paper writes it.
+#: Criterion -> its raw value for a K, with the sign of the paper.
 OF_MIXTURES: Mapping[str, Callable[[Mapping[str, float]], float]] = {
     "log_likelihood": lambda c: c["log_likelihood"],
     "bic": lambda c: c["bic"],
@@ -28,12 +28,12 @@ _MAXIMISED = ("log_likelihood", "reconstruction", "variance_product")
 
 
 def higher_is_better(criterion: str) -> int:
-    """1 for what is maximised, -1 for what is minimised."""
+    """1 if a criterion is maximised, -1 if it is minimised."""
     return 1 if criterion in _MAXIMISED else -1
 
 
 def best_of_curve(row: Row, criterion: str, least: int = LEAST_COMPONENTS) -> tuple[float, int] | None:
-    """Raw value and K of the best number of components, from `least` on; None where the model was not scored."""
+    """Raw value and K of the best number of components, from `least` on; None if the model was not scored."""
     values = [
         (OF_MIXTURES[criterion]({name: column[i] for name, column in row["curve"].items()}), K)
         for i, K in enumerate(row["K"])
@@ -43,15 +43,16 @@ def best_of_curve(row: Row, criterion: str, least: int = LEAST_COMPONENTS) -> tu
 
 
 def scored(models: Sequence[Row], criterion: str, least: int = LEAST_COMPONENTS) -> list[dict[str, Any]]:
-    """For each model that has one, its raw value by a criterion and the number of components at it.
+    """Raw value of a criterion, and the number of components, for each model that has one.
 
     Parameters
     ----------
     models
-        Rows of `paper_models.row`, their curves those of one reading of the density filter; or rows with the criterion's value
-        under its own name.
+        Rows of `models.row` with the curves of one reading of the density filter, or rows with a value for the criterion.
     criterion
-        One of `OF_MIXTURES`, or such a name.
+        One of `OF_MIXTURES`, or a key of the rows.
+    least
+        Smallest number of components.
     """
     out = []
     for row in models:
@@ -65,11 +66,11 @@ def scored(models: Sequence[Row], criterion: str, least: int = LEAST_COMPONENTS)
     return out
 
 
-def summary(judged: Sequence[Row], criterion: str) -> dict[str, Any]:
-    """The judged models as `benchmarks.harness.engine` compares them, by its own decision rule."""
+def summary(scores: Sequence[Row], criterion: str) -> dict[str, Any]:
+    """The scored models in the form in which `benchmarks.harness.engine` applies the decision rule to them."""
     sign = higher_is_better(criterion)
     candidates, types = [], {}
-    for row in judged:
+    for row in scores:
         shared = {key: row[key] for key in ("window_px", "invariance")} | {"variant": ""}
         value = None if row["left_out"] else sign * row["raw"]
         own = {"seed": row["seed"], "latent_dim": 2, "elbo_per_px": row["elbo_per_px"], "guarded_out": row["left_out"]}
@@ -80,18 +81,19 @@ def summary(judged: Sequence[Row], criterion: str) -> dict[str, Any]:
     return {"configurations": configurations, "candidates": candidates}
 
 
-def winners(judged: Sequence[Row], criterion: str) -> dict[str, Any]:
-    """Which configuration a criterion prefers: by its mean over seeds, and by each seed alone.
+def winners(scores: Sequence[Row], criterion: str) -> dict[str, Any]:
+    """Configurations that a criterion prefers, by the mean over seeds and by each seed alone.
 
     Returns
     -------
     dict
-        best, of the means, with best_window_px and best_K, the median over seeds; single_seed, the winner of each seed's models,
-        as the paper decides; different, how many winners these are; tie_set, what two standard errors do not tell from the best.
+        `best` by the mean, with `best_window_px` and `best_K`, the median over seeds; `single_seed`, the winner for each seed,
+        which is the rule of the paper; `different`, number of different ones; `tie_set`, configurations within two standard
+        errors.
     """
-    one = summary(judged, criterion)
+    one = summary(scores, criterion)
     ranking = engine.ranking([one])
-    seeds = sorted({row["seed"] for row in judged})
+    seeds = sorted({row["seed"] for row in scores})
     single = [_single(one, seed) for seed in seeds]
     if not ranking:
         return {"best": None, "best_window_px": None, "best_K": None, "single_seed": single, "different": 0, "tie_set": []}
@@ -111,32 +113,32 @@ def _single(one: Mapping[str, Any], seed: int) -> str | None:
     return engine.single_seed_choice(alone, vae_only=True)
 
 
-def means(judged: Sequence[Row], key: str = "raw") -> dict[str, dict[int, list[float]]]:
-    """Invariance -> window -> the values of the seeds that were not left out."""
+def means(scores: Sequence[Row], key: str = "raw") -> dict[str, dict[int, list[float]]]:
+    """Invariance -> window -> values of the seeds that were not left out."""
     out: dict[str, dict[int, list[float]]] = {}
-    for row in judged:
+    for row in scores:
         if not row["left_out"]:
             out.setdefault(row["invariance"], {}).setdefault(row["window_px"], []).append(row[key])
     return out
 
 
 def criterion_findings(models: Sequence[Row], criterion: str) -> dict[str, Any]:
-    """A criterion's winners, its noise against its signal, and the numbers of components that it prefers."""
-    judged = scored(models, criterion)
-    trusted = [row for row in judged if not row["left_out"]]
+    """Winners of a criterion, spread over seeds and configurations, and preferred numbers of components."""
+    scores = scored(models, criterion)
+    trusted = [row for row in scores if not row["left_out"]]
     spread = seed_and_configuration_std(trusted)
-    found = winners(judged, criterion) | spread
+    found = winners(scores, criterion) | spread
     found["K_median"] = {i: _median([r["types"] for r in trusted if r["invariance"] == i]) for i in _invariances(trusted)}
     found["K_quartiles"] = _quartiles([r["types"] for r in trusted])
     if criterion in OF_MIXTURES:
         free = [r for r in scored(models, criterion, least=1) if not r["left_out"]]
         found["one_component_share"] = _share([r["types"] == 1 for r in free])
-    found["left_out_ranks"] = left_out_ranks(judged, criterion)
+    found["left_out_ranks"] = left_out_ranks(scores, criterion)
     return found
 
 
 def seed_and_configuration_std(trusted: Sequence[Row]) -> dict[str, float | None]:
-    """Spread over the seeds of a configuration, pooled, and spread of the configurations' means."""
+    """Pooled standard deviation over the seeds of a configuration, and standard deviation of the configuration means."""
     groups = [np.array(seeds) for windows in means(trusted).values() for seeds in windows.values()]
     freedom = sum(len(g) - 1 for g in groups)
     within = math.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom) if freedom else None
@@ -144,14 +146,14 @@ def seed_and_configuration_std(trusted: Sequence[Row]) -> dict[str, float | None
     return {"std_of_seeds": within, "std_of_configurations": between}
 
 
-def left_out_ranks(judged: Sequence[Row], criterion: str) -> dict[str, int]:
-    """Model that the guards leave out as collapsed -> its place among all models by this criterion, 1 being the best."""
-    order = sorted(judged, key=lambda row: -higher_is_better(criterion) * row["raw"])
+def left_out_ranks(scores: Sequence[Row], criterion: str) -> dict[str, int]:
+    """Collapsed model -> its rank among all models by this criterion, 1 being the best."""
+    order = sorted(scores, key=lambda row: -higher_is_better(criterion) * row["raw"])
     return {row["model"]: place for place, row in enumerate(order, 1) if (row["left_out"] or "").startswith(COLLAPSED)}
 
 
 def about_models(models: Sequence[Row]) -> dict[str, Any]:
-    """Reconstruction, variances, collapse and density filter of one scan's models."""
+    """Reconstruction, variances, collapse and density filter of the models of one scan."""
     trusted = [row for row in models if not row["left_out"]]
     reconstruction = {i: _trend([r for r in trusted if r["invariance"] == i], "reconstruction") for i in _invariances(trusted)}
     loss = {i: _mean_of(trusted, "reconstruction", i, sign=-1) for i in _invariances(trusted)}
@@ -180,13 +182,13 @@ def about_models(models: Sequence[Row]) -> dict[str, Any]:
 
 
 def between_criteria(models: Sequence[Row]) -> dict[str, Any]:
-    """How criteria follow one another over the models that are not left out (Spearman), and r- against rt-VAEs by likelihood."""
+    """Spearman correlations between criteria over the models not left out, and likelihood of r- against rt-VAEs."""
     trusted = [row for row in models if not row["left_out"] and row["K"]]
     raw = {c: {r["model"]: higher_is_better(c) * r["raw"] for r in scored(trusted, c)} for c in OF_MIXTURES}
     raw["size"] = {row["model"]: -math.log(row["variance_product"]) for row in trusted}
     pairs = (("log_likelihood", "bic"), ("log_likelihood", "size"), ("icl", "icl_4"), ("bic", "icl"))
-    judged = means(scored(trusted, "log_likelihood"))
-    r, rt = judged.get("r", {}), judged.get("rt", {})
+    scores = means(scored(trusted, "log_likelihood"))
+    r, rt = scores.get("r", {}), scores.get("rt", {})
     gaps = {w: abs(float(np.mean(r[w])) - float(np.mean(rt[w]))) for w in sorted(set(r) & set(rt))}
     return {
         "rank_correlations": {f"{a} {b}": _spearman(raw[a], raw[b]) for a, b in pairs},
@@ -196,12 +198,12 @@ def between_criteria(models: Sequence[Row]) -> dict[str, Any]:
 
 
 def one_component_shares(models: Sequence[Row]) -> dict[str, dict[str, list[int]]]:
-    """Windows -> invariance -> how many models ICL finds one component in, where it may, and of how many."""
-    judged = [row for row in scored(models, "icl", least=1) if not row["left_out"]]
+    """Windows -> invariance -> [number of models in which ICL prefers K = 1, number of models]."""
+    scores = [row for row in scored(models, "icl", least=1) if not row["left_out"]]
     groups = {"3 px": lambda w: w == 3, "4-11 px": lambda w: 4 <= w <= 11, "more than 11 px": lambda w: w > 11}
     out: dict[str, dict[str, list[int]]] = {}
     for name, among in groups.items():
-        own = [row for row in judged if among(row["window_px"])]
+        own = [row for row in scores if among(row["window_px"])]
         out[name] = {
             i: [sum(row["types"] == 1 for row in own if row["invariance"] == i), sum(row["invariance"] == i for row in own)]
             for i in _invariances(own)
@@ -219,7 +221,7 @@ def _mean_of(rows: Sequence[Row], key: str, invariance: str, sign: int = 1) -> d
 
 
 def _trend(rows: Sequence[Row], key: str) -> float | None:
-    """Spearman's rank correlation of a quantity with the window."""
+    """Spearman correlation of a quantity with the window."""
     return _rho([row["window_px"] for row in rows], [row[key] for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""The paper's figures of latent spaces: all of them (2), and chosen ones with mixtures and core points on the scan (5, 7)."""
+"""The paper's figures of latent spaces: all spaces (2), and chosen ones with mixtures and core points on the scan (5, 7)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from rewards.base import Mixture
 
 Row = Mapping[str, Any]
 CORE_FRACTION = 0.25
-_MOST_COLUMNS = 9
-_MOST_LEGEND_COLUMNS = 11
-_REACH_PERCENTILE = 99.8  # of all latents: a few far points must not shrink every panel
+_MAX_COLUMNS = 9
+_MAX_LEGEND_COLUMNS = 11
+_REACH_PERCENTILE = 99.8  # of all latents, since a few outliers must not shrink every panel
 _PERCENTILES = 1.0, 95.0
 
 
@@ -34,13 +34,13 @@ class Chosen:
     Parameters
     ----------
     reward
-        As it is written.
+        Name of the reward as shown in the figure.
     row
-        Of the model.
+        Row of the model.
     points_rc, z
-        Shapes (n, 2), (n, d): the key points that the mixture was fitted to.
+        Shapes (n, 2), (n, d): key points to which the mixture was fitted, and their latents.
     mixture
-        The components.
+        Mixture of the latent space.
     """
 
     reward: str
@@ -51,26 +51,26 @@ class Chosen:
 
     @property
     def labels(self) -> np.ndarray:
-        """Shape (n,): the component of each point."""
+        """Shape (n,): component of each point."""
         return self.mixture.labels(self.z)
 
     @property
     def cores(self) -> list[np.ndarray]:
-        """Rows of each component's core points."""
+        """Rows of the core points of each component."""
         return core_order(self.mixture.mahalanobis(self.z), self.labels, CORE_FRACTION)
 
 
 def best_seed(models: Sequence[Row], configuration: str) -> Row | None:
-    """The model that stands for a configuration: of its trusted ones, or of all if there is none, that of the best ELBO."""
+    """Model that represents a configuration: the one with the best ELBO among those that passed the guards, or among all."""
     own = [row for row in models if row["configuration"] == configuration and row["elbo_per_px"] is not None]
     trusted = [row for row in own if not row["left_out"]]
     return max(trusted or own, key=lambda row: row["elbo_per_px"], default=None)
 
 
 def grid_figure(models: Sequence[Row], arrays: Arrays, title: str) -> Figure:
-    """Figure 2: the latent distributions of all windows and invariances, shaded by their density."""
+    """Figure 2: latent distributions of all windows and invariances, shaded by their density."""
     windows = sorted({row["window_px"] for row in models})
-    blocks = [windows[i : i + _MOST_COLUMNS] for i in range(0, len(windows), _MOST_COLUMNS)]
+    blocks = [windows[i : i + _MAX_COLUMNS] for i in range(0, len(windows), _MAX_COLUMNS)]
     columns = max(len(block) for block in blocks)
     kinds = [kind for kind in INVARIANCES if any(row["invariance"] == kind for row in models)]
     side = (WIDTH_IN - 0.55) / max(columns, 4)
@@ -97,19 +97,19 @@ def grid_figure(models: Sequence[Row], arrays: Arrays, title: str) -> Figure:
 
 
 def chosen_figure(scan: Scan, chosen: Sequence[Chosen], title: str) -> Figure:
-    """Figures 5 and 7: for each choice, the latent space with 2σ ellipses and core points, and these points on the scan."""
+    """Figures 5 and 7: for each choice, the latent space with 2σ ellipses and core points, and the core points on the scan."""
     figure = new_figure(height_in=3.3 * len(chosen) + 0.6)
     panels = figure.subplots(len(chosen), 2, squeeze=False)
     for i, (one, (left, right)) in enumerate(zip(chosen, panels, strict=True)):
         _draw_space(left, one)
         _draw_on_scan(right, scan, one)
-        what = f"{one.reward}: {label(one.row['invariance'])}, {one.row['window_px']} px, K = {one.mixture.n_components}"
-        left.set_title(f"({'ac'[i]}) {what}", fontsize=MEDIUM, loc="left")
+        description = f"{one.reward}: {label(one.row['invariance'])}, {one.row['window_px']} px, K = {one.mixture.n_components}"
+        left.set_title(f"({'ac'[i]}) {description}", fontsize=MEDIUM, loc="left")
         right.set_title(f"({'bd'[i]}) core points on the amplitude", fontsize=MEDIUM, loc="left")
     most = max(one.mixture.n_components for one in chosen)
     handles = [Line2D([], [], ls="", marker=marker(k), color=colour(k), ms=4.5, label=f"{k + 1}") for k in range(most)]
     handles.append(Line2D([], [], ls="", marker="o", color=GREY, ms=4, label="other points of the fit"))
-    columns = min(len(handles), _MOST_LEGEND_COLUMNS)
+    columns = min(len(handles), _MAX_LEGEND_COLUMNS)
     handles = [handle for first in range(columns) for handle in handles[first::columns]]  # a legend is filled column by column
     legend = figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=SMALL, frameon=False, title=title)
     legend.get_title().set_fontsize(MEDIUM)

@@ -1,11 +1,11 @@
-"""The paper's analysis redone on real scans: its figures 2-7, and the numbers that its claims are held against.
+"""The paper's analysis repeated on real scans: its figures 2 to 7, and numbers to compare with its claims.
 
-`python -m benchmarks.paper [--quick] [--seeds 0-2] --out DIR` trains vanilla, r- and rt-VAEs (the paper's t-VAE) of the windows
-3 to 20 px on each recorded scan, a model for each seed, scores all of them by all of the paper's rewards, and draws the figures
-to `DIR/paper/`, as PNG and PDF. Where the paper has one model of each kind, mean and spread over seeds are shown. Where no
-recorded scans are at hand, a simulated one is used. `docs/paper.md` sets the paper's claims against what was found.
+`python -m benchmarks.paper [--quick] [--seeds 0-2] --out DIR` trains vanilla, r- and rt-VAEs (the paper's t-VAE) with windows of
+3 to 20 px on each recorded scan, one model for each seed, scores all of them by all rewards of the paper, and saves the figures
+in `DIR/paper/` as PNG and PDF. Where the paper shows a single model, mean and spread over seeds are shown. If no recorded scans
+are available, a simulated one is used. `docs/paper.md` compares the claims of the paper with the results.
 
-Finished work is kept in `DIR/paper.jsonl` and `DIR/paper/` until the run is complete; the same command goes on from there.
+Finished work is kept in `DIR/paper.jsonl` and `DIR/paper/` until the run is complete; the same command continues from there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ from benchmarks.paper.typicality import component_sizes, typicality
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.scan import Scan
 
-# The PbTiO3 film first: it is the paper's material.
+# The PbTiO3 film comes first, since it is the material of the paper.
 SCANS = ("PTO_Funakubo0002.h5", "scan_0001.ibw", "PZT_final0001.h5", "PZT_final0002.h5", "PTO_Funakubo0001.h5")
 _DPI = 300
 _FORMATS = ("png", "pdf")
@@ -47,25 +47,27 @@ _FORMATS = ("png", "pdf")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done.
+    """Extent of a run.
 
     Parameters
     ----------
     scans
-        Most recorded scans.
+        Largest number of recorded scans.
     windows_px
-        Of the VAEs on the first `thorough` scans.
-    fewer_windows_px
-        On the others.
+        Windows of the VAEs on the first `thorough` scans.
     bayesian_windows_px
-        Of those among them that Bayesian mixtures are fitted to: the first seed's, on the first scan the r-VAEs of all seeds too;
-        on the others r-VAEs alone.
+        Windows of the models with Bayesian mixtures: on the first scan all models of the first seed and the r-VAEs of all seeds,
+        on the others the r-VAEs of the first seed.
     variant_windows_px
-        Of the first scan's r-VAEs, first seed, that other priors and more steps are tried on.
+        Windows of the r-VAEs (first scan, first seed) on which other priors and more steps are tried.
+    fewer_windows_px
+        Windows of the VAEs on the other scans.
+    thorough
+        Number of scans with all windows.
     workers
-        Processes.
+        Number of processes.
     steps, bayesian_steps
-        Of a VAE and of a Bayesian mixture; None for the defaults.
+        Number of steps of a VAE and of a Bayesian mixture; None for the defaults.
     """
 
     scans: int
@@ -88,15 +90,15 @@ def main() -> None:
     """Train, score, draw, and write `paper.json` and `paper.md`."""
     arguments = parser(__doc__, "0-2").parse_args()
     plan = QUICK if arguments.quick else FULL
-    scans = studied(arguments.scan, plan.scans)
+    scans = load_scans(arguments.scan, plan.scans)
     question = {"quick": arguments.quick, "seeds": list(arguments.seeds), "scans": list(scans)}
     journal = Journal(arguments.out / "paper.jsonl", question)
     write(measure(plan, scans, arguments.seeds, journal, arguments.out / "paper"), arguments.out, arguments.seeds)
     journal.finish()
 
 
-def studied(path: Path | None, most: int) -> dict[str, Scan]:
-    """Name -> scan: the one in `path`, or the recorded ones that are at hand, `most` at most, or a simulated one."""
+def load_scans(path: Path | None, most: int) -> dict[str, Scan]:
+    """Name -> scan: the one in `path`, or at most `most` available recorded ones, or a simulated one."""
     if path is not None:
         return {path.stem: read_scan(path)}
     found = [RECORDED / name for name in SCANS if (RECORDED / name).exists()]
@@ -104,7 +106,7 @@ def studied(path: Path | None, most: int) -> dict[str, Scan]:
 
 
 def measure(plan: Plan, scans: Mapping[str, Scan], seeds: Sequence[int], journal: Journal, out: Path) -> Outcome:
-    """Everything on each scan, and what it says."""
+    """Run the analysis on each scan and return the report."""
     details: dict[str, Any] = {}
     for i, (name, scan) in enumerate(scans.items()):
         windows = plan.windows_px if i < plan.thorough else plan.fewer_windows_px
@@ -129,18 +131,18 @@ def measure(plan: Plan, scans: Mapping[str, Scan], seeds: Sequence[int], journal
 def _bayesian(
     plan: Plan, models: Sequence[Mapping[str, Any]], arrays: Path, config: Config, journal: Journal, name: str, *, first: bool
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Rows of the models that a Bayesian mixture was fitted to, and the same of each variant of its settings."""
+    """Rows of the models with Bayesian mixtures, and the same for each variant of the settings."""
     finite = [row for row in models if row["total_variance"] is not None]
-    kept = [(row["seed"] == config.seed * 1000, row["invariance"] == "r") for row in finite]
-    alone = [row for row, facts in zip(finite, kept, strict=True) if all(facts)]
-    among = [row for row, facts in zip(finite, kept, strict=True) if any(facts)] if first else alone
+    facts = [(row["seed"] == config.seed * 1000, row["invariance"] == "r") for row in finite]
+    alone = [row for row, true in zip(finite, facts, strict=True) if all(true)]
+    among = [row for row, true in zip(finite, facts, strict=True) if any(true)] if first else alone
     wanted = [row for row in among if row["window_px"] in plan.bayesian_windows_px]
     varied = [row for row in alone if first and row["window_px"] in plan.variant_windows_px]
     base = dict(METHODS) if plan.bayesian_steps is None else {"steps": plan.bayesian_steps}
-    tried = {"": base} | {variant: base | dict(changes) for variant, changes in VARIANTS.items()}
+    settings_of = {"": base} | {variant: base | dict(changes) for variant, changes in VARIANTS.items()}
     tasks = {
         f"Bayesian mixture of {name}, {row['model']} {variant}": (fit, (arrays, row["model"], config.seed, settings), {})
-        for variant, settings in tried.items()
+        for variant, settings in settings_of.items()
         for row in (varied if variant else wanted)
     }
     done = journal.all_once(tasks, plan.workers)
@@ -159,7 +161,7 @@ def _of_scan(
     bayesian: Sequence[Mapping[str, Any]],
     variants: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """The numbers behind a scan's figures, and the findings on it."""
+    """Numbers behind the figures of a scan, and the findings."""
     effective = {row["model"]: row["K_effective"] for row in bayesian}
     return {
         **{key: value for key, value in swept.items() if key != "models"},
@@ -177,7 +179,7 @@ def _of_scan(
 
 
 def _scores(readings: Mapping[Reading, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The models' rows; in place of the curves over K, the best value and its K by each reading and criterion."""
+    """Rows of the models, with best value and K for each reading and criterion instead of the curves over K."""
     rows = {row["model"]: {k: v for k, v in row.items() if k not in ("K", "curve")} for row in readings[DEFAULT]}
     for reading, models in readings.items():
         for row in models:
@@ -186,7 +188,7 @@ def _scores(readings: Mapping[Reading, Sequence[Mapping[str, Any]]]) -> list[dic
 
 
 def _variant(row: Mapping[str, Any], effective: float, bayesian: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One model's fit with other settings, beside that with the paper's."""
+    """Fit of a model with the paper's settings and with other settings, as pairs."""
     paper = next(one for one in bayesian if one["model"] == row["model"])
     return {
         "model": row["model"],
@@ -204,7 +206,7 @@ def _figures(
     arrays: Arrays,
     config: Config,
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
-    """Kind -> figure of one scan, and what was chosen for those that show a choice."""
+    """Kind -> figure of one scan, and the models shown in figures of chosen models."""
     rows, dense = readings[DEFAULT], readings[DENSE]
     figures = {
         "fig2": grid_figure(rows, arrays, f"{name}: latent distributions, window size in pixels"),
@@ -233,9 +235,9 @@ def _figures(
 
 
 def _mixture_choice(rows: Sequence[Mapping[str, Any]], criterion: str, arrays: Arrays, config: Config) -> Chosen | None:
-    judged = scored(rows, criterion)
-    best = winners(judged, criterion)["best"]
-    row = best_seed(judged, best) if best else None
+    scores = scored(rows, criterion)
+    best = winners(scores, criterion)["best"]
+    row = best_seed(scores, best) if best else None
     if row is None:
         return None
     model = row["model"]
@@ -255,15 +257,15 @@ def _bayesian_choice(bayesian: Sequence[Mapping[str, Any]], arrays: Arrays) -> C
 
 
 def _save(figure: Figure, path: Path) -> str:
-    """A file of each format; the name of the first."""
+    """Save a figure in each format; returns the name of the first file."""
     for suffix in _FORMATS:
         figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=_DPI)
-        figure.set_layout_engine("none")  # laid out by now: doing so again takes longer than drawing
+        figure.set_layout_engine("none")  # the layout is done; repeating it would take longer than drawing
     return f"{path.name}.{_FORMATS[0]}"
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with six digits: the page and the figures need no more, and the file stays small."""
+    """All numbers rounded to six digits, which is enough for page and figures and keeps the file small."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
@@ -286,7 +288,7 @@ def report(details: Mapping[str, Any], overall: Sequence[str], seeds: Sequence[i
     notes = [
         f"Scans: {points}.",
         f"{len(seeds)} models of each configuration; {windows}.",
-        "different_single_seed_winners: of the seeds, how many different winners a criterion has, mean over scans.",
+        "different_single_seed_winners: number of different winners of a criterion among the seeds, mean over scans.",
     ]
     return Outcome(
         name="paper",

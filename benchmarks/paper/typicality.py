@@ -1,4 +1,4 @@
-"""Are core points alike? The share of what patches show, whatever their orientation, that the components of a mixture explain."""
+"""Similarity of core points: share of the rotation-averaged patch content that the components of a mixture explain."""
 
 from typing import Any
 
@@ -15,30 +15,30 @@ _SHUFFLES = 200
 
 
 def typicality(scan: Scan, config: Config, one: Chosen) -> dict[str, Any]:
-    """How far the components of a choice explain the rotation-averaged content of patches of its window.
+    """Share of the rotation-averaged content of the patches that the components of the chosen mixture explain.
 
     Returns
     -------
     dict
-        explained_by_types of all points, explained_by_types_of_core of the core points alone, and of_core_by_chance, that of the
-        same core points under shuffled components: between-group over total sum of squares, 0 to 1.
+        Between-group over total sum of squares, 0 to 1: `explained_by_types` for all points, `explained_by_types_of_core` for
+        core points, and `of_core_by_chance` for core points with shuffled components.
     """
-    scene = prepare_scan(scan, config)
+    prepared = prepare_scan(scan, config)
     spec = PlainSpec(one.row["window_px"], "polar")
-    images = scene.stacks[scene.vae_modes[0]]
-    ((made, _),) = represent_plain(images, one.points_rc, spec, (0,), fit_rc=one.points_rc, held_out_rc=one.points_rc)
+    images = prepared.stacks[prepared.vae_modes[0]]
+    ((representation, _),) = represent_plain(images, one.points_rc, spec, (0,), fit_rc=one.points_rc, held_out_rc=one.points_rc)
     labels, core = one.labels, np.concatenate(one.cores)
     rng = np.random.default_rng(0)
-    chance = [explained(made.z[core], rng.permutation(labels[core])) for _ in range(_SHUFFLES)]
+    chance = [explained(representation.z[core], rng.permutation(labels[core])) for _ in range(_SHUFFLES)]
     return {
-        "explained_by_types": explained(made.z, labels),
-        "explained_by_types_of_core": explained(made.z[core], labels[core]),
+        "explained_by_types": explained(representation.z, labels),
+        "explained_by_types_of_core": explained(representation.z[core], labels[core]),
         "of_core_by_chance": float(np.mean(chance)),
     }
 
 
 def explained(x: np.ndarray, labels: np.ndarray) -> float:
-    """Between-group over total sum of squares (η²) of rows x of shape (n, d); 0 where all rows are equal."""
+    """Between-group over total sum of squares (η²) of rows x of shape (n, d); 0 if all rows are equal."""
     total = ((x - x.mean(axis=0)) ** 2).sum()
     within = sum(((x[labels == k] - x[labels == k].mean(axis=0)) ** 2).sum() for k in np.unique(labels))
     return float(1 - within / total) if total > 0 else 0.0

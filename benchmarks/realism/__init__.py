@@ -1,1 +1,1 @@
-"""How real the simulated scans and loops are."""
+"""How realistic the simulated scans and loops are."""

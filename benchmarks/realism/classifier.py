@@ -1,9 +1,9 @@
-"""Can a classifier tell recorded tiles of amplitude from simulated ones?
+"""Can a classifier distinguish recorded from simulated tiles of the amplitude?
 
-Gradient-boosted trees and logistic regression on 95 features of a tile that is 64 pixels wide, has no mean and unit
-variance: spectrum by rings and directions, moments, autocorrelation, gradients, texture at several scales, lines, local
-binary patterns. A tile is judged by models that saw no other tile of its group: a group is a simulated world, or a place on a
-real sample. The area under the ROC curve is taken within each fold, so that folds of different bias are not compared.
+Gradient-boosted trees and logistic regression on 95 features of a tile of 64 x 64 px with zero mean and unit variance: spectrum
+by rings and directions, moments, autocorrelation, gradients, texture at several scales, lines, local binary patterns. A tile is
+classified by models trained without any tile of its group; a group is a simulated world, or a place on a real sample. The area
+under the ROC curve is computed within each fold, since scores of different folds may have different offsets.
 """
 
 from collections.abc import Sequence
@@ -39,11 +39,11 @@ class Tiles:
     Parameters
     ----------
     features
-        One row a tile.
+        Features, one row for each tile.
     groups
-        Number of the world, or of the place on a sample, from which the tile was cut.
+        Number of the world, or of the place on a sample, from which each tile was cut.
     positive
-        Whether the tile belongs to the class that is looked for.
+        Whether each tile belongs to the positive class.
     """
 
     features: Float[np.ndarray, "n features"]
@@ -52,7 +52,7 @@ class Tiles:
 
 
 def cut(image: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "n 64 64"]:
-    """All tiles of 64 pixels at a stride of 32, each with its mean taken off and divided by its standard deviation."""
+    """All tiles of 64 px at a stride of 32 px, each scaled to zero mean and unit standard deviation."""
     rows, cols = (range(0, n - TILE_PX + 1, _STRIDE_PX) for n in image.shape)
     tiles = np.array([image[r : r + TILE_PX, c : c + TILE_PX] for r in rows for c in cols], np.float64)
     centred = tiles - tiles.mean(axis=(1, 2), keepdims=True)
@@ -60,23 +60,23 @@ def cut(image: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "n 64 64"]:
 
 
 def halves(count: int) -> Int[np.ndarray, " n"]:
-    """Of the tiles of a square image in the order of `cut`: 0 in its left half, 1 in its right one, -1 across the middle."""
+    """Half of a square image that each tile of `cut` lies in: 0 left, 1 right, -1 across the middle."""
     side = round(count**0.5)
     column = np.arange(count) % side
     return np.where(column < side // 2, 0, np.where(column > side // 2, 1, -1))
 
 
 def describe(tile: Float[np.ndarray, "64 64"]) -> dict[str, float]:
-    """Feature -> value."""
+    """Features of a tile: name -> value."""
     kinds = (_spectral, _moments, _correlations, _gradients, _textures, _lines, _patterns)
     return {name: value for kind in kinds for name, value in kind(tile).items()}
 
 
 def folds(tiles: Tiles, rng: np.random.Generator) -> list[tuple[Int[np.ndarray, " test"], Int[np.ndarray, " train"]]]:
-    """(indices judged, indices learnt from), as many as the smaller class has groups.
+    """Folds as (test indices, training indices), as many as the smaller class has groups.
 
-    Each fold leaves out one group of the smaller class and as large a share of the other one's groups. Only negative groups are
-    dealt out at random, so that with fewer positive ones fold n always leaves out the n-th of them.
+    Each fold leaves out one group of the smaller class and the same share of the groups of the other class. Only negative groups
+    are assigned at random, so if there are fewer positive groups, fold n always leaves out the n-th of them.
     """
     positive, negative = (np.unique(tiles.groups[tiles.positive == side]) for side in (True, False))
     own = (positive, rng.permutation(negative))
@@ -86,22 +86,22 @@ def folds(tiles: Tiles, rng: np.random.Generator) -> list[tuple[Int[np.ndarray, 
 
 
 def areas(tiles: Tiles, rng: np.random.Generator, repeats: int = 3) -> dict[str, list[float]]:
-    """Model -> area under its ROC curve in every fold of every repeat."""
+    """Model -> area under the ROC curve in each fold of each repeat."""
     out: dict[str, list[float]] = {name: [] for name in _models(0)}
     for repeat in range(repeats):
         for test, train in folds(tiles, rng):
             for name, model in _models(repeat).items():
-                score = _learnt(model, tiles, train).predict_proba(tiles.features[test])[:, 1]
+                score = _fitted(model, tiles, train).predict_proba(tiles.features[test])[:, 1]
                 out[name].append(float(roc_auc_score(tiles.positive[test], score)))
     return out
 
 
 def importances(tiles: Tiles, rng: np.random.Generator, names: Sequence[str], repeats: int = 3) -> dict[str, float]:
-    """Feature -> by how much the area falls in the folds when its values are shuffled, for the trees; largest first."""
+    """Permutation importance for the trees: feature -> loss of area when its values are shuffled; largest first."""
     lost = np.zeros(len(names))
     splits = folds(tiles, rng)
     for test, train in splits:
-        model = _learnt(_models(0)["trees"], tiles, train)
+        model = _fitted(_models(0)["trees"], tiles, train)
         base = roc_auc_score(tiles.positive[test], model.predict_proba(tiles.features[test])[:, 1])
         for column in np.repeat(np.arange(len(names)), repeats):
             shuffled = tiles.features[test].copy()
@@ -121,8 +121,8 @@ def _models(seed: int) -> dict[str, Pipeline]:
     }
 
 
-def _learnt(model: Pipeline, tiles: Tiles, train: np.ndarray) -> Pipeline:
-    """The model, fitted so that both classes, and within a class all groups, weigh the same."""
+def _fitted(model: Pipeline, tiles: Tiles, train: np.ndarray) -> Pipeline:
+    """The model, fitted with equal weight for both classes, and for all groups within a class."""
     groups, positive = tiles.groups[train], tiles.positive[train]
     weight = np.zeros(len(train))
     for side in (True, False):

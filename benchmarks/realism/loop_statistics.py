@@ -1,8 +1,8 @@
 """Are simulated hysteresis loops like real ones?
 
-`python -m benchmarks.realism.loop_statistics [--quick] [--seeds 0] --out DIR` draws the same numbers, with the same code, from
-the loops of three PbTiO3 films (PyPI package mexpsimu; `make reference` fetches it) and from simulated ones with the films'
-bias and steps.
+`python -m benchmarks.realism.loop_statistics [--quick] [--seeds 0] --out DIR` computes the same statistics, with the same code,
+for loops of three PbTiO3 films (PyPI package mexpsimu; `make reference` fetches it) and for simulated loops with the bias range
+and steps of the films.
 """
 
 import sys
@@ -23,7 +23,7 @@ from simulators.tiers import TIERS
 NAMES = ("1d3um", "1d7um", "3um")
 FILMS = Path(sys.prefix) / "reference" / "mexpsimu" / "data"  # where `make reference` puts them
 LOOPS, QUICK_LOOPS = 2500, 500
-CYCLE = 1  # the second: the first begins on what the sample happened to be
+CYCLE = 1  # the second: the first starts from an unknown state of the sample
 PARAMETERS = ("coercive_plus_V", "coercive_minus_V", "width_V", "imprint_V")
 REASONS = {"no hysteresis": "no hysteresis", "never crosses": "not switched", "is closed": "closed"}
 _SPIKE = 5.0  # times the noise, and
@@ -34,7 +34,7 @@ _DWELL = 0.5  # slope of a plateau relative to the weaker step on either side of
 def main() -> None:
     """Compare all films with their simulations and write `loop_statistics.json` and `loop_statistics.md`."""
     options = parser(__doc__, "0")
-    options.add_argument("--data", type=Path, default=FILMS, help="folder of the package's .npz files (%(default)s)")
+    options.add_argument("--data", type=Path, default=FILMS, help="folder of the package's .npz files (default %(default)s)")
     arguments = options.parse_args()
     count = QUICK_LOOPS if arguments.quick else LOOPS
     rows = []
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def report(rows: Sequence[dict[str, object]], count: int) -> Outcome:
-    """The table, turned so that each statistic is a row."""
+    """Transposed table with one row for each statistic."""
     table = [{"statistic": key, **{str(row[""]): row[key] for row in rows}} for key in rows[0] if key]
     return Outcome(
         name="loop_statistics",
@@ -58,7 +58,7 @@ def report(rows: Sequence[dict[str, object]], count: int) -> Outcome:
         figures={},
         details={"loops": count, "columns": list(rows)},
         tables={"5th percentile, median and 95th percentile, or share": table},
-        notes=[f"{count} loops of each; of the real ones the second cycle, signed so that most loops of a film are upright."],
+        notes=[f"{count} loops each. Real loops are second cycles, with the sign that makes most loops of a film upright."],
     )
 
 
@@ -68,7 +68,7 @@ def real(name: str, count: int, rng: np.random.Generator, folder: Path = FILMS) 
     Raises
     ------
     CannotRunError
-        If the film is not there.
+        If the file of the film is missing.
     """
     path = folder / f"PTO_BEPS_{name}.npz"
     if not path.is_file():
@@ -84,7 +84,7 @@ def real(name: str, count: int, rng: np.random.Generator, folder: Path = FILMS) 
 
 
 def simulated(config: SpectroscopyConfig, count: int, rng: np.random.Generator) -> list[Loop]:
-    """Loops on walls of all types, equally frequent."""
+    """Simulated loops, equally many on walls of each type."""
     one = np.ones(1, np.int8)
     return [
         record_loop(Truth(0 * one, one * WALL_TYPES[i % len(WALL_TYPES)], np.zeros(1), one), config, rng) for i in range(count)
@@ -92,7 +92,7 @@ def simulated(config: SpectroscopyConfig, count: int, rng: np.random.Generator) 
 
 
 def describe(loops: Sequence[Loop]) -> dict[str, object]:
-    """Statistic -> value, or (5th percentile, median, 95th percentile) in one text."""
+    """Statistic -> value, or text with 5th percentile, median and 95th percentile."""
     good, failed, found = [], Counter[str](), []
     for loop in loops:
         try:
@@ -124,7 +124,7 @@ def noise_of(loop: Loop) -> float:
 
 
 def spiked(loop: Loop) -> bool:
-    """Whether one step stands out from both of its neighbours, to the same side."""
+    """Whether a step lies far above or far below both of its neighbours."""
     neighbours = np.stack([loop.response_pm[:-2], loop.response_pm[2:]])
     here = loop.response_pm[1:-1]
     out = np.maximum(here - neighbours.max(axis=0), neighbours.min(axis=0) - here)
@@ -132,9 +132,9 @@ def spiked(loop: Loop) -> bool:
 
 
 def two_steps(loop: Loop, *, rising: bool) -> bool:
-    """Whether the branch rests between two rises, each of a fifth of the height or more.
+    """Whether the branch has a plateau between two rises, each of at least a fifth of the height.
 
-    It rests where it rises less than half as steeply as at the weaker of the two.
+    On a plateau, the slope is less than half of that of the weaker rise.
     """
     _, response = branch_of(loop, rising=rising)
     share = (response - response.min()) / (np.ptp(response) or 1.0)

@@ -1,7 +1,7 @@
-"""Real scans beside simulated ones, for the documentation.
+"""Figures that compare real and simulated scans, for the documentation.
 
 `python -m benchmarks.realism.pictures --out docs/images` draws all six channels of a real DART scan above those of a world of the
-medium tier, and the amplitudes of five real scans above those of five worlds. Both rows share each channel's colour scale.
+medium tier, and the amplitudes of five real scans above those of five worlds. Both rows share the grey scale of each channel.
 Only development seeds are shown.
 """
 
@@ -26,9 +26,7 @@ from simulators.tiers import tier
 
 CHANNEL_WORLD = 1
 AMPLITUDE_WORLDS = (0, 1, 2, 3, 6)
-_SHOWN: Mapping[
-    str, tuple[str, float, bool]
-] = {  # channel -> unit, its size, whether only differences from the median mean anything
+_SHOWN: Mapping[str, tuple[str, float, bool]] = {  # channel -> unit, size of the unit, whether the median is subtracted
     "Height": ("nm", 1e-9, True),
     "Amplitude1": ("pm", 1e-12, False),
     "Amplitude2": ("pm", 1e-12, False),
@@ -43,10 +41,10 @@ _PERCENTILES = (1, 99)
 def main() -> None:
     """Draw `sim-channels.png` and `sim-amplitude.png`."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--out", type=Path, required=True, help="directory of the pictures")
+    arguments.add_argument("--out", type=Path, required=True, help="directory for the figures")
     out = arguments.parse_args().out
     if not RECORDED.is_dir():
-        raise CannotRunError(f"the recorded scans are not here ({RECORDED}); without them there is nothing to show")
+        raise CannotRunError(f"the recorded scans are missing: {RECORDED} does not exist")
     scans = [read_scan(RECORDED / name) for name in SCANS]
     worlds = {seed: simulated(seed) for seed in {CHANNEL_WORLD, *AMPLITUDE_WORLDS}}
     out.mkdir(parents=True, exist_ok=True)
@@ -55,12 +53,12 @@ def main() -> None:
 
 
 def simulated(seed: int) -> Scan:
-    """The first frame of a world."""
+    """First frame of a world of the medium tier."""
     return SimulatedMFP3D(tier(TIER, seed), clock=SimulatedClock(None)).scan()
 
 
 def channels(real: Scan, simulated_scan: Scan) -> Figure:
-    """Both scans, channel by channel."""
+    """Figure of all channels of both scans."""
     figure = Figure(figsize=(_PANEL_IN * len(_SHOWN), 2.5 * _PANEL_IN), layout="constrained")
     axes = figure.subplots(2, len(_SHOWN))
     for column, (name, (unit, size, relative)) in enumerate(_SHOWN.items()):
@@ -79,7 +77,7 @@ def channels(real: Scan, simulated_scan: Scan) -> Figure:
 
 
 def amplitudes(scans: list[Scan], worlds: list[Scan]) -> Figure:
-    """Amplitudes relative to their means, on one scale."""
+    """Figure of all amplitudes relative to their means, on one grey scale."""
     figure = Figure(figsize=(_PANEL_IN * len(scans) + 0.6, 2.2 * _PANEL_IN), layout="constrained")
     axes = figure.subplots(2, len(scans))
     for row, label, shown in zip(axes, ("real", "simulated"), (scans, worlds), strict=True):
@@ -93,7 +91,7 @@ def amplitudes(scans: list[Scan], worlds: list[Scan]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as a PNG of few colours, which takes a third of the space."""
+    """Save the figure as a PNG with few colours, a third of the full size."""
     raw = io.BytesIO()
     with mpl.rc_context({"font.size": 8}):
         figure.savefig(raw, format="png", dpi=_DPI)

@@ -1,4 +1,4 @@
-"""Eight statistics that tell how a frame of amplitude looks, with one definition for recorded and simulated frames."""
+"""Eight statistics of an amplitude frame, defined in the same way for recorded and simulated frames."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,22 +24,22 @@ STATISTICS: Mapping[str, tuple[str, ...]] = {
 }
 DART_ONLY = ("Q", "detuning_rms")
 
-_LOW_CYCLES, _HIGH_CYCLES = (3, 20), (20, 80)  # a frame of 256 pixels
+_LOW_CYCLES, _HIGH_CYCLES = (3, 20), (20, 80)  # in a frame of 256 pixels
 _CYCLES_OF_PX = 256
 _WALL_BLUR_PX, _BACKGROUND_PX = 1.0, 8.0
 _WALL_CONTRAST = 0.85  # of the amplitude of the surroundings
 _DART = ("Amplitude1", "Amplitude2", "Phase1", "Phase2", "Frequency")
 _TONE_SEPARATION_HZ = 1e4
-_BRIGHT = 0.5  # of the mean amplitude: below it the phase is too noisy to invert
+_BRIGHT = 0.5  # relative to the mean amplitude; below it, the phase is too noisy to be inverted
 
 
 def statistics_of(scan: Scan) -> dict[str, float]:
-    """Every statistic that the scan's channels allow: those of `DART_ONLY` need both tones.
+    """All statistics that the channels of the scan allow; those of `DART_ONLY` need both DART tones.
 
     Parameters
     ----------
     scan
-        Any scan with an amplitude.
+        Scan with an amplitude channel.
     """
     values = amplitude_statistics(scan.channels[scan.find_channel()])
     if all(any(name.startswith(begin) for name in scan.channels) for begin in _DART):
@@ -48,13 +48,13 @@ def statistics_of(scan: Scan) -> dict[str, float]:
 
 
 def amplitude_statistics(image: Float[np.ndarray, "rows cols"]) -> dict[str, float]:
-    """The statistics of one amplitude image; none depends on its unit.
+    """Statistics of one amplitude image; none depends on its unit.
 
     `cv` and `skew` are those of the pixels. `psd_slope_low` and `psd_slope_high` are exponents of the power spectral density
     at 3 to 20 and 20 to 80 cycles in 256 pixels. `noise_fast` and `noise_slow` are robust standard deviations, relative to
-    the mean, of second differences along and across the lines, as white noise would have to have. `line_offset_sd` is that of
-    the steps of the lines' medians from line to line, relative too. `wall_density` is the share of pixels on the skeleton
-    of what is darker than its surroundings.
+    the mean, of white noise that has the observed second differences along and across the lines. `line_offset_sd` is the
+    standard deviation of the median step from line to line, also relative to the mean. `wall_density` is the share of pixels on
+    the skeleton of regions darker than their surroundings.
     """
     pixels = np.asarray(image, np.float64)
     mean = pixels.mean()
@@ -73,14 +73,14 @@ def amplitude_statistics(image: Float[np.ndarray, "rows cols"]) -> dict[str, flo
 def dart_statistics(
     amplitude_1_m: np.ndarray, amplitude_2_m: np.ndarray, phase_1_deg: np.ndarray, phase_2_deg: np.ndarray, centre_Hz: np.ndarray
 ) -> dict[str, float]:
-    """What only two tones tell: the median quality factor `Q` on bright pixels, and `detuning_rms`.
+    """Statistics that need both DART tones: the median quality factor `Q` of bright pixels, and `detuning_rms`.
 
-    The latter is the rms of (A1 - A2) / (A1 + A2) over all pixels, zero if the tracker held the resonance between the tones.
+    `detuning_rms` is the rms of (A1 - A2) / (A1 + A2) over all pixels; it is 0 if the resonance stays midway between the tones.
 
     Parameters
     ----------
     amplitude_1_m, amplitude_2_m, phase_1_deg, phase_2_deg, centre_Hz
-        The channels, of one shape; the tones lie 5 kHz below and above the centre.
+        Channels of equal shape; the tones lie 5 kHz below and above the centre frequency.
     """
     first, second, centre = (np.asarray(a, np.float64) for a in (amplitude_1_m, amplitude_2_m, centre_Hz))
     half = _TONE_SEPARATION_HZ / 2
@@ -94,7 +94,7 @@ def dart_statistics(
 
 
 def quarters(scan: Scan) -> list[dict[str, float]]:
-    """The statistics of `DART_ONLY` of the four quarters of a scan: what a single scan says of their spread."""
+    """Statistics of `DART_ONLY` for the four quarters of a scan, whose spread stands for that of several scans."""
     channels = [scan.channels[scan.find_channel(begin)] for begin in _DART]
     rows, cols = (n // 2 for n in channels[0].shape)
     corners = [(slice(r, r + rows), slice(c, c + cols)) for r in (0, rows) for c in (0, cols)]
@@ -102,19 +102,19 @@ def quarters(scan: Scan) -> list[dict[str, float]]:
 
 
 def inside(real: Mapping[str, Sequence[float]], simulated: Mapping[str, Sequence[float]]) -> dict[str, bool]:
-    """Statistic -> whether the median of the simulated values lies within the smallest and the largest real one.
+    """Statistic -> whether the median of the simulated values lies between the smallest and the largest real value.
 
-    Of a statistic in two parts (`STATISTICS`) both must.
+    If a statistic has two parts (`STATISTICS`), both must.
     """
 
-    def lies(part: str) -> bool:
+    def is_inside(part: str) -> bool:
         return min(real[part]) <= float(np.median(simulated[part])) <= max(real[part])
 
-    return {name: all(lies(part) for part in parts) for name, parts in STATISTICS.items()}
+    return {name: all(is_inside(part) for part in parts) for name, parts in STATISTICS.items()}
 
 
 def radial_spectrum(pixels: Float[np.ndarray, "rows cols"]) -> tuple[Float[np.ndarray, " rings"], Float[np.ndarray, " rings"]]:
-    """(cycles in 256 pixels, power spectral density) of a square image under a Hann window, averaged over rings."""
+    """(cycles per 256 pixels, power spectral density) of a square image with a Hann window, averaged over rings."""
     side = pixels.shape[0]
     window = np.hanning(side)
     power = np.abs(np.fft.fft2((pixels - pixels.mean()) * window[:, None] * window)) ** 2
@@ -124,7 +124,7 @@ def radial_spectrum(pixels: Float[np.ndarray, "rows cols"]) -> tuple[Float[np.nd
 
 
 def robust_sd(values: np.ndarray) -> float:
-    """Standard deviation from the median absolute deviation, which a few walls or spikes do not move."""
+    """Standard deviation from the median absolute deviation, which a few walls or spikes do not affect."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 

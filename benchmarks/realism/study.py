@@ -1,15 +1,16 @@
 """Does the medium tier look like real scans?
 
 `python -m benchmarks.realism [--quick] [--seeds 100-109] --out DIR` compares the first frames of simulated worlds with five
-recorded scans of `../shared/data`, which lie at four places on their samples: eight statistics, and a classifier that is to tell
-recorded tiles of 64 x 64 pixels from simulated ones (`realism_classifier`). Beside it stands what the same classifier
-makes of the clean tier, which is meant to look like no real scan, and of two families of real samples.
-Seeds 0-99 are for development.
+recorded scans of `../shared/data`, taken at four places of their samples: by eight statistics, and by a classifier that
+distinguishes recorded from simulated tiles of 64 x 64 pixels (`benchmarks.realism.classifier`). For comparison, the same
+classifier is applied to the clean tier, which is not meant to look like a real scan, and to two families of real samples. Seeds
+0-99 are for development.
 
-Pixels are compared as recorded: the scans' pitches, 4 to 20 nm, lie on both sides of the simulated 10 nm, and resampling would
-mark one class. A tile is a sixteenth of a frame of 256 x 256 pixels in both classes, and carries no scale.
+Pixels are compared as recorded: the pixel sizes of the scans, 4 to 20 nm, lie on both sides of the simulated 10 nm, and
+resampling would leave traces in one class. A tile is a sixteenth of a frame of 256 x 256 pixels in both classes, and has no
+length scale.
 
-Each finished world is kept in `DIR/realism.jsonl` until the run is complete; the same command goes on from there.
+Each finished world is kept in `DIR/realism.jsonl` until the run is complete; the same command continues from there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,33 +30,33 @@ from instrument_adapters.scan import Scan
 
 TIER, ARTIFICIAL = "medium", "clean"
 SCANS = ("scan_0001.ibw", "PZT_final0001.h5", "PZT_final0002.h5", "PTO_Funakubo0001.h5", "PTO_Funakubo0002.h5")
-PLACES = (0, 1, 1, 2, 3)  # of each scan: PZT_final is one place, scanned twice
+PLACES = (0, 1, 1, 2, 3)  # place of each scan; both PZT_final scans show the same place
 DART_SCAN = SCANS[0]
 FAMILIES = {"PZT_final and scan_0001": (0, 1), "PTO_Funakubo": (2, 3)}  # places
 _PROCESSES = 2
 _QUICK_WORLDS, _QUICK_REPEATS, _REPEATS = 5, 1, 3
-_FIRST_WORLD = 100  # group number of the first simulated world; smaller ones are places
+_FIRST_WORLD = 100  # group number of the first simulated world; smaller numbers are places
 _SHOWN = 15
 _NOTES = (
-    "classifier_auc is that of the stronger of the two models, averaged over folds; 0.5 where nothing can be told apart.",
+    "classifier_auc is the area of the better of the two models, averaged over folds; 0.5 means indistinguishable.",
     "Its interval is a percentile bootstrap over the folds, each of which leaves one of only four real places out.",
-    "families_auc tells two families of real samples apart; below 0.5, a place resembles the other family more than its own.",
-    "With halves, one half of a scan is learnt from while the other is judged: single scans are recognised, all becomes easy.",
-    "Q and detuning_rms come from the one DART scan; their range is that of its quarters.",
-    "Real ranges differ from an earlier table's (CV 0.47-0.76, noise 0.03-0.05), whose code is not at hand: these are new.",
+    "families_auc distinguishes two families of real samples; below 0.5, a place resembles the other family more than its own.",
+    "halves: one half of a scan is for training, the other for testing. Single scans are then recognised, which is easy.",
+    "Q and detuning_rms come from the only DART scan; their range is that of its quarters.",
+    "Real ranges differ from those of an earlier table (CV 0.47-0.76, noise 0.03-0.05), whose code is not available.",
 )
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What is kept of one frame.
+    """Data kept of one frame.
 
     Parameters
     ----------
     tiles
-        Features of each tile of `classifier.cut`.
+        Features of each tile, see `classifier.describe`.
     statistics
-        As `statistics_of` has them.
+        Statistics of the frame, see `statistics_of`.
     """
 
     tiles: list[dict[str, float]]
@@ -63,37 +64,35 @@ class Frame:
 
     @property
     def features(self) -> np.ndarray:
-        """One row a tile."""
+        """Features as an array, one row for each tile."""
         return np.array([list(tile.values()) for tile in self.tiles])
 
 
 def main() -> None:
-    """Visit all worlds and write `realism.json` and `realism.md`."""
+    """Run all worlds and write `realism.json` and `realism.md`."""
     arguments = parser(__doc__, "100-109").parse_args()
     if not RECORDED.is_dir():
-        raise CannotRunError(f"the recorded scans are not here ({RECORDED}); without them there is nothing to compare with")
+        raise CannotRunError(f"the recorded scans are missing: {RECORDED} does not exist")
     seeds = arguments.seeds[: _QUICK_WORLDS if arguments.quick else None]
     if len(seeds) < len(set(PLACES)):
-        raise CannotRunError(
-            f"{len(seeds)} worlds were asked for; at least {len(set(PLACES))} are needed, as many as real places"
-        )
+        raise CannotRunError(f"--seeds gives {len(seeds)} worlds; give at least {len(set(PLACES))}, the number of real places")
     journal = Journal(arguments.out / "realism.jsonl", {"quick": arguments.quick, "seeds": list(seeds)})
     tasks: dict[str, Task] = {f"{tier}, world {s}": (simulated, (tier, s), {}) for tier in (TIER, ARTIFICIAL) for s in seeds}
     done = {name: Frame(**one) for name, one in journal.all_once(tasks, _PROCESSES).items()}
     worlds = {tier: [done[f"{tier}, world {seed}"] for seed in seeds] for tier in (TIER, ARTIFICIAL)}
     scans = [read_scan(RECORDED / name) for name in SCANS]
-    real = [_kept(scan) for scan in scans]
+    real = [_frame_of(scan) for scan in scans]
     write(report(real, quarters(scans[0]), worlds, quick=arguments.quick), arguments.out, seeds)
     journal.finish()
 
 
 def simulated(tier: str, seed: int) -> dict[str, Any]:
-    """The first frame of a world, as `Frame` keeps it."""
+    """First frame of a world, as the fields of `Frame`."""
     from simulators.clock import SimulatedClock
     from simulators.mfp3d import SimulatedMFP3D
     from simulators.tiers import tier as settings
 
-    return vars(_kept(SimulatedMFP3D(settings(tier, seed), clock=SimulatedClock(None)).scan()))
+    return vars(_frame_of(SimulatedMFP3D(settings(tier, seed), clock=SimulatedClock(None)).scan()))
 
 
 def report(
@@ -107,7 +106,7 @@ def report(
     of_real = real_values(real, real_quarters)
     of_tier = {part: [world.statistics[part] for world in worlds[TIER]] for part in of_real}
     verdicts = inside(of_real, of_tier)
-    looked_at = classifier.importances(sets[TIER], rng, list(real[0].tiles[0]), repeats)
+    importances = classifier.importances(sets[TIER], rng, list(real[0].tiles[0]), repeats)
     stronger = {name: max(one, key=lambda model: np.mean(one[model])) for name, one in areas.items()}
     auc = {name: float(np.mean(one[stronger[name]])) for name, one in areas.items()}
     by_place = np.reshape(areas[TIER][stronger[TIER]], (repeats, -1)).mean(axis=0)
@@ -134,13 +133,13 @@ def report(
             "real": of_real,
             TIER: of_tier,
             ARTIFICIAL: {part: [world.statistics[part] for world in worlds[ARTIFICIAL]] for part in of_real},
-            "importances": looked_at,
+            "importances": importances,
         },
         tables={
             "Statistics": statistics_rows(of_real, of_tier),
             "Classifier": classifier_rows(areas),
-            "What the trees look at": [
-                {"feature": name, "area lost when shuffled": lost} for name, lost in list(looked_at.items())[:_SHOWN]
+            "Most important features of the trees": [
+                {"feature": name, "area lost when shuffled": lost} for name, lost in list(importances.items())[:_SHOWN]
             ],
         },
         notes=[*_NOTES, f"Quick: {_QUICK_WORLDS} worlds, one partition into folds."] if quick else _NOTES,
@@ -148,7 +147,7 @@ def report(
 
 
 def comparisons(real: Sequence[Frame], worlds: Mapping[str, Sequence[Frame]]) -> dict[str, classifier.Tiles]:
-    """Name -> tiles of two classes that are to be told apart."""
+    """Name of a comparison -> tiles of the two classes."""
     of_real = list(zip(real, PLACES, strict=True))
     first, second = ([(frame, place) for frame, place in of_real if place in own] for own in FAMILIES.values())
     of_tiers = {tier: [(frame, _FIRST_WORLD + n) for n, frame in enumerate(frames)] for tier, frames in worlds.items()}
@@ -158,7 +157,7 @@ def comparisons(real: Sequence[Frame], worlds: Mapping[str, Sequence[Frame]]) ->
 
 
 def real_values(real: Sequence[Frame], real_quarters: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Part of a statistic -> its real values."""
+    """Part of a statistic -> values of the real scans."""
     parts = [part for parts in STATISTICS.values() for part in parts]
     return {
         part: [one[part] for one in real_quarters] if part in DART_ONLY else [frame.statistics[part] for frame in real]
@@ -206,7 +205,7 @@ def _tiles(
     return classifier.Tiles(np.concatenate(features), np.concatenate(groups), np.concatenate(classes))
 
 
-def _kept(scan: Scan) -> Frame:
+def _frame_of(scan: Scan) -> Frame:
     tiles = classifier.cut(scan.channels[scan.find_channel()])
     return Frame([classifier.describe(tile) for tile in tiles], statistics_of(scan))
 

@@ -1,4 +1,4 @@
-"""What the simulated worlds look like, and the truth about them: one frame of each tier above the types of its walls.
+"""Figure of the simulated worlds: one frame of each tier above the true types of its walls.
 
 `python -m benchmarks.realism.tier_pictures --out docs/images` draws `tiers.png`.
 """
@@ -23,25 +23,25 @@ from simulators.tiers import GRADED, HARD, INTERSPERSED, SHUFFLED, SINGLE_TYPE, 
 
 SHOWN = (*GRADED, HARD, *INTERSPERSED, SINGLE_TYPE[0], SHUFFLED)
 _SEED = 1
-_LINE_M = 8e-9  # half the width at which walls are drawn
+_LINE_M = 8e-9  # half of the drawn width of walls
 _GROUND = ("#ffffff", "#d9d9d9", "#f2f2f2")  # c+, c-, a
 _NAMES = ("stripe", "needle at c+", "needle at c-", "herringbone", "180° c-c", "boundary")
 _COLUMNS, _SIDE_IN = 4, 2.0
 _DPI = 105
-_COLOURS_KEPT = 40  # of the picture; grey scales and a dozen colours need no more
+_COLOURS_KEPT = 40  # colours of the file: enough for grey scales and a dozen colours
 
 
 def main() -> None:
-    """Draw the picture."""
+    """Draw `tiers.png`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="directory of the picture")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the figure")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     save(picture(_SEED), out / "tiers.png")
 
 
 def picture(seed: int) -> Figure:
-    """Amplitude and truth of world `seed` of each tier."""
+    """Figure of amplitude and truth of world `seed` of each tier."""
     rows = -(-len(SHOWN) // _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _SIDE_IN, 2 * rows * _SIDE_IN + 0.55), dpi=_DPI, layout="constrained")
     axes = figure.subplots(2 * rows, _COLUMNS, squeeze=False)
@@ -60,7 +60,7 @@ def types_seen(distance_m: Float[np.ndarray, "*shape"], wall: Int[np.ndarray, "*
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as a small PNG, of few colours."""
+    """Save the figure as a small PNG with few colours."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

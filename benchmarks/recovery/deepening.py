@@ -1,9 +1,9 @@
-"""What is a deeper search worth that is made while nothing waits?
+"""What does a deepened decision gain, searched while the agent is idle?
 
-`python -m benchmarks.recovery.deepening [--seeds 100-102] --out DIR` takes two scans of each medium world, drift included, and
-decides on the second one twice: going on from the decision on the first scan, and from the deeper search on it. `ARI` is the
-agreement of the chosen clusters with the true types, `ARI of VAEs` the mean over all VAEs that may be chosen, `ELBO` their mean
-held-out ELBO in nats a pixel; on most worlds it is a plain family that is chosen, to which training makes no difference.
+`python -m benchmarks.recovery.deepening [--seeds 100-102] --out DIR` records two scans of each medium world, with drift, and
+decides on the second one twice: with a warm start from the decision on the first scan, and from its deepened decision. `ARI` is
+the agreement of the chosen clusters with the true types, `ARI of VAEs` the mean over all eligible VAEs, `ELBO` their mean
+held-out ELBO in nats per pixel. On most worlds a plain family is chosen, on which training has no effect.
 """
 
 import tempfile
@@ -16,6 +16,7 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.schema.decision import Decision
 from agent.search.candidates import Candidate
 from agent.search.prepared_scan import prepare_scan
@@ -27,7 +28,7 @@ from benchmarks.harness.agreement import bootstrap_interval
 from benchmarks.harness.commandline import Journal, Task, parser, run
 from benchmarks.harness.outcome import Outcome, write
 from benchmarks.harness.worlds import World
-from benchmarks.recovery.one_world import judged
+from benchmarks.recovery.one_world import evaluate_decision
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.mfp3d import SimulatedMFP3D
@@ -38,9 +39,9 @@ _MEASURES = ("ari", "value", "elbo_per_px", "vae_ari")
 
 
 def main() -> None:
-    """Visit all worlds and write `deepening.json` and `deepening.md`."""
+    """Run all worlds and write `deepening.json` and `deepening.md`."""
     options = parser(__doc__, "100-102")
-    options.add_argument("--windows", type=int, nargs="+", help="windows_px, for a smaller search")
+    options.add_argument("--windows", type=int, nargs="+", help="windows in pixels, for a smaller search")
     arguments = options.parse_args()
     windows = QUICK_WINDOWS_PX if arguments.quick else arguments.windows
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
@@ -53,36 +54,36 @@ def main() -> None:
 
 
 def world(seed: int, config: Config) -> dict[str, Any]:
-    """The decision on the second scan, `plain` and `deep`, and the CPU seconds of each search."""
+    """Figures of the decision on the second scan, `plain` and `deep`, and the CPU seconds of each search."""
     instrument = SimulatedMFP3D(tier("medium", seed), clock=SimulatedClock(None))
     first = instrument.scan()
-    instrument.clock.advance(600.0)  # loops
+    instrument.clock.advance(600.0)  # as long as about 60 loops take
     second = instrument.scan()
     assert instrument.last_recording is not None
     seen = World(second, prepare_scan(second, config), instrument.surface, instrument.last_recording)
     with tempfile.TemporaryDirectory() as folder, workers_for(config.search.workers) as workers:
-        agent, spent, store = Agent(config, workers), {}, TaskCache(Path(folder))
+        agent, spent, cache = Agent(config, workers), {}, TaskCache(Path(folder))
         decided, spent["first"] = _timed(agent, first)
         deep, spent["deeper"] = _timed(Agent(deepened(config), workers), first, start=deep_start(decided, config))
-        after, spent["plain"] = _timed(agent, second, previous=decided, earlier=first, store=store)
-        after_deep, spent["deep"] = _timed(agent, second, previous=deep, earlier=first, store=store)
+        after, spent["plain"] = _timed(agent, second, previous=decided, earlier=first, cache=cache)
+        after_deep, spent["deep"] = _timed(agent, second, previous=deep, earlier=first, cache=cache)
 
         def again(previous: Decision) -> Sequence[Candidate]:
             start = warm_start(previous, config)
-            return search(seen.scene, config, workers, start=start, store=store).candidates
+            return search(seen.prepared, config, workers, start=start, cache=cache).candidates
 
         found = {"plain": _figures(seen, after, again(decided)), "deep": _figures(seen, after_deep, again(deep))}
     return {"seed": seed, "cpu_s": spent, "first_chosen": decided.record.chosen, "deeper_chosen": deep.record.chosen} | found
 
 
-def _timed(agent: Agent, scan: Scan, **given: Any) -> tuple[Decision, float]:
+def _timed(agent: Agent, scan: Scan, cache: TaskCache | None = None, **given: Any) -> tuple[Decision, float]:
     before = time.process_time()
-    decision = agent.on_scan(scan, **given)
+    decision = agent.decide(DecisionInputs(scan, **given), cache=cache)
     return decision, time.process_time() - before
 
 
 def _figures(seen: World, decision: Decision, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """What was chosen, and how good the VAEs of the same search are."""
+    """The choice, and the quality of the VAEs of the same search."""
     record = decision.record
     chosen = next((c for c in record.candidates if c.candidate_id == record.chosen), None)
     vaes = [c for c in candidates if c.configuration.trained and c.score and c.score.mixture]
@@ -95,7 +96,7 @@ def _figures(seen: World, decision: Decision, candidates: Sequence[Candidate]) -
         "chosen": record.chosen,
         "warm_from": record.warm_from,
         "cold_because": record.cold_because,
-        "ari": judged(seen, decision)["ari"],
+        "ari": evaluate_decision(seen, decision)["ari"],
         "value": chosen.value if chosen else None,
         "elbo_per_px": float(np.mean([c.representation.elbo_per_px for c in vaes])) if vaes else None,
         "vae_ari": float(np.mean(aris)) if aris else None,
@@ -127,12 +128,12 @@ def report(worlds: Sequence[dict[str, Any]]) -> Outcome:
     ]
     return Outcome(
         name="deepening",
-        title="What is a deeper search worth that is made while nothing waits?",
+        title="What does a deepened decision gain?",
         figures=figures,
         details={"worlds": list(worlds)},
-        tables={"second scan: going on from the decision / from the deeper search": rows},
-        notes=["Gains are paired: deeper less plain. Intervals are percentile bootstraps over worlds."],
-        missing={name: "no world has it" for name, value in figures.items() if value is None},
+        tables={"Second scan: warm start from the decision / from the deepened decision": rows},
+        notes=["Gains are paired differences, deepened minus plain. Intervals are percentile bootstraps over worlds."],
+        missing={name: "available on no world" for name, value in figures.items() if value is None},
     )
 
 

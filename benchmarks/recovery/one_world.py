@@ -1,4 +1,4 @@
-"""What is measured on one simulated world: the agent's decision, its candidates, the paper's rule and the baselines."""
+"""Evaluation on one simulated world: the decision of the agent, its candidates, the rules of the paper, and the baselines."""
 
 import tempfile
 import time
@@ -10,39 +10,40 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, Decision
 from agent.search.candidates import Candidate
 from agent.search.search import search
 from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from benchmarks.harness.agreement import core_purity, coverage
-from benchmarks.harness.worlds import World, visit
+from benchmarks.harness.worlds import World, scan_world
 from benchmarks.recovery.baselines import BASELINES
 from benchmarks.recovery.paper_rule import paper_rules
 
 
 def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
-    """One graded world.
+    """Evaluate one world with types.
 
-    The agent decides, and the same search is then asked for all of its candidates; what was trained is not trained again.
+    The agent decides, and the same search is then repeated for all of its candidates; trained models come from the task cache.
 
     Returns
     -------
     dict
-        `outcome`; `pick`, the agreement of what the agent says with the truth, also where it says one type or none; `regardless`,
-        that of its pick's clusters, even if it does not call them types; `candidates`, name -> ARI and reward; the `best` and the
-        `mean` of these ARIs; `information`, the MI_rot of the most informative configuration; `paper`, rule -> agreement;
-        `baselines`, name -> agreement.
+        `outcome`; `pick`, the agreement of the decision with the truth, where "one type only" and "not resolvable" count as one
+        cluster; `regardless`, the agreement of the chosen clusters even if they are not called types; `candidates`, name -> ARI
+        and reward; the `best` and the `mean` of these ARIs; `information`, the largest MI_rot of a configuration; `paper`, rule
+        -> agreement; `baselines`, name -> agreement.
     """
     started = time.process_time()
-    world = visit(name, seed, config)
+    world = scan_world(name, seed, config)
     with tempfile.TemporaryDirectory() as folder, workers_for(config.search.workers) as workers:
-        kept = TaskCache(Path(folder))
-        decision = Agent(config, workers).on_scan(world.scan, store=kept)
-        candidates = [c for c in search(world.scene, config, workers, store=kept).candidates if c.score and c.score.mixture]
-    reached = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c)) for c in candidates}
+        cache = TaskCache(Path(folder))
+        decision = Agent(config, workers).decide(DecisionInputs(world.scan), cache=cache)
+        candidates = [c for c in search(world.prepared, config, workers, cache=cache).candidates if c.score and c.score.mixture]
+    agreements = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c)) for c in candidates}
     searched_s = time.process_time() - started
-    aris = [one["ari"] for one in reached.values()]
+    aris = [one["ari"] for one in agreements.values()]
     truth = world.types(world.points_rc)
     return {
         "seed": seed,
@@ -51,17 +52,17 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         "pure_share": float(world.pure(world.points_rc).mean()),
         "outcome": decision.record.outcome,
         "chosen": decision.record.chosen,
-        "pick": judged(world, decision),
-        "regardless": reached.get(decision.record.chosen or ""),
+        "pick": evaluate_decision(world, decision),
+        "regardless": agreements.get(decision.record.chosen or ""),
         "best": max(aris, default=0.0),
-        "best_candidate": max(reached, key=lambda c: reached[c]["ari"], default=None),
-        "best_coarse": max((one["ari_coarse"] for one in reached.values()), default=0.0),
+        "best_candidate": max(agreements, key=lambda c: agreements[c]["ari"], default=None),
+        "best_coarse": max((one["ari_coarse"] for one in agreements.values()), default=0.0),
         "mean": float(np.mean(aris)) if aris else 0.0,
         "information": information(decision.record.configurations),
         "paper": paper_rules(world, candidates),
-        "baselines": {what: world.agreement(world.points_rc, found(world, config)) for what, found in BASELINES.items()},
+        "baselines": {label: world.agreement(world.points_rc, baseline(world, config)) for label, baseline in BASELINES.items()},
         "candidates": {
-            c.candidate_id: {"ari": reached[c.candidate_id]["ari"], "value": c.score.value if c.score else None}
+            c.candidate_id: {"ari": agreements[c.candidate_id]["ari"], "value": c.score.value if c.score else None}
             for c in candidates
         },
         "searched_cpu_s": searched_s,
@@ -69,8 +70,8 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
     }
 
 
-def judged(world: World, decision: Decision) -> dict[str, float]:
-    """What the decision says against the truth; one without clusters says that all points are alike, and has no core."""
+def evaluate_decision(world: World, decision: Decision) -> dict[str, float]:
+    """Agreement of the decision with the truth; without clusters, all points count as one cluster without core points."""
     points_rc = decision.arrays.get("points_rc", world.points_rc)
     labels = decision.arrays.get("labels", np.zeros(len(points_rc), int))
     core = decision.arrays.get("core", np.zeros(len(points_rc), int)).astype(bool)
@@ -80,11 +81,11 @@ def judged(world: World, decision: Decision) -> dict[str, float]:
 
 
 def null(name: str, seed: int, config: Config) -> dict[str, Any]:
-    """One world without types to tell apart: the agent's answer, and how many types BIC finds there."""
+    """Evaluate one world without distinct types: the outcome of the decision, and the number of types that BIC finds."""
     started = time.process_time()
-    world = visit(name, seed, config)
+    world = scan_world(name, seed, config)
     with workers_for(config.search.workers) as workers:
-        record = Agent(config, workers).on_scan(world.scan).record
+        record = Agent(config, workers).decide(DecisionInputs(world.scan)).record
     return {
         "kind": name,
         "seed": seed,
@@ -99,12 +100,12 @@ def null(name: str, seed: int, config: Config) -> dict[str, Any]:
 
 
 def information(configurations: Sequence[ConfigurationRecord]) -> float | None:
-    """MI_rot of the most informative configuration; None without any."""
+    """Largest MI_rot of a configuration; None without configurations."""
     return max((c.information or 0.0 for c in configurations), default=None)
 
 
 def bic_types(candidates: Sequence[CandidateRecord]) -> Mapping[str, float | None]:
-    """Median of the K that BIC prefers, over all judged candidates, and the smallest and the largest of them."""
+    """Median, minimum and maximum over the scored candidates of the K that BIC prefers."""
     k = [one for c in candidates if (one := c.metrics.get("K_bic")) is not None]
     return {"median": float(np.median(k)), "least": min(k), "most": max(k)} if k else {}
 

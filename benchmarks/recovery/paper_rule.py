@@ -1,7 +1,7 @@
-"""The paper's own choice: among the VAEs of one seed the one with the smallest criterion, whatever other seeds say.
+"""The rules of the paper: among the VAEs of one seed, the one with the smallest criterion is chosen.
 
-Two of its rules: the smallest ICL (or BIC) over models and K = 2 to 10, and the smallest -ELBO + H of the Bayesian mixtures.
-Kinder than the paper, VAEs that the guards leave out take no part, of which a collapsed one would win.
+Two rules are applied: the smallest ICL (or BIC) over models and K = 2 to 10, and the smallest -ELBO + H of the Bayesian mixtures.
+Unlike in the paper, VAEs that the guards reject are excluded; a collapsed one would otherwise win.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from rewards.registry import bgmm
 GAUSSIAN = ("icl", "bic")
 BAYESIAN = "-elbo + h"
 RULES = (*GAUSSIAN, BAYESIAN)
-COMPONENTS = range(2, 11)  # K = 1 is not among the paper's
+COMPONENTS = range(2, 11)  # the paper does not include K = 1
 BAYESIAN_MODELS = 3  # of 500 steps each, the paper's, which take 3 to 4 s whatever the number of points
 NOTHING: Mapping[str, Any] = {"chosen": None, "ari": 0.0, "ari_coarse": 0.0}
 
@@ -28,10 +28,11 @@ _Fitted = tuple[Candidate, MixtureFit]
 
 
 def paper_rules(world: World, candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
-    """Rule -> the VAE of the first seed that it chooses, and its clusters' agreement with the truth.
+    """Rule -> the VAE of the first seed that it chooses, and the agreement of its clusters with the truth.
 
-    The Bayesian mixture, with the paper's priors and steps and of all points, is fitted to the `BAYESIAN_MODELS` VAEs of smallest
-    BIC only: both estimate how probable the points are under the best mixture, and a fit costs as much as a tenth of the search.
+    The Bayesian mixture has the paper's priors and steps and uses all points. It is fitted only to the `BAYESIAN_MODELS` VAEs
+    with the smallest BIC, since one fit costs a tenth of the search, and both criteria estimate the evidence of the best
+    mixture.
     """
     vaes = [c for c in candidates if c.spec.invariance in GEOMETRIC_LATENTS]
     first = min((c.seed for c in vaes), default=0)
@@ -43,7 +44,7 @@ def paper_rules(world: World, candidates: Sequence[Candidate]) -> dict[str, dict
         pick, fit = min(fits, key=lambda pair: float(getattr(pair[1], rule)))
         picks[rule] = pick, fit.mixture
     picks[BAYESIAN] = _bayesian(_smallest_bic(fits))
-    return {rule: _said(world, pick, mixture) for rule, (pick, mixture) in picks.items()}
+    return {rule: _agreement(world, pick, mixture) for rule, (pick, mixture) in picks.items()}
 
 
 def _mixtures(candidate: Candidate) -> Sequence[MixtureFit]:
@@ -52,7 +53,7 @@ def _mixtures(candidate: Candidate) -> Sequence[MixtureFit]:
 
 
 def _smallest_bic(fits: Sequence[_Fitted]) -> list[Candidate]:
-    """The models with the smallest BIC of any K."""
+    """The `BAYESIAN_MODELS` models with the smallest BIC over all K."""
     least: dict[str, tuple[float, Candidate]] = {}
     for candidate, fit in fits:
         name = candidate.candidate_id
@@ -69,7 +70,7 @@ def _bayesian(candidates: Sequence[Candidate]) -> tuple[Candidate, Mixture]:
     return candidates[best], mixture
 
 
-def _said(world: World, pick: Candidate, mixture: Mixture) -> dict[str, Any]:
+def _agreement(world: World, pick: Candidate, mixture: Mixture) -> dict[str, Any]:
     labels = mixture.labels(pick.representation.z)
     found = {"chosen": pick.candidate_id, "clusters": mixture.n_components}
     return found | world.agreement(pick.representation.points_rc, labels)

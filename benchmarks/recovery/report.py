@@ -1,4 +1,4 @@
-"""What the worlds of `benchmarks.recovery` say: its figures and tables."""
+"""Figures and tables of `benchmarks.recovery`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ def report(worlds: Worlds, nulls: Sequence[World], *, left_out: Sequence[str] = 
     Parameters
     ----------
     worlds
-        Tier -> its worlds that hold several types.
+        Tier -> results of its worlds with several types.
     nulls
-        Worlds without types to tell apart.
+        Results of the worlds without distinct types.
     left_out
-        Tiers that were not asked for.
+        Tiers that were not run.
     reduced
-        What a quick run does less of; empty for a full one.
+        Description of what a quick run omits; empty for a full run.
     """
     figures: dict[str, float | None] = {}
     for tier, own in worlds.items():
@@ -40,7 +40,7 @@ def report(worlds: Worlds, nulls: Sequence[World], *, left_out: Sequence[str] = 
         figures["null_bic_types"] = float(np.median([one["bic_types"]["median"] for one in nulls if one["bic_types"]]))
     return Outcome(
         name="recovery",
-        title="Does the agent find the types that are there, and none where there are none?",
+        title="Does the agent find existing types, and none where there are none?",
         figures=figures,
         details={
             "quick": bool(reduced),
@@ -49,9 +49,9 @@ def report(worlds: Worlds, nulls: Sequence[World], *, left_out: Sequence[str] = 
             "worlds": dict(worlds),
             "nulls": list(nulls),
         },
-        tables={tier: ways(own, normalise=tier != HARD) for tier, own in worlds.items()}
-        | {f"{tier}, world by world": each(own) for tier, own in worlds.items()}
-        | ({"Worlds without types to tell apart": null_rows(nulls)} if nulls else {}),
+        tables={tier: method_rows(own, normalise=tier != HARD) for tier, own in worlds.items()}
+        | {f"{tier}, world by world": world_rows(own) for tier, own in worlds.items()}
+        | ({"Worlds without distinct types": null_rows(nulls)} if nulls else {}),
         notes=list(_notes(worlds, nulls, left_out, reduced)),
         missing=_missing(left_out),
     )
@@ -62,35 +62,35 @@ def _notes(worlds: Worlds, nulls: Sequence[World], left_out: Sequence[str], redu
     if nulls:
         low, high = share_interval(_claimed(nulls), len(nulls))
         notes.append(
-            f"Types were claimed in {_claimed(nulls)} of {len(nulls)} worlds without types to tell apart "
+            f"Types were claimed in {_claimed(nulls)} of {len(nulls)} worlds without distinct types "
             f"(95 % interval {low:.2f}-{high:.2f})."
         )
     if HARD in worlds:
         abstained, of = sum(map(_abstained, worlds[HARD])), len(worlds[HARD])
         low, high = share_interval(abstained, of)
         notes.append(
-            f"Abstaining is right in hard worlds: so it did in {abstained} of {of} (95 % interval {low:.2f}-{high:.2f})."
+            f"Abstaining is correct in hard worlds: the agent did so in {abstained} of {of} (95 % interval {low:.2f}-{high:.2f})."
         )
     notes += [
-        "ari and what follows from it is that of what the agent says: a world of which it says one type or none counts 0.",
-        "Coarse types have needles of either sign as one; the best candidate is there the one that is best for them.",
-        "The paper's ICL and BIC choose K from 2 to 10, among VAEs that passed the guards; a collapsed one would have won them.",
-        f"Its -ELBO + H is that of Bayesian mixtures of the {BAYESIAN_MODELS} VAEs of smallest BIC.",
+        'ari and figures derived from it refer to the outcome: a world with "one type only" or "not resolvable" counts as 0.',
+        "Coarse types join needles of both signs; the best candidate is then the best one for coarse types.",
+        "ICL and BIC of the paper choose K from 2 to 10 among VAEs that passed the guards; otherwise a collapsed one would win.",
+        f"-ELBO + H of the paper is evaluated for Bayesian mixtures of the {BAYESIAN_MODELS} VAEs with the smallest BIC.",
         "Intervals are percentile bootstraps over worlds, paired.",
     ]
-    notes += [f"A part of the benchmark: without {', '.join(left_out)}."] if left_out else []
+    notes += [f"Part of the benchmark only: without {', '.join(left_out)}."] if left_out else []
     return notes + ([f"Quick: {reduced}."] if reduced else [])
 
 
 def _missing(left_out: Sequence[str]) -> dict[str, str]:
-    why = "the tier was not asked for"
+    why = "the tier was not run"
     out = {f"{figure}_{_key(tier)}": why for tier in left_out if tier not in (HARD, "null") for figure in _NEEDED}
     out |= {"abstained_hard": why} if HARD in left_out else {}
     return out | ({"null_false_discovery": why} if "null" in left_out else {})
 
 
 def tier_figures(key: str, worlds: Sequence[World]) -> dict[str, float | None]:
-    """The figures of one tier, named with `key`; means over its worlds."""
+    """Figures of one tier, means over its worlds; `key` is the suffix of their names."""
     pick = [one["pick"]["ari"] for one in worlds]
     purity = [one["pick"]["purity"] for one in worlds if "purity" in one["pick"]]
     norm = {name: float(np.mean(_normalised(worlds, aris))) for name, aris in aris_of(worlds).items()}
@@ -120,7 +120,7 @@ def tier_figures(key: str, worlds: Sequence[World]) -> dict[str, float | None]:
 
 
 def hard_figures(worlds: Sequence[World]) -> dict[str, float | None]:
-    """Of the tier in which abstaining is right: how often the agent does, and how little could have been found."""
+    """Figures of the tier in which abstaining is correct: how often the agent abstains, and the best possible results."""
     return {
         "abstained_hard": float(np.mean([_abstained(one) for one in worlds])),
         "ceiling_hard": float(np.mean([one["ceiling"]["ari"] for one in worlds])),
@@ -130,7 +130,7 @@ def hard_figures(worlds: Sequence[World]) -> dict[str, float | None]:
 
 
 def aris_of(worlds: Sequence[World], which: str = "ari") -> dict[str, list[float]]:
-    """Way to find types -> its ARI on each world; `which` may be that with the coarse types, "ari_coarse"."""
+    """Method -> its ARI on each world; `which` is "ari", or "ari_coarse" for the coarse types."""
     coarse = which == "ari_coarse"
     out = {
         "the agent's pick": [one["pick"][which] for one in worlds],
@@ -144,12 +144,12 @@ def aris_of(worlds: Sequence[World], which: str = "ari") -> dict[str, list[float
 
 
 def paper_name(rule: str) -> str:
-    """Of one of the paper's rules, in the tables."""
+    """Name of one of the paper's rules in the tables."""
     return f"paper's rule: one seed, smallest {rule.upper()}"
 
 
-def ways(worlds: Sequence[World], *, normalise: bool = True) -> list[dict[str, Any]]:
-    """One row for each way to find types; against a ceiling near 0 nothing is normalised."""
+def method_rows(worlds: Sequence[World], *, normalise: bool = True) -> list[dict[str, Any]]:
+    """One row for each method; with a ceiling near 0, ARIs are not normalised."""
     pure = {"the agent's pick": [one["pick"]["ari_pure"] for one in worlds]}
     pure |= {name: [one["baselines"][name]["ari_pure"] for one in worlds] for name in BASELINES}
     pure["supervised ceiling"] = [one["ceiling"]["ari_pure"] for one in worlds]
@@ -164,7 +164,7 @@ def ways(worlds: Sequence[World], *, normalise: bool = True) -> list[dict[str, A
     return rows
 
 
-def each(worlds: Sequence[World]) -> list[dict[str, Any]]:
+def world_rows(worlds: Sequence[World]) -> list[dict[str, Any]]:
     """One row for each world."""
     return [
         {
@@ -188,7 +188,7 @@ def each(worlds: Sequence[World]) -> list[dict[str, Any]]:
 
 
 def null_rows(nulls: Sequence[World]) -> list[dict[str, Any]]:
-    """One row for each kind of world without types to tell apart."""
+    """One row for each kind of world without distinct types."""
     rows = []
     for kind in dict.fromkeys(one["kind"] for one in nulls):
         own = [one for one in nulls if one["kind"] == kind]

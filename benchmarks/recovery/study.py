@@ -1,12 +1,12 @@
-"""Does the agent find the types that are there, and none where there are none?
+"""Does the agent find existing types, and none where there are none?
 
 `python -m benchmarks.recovery [--quick] [--tiers clean,null] [--seeds 100-109] --out DIR` runs the default search on simulated
-worlds whose truth is known: graded ones (clean, easy, medium), two with interspersed types, a hard one in which abstaining is
-right, and, as the tier "null", worlds of a single type and shuffled ones. Beside the pick of the decision rule stand the best of
-all its candidates, the paper's two rules on the same trained VAEs, fixed baselines, and a classifier that was told the truth of
-other worlds, against which all are normalised: 0 is chance, 1 what it reaches. Seeds 0-99 are for development.
+worlds with known truth: graded ones (clean, easy, medium), two with interspersed types, a hard one in which abstaining is
+correct, and, as the tier "null", worlds of a single type and shuffled ones. The choice of the decision rule is compared with the
+best of all its candidates, the two rules of the paper on the same trained VAEs, fixed baselines, and a classifier trained on the
+truth of other worlds, which normalises all others: 0 is chance, 1 is the classifier. Seeds 0-99 are for development.
 
-Each finished world is kept in `DIR/recovery.jsonl` until the run is complete; the same command goes on from there.
+Each finished world is kept in `DIR/recovery.jsonl` until the run is complete; the same command continues from there.
 """
 
 import argparse
@@ -29,18 +29,18 @@ _PROCESSES = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done.
+    """Extent of a run.
 
     Parameters
     ----------
     worlds
-        Tier -> how many of the seeds; all of them where it is not named.
+        Tier -> number of seeds; a tier that is not named uses all seeds.
     nulls
-        The same for worlds without types to tell apart.
+        The same for worlds without distinct types.
     training_worlds
-        That the classifier learns from.
+        Number of worlds on which the classifier is trained.
     search, null_search, train
-        What distinguishes the searches from the default one.
+        Keys of the configuration by which the searches differ from the default one.
     """
 
     worlds: Mapping[str, int]
@@ -66,16 +66,16 @@ QUICK = Plan(
 )
 REDUCED = (
     "one world a tier, windows 11 and 15, VAEs without invariance and with rotation only, two seeds, half the steps; one "
-    "single-type world of each kind and one shuffled one, plain families alone there; a classifier that learnt from 6 worlds "
+    "single-type world of each kind and one shuffled one, plain families alone there; a classifier trained on 6 worlds "
     "instead of 30"
 )
 
 
 def main() -> None:
-    """Visit all worlds and write `recovery.json` and `recovery.md`."""
-    accepted = parser(__doc__, "100-109")
-    accepted.add_argument("--tiers", type=_tiers, default=TIERS, help=f"which, by commas (default {','.join(TIERS)})")
-    arguments = accepted.parse_args()
+    """Run all worlds and write `recovery.json` and `recovery.md`."""
+    options = parser(__doc__, "100-109")
+    options.add_argument("--tiers", type=_tiers, default=TIERS, help=f"separated by commas (default {','.join(TIERS)})")
+    arguments = options.parse_args()
     question = {"quick": arguments.quick, "seeds": list(arguments.seeds), "tiers": list(arguments.tiers)}
     journal = Journal(arguments.out / "recovery.jsonl", question)
     outcome = measure(QUICK if arguments.quick else FULL, arguments.seeds, journal, arguments.tiers, quick=arguments.quick)
@@ -84,9 +84,9 @@ def main() -> None:
 
 
 def measure(plan: Plan, seeds: Sequence[int], journal: Journal, tiers: Sequence[str] = TIERS, *, quick: bool) -> Outcome:
-    """All worlds, two at a time, and what they say."""
-    config = searched(plan.search, plan.train)
-    on_nulls = searched({**plan.search, **plan.null_search}, plan.train)
+    """Run all worlds, two at a time, and return the report."""
+    config = search_config(plan.search, plan.train)
+    on_nulls = search_config({**plan.search, **plan.null_search}, plan.train)
     training = ceiling.TRAINING_SEEDS[: plan.training_worlds]
     visited = {tier: list(seeds[: plan.worlds.get(tier)]) for tier in WITH_TYPES if tier in tiers}
     nulls = [(kind, seed) for kind, count in plan.nulls.items() for seed in seeds[:count] if NULL in tiers]
@@ -103,8 +103,8 @@ def measure(plan: Plan, seeds: Sequence[int], journal: Journal, tiers: Sequence[
     return report(worlds, without, left_out=[tier for tier in TIERS if tier not in tiers], reduced=REDUCED if quick else "")
 
 
-def searched(search: Mapping[str, Any], train: Mapping[str, Any]) -> Config:
-    """The default search but for what is given, in the calling process: the worlds, not the candidates, run side by side."""
+def search_config(search: Mapping[str, Any], train: Mapping[str, Any]) -> Config:
+    """Configuration of a search without workers, since worlds run in parallel; the given keys differ from the default."""
     return Config.model_validate({"search": {**search, "workers": 0}, "train": train})
 
 
@@ -112,7 +112,7 @@ def _tiers(text: str) -> tuple[str, ...]:
     named = text.split(",")
     wrong = [name for name in named if name not in TIERS]
     if wrong:
-        raise argparse.ArgumentTypeError(f"there is no tier {wrong[0]!r} here; give some of {','.join(TIERS)}")
+        raise argparse.ArgumentTypeError(f"tier {wrong[0]!r} is unknown; give some of {','.join(TIERS)}")
     return tuple(tier for tier in TIERS if tier in named)
 
 

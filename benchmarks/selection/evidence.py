@@ -1,8 +1,8 @@
-"""How soon do measured results tell a good partition from a bad one? Leave-one-out R² against the truth on simulated surfaces.
+"""How many results distinguish a good partition from a bad one? Leave-one-out R² against the truth on simulated surfaces.
 
 `python -m benchmarks.selection.evidence [--quick] [--seeds 40-45] --out DIR` scans one simulated surface for each seed,
-represents it by plain families, and records a loop at each key point. After n loops at random key points it compares the R² of
-all candidates with η², the share of the variance of *all* loops that their clusters explain: by itself, and blended with the
+represents it by plain families, and records a loop at each key point. After n loops at random key points, it compares the R² of
+all candidates with η², the share of the variance of *all* loops that their clusters explain: R² alone, and combined with the
 reward.
 """
 
@@ -37,7 +37,7 @@ CONFIG = Config.model_validate(
 def main() -> None:
     """Run the study and write `evidence.json` and `evidence.md`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and Markdown files")
     parser.add_argument("--seeds", default="40-45", help="surfaces, as FIRST-LAST")
     parser.add_argument("--quick", action="store_true", help="one surface, few draws")
     arguments = parser.parse_args()
@@ -49,8 +49,8 @@ def main() -> None:
 
 
 def world(seed: int, draws: int) -> dict[int, dict[str, float]]:
-    """For each number of loops, means over random draws of the places."""
-    walls, memberships, rewards, loops = represented(seed)
+    """For each number of loops, mean figures over random draws of the measured points."""
+    walls, memberships, rewards, loops = represent_surface(seed)
     rows = np.flatnonzero(np.isfinite(loops).all(axis=1))
     scores = normal_scores(loops[rows])
     eta2 = np.array([explained(tau[rows].argmax(axis=1), scores) for tau in memberships])
@@ -76,19 +76,19 @@ def world(seed: int, draws: int) -> dict[int, dict[str, float]]:
     return out
 
 
-def represented(seed: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
-    """Of all key points, the true wall type, each candidate's assignment probabilities and reward, and the loops' parameters.
+def represent_surface(seed: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
+    """For all key points: true wall types, assignment probabilities and reward of each candidate, and parameters of the loops.
 
-    Loops are recorded without the spots that they would leave behind; failed ones are rows of NaN.
+    Loops are recorded without writing spots on the surface; failed ones are rows of NaN.
     """
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     scan = instrument.scan()
-    scene = prepare_scan(scan, CONFIG)
-    (keypoints,) = scene.keypoints.values()
+    prepared = prepare_scan(scan, CONFIG)
+    (keypoints,) = prepared.keypoints.values()
     xy = instrument.true_position(scan.frame.to_metres(keypoints.points_rc.astype(float)))
     rng, loops = np.random.default_rng([seed, 0]), []
-    for place in xy:
-        loop = record_loop(instrument.surface.truth_at(place[None]), instrument.config.spectroscopy, rng)
+    for point in xy:
+        loop = record_loop(instrument.surface.truth_at(point[None]), instrument.config.spectroscopy, rng)
         try:
             loops.append(list(loop_parameters(loop).values()))
         except FailedLoopError:
@@ -96,25 +96,25 @@ def represented(seed: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np
     width = max(map(len, loops))
     values = np.array([row or [np.nan] * width for row in loops])
     with workers_for(0) as workers:
-        found = search(scene, CONFIG, workers)
+        found = search(prepared, CONFIG, workers)
     scored = [(c.representation, c.score) for c in found.candidates if c.score]
     memberships = [s.mixture.responsibilities(r.z) for r, s in scored if s.mixture]
     return np.asarray(instrument.surface.truth_at(xy).wall), memberships, np.array([s.value for _, s in scored]), values
 
 
 def explained(labels: np.ndarray, scores: np.ndarray) -> float:
-    """η²: the share of the variance between clusters."""
+    """η²: share of the variance that lies between clusters."""
     within = sum(((scores[labels == k] - scores[labels == k].mean(axis=0)) ** 2).sum() for k in np.unique(labels))
     return float(1 - within / ((scores - scores.mean(axis=0)) ** 2).sum())
 
 
 def write(directory: Path, seeds: list[int], rows: dict[int, dict[str, float]]) -> None:
-    """Both files."""
+    """Write `evidence.json` and `evidence.md`."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "evidence.json").write_text(json.dumps({"seeds": seeds, "loops": rows}, indent=2) + "\n")
     keys = list(rows[COUNTS[0]])
-    where = f"Simulated surfaces, seeds {seeds[0]}-{seeds[-1]}, loops at random key points."
-    lines = ["# Measured results as evidence", "", where, ""]
+    source = f"Simulated surfaces, seeds {seeds[0]}-{seeds[-1]}, loops at random key points."
+    lines = ["# Measured results as evidence", "", source, ""]
     lines += ["| loops | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
     lines += [f"| {n} | " + " | ".join(f"{row[key]:.3f}" for key in keys) + " |" for n, row in rows.items()]
     (directory / "evidence.md").write_text("\n".join(lines) + "\n")

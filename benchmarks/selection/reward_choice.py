@@ -1,8 +1,8 @@
-"""Which reward picks the representation that knows the types? Simulated surfaces, every reward's pick against the truth.
+"""Which reward picks the representation that knows the types? Choice of each reward against the truth on simulated surfaces.
 
 `python -m benchmarks.selection.reward_choice [--quick] [--seeds 0-4] --out DIR` scans one simulated surface for each seed,
-trains all candidates once, judges them by each reward under the same decision rule, and compares each pick's clusters with the
-true wall types (adjusted Rand index over all key points). Development seeds are 0-99.
+trains all candidates once, scores them by each reward under the same decision rule, and compares the clusters of each choice with
+the true wall types (adjusted Rand index over all key points). Development seeds are 0-99.
 """
 
 import argparse
@@ -47,12 +47,12 @@ REWARDS: dict[str, Callable[[Score], float]] = {
 def main() -> None:
     """Run the study and write `reward_choice.json` and `reward_choice.md`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and Markdown files")
     parser.add_argument("--seeds", default="0-4", help="surfaces, as FIRST-LAST")
     parser.add_argument("--quick", action="store_true", help="two surfaces, fewer windows")
     parser.add_argument("--channels", default=Config().scan.channels, help="amplitude, vector or height")
-    parser.add_argument("--families", default=",".join(Config().search.families), help="separated by commas")
-    parser.add_argument("--relative-density", type=float, help="of the density filter")
+    parser.add_argument("--families", default=",".join(Config().search.families), help="families, separated by commas")
+    parser.add_argument("--relative-density", type=float, help="threshold of the density filter")
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split("-"))
     seeds = range(first, last + 1)[: 2 if arguments.quick else None]
@@ -70,25 +70,25 @@ def main() -> None:
 
 
 def world(seed: int, config: Config, workers: Workers) -> dict[str, dict[str, float]]:
-    """For one surface, what each reward's pick reaches, and the best and the mean of all candidates."""
-    scene, truth = scan(seed, config)
-    found = search(scene, config, workers)
-    reached = {c.candidate_id: agreement(c, truth) for c in found.candidates if c.score}
-    values = np.array(list(reached.values()))
+    """For one surface, the ARI of each reward's choice, and the best and the mean of all candidates."""
+    prepared, truth = scan_surface(seed, config)
+    found = search(prepared, config, workers)
+    ari = {c.candidate_id: agreement(c, truth) for c in found.candidates if c.score}
+    values = np.array(list(ari.values()))
     out = {"best candidate": {"ari": float(values.max())}, "mean candidate": {"ari": float(values.mean())}}
     for family in dict.fromkeys(_family(c) for c in found.candidates):
-        own = [reached[c.candidate_id] for c in found.candidates if c.score and _family(c) == family]
+        own = [ari[c.candidate_id] for c in found.candidates if c.score and _family(c) == family]
         if own:
             out[f"best of {family}"], out[f"mean of {family}"] = {"ari": max(own)}, {"ari": float(np.mean(own))}
-    for name, judged in rejudged(found):
-        pick = choose(judged, compare(judged))
+    for name, rescored in with_each_reward(found):
+        pick = choose(rescored, compare(rescored))
         assert pick is not None
         if name == "spatial":
             picked = {"surface": seed, "points": found.common_points, "pick": pick.candidate_id}
             print(json.dumps(picked | {k: round(v["ari"], 3) for k, v in out.items()}), flush=True)
-        rewards = [c.score.value for c in judged if c.score]
-        rank = float(spearmanr(rewards, [reached[c.candidate_id] for c in judged if c.score]).statistic)
-        out[name] = {"ari": reached[pick.candidate_id], "rank_correlation": rank}
+        rewards = [c.score.value for c in rescored if c.score]
+        rank = float(spearmanr(rewards, [ari[c.candidate_id] for c in rescored if c.score]).statistic)
+        out[name] = {"ari": ari[pick.candidate_id], "rank_correlation": rank}
     return out
 
 
@@ -96,32 +96,32 @@ def _family(candidate: Candidate) -> str:
     return "vae" if candidate.spec.invariance in GEOMETRIC_LATENTS else candidate.spec.invariance
 
 
-def scan(seed: int, config: Config) -> tuple[PreparedScan, np.ndarray]:
-    """A scan of the surface `seed` as the search sees it, and the true wall type of each key point."""
+def scan_surface(seed: int, config: Config) -> tuple[PreparedScan, np.ndarray]:
+    """Scan of the surface `seed`, prepared for a search, and the true wall type of each key point."""
     instrument = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None))
     recorded = instrument.scan()
-    scene = prepare_scan(recorded, config)
-    (keypoints,) = scene.keypoints.values()
+    prepared = prepare_scan(recorded, config)
+    (keypoints,) = prepared.keypoints.values()
     xy = recorded.frame.to_metres(keypoints.points_rc.astype(float))
-    return scene, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
+    return prepared, np.asarray(instrument.surface.truth_at(instrument.true_position(xy)).wall)
 
 
 def agreement(candidate: Candidate, truth: np.ndarray) -> float:
-    """Adjusted Rand index of a candidate's clusters and the true types."""
+    """Adjusted Rand index of the clusters of a candidate and the true types."""
     assert candidate.score is not None
     assert candidate.score.mixture is not None
     return float(adjusted_rand_score(truth, candidate.score.mixture.labels(candidate.representation.z)))
 
 
-def rejudged(found: SearchResult) -> Iterator[tuple[str, list[Candidate]]]:
-    """The candidates with each reward's value in place of the default one's; the mixtures stay those that BIC prefers."""
+def with_each_reward(found: SearchResult) -> Iterator[tuple[str, list[Candidate]]]:
+    """Name of each reward, and the candidates scored by it; their mixtures remain those of the default reward."""
     for name, value in REWARDS.items():
-        judged = [replace(c, score=replace(c.score, value=value(c.score))) for c in found.candidates if c.score]
-        yield name, [c for c in judged if c.score and np.isfinite(c.score.value)]  # eq. 1 is not defined for all families
+        rescored = [replace(c, score=replace(c.score, value=value(c.score))) for c in found.candidates if c.score]
+        yield name, [c for c in rescored if c.score and np.isfinite(c.score.value)]  # eq. 1 is not defined for all families
 
 
 def write(directory: Path, config: Config, seeds: list[int], worlds: list[dict[str, dict[str, float]]]) -> None:
-    """Both files."""
+    """Write `reward_choice.json` and `reward_choice.md`."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = {name: [w[name] for w in worlds] for name in worlds[0]}
     figures = {f"ari {name}": float(np.mean([r["ari"] for r in row])) for name, row in rows.items()}

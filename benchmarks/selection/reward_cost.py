@@ -1,8 +1,8 @@
 """What do the rewards cost? CPU seconds of each on one latent set of 2,000 points in the plane, K = 1..10, on one core.
 
-`python -m benchmarks.selection.reward_cost [--quick] [--seeds 0-2] --out DIR` judges synthetic clouds of four kinds, each seed
-another draw. All mixture rewards read one grid of mixtures, so "all rewards" is one call of `panel`, with what needs no mixture
-beside it; what they cost one by one, each fitting the grid anew, stands beside it.
+`python -m benchmarks.selection.reward_cost [--quick] [--seeds 0-2] --out DIR` scores synthetic clouds of four kinds, one random
+draw for each seed. All mixture rewards can share one grid of mixtures, so "all rewards" is one call of `panel` and of the rewards
+without a mixture. For comparison, the sum of calling each reward separately, which fits the grid each time, is also given.
 """
 
 import time
@@ -33,16 +33,16 @@ def main() -> None:
 
 
 def separated(rng: np.random.Generator) -> np.ndarray:
-    """Six round clusters well apart."""
+    """Six round, well separated clusters."""
     angle = rng.integers(6, size=POINTS) * np.pi / 3
     return 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.2 * rng.standard_normal((POINTS, 2))
 
 
 def overlapping(rng: np.random.Generator) -> np.ndarray:
-    """Six elongated clusters of several sizes that overlap."""
-    which = rng.choice(6, size=POINTS, p=[0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
+    """Six elongated, overlapping clusters of different sizes."""
+    cluster = rng.choice(6, size=POINTS, p=[0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
     shapes, centres = 0.5 * rng.standard_normal((6, 2, 2)), rng.uniform(-1.5, 1.5, (6, 2))
-    return np.einsum("nij,nj->ni", shapes[which], rng.standard_normal((POINTS, 2))) + centres[which]
+    return np.einsum("nij,nj->ni", shapes[cluster], rng.standard_normal((POINTS, 2))) + centres[cluster]
 
 
 def single(rng: np.random.Generator) -> np.ndarray:
@@ -65,18 +65,18 @@ CLOUDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 
 
 def cloud(kind: str, seed: int) -> Representation:
-    """A representation of `POINTS` latents of a kind, with key points scattered over a scan."""
+    """A representation with `POINTS` latents of the given kind, and key points scattered over a scan."""
     rng = np.random.default_rng(seed)
     z = CLOUDS[kind](rng)
-    turned, mirrored = (z + 0.1 * rng.standard_normal(z.shape) for _ in range(2))
+    rotated, mirrored = (z + 0.1 * rng.standard_normal(z.shape) for _ in range(2))
     points = rng.integers(0, SIDE_PX, (POINTS, 2))
-    return Representation(z, np.full_like(z, 0.1), turned, mirrored, points, WINDOW_PX, "r", seed, -0.55, -0.5)
+    return Representation(z, np.full_like(z, 0.1), rotated, mirrored, points, WINDOW_PX, "r", seed, -0.55, -0.5)
 
 
 def cost(kind: str, seed: int) -> dict[str, float]:
-    """CPU seconds of every reward with a short name, with its default options."""
-    subject = cloud(kind, seed)
-    REWARDS["bgmm"](cloud("separated", 0).take(np.arange(50)), rng=np.random.default_rng(0), settings={"steps": 1})  # imports
+    """CPU seconds of every built-in reward with its default options."""
+    subject, small = cloud(kind, seed), cloud("separated", 0).take(np.arange(50))
+    REWARDS["bgmm"](small, rng=np.random.default_rng(0), settings={"steps": 1})  # imports Pyro
     taken = {}
     for name, reward in REWARDS.items():
         started = time.process_time()
@@ -86,7 +86,7 @@ def cost(kind: str, seed: int) -> dict[str, float]:
 
 
 def outcome(measured: dict[str, dict[str, float]]) -> Outcome:
-    """Figures: the dearest cloud of all."""
+    """Figures and table; the most expensive cloud counts."""
     together = {unit: sum(taken[name] for name in TOGETHER) for unit, taken in measured.items()}
     singly = {unit: sum(s for name, s in taken.items() if name not in ("bgmm", "panel")) for unit, taken in measured.items()}
     figures: dict[str, float | None] = {
@@ -100,10 +100,10 @@ def outcome(measured: dict[str, dict[str, float]]) -> Outcome:
     rows.append({"reward": "all together"} | {unit: round(s, 3) for unit, s in together.items()})
     rows.append({"reward": "all singly"} | {unit: round(s, 3) for unit, s in singly.items()})
     notes = [
-        f"{POINTS} points in the plane, K = 1..10, 10 restarts; CPU seconds of one thread; the dearest cloud counts.",
-        f"all_rewards_s is {' + '.join(TOGETHER)}: every metric of every reward but bgmm; at most {LIMIT_S:g} s wanted.",
-        "all_rewards_singly_s calls each short name by itself, so that each mixture criterion fits its own grid.",
-        "bgmm_s is 500 steps of Pyro's SVI, without its import.",
+        f"{POINTS} points in the plane, K = 1..10, 10 restarts; CPU seconds of one thread; the most expensive cloud counts.",
+        f"all_rewards_s is {' + '.join(TOGETHER)}: every metric of every reward but bgmm. The target is at most {LIMIT_S:g} s.",
+        "all_rewards_singly_s calls each short name separately, so each mixture criterion fits its own grid.",
+        "bgmm_s is 500 steps of SVI in Pyro, without importing it.",
     ]
     return Outcome("rewards", "What do the rewards cost?", figures, measured, {"CPU seconds": rows}, notes)
 

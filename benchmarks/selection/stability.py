@@ -1,12 +1,12 @@
-"""Is the choice on a real scan the same when everything random is drawn anew?
+"""Does the choice on a real scan stay the same with other random seeds?
 
 `python -m benchmarks.selection.stability [--quick] [--plain] [--seeds 200-209] --out DIR` repeats the default search with other
-seeds on every real scan at hand (a simulated one elsewhere); `--plain` its plain families alone, in a tenth of the time. A
-rerun agrees where its outcome is the most frequent one and its choice lies in the tie set of all reruns together, whose
-configurations then have as many times more models. Beside it stands the paper's way: of each rerun, what the largest reward
-among the first seed's models chooses.
+seeds on every available real scan (or else on a simulated one). With `--plain`, only plain families are searched, in a tenth of
+the time. A rerun agrees if its outcome is the most frequent one and its choice lies in the tie set of all reruns combined, where
+each configuration has the models of all reruns. For comparison, the rule of the paper is applied to each rerun: the largest
+reward among the models of the first seed.
 
-Each finished search is kept in `DIR/stability.jsonl` until the run is complete; the same command goes on from there.
+Each finished search is kept in `DIR/stability.jsonl` until the run is complete; the same command continues from there.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ REDUCED = "one scan, three reruns, windows 7 and 11, VAEs with rotation only; co
 def main() -> None:
     """Run all searches and write `stability.json` and `stability.md`."""
     options = parser(__doc__, "200-209")
-    options.add_argument("--plain", action="store_true", help="the families that need no training only")
+    options.add_argument("--plain", action="store_true", help="search only the families that need no training")
     arguments = options.parse_args()
     seeds = arguments.seeds[:QUICK_RERUNS] if arguments.quick else arguments.seeds
     scans = recorded_scans(arguments.scan)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def recorded_scans(path: Path | None) -> Mapping[str, Scan]:
-    """Name -> scan: the one in `path`, or all real ones at hand, or a simulated one."""
+    """Name -> scan: the one in `path`, or all available real ones, or a simulated one."""
     files = sorted(RECORDED.glob("*.ibw")) + sorted(RECORDED.glob("*.h5")) if path is None else [path]
     if files:
         return {file.stem: read_scan(file) for file in files}
@@ -63,7 +63,7 @@ def recorded_scans(path: Path | None) -> Mapping[str, Scan]:
 
 
 def report(reruns: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool, plain: bool = False) -> Outcome:
-    """What the reruns of all scans say."""
+    """Figures and table of the reruns of all scans."""
     rows = [agreement_of(name, searches) for name, searches in reruns.items()]
     hits, of = sum(row["agree"] for row in rows), sum(row["reruns"] for row in rows)
     single = sum(row["single seed agrees"] for row in rows)
@@ -74,7 +74,7 @@ def report(reruns: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool, pl
     }
     return Outcome(
         name="stability",
-        title="Is the choice the same when everything random is drawn anew?",
+        title="Does the choice stay the same with other random seeds?",
         figures=figures,
         details={"quick": quick, "interval_95": share_interval(hits, of), "reruns": {k: list(v) for k, v in reruns.items()}},
         tables={"Scans": rows},
@@ -83,19 +83,19 @@ def report(reruns: Mapping[str, Sequence[Mapping[str, Any]]], *, quick: bool, pl
 
 
 def agreement_of(name: str, searches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The row of one scan."""
+    """Table row of one scan."""
     outcome = Counter(one["outcome"] for one in searches).most_common(1)[0][0]
     tied = engine.tie_set(searches, vae_only=False)
     picks = [None if one.get("chosen") is None else str(one["chosen"]).rpartition("-s")[0] for one in searches]
     same = [one["outcome"] == outcome for one in searches]
-    # Without types there is nothing to choose: the outcome is the answer.
-    settled = [ok and (outcome != "types_found" or pick in tied) for ok, pick in zip(same, picks, strict=True)]
+    # Without types there is no choice to compare, only the outcome.
+    agrees = [ok and (outcome != "types_found" or pick in tied) for ok, pick in zip(same, picks, strict=True)]
     single = [engine.single_seed_choice(one, vae_only=False) for one in searches]
     return {
         "scan": name,
         "reruns": len(searches),
         "outcome": ", ".join(f"{kind} x{n}" for kind, n in Counter(one["outcome"] for one in searches).most_common()),
-        "agree": sum(settled),
+        "agree": sum(agrees),
         "choices": ", ".join(f"{pick} x{n}" for pick, n in Counter(map(str, picks)).most_common()),
         "tie set of all": ", ".join(tied[:6]) + (" ..." if len(tied) > 6 else ""),
         "single seed agrees": sum(choice in tied for choice in single),

@@ -1,11 +1,11 @@
-"""Does the fast search choose what an exhaustive one would? And does it say so where there is nothing to choose?
+"""Does the fast search choose what an exhaustive one would? And does it reject scans without structure?
 
 `python -m benchmarks.selection [--quick] [--seeds 100-109] --out DIR` repeats the default search on one scan with other seeds,
-and asks whether its choice lies in the tie set of a reference: the same candidates, more models of each, trained for long. Beside
-it stands what the largest reward among the first seed's models would have chosen, as in the paper. Both are also done with VAEs
-alone. Then the default search runs on scans without structure and should reject them.
+and tests whether its choice lies in the tie set of a reference search: the same candidates with more models of each and long
+training. For comparison, the rule of the paper is applied: the largest reward among the models of the first seed. Both
+comparisons are repeated with VAEs alone. Then the default search runs on scans without structure, which it should reject.
 
-Each finished search is kept in `DIR/selection.jsonl` until the run is complete; the same command goes on from there.
+Each finished search is kept in `DIR/selection.jsonl` until the run is complete; the same command continues from there.
 """
 
 from collections import Counter
@@ -27,20 +27,22 @@ OF_RERUNS, OF_STRUCTURELESS = 10, 20
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done.
+    """Extent of a run.
 
     Parameters
     ----------
     reference_seeds
-        `config.seed` of each reference search, which trains `reference_models` of each configuration.
+        Seed of each reference search (`config.seed`).
+    reference_models
+        Number of models of each configuration that a reference search trains.
     reference_epochs
-        Passes through the patches that each reference model is trained for, at least.
+        Smallest number of epochs for which a reference model is trained.
     candidates
-        What distinguishes the searches from the default one.
+        Arguments of `engine.default_config` by which the searches differ from the default one.
     structureless_candidates
-        The same of searches on scans without structure.
+        The same for searches on scans without structure.
     structureless_seeds
-        Scans of each kind.
+        Number of scans of each kind.
     """
 
     reference_seeds: tuple[int, ...]
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, *, quick: bool) -> Outcome:
-    """All searches, the cheap ones first, and what they say."""
+    """Run all searches, the cheap ones first, and return the report."""
     resumed = journal.resumed
     config = engine.default_config(**plan.candidates)
     points = len(engine.prepare(data.scan, config).points_rc)
@@ -90,7 +92,7 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
         journal.once(
             f"without structure: {kind}, seed {seed}",
             lambda make=make, seed=seed: engine.summary(
-                make(seed), engine.uninspected(engine.default_config(seed=seed, **plan.structureless_candidates))
+                make(seed), engine.without_quality_gate(engine.default_config(seed=seed, **plan.structureless_candidates))
             ),
         )
         | {"kind": kind, "seed": seed}
@@ -117,12 +119,12 @@ def measure(plan: Plan, data: Material, seeds: Sequence[int], journal: Journal, 
 
 
 def fitted(config: Config, points: int) -> int:
-    """Of so many patches, how many are trained on."""
+    """Number of patches used for training, out of `points`."""
     return points - max(1, round(config.train.held_out * points))
 
 
 def reference_steps(config: Config, points: int, epochs: float) -> int:
-    """Steps that are at least so many epochs, and at least ten times the default."""
+    """Number of steps for at least `epochs` epochs, and at least ten times the default."""
     return max(
         LEAST_TIMES_THE_STEPS * config.train.steps, int(np.ceil(epochs * fitted(config, points) / config.train.batch_size))
     )
@@ -172,7 +174,7 @@ def report(
             f"= {budget['epochs']:.0f} epochs."
         ),
         f"Its tie set: {', '.join(ties[False])}; of VAEs alone: {', '.join(ties[True])}.",
-        "VAEs alone are the VAEs of the same searches under the same rule, which is what a search for VAEs alone does.",
+        "VAEs alone: the VAEs of the same searches under the same rule, equivalent to a search of VAEs only.",
     ]
     return Outcome(
         name="selection",

@@ -1,9 +1,9 @@
-"""How soon is a scan acknowledged, that is on disk, while models train on both cores? How soon is a killed agent back?
+"""Time until a scan is acknowledged, and thus on disk, while models train on both cores; and recovery time of a killed agent.
 
-One instrument keeps the agent busy: whenever it has a decision, it sends its next scan, so that the default search, or a heavy
-one, runs all the time, with all that comes before and after the training. The other sends scans of 256 x 256 points and six
-channels, one after another, and waits for each acknowledgement. It shares the two cores with agent and training, as an
-instrument on a computer of its own would not.
+One instrument keeps the agent busy: after each decision it sends its next scan, so a search is always running, including
+everything before and after the training. The other instrument sends scans of 256 x 256 pixels and six channels one after
+another, and waits for each acknowledgement. It shares the two cores with agent and training, unlike an instrument on its own
+computer.
 """
 
 import json
@@ -28,21 +28,21 @@ from instrument_adapters.scan import Scan
 
 DEFAULT_SEARCH = '[service]\nmessages_per_s = 10000.0\nhttp = ""\n'
 NO_SEARCH = (
-    'channel = "none of this name"  # so that each decision is made at once\n[service]\nmessages_per_s = 10000.0\nhttp = ""\n'
+    'channel = "none of this name"  # so that each decision is immediate\n[service]\nmessages_per_s = 10000.0\nhttp = ""\n'
 )
 _PAUSE_S = 0.25
-_LONGEST_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 class Client:
-    """One instrument on a plain socket, which sends and waits.
+    """A minimal instrument on a plain socket, which sends messages and waits for answers.
 
     Parameters
     ----------
     address
-        Of the agent.
+        Address of the agent.
     name
-        Of the instrument.
+        Id of the instrument.
     """
 
     def __init__(self, address: str, name: str) -> None:
@@ -58,18 +58,18 @@ class Client:
         self._socket.connect(self._address)
 
     def close(self) -> None:
-        """Leave without a word."""
+        """Disconnect without `bye`."""
         self._context.destroy(linger=0)
 
-    def hello(self, seconds: float = _LONGEST_S) -> float:
-        """Seconds until the agent's welcome; hello is said again every 50 ms."""
+    def hello(self, seconds: float = _TIMEOUT_S) -> float:
+        """Seconds until the agent answers with `welcome`; `hello` is repeated every 50 ms."""
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
-            said = wire.Hello(**_head(), instrument_id=self.name, model="benchmark", software="benchmark")
-            self._socket.send_multipart(encode(Packet(said)))
-            if self._hear(wire.Welcome, said.id, 0.05) is not None:
+            hello = wire.Hello(**_head(), instrument_id=self.name, model="benchmark", software="benchmark")
+            self._socket.send_multipart(encode(Packet(hello)))
+            if self._receive(wire.Welcome, hello.id, 0.05) is not None:
                 return time.perf_counter() - started
-        raise TimeoutError(f"no welcome within {seconds:.0f} s")
+        raise TimeoutError(f"the agent did not answer hello within {seconds:.0f} s")
 
     def send(self, scan: Scan) -> float:
         """Seconds from handing the scan to the socket to its acknowledgement."""
@@ -77,18 +77,18 @@ class Client:
         frames = encode(packet)
         started = time.perf_counter()
         self._socket.send_multipart(frames, copy=False)
-        if self._hear(wire.Ack, packet.message.id, _LONGEST_S) is None:
-            raise TimeoutError(f"no acknowledgement of {scan.scan_id} within {_LONGEST_S:.0f} s")
+        if self._receive(wire.Ack, packet.message.id, _TIMEOUT_S) is None:
+            raise TimeoutError(f"scan {scan.scan_id} was not acknowledged within {_TIMEOUT_S:.0f} s")
         return time.perf_counter() - started
 
     def recommendation(self, seconds: float) -> wire.RecommendationMessage | None:
-        """The next recommendation, which is acknowledged; None if none comes."""
-        found = self._hear(wire.RecommendationMessage, None, seconds)
+        """Wait for the next recommendation and acknowledge it; None if none arrives."""
+        found = self._receive(wire.RecommendationMessage, None, seconds)
         if found is not None:
             self._socket.send_multipart(encode(Packet(wire.Ack(**_head(), of=found.id))))
         return found
 
-    def _hear(self, kind: type[Any], of: str | None, seconds: float) -> Any:
+    def _receive(self, kind: type[Any], of: str | None, seconds: float) -> Any:
         until = time.perf_counter() + seconds
         while (left := until - time.perf_counter()) > 0 and self._socket.poll(max(1, int(1000 * left))):
             message = decode(self._socket.recv_multipart()).message
@@ -98,20 +98,20 @@ class Client:
 
 
 def latencies(directory: Path, scans: int, *, training: bool, seed: int = 0, search: str = DEFAULT_SEARCH) -> dict[str, Any]:
-    """Seconds from sending to acknowledgement of each scan, sent four times a second or as soon as the last one is answered.
+    """Time from sending each scan to its acknowledgement; scans are sent four times a second, or without a pause.
 
     Parameters
     ----------
     directory
-        For the run.
+        Directory for the run.
     scans
-        How many.
+        Number of scans.
     training
-        Whether another instrument keeps the search running; without it, scans follow each other without a pause.
+        Whether another instrument keeps a search running; if not, scans follow each other without a pause.
     seed
-        Of the simulated frame.
+        Seed of the simulated frame.
     search
-        The agent's configuration, as TOML.
+        Configuration of the agent, as TOML.
     """
     frame = SimulatedMFP3D(tier("easy", seed)).scan()
     with emptied(directory), Site(directory, search if training else NO_SEARCH) as site:
@@ -122,7 +122,7 @@ def latencies(directory: Path, scans: int, *, training: bool, seed: int = 0, sea
             for n in range(3):
                 client.send(_fresh(frame, n))
             if training:
-                site.wait_for(busy.is_set, _LONGEST_S, "the search has begun")
+                site.wait_for(busy.is_set, _TIMEOUT_S, "the search to begin")
                 time.sleep(5.0)
             started = time.perf_counter()
             taken = [_paced(client, _fresh(frame, 10 + n), training) for n in range(scans)]
@@ -134,18 +134,18 @@ def latencies(directory: Path, scans: int, *, training: bool, seed: int = 0, sea
 
 
 def recovery(directory: Path, times: int, scans: int, seed: int = 0) -> dict[str, Any]:
-    """Seconds from SIGKILL, with a start at once, until an instrument that keeps saying hello is welcomed.
+    """Time from SIGKILL and immediate restart until an instrument that repeats `hello` receives `welcome`.
 
     Parameters
     ----------
     directory
-        For the run.
+        Directory for the run.
     times
-        How often.
+        Number of kills.
     scans
-        That the history holds.
+        Number of scans in the history.
     seed
-        Of the simulated frame.
+        Seed of the simulated frame.
     """
     frame = SimulatedMFP3D(tier("easy", seed)).scan()
     with emptied(directory), Site(directory, DEFAULT_SEARCH) as site:
@@ -168,7 +168,7 @@ def recovery(directory: Path, times: int, scans: int, seed: int = 0) -> dict[str
 
 
 def summary(seconds: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Median, 99th percentile with its interval by resampling, and maximum, in ms."""
+    """Median, 99th percentile with its bootstrapped 95 % interval, and maximum, in ms."""
     ms = 1e3 * np.asarray(seconds)
     drawn = np.random.default_rng(seed).choice(ms, size=(2000, len(ms)))
     low, high = np.percentile(np.percentile(drawn, 99, axis=1), [2.5, 97.5])
@@ -179,7 +179,7 @@ def summary(seconds: Sequence[float], seed: int = 0) -> dict[str, float]:
 
 @contextmanager
 def _kept_busy(address: str, frame: Scan, *, enabled: bool) -> Any:
-    """While another instrument answers each recommendation with its next scan; the event is set once it has sent the first."""
+    """Context in which another instrument answers each recommendation with its next scan; the event is set by its first scan."""
     sent, ended = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -202,7 +202,7 @@ def _kept_busy(address: str, frame: Scan, *, enabled: bool) -> Any:
     finally:
         ended.set()
         if enabled:
-            thread.join(_LONGEST_S)
+            thread.join(_TIMEOUT_S)
 
 
 def _paced(client: Client, scan: Scan, paced: bool) -> float:
@@ -214,7 +214,7 @@ def _paced(client: Client, scan: Scan, paced: bool) -> float:
 
 
 def _fresh(frame: Scan, number: int, prefix: str = "scan") -> Scan:
-    """The same picture with other noise, so that nothing is in the array store already."""
+    """The same frame with new noise, so that none of its arrays is in the store already."""
     rng = np.random.default_rng(number)
     channels = {
         name: image + np.float32(0.01 * image.std()) * rng.standard_normal(image.shape, dtype=np.float32)

@@ -1,9 +1,8 @@
-"""`python -m benchmarks.service.adapter DIARY ...`: `python -m simulators ...` with a diary of what it does and is told.
+"""`python -m benchmarks.service.adapter DIARY ...`: `python -m simulators ...` with a diary of its actions and messages.
 
-The diary is the benchmark's own book, which neither agent nor client knows of, and which no restart and no tidying up shortens.
-One JSON line, on disk before the deed, for each request that the instrument is asked to measure and each loop that the tip makes,
-whoever asked for it; and one for each scan and result that the client has in its spool, each answer and each recommendation that
-it took.
+The diary is an independent record of the benchmark: neither agent nor client knows of it, and no restart shortens it. It has one
+JSON line, on disk before the action, for each request passed to the instrument and for each loop of the tip, whatever its cause;
+and one for each scan and result in the client's spool, each acknowledgement, and each accepted recommendation.
 """
 
 import json
@@ -23,20 +22,20 @@ from simulators.physics.spectroscopy import Loop
 
 
 class Diary:
-    """JSON lines, each on disk when `note` returns."""
+    """File of JSON lines; each is on disk when `note` returns."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
 
     def note(self, what: str, **facts: Any) -> None:
-        """Add a line."""
+        """Append a line."""
         self._file.write(json.dumps({"what": what, "pid": os.getpid(), **facts}).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
-def recorded(diary: Diary) -> type[SimulatedMFP3D]:
-    """The simulated instrument, whose requests, loops and frames are noted."""
+def recorded_instrument(diary: Diary) -> type[SimulatedMFP3D]:
+    """Class of the simulated instrument that notes its requests, loops and frames in the diary."""
 
     class Recorded(SimulatedMFP3D):
         def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -45,14 +44,14 @@ def recorded(diary: Diary) -> type[SimulatedMFP3D]:
             loop_at = microscope.loop_at
 
             def noted(x_m: float, y_m: float, **more: Any) -> Loop:
-                diary.note("loop", request_id=self._asked, x_m=x_m, y_m=y_m)
+                diary.note("loop", request_id=self._request_id, x_m=x_m, y_m=y_m)
                 return loop_at(x_m, y_m, **more)
 
-            self._asked = ""
+            self._request_id = ""
             microscope.loop_at = noted  # type: ignore[method-assign]
 
         def measure(self, request: MeasurementRequest) -> Measurement:
-            self._asked = request.request_id
+            self._request_id = request.request_id
             diary.note("asked", request_id=request.request_id, x_m=request.x_m, y_m=request.y_m)
             return super().measure(request)
 
@@ -64,16 +63,16 @@ def recorded(diary: Diary) -> type[SimulatedMFP3D]:
     return Recorded
 
 
-def witnessed(diary: Diary) -> type[Spool]:
-    """The client's spool; what it is told is noted once it is on disk there, before anybody acts on it."""
+def recorded_spool(diary: Diary) -> type[Spool]:
+    """Class of the client's spool that notes each change in the diary once it is on disk, before the client acts on it."""
 
-    class Witnessed(Spool):
+    class Recorded(Spool):
         def send(self, outgoing: Outgoing, *more: Any, **keywords: Any) -> None:
             super().send(outgoing, *more, **keywords)
             diary.note("sent", header=outgoing.message.model_dump(mode="json", exclude={"metadata", "frame", "parameters"}))
 
-        def answered(self, message_id: str, *, run_id: str, refused: bool) -> None:
-            super().answered(message_id, run_id=run_id, refused=refused)
+        def record_answer(self, message_id: str, *, run_id: str, refused: bool) -> None:
+            super().record_answer(message_id, run_id=run_id, refused=refused)
             diary.note("answered", id=message_id, refused=refused)
 
         def accept(self, message: RecommendationMessage) -> RecommendationMessage:
@@ -81,15 +80,15 @@ def witnessed(diary: Diary) -> type[Spool]:
             diary.note("accepted", header=message.model_dump(mode="json"))
             return left
 
-    return Witnessed
+    return Recorded
 
 
 def main() -> int:
-    """As the simulator's own command, after the diary's path."""
+    """Run the command of the simulator; the first argument is the path of the diary."""
     diary, *rest = sys.argv[1:]
     book = Diary(Path(diary))
-    program.SimulatedMFP3D = recorded(book)  # type: ignore[misc]
-    client.Spool = witnessed(book)  # type: ignore[misc]
+    program.SimulatedMFP3D = recorded_instrument(book)  # type: ignore[misc]
+    client.Spool = recorded_spool(book)  # type: ignore[misc]
     return program.main(rest)
 
 

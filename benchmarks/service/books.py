@@ -1,7 +1,7 @@
-"""Independent books of a closed loop: what client, tip and a witness wrote down, held against the agent's history.
+"""Audit of a closed loop: independent records of client, tip and a witness, compared with the agent's history.
 
-Nothing of the agent's own bookkeeping is used: the history is read as the table that it is, and what client and tip did stands
-in a diary that the benchmark's own instrument wrote (`service_adapter`).
+No code of the agent is used: the history is read as a plain SQL table, and the actions of client and tip are in a diary written
+by the benchmark's own instrument (`benchmarks.service.adapter`).
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from typing import Any
 
 from benchmarks.harness.commandline import REPOSITORY
 
-_LOOK_S = 0.1
-_MOST_TOLD = 20
+_POLL_S = 0.1
+_MAX_SENTENCES = 20
 
 
 class Witness:
-    """Looks at a history again and again, and keeps number and hash of each event it ever saw: what was once there must stay.
+    """Polls a history and keeps kind and hash of each event that it has seen, since no event may disappear.
 
     Parameters
     ----------
     run
-        The run directory, which need not be there yet.
+        Path of the run directory, which need not exist yet.
     """
 
     def __init__(self, run: Path) -> None:
@@ -48,22 +48,22 @@ class Witness:
 
     @property
     def newest(self) -> int:
-        """Number of the newest event that was seen."""
+        """Sequence number of the newest event seen."""
         return max(self.seen, default=0)
 
     def count(self, kind: str) -> int:
-        """How many events of a kind were seen."""
+        """Number of events of a kind seen so far."""
         return sum(1 for found, _ in list(self.seen.values()) if found == kind)
 
     def _watch(self) -> None:
-        while not self._ended.wait(_LOOK_S):
-            # A connection of its own each time: one that stays open would change what a kill leaves behind.
+        while not self._ended.wait(_POLL_S):
+            # A new connection each time: an open one would change the state that a kill leaves behind.
             with contextlib.suppress(sqlite3.Error):
                 self.seen |= {seq: (kind, digest) for seq, kind, _, _, digest in rows(self._run, after=self.newest)}
 
 
 def rows(run: Path, after: int = 0) -> list[tuple[int, str, str, dict[str, Any], str]]:
-    """(number, kind, subject, body, hash) of the events of a run, read without the agent's code."""
+    """(sequence number, kind, subject, body, hash) of the events of a run, read without the agent's code."""
     path = run / "history.sqlite"
     if not path.exists():
         return []
@@ -73,31 +73,31 @@ def rows(run: Path, after: int = 0) -> list[tuple[int, str, str, dict[str, Any],
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; a torn last one, of a writer that was killed, is left out."""
+    """Complete lines of a JSON lines file; an incomplete last line of a killed writer is skipped."""
     if not path.exists():
         return []
-    *whole, _ = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in whole]
+    *complete, _ = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in complete]
 
 
 @dataclass
 class Diary:
-    """What one instrument noted.
+    """Diary of one instrument.
 
     Parameters
     ----------
     scans, results
-        Id of the scan, or of the request -> header of the message that the client wrote into its diary.
+        Id of the scan, or of the request -> header of the message that the client sent.
     troubles
         Id of the message -> its header.
     acknowledged, refused
-        Ids of messages that the agent answered so.
+        Ids of messages that the agent acknowledged or refused.
     accepted
-        Headers of recommendations that the client took, and acknowledges.
+        Headers of recommendations that the client accepted.
     loops
-        What the tip did: request_id, x_m, y_m.
+        Loops of the tip: request_id, x_m, y_m.
     frames
-        What was recorded: scan_id, simulated_s, pid.
+        Recorded frames: scan_id, simulated_s, pid.
     """
 
     scans: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -111,20 +111,20 @@ class Diary:
 
     @staticmethod
     def of(path: Path) -> "Diary":
-        """What stands in a file."""
-        found = Diary()
+        """Read a diary from a file."""
+        diary = Diary()
         for line in lines(path):
-            found._add(line)
-        return found
+            diary._add(line)
+        return diary
 
     @property
     def last_scan(self) -> int:
-        """Number of the last scan that was sent; 0 if there was none."""
+        """Number of the last scan sent; 0 if there was none."""
         return max((int(name.rpartition("-")[2]) for name in self.scans), default=0)
 
     @property
     def unanswered(self) -> set[str]:
-        """Ids of messages that nothing has been heard of; a recommendation answers its scan."""
+        """Ids of messages without an answer; a recommendation answers its scan."""
         sent = {header["id"] for header in (*self.scans.values(), *self.results.values())}
         return sent - self.acknowledged - self.refused - {f"scan-{header['scan_id']}" for header in self.accepted}
 
@@ -150,16 +150,16 @@ class Diary:
 
 @dataclass
 class Audit:
-    """What does not agree, one sentence each, and how much was looked at.
+    """Discrepancies, one sentence each, and numbers of checked items.
 
     Parameters
     ----------
     lost
-        Scans, decisions, results and events that were there once, or were promised, and are not in the history.
+        Scans, decisions, results and events that were sent or seen, but are not in the history.
     twice
-        Points that the tip was sent to twice, and results that are in the history twice.
+        Points that the tip measured twice, and messages that are in the history twice.
     counts
-        What was looked at.
+        Numbers of checked items.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -167,26 +167,26 @@ class Audit:
     counts: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; of many sentences the first."""
+        """Plain values, with the first sentences only."""
         return {
             "lost": len(self.lost),
             "measured_twice": len(self.twice),
-            "sentences": [*self.lost, *self.twice][:_MOST_TOLD],
+            "sentences": [*self.lost, *self.twice][:_MAX_SENTENCES],
             "counts": dict(self.counts),
         }
 
 
 def audit(run: Path, diaries: Mapping[str, Path], seen: Mapping[int, tuple[str, str]] = {}) -> Audit:
-    """All books of a run held against each other, once everything has come to rest.
+    """Compare all records of a run after its processes have ended.
 
     Parameters
     ----------
     run
-        The run directory.
+        Path of the run directory.
     diaries
-        Instrument -> its diary.
+        Instrument -> path of its diary.
     seen
-        Number -> (kind, hash) of events that a witness saw.
+        Sequence number -> (kind, hash) of the events that a witness saw.
     """
     found = Audit()
     events = rows(run)
@@ -197,24 +197,24 @@ def audit(run: Path, diaries: Mapping[str, Path], seen: Mapping[int, tuple[str, 
         _scans_and_results(found, name, diary, history[name])
         _troubles(found, name, diary, history[name])
         _decisions(found, name, diary, history[name])
-        _landings(found, name, diary, history[name])
+        _loops(found, name, diary, history[name])
     found.counts["events"] += len(events)
     found.counts["decisions"] += sum(len(ids) for by_kind in history.values() for ids in by_kind["decision_made"].values())
     return found
 
 
 def verified(run: Path) -> list[str]:
-    """What `vaestar history verify` says is wrong with a run."""
+    """Faults that `vaestar history verify` reports for a run."""
     command = [sys.executable, "-m", "agent", "history", "verify", "--run", str(run)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-    return [] if done.returncode == 0 else [*(done.stdout + done.stderr).splitlines()[:_MOST_TOLD]]
+    return [] if done.returncode == 0 else [*(done.stdout + done.stderr).splitlines()[:_MAX_SENTENCES]]
 
 
 _Events = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 def _by_instrument(events: Sequence[tuple[int, str, str, dict[str, Any], str]]) -> defaultdict[str, _Events]:
-    """Instrument -> kind -> subject -> bodies."""
+    """Bodies of the events, by instrument, kind and subject."""
     found: defaultdict[str, _Events] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for _, kind, subject, body, _ in events:
         found[body.get("instrument_id", "")][kind][subject].append(body)
@@ -226,66 +226,66 @@ def _witnessed(found: Audit, events: Sequence[tuple[int, str, str, dict[str, Any
     found.counts["events_witnessed"] += len(seen)
     for seq, was in seen.items():
         if now.get(seq) != was:
-            found.lost.append(f"event {seq} ({was[0]}) was in the history once, and is not any more")
+            found.lost.append(f"event {seq} ({was[0]}) was in the history, but no longer is")
 
 
 def _scans_and_results(found: Audit, name: str, diary: Diary, history: _Events) -> None:
     for what, kind, sent in (("scan", "scan_received", diary.scans), ("result", "result_received", diary.results)):
         for subject, header in sent.items():
             bodies = history[kind].get(subject, [])
-            told = "acknowledged" if header["id"] in diary.acknowledged else "sent"
+            state = "acknowledged" if header["id"] in diary.acknowledged else "sent"
             if header["id"] in diary.refused:
                 found.lost.append(f"{what} {subject} of {name} was refused")
             elif not bodies:
-                found.lost.append(f"{what} {subject} of {name} was {told}, and is not in the history")
+                found.lost.append(f"{what} {subject} of {name} was {state}, but is not in the history")
             elif len(bodies) > 1:
-                found.twice.append(f"{what} {subject} of {name} is {len(bodies)} times in the history")
+                found.twice.append(f"{what} {subject} of {name} is in the history {len(bodies)} times")
             elif what == "result" and bodies[0]["status"] != header["status"]:
                 found.lost.append(
-                    f"result {subject} of {name} was {header['status']} and is {bodies[0]['status']} in the history"
+                    f"result {subject} of {name} was {header['status']}, but is {bodies[0]['status']} in the history"
                 )
-            found.counts[f"{what}s_{told}"] += 1
+            found.counts[f"{what}s_{state}"] += 1
 
 
 def _troubles(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """Each trouble that the agent has acknowledged stands in the history once; what nobody heard of is told again later."""
+    """Each trouble that the agent acknowledged is in the history once; others are sent again later."""
     for subject in diary.troubles.keys() & diary.acknowledged:
         found.counts["troubles_acknowledged"] += 1
         if len(history["instrument_troubled"].get(subject, [])) != 1:
-            found.lost.append(f"{subject} of {name} was acknowledged, and is not once in the history")
+            found.lost.append(f"{subject} of {name} was acknowledged, but is not in the history exactly once")
 
 
 def _decisions(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """Each recommendation that a client acknowledged stands in the history, point for point."""
+    """Each recommendation that a client accepted is in the history with all its points."""
     for header in diary.accepted:
-        made = history["decision_made"].get(header["decision_id"], [])
+        bodies = history["decision_made"].get(header["decision_id"], [])
         found.counts["recommendations_accepted"] += 1
-        asked = {r["request_id"] for r in header["requests"]}
-        known = {r["request_id"] for body in made for r in body["decision"]["requests"]}
-        if not made or not asked <= known:
-            found.lost.append(f"decision {header['decision_id']}, acknowledged by {name}, is not in the history as it was sent")
+        requested = {r["request_id"] for r in header["requests"]}
+        known = {r["request_id"] for body in bodies for r in body["decision"]["requests"]}
+        if not bodies or not requested <= known:
+            found.lost.append(f"decision {header['decision_id']}, accepted by {name}, is not in the history as it was sent")
 
 
-def _landings(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """No request has met the tip twice, and each that has has one result; how near two places were, is told."""
-    landed = diary.loops
-    found.counts["loops"] += len(landed)
-    for request_id, times in Counter(line["request_id"] for line in landed).items():
+def _loops(found: Audit, name: str, diary: Diary, history: _Events) -> None:
+    """No request was measured twice, each measured one has one result; also counts the smallest distance of two points."""
+    loops = diary.loops
+    found.counts["loops"] += len(loops)
+    for request_id, times in Counter(line["request_id"] for line in loops).items():
         if times > 1:
             found.twice.append(f"{name} measured {request_id} {times} times")
         if len(history["result_received"].get(request_id, [])) != 1:
-            found.lost.append(f"{name} measured {request_id}, and the history does not hold one result of it")
-    nearest = _nearest_m(landed)
-    if landed and math.isfinite(nearest):
+            found.lost.append(f"{name} measured {request_id}, but the history does not have exactly one result of it")
+    nearest = _nearest_m(loops)
+    if loops and math.isfinite(nearest):
         found.counts["nearest_two_places_pm"] = round(nearest * 1e12)
 
 
-def _nearest_m(landed: Sequence[Mapping[str, Any]]) -> float:
-    """Smallest distance of two places that the tip was sent to."""
-    return min((math.dist(a, b) for a, b in _pairs([(line["x_m"], line["y_m"]) for line in landed])), default=math.inf)
+def _nearest_m(loops: Sequence[Mapping[str, Any]]) -> float:
+    """Smallest distance in metres between two measured points."""
+    return min((math.dist(a, b) for a, b in _pairs([(line["x_m"], line["y_m"]) for line in loops])), default=math.inf)
 
 
-def _pairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    for i, one in enumerate(places):
-        for other in places[:i]:
+def _pairs(points: Sequence[tuple[float, float]]) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
+    for i, one in enumerate(points):
+        for other in points[:i]:
             yield one, other

@@ -1,9 +1,9 @@
-"""Every fault of the simulator's list in a running loop: is it named in the history, or survived without harm?
+"""Every fault of the simulator in a running loop: is it named in the history, or survived without effect?
 
-For each fault an agent and a simulated MFP-3D run as processes, the fault is made to happen, and what the history says is held
-against the simulator's sealed log. A fault counts as *named* if the history holds what it led to: a problem in a decision's
-quality record, a refused message, a failed or skipped result with its reason, a new connection. It counts as *survived* if
-nothing of the kind is there, and yet both processes ended in order, every scan and result arrived once, and all was decided on.
+For each fault, an agent and a simulated MFP-3D run as processes, the fault is injected, and the history is compared with the
+sealed log of the simulator. A fault counts as *named* if the history records its consequence: a problem in the quality record of
+a decision, a refused message, a failed or skipped result with its reason, a new connection. It counts as *survived* if there is
+no such record, but both processes had a clean shutdown, every scan and result arrived once, and every scan was decided on.
 """
 
 import json
@@ -18,8 +18,8 @@ from simulators.faults.catalogue import FAULTS
 
 INSTRUMENT = "mfp3d-1"
 _CYCLES = 4
-_LONGEST_S = 420.0
-#: Where a fault is put when the middle of the third frame is not the place.
+_TIMEOUT_S = 420.0
+#: When a fault is injected, if not in the middle of the third frame.
 _PLACES = {
     "frozen_position": "@point:8",
     "silent_clamp": "@point:8",
@@ -27,7 +27,7 @@ _PLACES = {
     "replayed_message": "@2",
     "disconnect_mid_scan": "@2",
 }
-#: What in the history names a fault: problems of a decision, or words in a reason.
+#: What names a fault in the history: problems of a decision, or words in a reason.
 _NAMES: Mapping[str, Sequence[str]] = {
     "nan_lines": ("not_recorded",),
     "skipped_lines": ("lines_skipped",),
@@ -50,18 +50,19 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "lost_ack": ("again",),
     "replayed_message": ("again",),
     "frozen_position": ("did not change", "frozen"),
-    "silent_clamp": ("did not arrive", "arrived", "off", "beside"),
+    "silent_clamp": ("clamped", "from the frame that was set"),
 }
 
 
 def one_fault(directory: Path, fault: str, seed: int, pixels: int = 256) -> dict[str, Any]:
-    """What came of one fault.
+    """Inject one fault and evaluate it.
 
     Returns
     -------
     dict
-        fault, happened (times in the sealed log), named (what in the history names it), harmless (why not, if it did harm),
-        outcome ("named", "survived", "harmed" or "did not happen"), told_by_client (what the client's own log says of it).
+        `fault` and its `group`; `happened`, number of entries in the sealed log; `named`, sentences of the history that name it;
+        `harm`, sentences about lost data or unclean ends; `outcome`, "named", "survived", "harmed" or "did not happen";
+        `told_by_client`, lines of the client's log about it; `scans`, number of scans sent.
     """
     with emptied(directory), Site(directory, TINY_SEARCH) as site:
         at = f"{fault}{_PLACES.get(fault, '@3')}"
@@ -69,15 +70,15 @@ def one_fault(directory: Path, fault: str, seed: int, pixels: int = 256) -> dict
         adapter = site.adapter(INSTRUMENT, lambda: [*options, "--sealed-log", "sealed.jsonl"])
         site.start_agent()
         adapter.start()
-        codes = {"adapter": adapter.wait(_LONGEST_S), "agent": site.agent.stop()}
+        codes = {"adapter": adapter.wait(_TIMEOUT_S), "agent": site.agent.stop()}
     happened = [entry for entry in lines(directory / "sealed.jsonl") if entry["fault"] == fault]
-    said = _said(site.run)
+    recorded = _recorded(site.run)
     diary = directory / f"{INSTRUMENT}.diary.jsonl"
     found = audit(site.run, {INSTRUMENT: diary})
     harm = [*found.lost, *found.twice, *verified(site.run), *undecided(site.run)]
     harm += [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
     harm += ["a traceback in a log"] * any("Traceback" in d.log.read_text(errors="replace") for d in (site.agent, adapter))
-    named = _named(fault, said)
+    named = _named(fault, recorded)
     outcome = "did not happen" if not happened else "harmed" if harm else "named" if named else "survived"
     return {
         "fault": fault,
@@ -86,13 +87,13 @@ def one_fault(directory: Path, fault: str, seed: int, pixels: int = 256) -> dict
         "named": named,
         "harm": harm[:5],
         "outcome": outcome,
-        "told_by_client": _told(adapter.log.read_text(errors="replace")),
+        "told_by_client": _client_reports(adapter.log.read_text(errors="replace")),
         "scans": len(Diary.of(diary).scans),
     }
 
 
-def _said(run: Path) -> list[str]:
-    """All that the history says of things that went wrong, one entry each."""
+def _recorded(run: Path) -> list[str]:
+    """All entries of the history about something that went wrong, one sentence each."""
     found = []
     for _, kind, _, body, _ in rows(run):
         if kind == "decision_made":
@@ -111,35 +112,35 @@ def _said(run: Path) -> list[str]:
     return [*found, *[f"connected {n + 1} times" for n in range(1, connections)]]
 
 
-def _named(fault: str, said: Sequence[str]) -> list[str]:
+def _named(fault: str, recorded: Sequence[str]) -> list[str]:
     words = _NAMES.get(fault, ())
-    found = [sentence for sentence in said if any(re.search(rf"\b{re.escape(word)}\b", sentence) for word in words)]
+    found = [sentence for sentence in recorded if any(re.search(rf"\b{re.escape(word)}\b", sentence) for word in words)]
     if fault == "disconnect_mid_scan":
-        found = [sentence for sentence in said if sentence.startswith("connected")]
+        found = [sentence for sentence in recorded if sentence.startswith("connected")]
     return list(dict.fromkeys(found))[:3]
 
 
 def undecided(run: Path, *, cut_off: bool = False) -> list[str]:
-    """Scans without an end: neither a decision nor the record of why there is none.
+    """Scans without an outcome: neither a decision nor a record of why there is none.
 
-    Where the instruments were `cut_off`, the newest scan of each may wait for the next agent of the run.
+    If the instruments were `cut_off`, the newest scan of each may still be waiting.
     """
     events = rows(run)
     ended = {(body["instrument_id"], body["scan_id"]) for _, kind, _, body, _ in events if kind == "decision_made"}
     ended |= {(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "search_cancelled"}
     received = [(body["instrument_id"], subject) for _, kind, subject, body, _ in events if kind == "scan_received"]
     newest = set(dict(received).items()) if cut_off else set()
-    return [f"scan {scan} of {name} has no end" for name, scan in received if (name, scan) not in ended | newest]
+    return [f"scan {scan} of {name} has no outcome" for name, scan in received if (name, scan) not in ended | newest]
 
 
-def _told(log: str) -> list[str]:
-    """What the client's log says beside the ordinary."""
-    words = ("no scan was recorded", "it is left out", "lost the connection", "no word from")
+def _client_reports(log: str) -> list[str]:
+    """Lines of the client's log about unusual events."""
+    words = ("no scan was recorded", "it is left out", "lost the connection", "no message from")
     return list(dict.fromkeys(line[24:200] for line in log.splitlines() if any(word in line for word in words)))[:3]
 
 
 def summed(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many were named, survived, or did harm."""
+    """Number of faults by outcome."""
     outcomes = [one["outcome"] for one in found]
     return {outcome: outcomes.count(outcome) for outcome in ("named", "survived", "harmed", "did not happen")}
 

@@ -1,8 +1,8 @@
-"""SIGKILL at agent, client and training workers, in loops that run: is anything lost, is any point measured twice?
+"""SIGKILL of agent, client and training workers in running loops: is anything lost, or any point measured twice?
 
-Each loop is an agent and a simulated microscope as processes of their own. Whatever is killed is started again at once, as a
-service manager does. A third of the kills come at any moment; a third when a file has just grown (a message has arrived, is
-being recorded, is about to be answered) within milliseconds; a third soon after a start, when what was left is taken up.
+Each loop consists of an agent and a simulated microscope in processes of their own. A killed process is started again at once,
+as by a service manager. A third of the kills come at a random moment; a third within milliseconds after a file has grown, when a
+message is being recorded or about to be answered; a third soon after a start, during recovery.
 """
 
 import json
@@ -23,7 +23,7 @@ _STALLED_S = 240.0
 _SETTLED_S = 300.0
 _TARGETS = {"agent": 0.4, "adapter": 0.35, "worker": 0.25}
 _AIMS = {"any": 0.34, "growth": 0.4, "early": 0.26}
-_WATCH_S = 0.0005
+_POLL_S = 0.0005
 _SIMULATOR = """
 [motion]
 drift_m_per_min = 0.0
@@ -37,28 +37,29 @@ dose_max = 1000
 def killed_loop(
     directory: Path, seed: int, kills: int, pixels: int = 96, search: str = SMALL_SEARCH, targets: Mapping[str, float] = _TARGETS
 ) -> dict[str, Any]:
-    """What `kills` kills did to one loop, by the books.
+    """Run one loop with `kills` kills and audit it.
 
     Parameters
     ----------
     directory
-        For the run, its logs and its books.
+        Directory for the run, its logs and its diaries.
     seed
-        Of sample, targets and moments.
+        Seed of the sample, and of targets and times of the kills.
     kills
-        How many.
+        Number of kills.
     pixels
-        Of a line, and lines of a frame.
+        Pixels per line, and lines per frame.
     search
-        The agent's configuration, as TOML.
+        Configuration of the agent, as TOML.
     targets
-        What is killed -> how often, as a share.
+        Process to be killed -> its share of the kills.
 
     Returns
     -------
     dict
-        kills (by target), lost, measured_twice, sentences, counts, verify (what is wrong with the history), alive (whether the
-        loop closed again afterwards), stalled_s (longest wait for news after a kill), wall_s.
+        Among others `kills` by target; `lost`, `measured_twice`, `sentences` and `counts` of the audit; `verify`, faults of the
+        history; `alive`, whether the loop closed again afterwards; `stalled_s`, longest wait for new events after a kill;
+        `wall_s`.
     """
     started = time.monotonic()
     with emptied(directory), Site(directory, search) as site, Witness(site.run) as witness:
@@ -88,7 +89,7 @@ def killed_loop(
 
 
 class _Loop:
-    """Agent and instrument, and who kills them."""
+    """Agent and instrument, and the schedule of the kills."""
 
     def __init__(self, site: Site, witness: Witness, seed: int, pixels: int, targets: Mapping[str, float]) -> None:
         self._site, self._witness, self._targets = site, witness, targets
@@ -104,39 +105,37 @@ class _Loop:
     def begin(self) -> None:
         self._site.start_agent()
         self._adapter.start()
-        self._news(3)
+        self._wait_for_events(3)
 
     def kill_one(self) -> None:
-        """One kill at a moment drawn by chance, and the start of what was killed."""
+        """Kill one process at a random moment and start it again."""
         target, aim = (str(self._rng.choice(list(odds), p=list(odds.values()))) for odds in (self._targets, _AIMS))
         if aim == "early":
             time.sleep(self._rng.uniform(0.0, 6.0))
         else:
-            self._news(2)
+            self._wait_for_events(2)
         if aim == "any":
             time.sleep(self._rng.uniform(0.0, 2.0))
         elif aim == "growth":
             self._wait_for_growth(target)
             time.sleep(float(self._rng.choice([0.0, 0.001, 0.003, 0.01, 0.03])) * self._rng.uniform())
-        self._revive()
-        if self._strike(target):
+        self._restart_ended()
+        if self._kill(target):
             self.killed[target] += 1
             self.aims[aim] += 1
         else:
             self.kill_one()
 
     def settle(self) -> None:
-        """Wait until the loop has closed twice more, and everything that the client has is answered."""
+        """Wait until two more decisions have been made."""
         decided = self._witness.count("decision_made")
-        self._site.wait_for(
-            lambda: self._witness.count("decision_made") >= decided + 2, _SETTLED_S, "two more decisions are made"
-        )
+        self._site.wait_for(lambda: self._witness.count("decision_made") >= decided + 2, _SETTLED_S, "two more decisions")
 
     def end(self) -> dict[str, int]:
-        """Stop the instrument, let it say what it has to say, and stop the agent; exit codes."""
-        self._revive()
+        """Stop the instrument, once all its messages are answered, then the agent; returns the exit codes."""
+        self._restart_ended()
         codes = {"adapter": self._adapter.stop()}
-        if self._unanswered():  # it was stopped before the last answers came: one more life, to say them again
+        if self._unanswered():  # stopped before the last answers arrived: one more start, to send these messages again
             self._adapter.start()
             _wait(lambda: not self._unanswered(), _SETTLED_S)
             codes["adapter"] = self._adapter.stop()
@@ -146,8 +145,8 @@ class _Loop:
     def _unanswered(self) -> set[str]:
         return Diary.of(self.diary).unanswered
 
-    def _strike(self, target: str) -> bool:
-        """Kill, and start again; False if there is nothing of the kind just now."""
+    def _kill(self, target: str) -> bool:
+        """Kill and restart the target; False if no such process is running."""
         if target == "worker":
             workers = workers_of(self._site.agent.pid)
             if not workers:
@@ -162,36 +161,36 @@ class _Loop:
             daemon.start()
         return True
 
-    def _revive(self) -> None:
-        """Nothing may have ended by itself; what did is told and started again."""
+    def _restart_ended(self) -> None:
+        """Report processes that ended by themselves, and start them again."""
         for daemon in (self._site.agent, self._adapter):
             if not daemon.running:
                 self.faults.append(f"{daemon.name} ended by itself: {daemon.tail(3)}")
                 daemon.start()
 
-    def _news(self, events: int) -> None:
-        """Wait until so many more events are in the history."""
+    def _wait_for_events(self, events: int) -> None:
+        """Wait until the history has `events` more events."""
         before, started = self._witness.newest, time.monotonic()
-        self._site.wait_for(lambda: self._witness.newest >= before + events, _STALLED_S, f"{events} more events are recorded")
+        self._site.wait_for(lambda: self._witness.newest >= before + events, _STALLED_S, f"{events} more events")
         self.longest_s = max(self.longest_s, time.monotonic() - started)
 
     def _wait_for_growth(self, target: str) -> None:
         path = self.spool / "journal.jsonl" if target == "adapter" else self._site.run / "history.sqlite-wal"
-        before = _changed(path)
-        _wait(lambda: _changed(path) != before, 20.0)
+        before = _state(path)
+        _wait(lambda: _state(path) != before, 20.0)
 
     def _next_scan(self) -> int:
-        """A scan's name is used once: numbers go on from the largest that the client has ever sent."""
+        """Number of the next scan; ids must be unique, so it follows the largest number ever sent."""
         return Diary.of(self.diary).last_scan + 1
 
 
 def _wait(condition: Any, seconds: float) -> None:
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
-        time.sleep(_WATCH_S)
+        time.sleep(_POLL_S)
 
 
-def _changed(path: Path) -> tuple[int, int]:
+def _state(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError:
@@ -200,7 +199,7 @@ def _changed(path: Path) -> tuple[int, int]:
 
 
 def summed(loops: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Figures over all loops."""
+    """Totals over all loops."""
     counts: Counter[str] = Counter()
     kills: Counter[str] = Counter()
     for one in loops:

@@ -1,4 +1,4 @@
-"""Agent and instruments as the processes that a user runs, started, killed, watched and started anew from here."""
+"""Starts, kills, monitors and restarts agent and instruments as the processes that a user runs."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ heartbeat_s = 1.0
 messages_per_s = 1000.0
 http = ""
 """
-#: Without training, for what is not about it.
+#: A search without training.
 TINY_SEARCH = """
 [search]
 windows_px = [7]
@@ -55,27 +55,27 @@ http = ""
 
 
 class BrokenLoopError(RuntimeError):
-    """What must go on has stopped; the message says what was waited for."""
+    """A loop makes no progress any more; the message says what was expected."""
 
 
 class Daemon:
-    """A process that is started again whenever it was killed.
+    """A process that can be killed and started again.
 
     Parameters
     ----------
     name
-        For people, and for the log file.
+        Name in messages and of the log file.
     command
-        What to run; asked at each start, since a second life may need other options than the first.
+        Function that returns the arguments after `python -m`; called at each start, since options may change.
     directory
-        Working directory, and where the log lies.
+        Working directory, and directory of the log.
 
     Attributes
     ----------
     lives
-        How often it was started.
+        Number of starts.
     ended
-        Exit codes of lives that ended by themselves.
+        Exit codes of processes that ended without being killed.
     """
 
     def __init__(self, name: str, command: Callable[[], Sequence[str]], directory: Path) -> None:
@@ -87,17 +87,17 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Of the present life."""
+        """Id of the current process."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it lives."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Begin a life; its output is added to the log."""
+        """Start the process; its output is appended to the log."""
         if self._process is not None and self._process.poll() is not None and self._process.returncode != -signal.SIGKILL:
             self.ended.append(self._process.returncode)
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -108,25 +108,25 @@ class Daemon:
                 env=environment,
                 stdout=file,
                 stderr=file,
-                start_new_session=True,  # Ctrl-C ends the benchmark, which then ends these in order
+                start_new_session=True,  # Ctrl-C ends only the benchmark, which then stops these processes
             )
         self.lives += 1
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL and wait for the end of the process."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
-        """SIGTERM and the exit code; what does not end is killed."""
+        """Send SIGTERM and return the exit code; a process that does not end is killed."""
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGTERM)
         return self.wait(_STOP_S)
 
     def wait(self, seconds: float) -> int:
-        """The exit code; what does not end by then is killed."""
+        """Wait for the exit code; a process that does not end within `seconds` is killed."""
         assert self._process is not None
         try:
             return self._process.wait(seconds)
@@ -135,26 +135,26 @@ class Daemon:
             return -signal.SIGKILL
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of the log."""
+        """Last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
 
 class Site:
-    """One run directory with its agent, and any number of instruments; everything is ended when the context is left.
+    """A run directory with its agent and any number of instruments; leaving the context stops all processes.
 
     Parameters
     ----------
     directory
-        Holds the run, the logs, the spools; made here.
+        Directory of the run, the logs and the spools; it is created.
     config
-        The agent's configuration, as TOML.
+        Configuration of the agent, as TOML.
     """
 
     def __init__(self, directory: Path, config: str = SMALL_SEARCH) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.run = directory, directory / "run"
         (directory / "agent.toml").write_text(config)
-        # The same port in each life, so that clients find the agent again.
+        # The ports stay the same after a restart, so that clients find the agent again.
         self.bind, self.telemetry = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
         self.agent = Daemon("agent", self._agent_command, directory)
         self.adapters: dict[str, Daemon] = {}
@@ -172,19 +172,19 @@ class Site:
         return ["agent", "serve", *(text for pair in options.items() for text in pair)]
 
     def start_agent(self) -> None:
-        """Begin a life of the agent and wait until it listens."""
+        """Start the agent and wait until it listens."""
         self.agent.start()
-        self.wait_for(lambda: self.announced().get("pid") == self.agent.pid, _START_S, "the agent listens")
+        self.wait_for(lambda: self.announced().get("pid") == self.agent.pid, _START_S, "the agent to listen")
 
     def announced(self) -> Mapping[str, Any]:
-        """What the agent says of itself in the run directory; empty if it does not."""
+        """Contents of the agent's state file in the run directory; empty if there is none."""
         with contextlib.suppress(OSError, ValueError):
             found: Mapping[str, Any] = json.loads((self.run / STATE_FILE).read_text())
             return found
         return {}
 
     def adapter(self, name: str, options: Callable[[], Sequence[str]], config: str = "") -> Daemon:
-        """An instrument, not yet started; what its tip does is recorded in `NAME.diary.jsonl` (see `service_adapter`)."""
+        """An instrument, not yet started; its actions are recorded in `NAME.diary.jsonl` (`benchmarks.service.adapter`)."""
         (self.directory / f"{name}.toml").write_text(config)
         fixed = ["--connect", self.bind, "--instrument-id", name, "--config", f"{name}.toml", "--spool", f"{name}.spool"]
 
@@ -195,29 +195,31 @@ class Site:
         return self.adapters[name]
 
     def wait_for(self, condition: Callable[[], object], seconds: float, what: str) -> None:
-        """Wait until a condition holds.
+        """Wait until a condition holds; `what` describes it in the error message.
 
         Raises
         ------
         BrokenLoopError
-            If it does not come about.
+            If it does not hold within `seconds`.
         """
         until = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until:
-                raise BrokenLoopError(f"it was waited {seconds:.0f} s in vain until {what}; the agent said:\n{self.agent.tail()}")
+                raise BrokenLoopError(
+                    f"waited {seconds:.0f} s for {what}, without success; last lines of the agent's log:\n{self.agent.tail()}"
+                )
             time.sleep(_POLL_S)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this computer that nobody listens at just now."""
+    """Free TCP ports of this computer."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(s.getsockname()[1]) for s in sockets]
 
 
 def workers_of(pid: int) -> list[int]:
-    """Training processes of an agent."""
+    """Process ids of the training workers of an agent."""
     return [child for child in descendants(pid) if b"spawn_main" in _read(child, "cmdline")]
 
 
@@ -234,7 +236,7 @@ def footprint(pid: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def emptied(directory: Path) -> Iterator[Path]:
-    """A directory of this name without what an interrupted unit may have left in it."""
+    """An empty directory; if it exists, the old one is renamed, since an interrupted unit may have left it."""
     if directory.exists():
         directory.rename(directory.with_name(f"{directory.name}.interrupted-{time.time_ns()}"))
     directory.mkdir(parents=True)

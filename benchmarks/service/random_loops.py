@@ -1,9 +1,9 @@
-"""Random loops over the wire: is a point ever received that lies outside the frame, the limits, or what was approved?
+"""Random loops over the wire: does the instrument ever receive a point outside the frame or the limits, or without approval?
 
-A service in this process meets a scripted instrument on a real socket. What it decides is drawn by chance, and badly: points far
-outside, too near to one another, too many, on places measured before. Limits, frames and the mode of approval are drawn too;
-where a person has to approve, one does or does not, leaves points out and moves others, now and then beyond the limits. Whatever
-arrives at the instrument is held against what it told in its hello, and what was approved, by arithmetic of its own.
+A service in this process is connected to a scripted instrument by a real socket. Its decisions are random and bad: points far
+outside, too close to each other, too many, at measured positions. Limits, frames and approval modes are random, too. In review
+mode, a simulated operator approves or rejects, removes points and moves others, sometimes beyond the limits. Every point that
+arrives at the instrument is checked against the limits in its `hello` and against the approvals, by independent code.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ import zmq.asyncio
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.errors import ControlError
 from agent.schema.decision import Decision, DecisionRecord
 from agent.service.service import STATE_FILE, Service
@@ -35,22 +36,22 @@ from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, decode, encode, scan_packet, specs
 from instrument_adapters.scan import Scan
 
-_LONGEST_S = 3.0
-_MOST_TOLD = 20
+_TIMEOUT_S = 3.0
+_MAX_SENTENCES = 20
 _ROUNDING = 1e-6
 _NEAR_M = 1e-12
-_MOVED = "-m"  # what the id of a point that a person has moved ends with
-_GATED = "approval" in Config.model_fields
+_MOVED = "-m"  # suffix of the id of a point that an operator has moved
+_HAS_APPROVAL = "approval" in Config.model_fields
 
 
 def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict[str, Any]:
-    """What arrived in `loops` loops of `scans` scans each.
+    """Run `loops` loops of `scans` scans each.
 
     Returns
     -------
     dict
-        decided (points that decisions held), received (points that reached the instrument), outside (faults among them),
-        sentences (the first of them), empty (recommendations without any point), silent (scans that nothing came back on).
+        `decided`, number of points in decisions; `received`, number of points that reached the instrument; `outside`, number of
+        violations; `sentences`, the first of them; `empty`, recommendations without points; `silent`, scans without an answer.
     """
     rng = np.random.default_rng(seed)
     quiet_logs()
@@ -60,24 +61,24 @@ def random_loops(directory: Path, seed: int, loops: int, scans: int = 4) -> dict
         ]
     counted = {key: sum(one[key] for one in found) for key in ("decided", "received", "empty", "silent")}
     outside = [sentence for one in found for sentence in one["outside"]]
-    return {"loops": loops, **counted, "outside": len(outside), "sentences": outside[:_MOST_TOLD]}
+    return {"loops": loops, **counted, "outside": len(outside), "sentences": outside[:_MAX_SENTENCES]}
 
 
 async def _loop(run: Path, rng: np.random.Generator, scans: int) -> dict[str, Any]:
     frame = _frame(rng)
     limits = _limits(frame, rng)
-    mode = str(rng.choice(["auto", "review", "dry-run"], p=[0.5, 0.35, 0.15])) if _GATED else "auto"
+    mode = str(rng.choice(["auto", "review", "dry-run"], p=[0.5, 0.35, 0.15])) if _HAS_APPROVAL else "auto"
     decided: list[wire.MeasurementRequest] = []
 
-    def on_scan(_self: Agent, scan: Scan, *_args: Any, **_more: Any) -> Decision:
-        requests = _requests(scan, frame, limits, rng)
+    def at_random(_self: Agent, inputs: DecisionInputs, *_args: Any, **_more: Any) -> Decision:
+        requests = _requests(inputs.scan, frame, limits, rng)
         decided.extend(requests)
-        return _decision(scan, requests)
+        return _decision(inputs.scan, requests)
 
-    before, Agent.on_scan = Agent.on_scan, on_scan  # type: ignore[method-assign, assignment]
+    before, Agent.decide = Agent.decide, at_random  # type: ignore[method-assign, assignment]
     service = Service(_config(mode), run)
-    person = Person(service, frame, rng)
-    task, decides = asyncio.create_task(service.run()), None
+    operator = Operator(service, frame, rng)
+    task, operating = asyncio.create_task(service.run()), None
     try:
         while not (run / STATE_FILE).exists() and not task.done():
             await asyncio.sleep(0.005)
@@ -85,19 +86,19 @@ async def _loop(run: Path, rng: np.random.Generator, scans: int) -> dict[str, An
             await task
         address = json.loads((run / STATE_FILE).read_text())["bind"]
         if mode == "review":
-            decides = asyncio.create_task(person.decide())
-        found = await _visit(address, frame, limits, rng, scans, None if mode == "auto" else person.approved)
+            operating = asyncio.create_task(operator.work())
+        found = await _instrument(address, frame, limits, rng, scans, None if mode == "auto" else operator.approved)
     finally:
-        if decides is not None:
-            decides.cancel()
+        if operating is not None:
+            operating.cancel()
         service.stop()
-        await asyncio.gather(task, *([decides] if decides else []), return_exceptions=True)
-        Agent.on_scan = before  # type: ignore[method-assign]
+        await asyncio.gather(task, *([operating] if operating else []), return_exceptions=True)
+        Agent.decide = before  # type: ignore[method-assign]
     task.result()
     return {"decided": len(decided), **found}
 
 
-async def _visit(
+async def _instrument(
     address: str,
     frame: Frame,
     limits: wire.Limits,
@@ -105,7 +106,7 @@ async def _visit(
     scans: int,
     approved: Mapping[str, tuple[float, float]] | None,
 ) -> dict[str, Any]:
-    """A scripted instrument: scans, takes what it is told, and measures it; `approved` is None where no person is asked."""
+    """Scripted instrument: sends scans, accepts recommendations and answers with results; `approved` is None in auto mode."""
     received = empty = silent = 0
     outside: list[str] = []
     measured: list[tuple[float, float]] = []
@@ -125,7 +126,7 @@ async def _visit(
                 continue
             await socket.send_multipart(encode(Packet(wire.Ack(**_head(), of=message.id))))
             received, empty = received + len(message.requests), empty + (not message.requests)
-            outside += _faults(message, frame, limits, measured)
+            outside += _violations(message, frame, limits, measured)
             outside += [] if approved is None else _unapproved(message, approved)
             for request in message.requests:
                 measured.append((request.x_m, request.y_m))
@@ -134,9 +135,9 @@ async def _visit(
 
 
 async def _recommendation(socket: zmq.asyncio.Socket) -> wire.RecommendationMessage | None:
-    """The next recommendation; None if nothing comes for a while."""
+    """Wait for the next recommendation; None after a timeout."""
     try:
-        async with asyncio.timeout(_LONGEST_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             while True:
                 message = decode(await socket.recv_multipart()).message
                 if isinstance(message, wire.RecommendationMessage):
@@ -145,63 +146,63 @@ async def _recommendation(socket: zmq.asyncio.Socket) -> wire.RecommendationMess
         return None
 
 
-class Person:
-    """Somebody who approves about half of what waits, and who is careless with it.
+class Operator:
+    """A simulated operator who approves about half of the decisions and edits them carelessly.
 
     Attributes
     ----------
     approved
-        Request id -> where it was allowed to go.
+        Request id -> approved position.
     """
 
     def __init__(self, service: Service, frame: Frame, rng: np.random.Generator) -> None:
         self._service, self._frame, self._rng = service, frame, rng
         self.approved: dict[str, tuple[float, float]] = {}
 
-    async def decide(self) -> None:
-        """Look at what waits until cancelled."""
+    async def work(self) -> None:
+        """Handle pending decisions until cancelled."""
         control: Any = self._service.control  # type: ignore[attr-defined, unused-ignore]
         while True:
-            for waiting in control.pending():
-                await self._answer(control, waiting["decision_id"], {r["request_id"]: r for r in waiting["requests"]})
+            for decision in control.pending():
+                await self._handle(control, decision["decision_id"], {r["request_id"]: r for r in decision["requests"]})
             await asyncio.sleep(0.01)
 
-    async def _answer(self, control: Any, decision_id: str, points: Mapping[str, Mapping[str, float]]) -> None:
+    async def _handle(self, control: Any, decision_id: str, points: Mapping[str, Mapping[str, float]]) -> None:
         if self._rng.uniform() < 0.5:
             await control.reject(decision_id, "Ada", "not today")
             return
         drop = [name for name in points if self._rng.uniform() < 0.3]
-        left = {name: tuple(self._place(point).tolist()) for name, point in points.items() if name not in drop}
+        kept = {name: tuple(self._position(point).tolist()) for name, point in points.items() if name not in drop}
         far = float(self._rng.choice([0.05, 0.3, 10.0])) * self._frame.size_fast_m
-        move = {name: tuple((np.array(xy) + self._rng.uniform(-far, far, 2)).tolist()) for name, xy in list(left.items())[:1]}
+        move = {name: tuple((np.array(xy) + self._rng.uniform(-far, far, 2)).tolist()) for name, xy in list(kept.items())[:1]}
         try:
-            # What is allowed is written down first: the points may be on their way when `approve` returns.
-            self.approved |= left | move
+            # Noted before the call, since the points may be sent before `approve` returns.
+            self.approved |= kept | move
             await control.approve(decision_id, "Ada", "", drop=drop, move=move)
         except ControlError:
-            self.approved |= left
+            self.approved |= kept
             with contextlib.suppress(ControlError):
                 await control.approve(decision_id, "Ada", "", drop=drop)
 
     @staticmethod
-    def _place(point: Mapping[str, float]) -> np.ndarray:
+    def _position(point: Mapping[str, float]) -> np.ndarray:
         return np.array([point["x_m"], point["y_m"]])
 
 
 def _unapproved(message: wire.RecommendationMessage, approved: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Points that nobody has let pass, or not there, a sentence each."""
+    """Points that were not approved at their position, one sentence each."""
     found = []
     for r in message.requests:
         at = approved.get(r.request_id.removesuffix(_MOVED))
         if at is None or math.dist(at, (r.x_m, r.y_m)) > _NEAR_M:
-            found.append(f"{r.request_id} at ({r.x_m}, {r.y_m}) was not approved there")
+            found.append(f"{r.request_id} at ({r.x_m}, {r.y_m}) was not approved at this position")
     return found
 
 
-def _faults(
+def _violations(
     message: wire.RecommendationMessage, frame: Frame, limits: wire.Limits, measured: Sequence[tuple[float, float]]
 ) -> list[str]:
-    """What is wrong with points that have arrived, a sentence each."""
+    """Violations of frame and limits by received points, one sentence each."""
     found = []
     points = [(r.x_m, r.y_m) for r in message.requests]
     inside = frame.contains(np.array(points).reshape(-1, 2))
@@ -212,13 +213,13 @@ def _faults(
             found.append(f"({x}, {y}) lies outside the limits {limits}")
     nearest = min((math.dist(a, b) for a, b in itertools.combinations(points, 2)), default=math.inf)
     if nearest < limits.spacing_min_m * (1 - _ROUNDING):
-        found.append(f"two points are {nearest} m apart, {limits.spacing_min_m} m are allowed")
+        found.append(f"two points are {nearest} m apart, less than {limits.spacing_min_m} m")
     if len(points) > limits.points_max:
-        found.append(f"{len(points)} points came, {limits.points_max} are allowed")
+        found.append(f"{len(points)} points arrived, but {limits.points_max} are allowed")
     for x, y in points:
         dose = 1 + sum(math.dist((x, y), at) <= limits.dose_radius_m for at in measured)
         if dose > limits.dose_max:
-            found.append(f"({x}, {y}) would be the {dose}th point within {limits.dose_radius_m} m, {limits.dose_max} are allowed")
+            found.append(f"({x}, {y}) is point {dose} within {limits.dose_radius_m} m, but {limits.dose_max} are allowed")
             break
     return found
 
@@ -237,7 +238,7 @@ def _frame(rng: np.random.Generator) -> Frame:
 
 
 def _limits(frame: Frame, rng: np.random.Generator) -> wire.Limits:
-    """Often ones that cut through the frame."""
+    """Random limits, which often cut through the frame."""
     x, y = frame.x_offset_m, frame.y_offset_m
     reach = rng.uniform(0.1, 2.0, 4) * frame.size_fast_m
     return wire.Limits(
@@ -253,7 +254,7 @@ def _limits(frame: Frame, rng: np.random.Generator) -> wire.Limits:
 
 
 def _requests(scan: Scan, frame: Frame, limits: wire.Limits, rng: np.random.Generator) -> tuple[wire.MeasurementRequest, ...]:
-    """Points within and beyond frame and limits, some on top of one another; their pixels are right where they have any."""
+    """Random points inside and outside of frame and limits, some coinciding; pixels are clipped to the frame."""
     count = int(rng.integers(0, 30))
     spread = float(rng.choice([0.3, 0.6, 1.5, 100.0]))
     xy = np.array([frame.x_offset_m, frame.y_offset_m]) + spread * frame.size_fast_m * rng.uniform(-1, 1, (count, 2))
@@ -279,7 +280,7 @@ def _decision(scan: Scan, requests: tuple[wire.MeasurementRequest, ...]) -> Deci
         unit="",
         frame=scan.frame,
         outcome="types_found",
-        explanation="Drawn by chance.",
+        explanation="Random decision.",
         chosen=None,
         config={},
         versions={},
@@ -319,12 +320,12 @@ def _result(request: wire.MeasurementRequest) -> Packet:
 
 def _config(mode: str) -> Config:
     service = {"bind": "tcp://127.0.0.1:*", "telemetry": "", "http": ""}
-    gate = {"approval": {"mode": mode}} if _GATED else {}
-    return Config.model_validate({"search": {"workers": 0}, "service": service, **gate})
+    approval = {"approval": {"mode": mode}} if _HAS_APPROVAL else {}
+    return Config.model_validate({"search": {"workers": 0}, "service": service, **approval})
 
 
 def quiet_logs() -> None:
-    """What the services in this process say is not of interest."""
+    """Silence the logs of the services in this process."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 

@@ -1,4 +1,4 @@
-"""The figures of the service benchmark, and its tables."""
+"""Figures and tables of the service benchmark."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,18 +12,26 @@ _UNIT_OF_SLOPE = {"agent_mb": "MB", "workers_mb": "MB", "adapter_mb": "MB"}
 
 
 def report(found: Mapping[str, Mapping[str, Any]], reduced: str = "") -> Outcome:
-    """Figures and tables of the parts that were run."""
+    """Figures and tables of the parts that were run.
+
+    Parameters
+    ----------
+    found
+        Part -> its results.
+    reduced
+        Description of what a quick run omits; empty for a full run.
+    """
     figures: dict[str, float | None] = dict.fromkeys(
         ("kills", "lost", "measured_twice", "ack_p99_ms", "faults_survived_of", "faults_total", "memory_slope_mb_per_day")
     )
     tables: dict[str, Sequence[Mapping[str, Any]]] = {}
-    notes = [f"A reduced run: {reduced}."] if reduced else []
+    notes = [f"Quick: {reduced}."] if reduced else []
     for part, write_up in _PARTS.items():
         if part in found:
-            more, rows, said = write_up(found[part])
+            more, rows, sentences = write_up(found[part])
             figures |= more
             tables |= rows
-            notes += said
+            notes += sentences
     missing = {key: "its part was not run (--only)" for key, value in figures.items() if value is None}
     return Outcome("service", "The service", figures, dict(found), tables, notes, missing)
 
@@ -33,7 +41,7 @@ Part = tuple[dict[str, float | None], dict[str, Sequence[Mapping[str, Any]]], li
 
 def _kills(found: Mapping[str, Any]) -> Part:
     columns = ("seed", "alive", "lost", "measured_twice", "stalled_s", "wall_s")
-    rows = [{"kills": sum(one["kills"].values()), **{c: one[c] for c in columns}, **_books(one)} for one in found["loops"]]
+    rows = [{"kills": sum(one["kills"].values()), **{c: one[c] for c in columns}, **_counts(one)} for one in found["loops"]]
     figures = {name: found[name] for name in ("kills", "lost", "measured_twice")}
     targets = ", ".join(f"{count} of {target}" for target, count in sorted(found["by_target"].items()))
     bound = 3 / found["kills"] if found["kills"] else 1.0
@@ -41,13 +49,13 @@ def _kills(found: Mapping[str, Any]) -> Part:
     ended = f"{found['ended_by_themselves']} processes ended by themselves"
     notes = [
         f"Kills: {targets}; {alive}, {ended}.",
-        f"Where nothing is lost, the chance of a loss a kill lies below {bound:.3f} (95 %).",
+        f"If nothing is lost, the probability of a loss per kill is below {bound:.3f} (95 %).",
     ]
     notes += [sentence for one in found["loops"] for sentence in (*one["sentences"], *one["verify"], *one["faults"])]
     return figures, {"Kills, by loop": rows}, notes
 
 
-def _books(one: Mapping[str, Any]) -> dict[str, Any]:
+def _counts(one: Mapping[str, Any]) -> dict[str, Any]:
     counts = one["counts"]
     return {name: counts.get(name, 0) for name in ("events", "decisions", "scans_acknowledged", "results_acknowledged", "loops")}
 
@@ -74,42 +82,42 @@ def _faults(found: Mapping[str, Any]) -> Part:
             "fault": one["fault"],
             "outcome": one["outcome"],
             "named in the history": "; ".join(one["named"][:1]),
-            "said by the client": "; ".join(one["told_by_client"][:1]),
+            "reported by the client": "; ".join(one["told_by_client"][:1]),
             "harm": "; ".join(one["harm"][:1]),
         }
         for one in found["faults"]
     ]
     figures = {"faults_survived_of": float(found["named"] + found["survived"]), "faults_total": float(len(rows))}
-    return figures, {"Faults": rows}, [f"{found['named']} faults are named in the history, {found['survived']} do no harm."]
+    return figures, {"Faults": rows}, [f"{found['named']} faults are named in the history, {found['survived']} have no effect."]
 
 
 def _soak(found: Mapping[str, Any]) -> Part:
     rows = [
-        {"quantity": name, "a simulated day": s["per_day"], "95 % from": s["low"], "to": s["high"], "at the end": s["last"]}
+        {"quantity": name, "per simulated day": s["per_day"], "95 % from": s["low"], "to": s["high"], "at the end": s["last"]}
         for name, s in found["slopes"].items()
     ]
     agent = found["slopes"].get("agent_mb", {}).get("per_day")
     days = ", ".join(f"{name} {value:.2f}" for name, value in found["simulated_days"].items())
-    scans = f"{len(found['undecided'])} scans without an end"
+    scans = f"{len(found['undecided'])} scans without an outcome"
     notes = [
         (
             f"Soak: simulated days: {days}; {found['wall_s'] / 60:.1f} min; {sum(found['faults'].values())} faults of "
-            f"{len(found['faults'])} kinds; {found['lost']} lost, {found['measured_twice']} twice, {scans}, "
-            f"{len(found['verify'])} faults of the history; the ledger holds "
-            f"{found['tables_mb']['kb_a_scan']:.1f} KB a scan."
+            f"{len(found['faults'])} kinds; {found['lost']} lost, {found['measured_twice']} measured twice, {scans}, "
+            f"{len(found['verify'])} faults of the history; the ledger takes "
+            f"{found['tables_mb']['kb_a_scan']:.1f} KB per scan."
         ),
         *found["sentences"],
         *([found["stalled"]] if found["stalled"] else []),
     ]
     accounts = [{"what": name, "count": count} for name, count in found["accounts"].items()]
-    return {"memory_slope_mb_per_day": agent}, {"Soak": rows, "Soak: what became of it": accounts}, notes
+    return {"memory_slope_mb_per_day": agent}, {"Soak": rows, "Soak: outcomes": accounts}, notes
 
 
 def _property(found: Mapping[str, Any]) -> Part:
     notes = [
         (
-            f"Random loops: {found['loops']}, whose decisions held {found['decided']} points; {found['received']} reached the "
-            f"instrument, {found['outside']} faults among them."
+            f"Random loops: {found['loops']}, with {found['decided']} points decided; {found['received']} reached the "
+            f"instrument, with {found['outside']} violations."
         ),
         *found["sentences"][:5],
     ]

@@ -1,10 +1,10 @@
-"""A simulated week with faults on: does anything grow, and is every scan accounted for?
+"""A simulated week with faults: does memory grow, and is every scan accounted for?
 
-Two event-driven microscopes work for one agent with a small search. *mfp3d-week* runs a week without a pause on one sample; its
-faults are those that pass (a probe that broke for good would end its week on the first day). *mfp3d-shift* changes sample and
-probe twice a day and meets every fault there is. A frame takes as long as a real one, 640 s, and has fewer lines, so that a
-week fits into half an hour; loops take their simulated 10 s each. Nothing waits, so what is simulated is the number of
-scans, results, messages and faults of a week, not its wall time.
+Two event-driven microscopes are connected to one agent with a small search. *mfp3d-week* runs for a week without a pause on one
+sample, with transient faults only, since a broken probe would end its week on the first day. *mfp3d-shift* gets a new sample and
+probe twice a day and has all faults. A frame takes as long as a real one, 640 s, but has fewer lines, so that a week fits into
+half an hour; loops take 10 s each. The simulated clock never waits: the numbers of scans, results, messages and faults are those
+of a week, the wall time is not.
 """
 
 import gc
@@ -25,28 +25,28 @@ from benchmarks.service.processes import TINY_SEARCH, BrokenLoopError, Daemon, S
 
 DAY_S = 86400.0
 WEEK, SHIFT = "mfp3d-week", "mfp3d-shift"
-FINE = "[scan]\nspacing_px = 2.0\n[guards]\nmin_points = 40\n"  # so that small frames hold enough key points
-_PASSING = ("transport", "data", "motion", "sample", "lock_loss", "contamination_band")
+FINE = "[scan]\nspacing_px = 2.0\n[guards]\nmin_points = 40\n"  # so that small frames have enough key points
+_TRANSIENT = ("transport", "data", "motion", "sample", "lock_loss", "contamination_band")
 _SAMPLE_S = 2.0
 _STALLED_S = 300.0
-_WARM_UP = 0.25  # of the week: caches, the allocator's arenas and the first samples
+_WARM_UP = 0.25  # share of the week in which caches and the allocator's arenas fill
 _FRAME_S = 640.0
 
 
 @dataclass(frozen=True)
 class Week:
-    """How much is simulated.
+    """Extent of the simulation.
 
     Parameters
     ----------
     days
-        Of each instrument.
+        Simulated days of each instrument.
     pixels
-        Of a line, and lines of a frame.
+        Pixels per line, and lines per frame.
     fault_rate
-        Mean number of faults a scan.
+        Mean number of faults per scan.
     shifts_a_day
-        How often mfp3d-shift gets a new sample and probe.
+        Number of times a day that mfp3d-shift gets a new sample and probe.
     """
 
     days: float = 7.0
@@ -56,13 +56,14 @@ class Week:
 
 
 def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + TINY_SEARCH) -> dict[str, Any]:
-    """What a week did.
+    """Run a simulated week.
 
     Returns
     -------
     dict
-        samples (simulated days of the slower instrument, and footprints), slopes (MB a simulated day, with interval), accounts
-        (what became of the scans), audit, verify, tables (MB that the agent's ledger holds, by part), faults (what happened).
+        Among others `samples`, simulated days of the slower instrument and footprints; `slopes`, MB per simulated day with
+        interval; `accounts`, outcomes of the scans; `tables_mb`, size of the ledger by part; `faults`, numbers of faults;
+        `verify` and the fields of `Audit`.
     """
     started = time.monotonic()
     with emptied(directory), Site(directory, search) as site:
@@ -95,19 +96,19 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
 
 
 class _Watch:
-    """Starts the instruments, each shift anew, and looks at all processes now and then."""
+    """Starts the instruments, restarts one for each shift, and samples all processes."""
 
     def __init__(self, site: Site, week: Week, seed: int) -> None:
         self._site, self._week, self._seed = site, week, seed
         self.samples: list[dict[str, float]] = []
         self.restarts: Counter[str] = Counter()
         self._shift = 0
-        self._past_s: Counter[str] = Counter()  # simulated seconds of lives that have ended
-        self._steady = self._instrument(WEEK, ["--cycles", "0"], {name: week.fault_rate / len(_PASSING) for name in _PASSING})
+        self._past_s: Counter[str] = Counter()  # simulated seconds of ended processes
+        self._steady = self._instrument(WEEK, ["--cycles", "0"], {name: week.fault_rate / len(_TRANSIENT) for name in _TRANSIENT})
         scans = round(DAY_S / week.shifts_a_day / (_FRAME_S + 100.0))
         self._shifting = self._instrument(SHIFT, ["--cycles", str(max(2, scans))], {"all": week.fault_rate})
         self._simulated: dict[str, float] = {WEEK: 0.0, SHIFT: 0.0}
-        self._moved_at = time.monotonic()
+        self._progress_at = time.monotonic()
 
     def days(self) -> dict[str, float]:
         """Simulated days of each instrument."""
@@ -119,20 +120,20 @@ class _Watch:
         Raises
         ------
         BrokenLoopError
-            If nothing moves any more.
+            If no instrument makes progress any more.
         """
         for daemon in (self._steady, self._shifting):
             daemon.start()
         while behind := [name for name, days in self.days().items() if days < self._week.days]:
             time.sleep(_SAMPLE_S)
-            self._look()
-            if time.monotonic() - self._moved_at > _STALLED_S:
+            self._sample()
+            if time.monotonic() - self._progress_at > _STALLED_S:
                 raise BrokenLoopError(f"{behind} did not scan for {_STALLED_S:.0f} s:\n{self._site.agent.tail()}")
             if WEEK in behind and not self._steady.running:
-                self._again(WEEK, self._steady)
+                self._restart(WEEK, self._steady)
             if SHIFT in behind and not self._shifting.running:
                 self._shift += 1
-                self._again(SHIFT, self._shifting)
+                self._restart(SHIFT, self._shifting)
             if SHIFT not in behind and self._shifting.running:
                 self._shifting.stop()
             if WEEK not in behind and self._steady.running:
@@ -144,7 +145,7 @@ class _Watch:
         codes["agent"] = self._site.agent.stop()
         return codes
 
-    def _again(self, name: str, daemon: Daemon) -> None:
+    def _restart(self, name: str, daemon: Daemon) -> None:
         self._past_s[name] += self._simulated[name]
         self._simulated[name] = 0.0
         self.restarts[name] += 1
@@ -169,12 +170,12 @@ class _Watch:
         text = f'sample_id = "{sample}"\n[timing]\nscan_rate_Hz = {self._week.pixels / _FRAME_S}\n'
         (self._site.directory / f"{name}.toml").write_text(f"{text}[limits]\nspacing_min_m = 55e-9\ndose_max = 100000\n")
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         for name, daemon in ((WEEK, self._steady), (SHIFT, self._shifting)):
             frames = Diary.of(self._site.directory / f"{name}.diary.jsonl").frames
-            mine = [frame["simulated_s"] for frame in frames if frame["pid"] == daemon.pid]
-            if mine and mine[-1] != self._simulated[name]:
-                self._simulated[name], self._moved_at = mine[-1], time.monotonic()
+            times_s = [frame["simulated_s"] for frame in frames if frame["pid"] == daemon.pid]
+            if times_s and times_s[-1] != self._simulated[name]:
+                self._simulated[name], self._progress_at = times_s[-1], time.monotonic()
         agent = footprint(self._site.agent.pid)
         workers = [footprint(pid)["rss_mb"] for pid in workers_of(self._site.agent.pid)]
         steady = footprint(self._steady.pid)
@@ -196,7 +197,7 @@ class _Watch:
 
 
 def slopes(samples: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, dict[str, float]]:
-    """Change in a simulated day of each quantity after the warm-up, with a 95 % interval from blocks of neighbouring samples."""
+    """Change of each quantity per simulated day after the warm-up, with a 95 % interval from a block bootstrap."""
     found = {}
     for name in ("agent_mb", "workers_mb", "adapter_mb", "agent_files", "agent_threads", "adapter_files"):
         clock = "adapter_days" if name.startswith("adapter") else "days"
@@ -220,7 +221,7 @@ def _slope(x: np.ndarray, y: np.ndarray, rng: np.random.Generator, blocks: int =
 
 
 def accounts(run: Path, diaries: Iterable[Path]) -> dict[str, int]:
-    """What became of each scan that a client sent, and how many events there are of each kind."""
+    """Numbers of scans sent, of outcomes of decisions and results, and of events of each kind."""
     events = rows(run)
     found: Counter[str] = Counter(f"events {kind}" for _, kind, _, _, _ in events)
     found.update(f"decided {body['decision']['outcome']}" for _, kind, _, body, _ in events if kind == "decision_made")
@@ -230,7 +231,7 @@ def accounts(run: Path, diaries: Iterable[Path]) -> dict[str, int]:
 
 
 def tables(run: Path) -> dict[str, float]:
-    """MB that an agent's ledger of this run holds, by part (what parts share counts in each), and KB a scan in all."""
+    """Size of the ledger of this run in MB, by part (shared objects count in each), and in KB per scan."""
     from agent.history.event_log import History
     from agent.ledger.ledger import Ledger
 
@@ -241,7 +242,7 @@ def tables(run: Path) -> dict[str, float]:
 
 
 def deep_size(thing: Any) -> int:
-    """Bytes of an object and all that it alone refers to; classes, modules and functions are left out."""
+    """Size in bytes of an object and everything that it refers to, without classes, modules and functions."""
     seen, todo, total = set(), [thing], 0
     while todo:
         one = todo.pop()

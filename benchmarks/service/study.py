@@ -3,14 +3,14 @@
 `python -m benchmarks.service [--quick] [--only kills,acks,...] [--seeds 100-107] --out DIR` runs agent and simulated microscopes
 as the processes that a user runs:
 
-- *kills*: SIGKILL of agent, client and training workers in closed loops, one loop a seed (`service_kills`);
-- *acks*: how soon a scan is acknowledged while models train on both cores, and a killed agent is back (`service_acks`);
-- *faults*: every fault of the simulator's list in a running loop (`service_faults`);
-- *soak*: a simulated week with faults on (`service_soak`);
-- *property*: random loops over the wire, with decisions that should not pass (`service_property`).
+- *kills*: SIGKILL of agent, client and training workers in closed loops, one loop for each seed (`benchmarks.service.kills`);
+- *acks*: time until a scan is acknowledged while models train on both cores, and until a killed agent is back (`.acks`);
+- *faults*: every fault of the simulator in a running loop (`.faults`);
+- *soak*: a simulated week with faults (`.soak`);
+- *property*: random loops over the wire, with decisions that must not pass (`.random_loops`).
 
-Finished parts are kept in `DIR/service.jsonl` until all are complete; the same command goes on from there. What each process
-said lies in `DIR/work`.
+Finished parts are kept in `DIR/service.jsonl` until all are complete; the same command continues from there. The logs of all
+processes are in `DIR/work`.
 """
 
 import argparse
@@ -37,20 +37,20 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done.
+    """Extent of a run.
 
     Parameters
     ----------
     loops, kills
-        Closed loops, and kills in each.
+        Number of closed loops, and number of kills in each.
     acks, idle_acks, recoveries
-        Scans sent during training and without, and kills until a welcome.
+        Numbers of scans sent during training and without training, and number of timed recoveries.
     faults, fault_pixels
-        Which, on frames of which size.
+        Names of the faults, and side of their frames in pixels.
     week
-        Of the soak.
+        Extent of the soak.
     property_loops
-        How many.
+        Number of random loops.
     """
 
     loops: int
@@ -71,9 +71,9 @@ REDUCED = "one loop of 5 kills, 30 acknowledgements, 3 faults, a tenth of a simu
 
 def main() -> None:
     """Run the parts and write `service.json` and `service.md`."""
-    accepted = parser(__doc__, "100-107")
-    accepted.add_argument("--only", type=_parts, default=PARTS, help=f"which, by commas (default {','.join(PARTS)})")
-    arguments = accepted.parse_args()
+    options = parser(__doc__, "100-107")
+    options.add_argument("--only", type=_parts, default=PARTS, help=f"parts, separated by commas (default {','.join(PARTS)})")
+    arguments = options.parse_args()
     question = {"quick": arguments.quick, "seeds": list(arguments.seeds), "only": list(arguments.only)}
     journal = Journal(arguments.out / "service.jsonl", question)
     plan = QUICK if arguments.quick else FULL
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def measured(part: str, plan: Plan, seeds: Sequence[int], journal: Journal, work: Path) -> Found:
-    """What one part found; each of its units is done once, also over an interruption."""
+    """Results of one part; finished units are not repeated after an interruption."""
     units: Mapping[str, Any] = {
         "kills": lambda: _kills(plan, seeds, journal, work),
         "acks": lambda: _acks(plan, seeds[0], journal, work),
@@ -101,29 +101,29 @@ def measured(part: str, plan: Plan, seeds: Sequence[int], journal: Journal, work
 def _kills(plan: Plan, seeds: Sequence[int], journal: Journal, work: Path) -> Found:
     loops = []
     for seed in seeds[: plan.loops]:
-        place = work / f"kills-{seed}"
-        one = journal.once(f"kills, loop {seed}", lambda p=place, s=seed: service_kills.killed_loop(p, s, plan.kills))
+        directory = work / f"kills-{seed}"
+        one = journal.once(f"kills, loop {seed}", lambda p=directory, s=seed: service_kills.killed_loop(p, s, plan.kills))
         loops.append(one)
         if not one["lost"] and not one["measured_twice"] and one["alive"]:
-            shutil.rmtree(place, ignore_errors=True)  # nothing in it is of use to anybody
+            shutil.rmtree(directory, ignore_errors=True)  # nothing to investigate
     return {"loops": loops, **service_kills.summed(loops)}
 
 
 def _acks(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
-    tried = {
+    parts = {
         "training": lambda: service_acks.latencies(work / "acks", plan.acks, training=True, seed=seed),
         "idle": lambda: service_acks.latencies(work / "acks-idle", plan.idle_acks, training=False, seed=seed),
         "recovery": lambda: service_acks.recovery(work / "recovery", plan.recoveries, plan.idle_acks, seed),
     }
-    return {name: journal.once(f"acks, {name}", work_on) for name, work_on in tried.items()}
+    return {name: journal.once(f"acks, {name}", work_on) for name, work_on in parts.items()}
 
 
 def _faults(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
     found = {}
     for fault in plan.faults:
-        place = work / f"fault-{fault}"
+        directory = work / f"fault-{fault}"
         found[fault] = journal.once(
-            f"fault {fault}", lambda f=fault, p=place: service_faults.one_fault(p, f, seed, plan.fault_pixels)
+            f"fault {fault}", lambda f=fault, p=directory: service_faults.one_fault(p, f, seed, plan.fault_pixels)
         )
     return {"faults": list(found.values()), **service_faults.summed(list(found.values()))}
 
@@ -132,7 +132,7 @@ def _parts(text: str) -> tuple[str, ...]:
     named = text.split(",")
     wrong = [name for name in named if name not in PARTS]
     if wrong:
-        raise argparse.ArgumentTypeError(f"there is no part {wrong[0]!r} here; give some of {','.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"part {wrong[0]!r} is unknown; give some of {','.join(PARTS)}")
     return tuple(part for part in PARTS if part in named)
 
 

@@ -1,1 +1,1 @@
-"""Training and search timed, also against pyroVED."""
+"""Timing of training and search, also against pyroVED."""

@@ -1,8 +1,9 @@
-"""CPU time of the agent's models against pyroVED's, configuration by configuration, at equal held-out ELBO a pixel.
+"""CPU time of the agent's models and of pyroVED, configuration by configuration, at equal held-out ELBO per pixel.
 
-Both see the same patches and the same held-out ones, on one thread a process. pyroVED is timed over a few epochs after a warm-up
-and multiplied to 1000; a few configurations run all of them, which checks the multiplication and gives the ELBO to reach. Where
-the agent's models do not reach it with their default steps, they are given more, and charged for them.
+Both use the same training and held-out patches, with one thread per process. pyroVED is timed over a few epochs after a warm-up,
+and the time is extrapolated to 1000 epochs. A few configurations run all epochs, which checks the extrapolation and yields the
+ELBO to be reached. If the agent's models do not reach it with the default steps, they are trained for more steps, and that time
+counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,13 @@ from benchmarks.harness.commandline import Journal
 from benchmarks.speed.pyroved_peer import EPOCHS, train_pyroved
 
 Key = tuple[str, int]  # invariance and window
-FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # of the default steps, tried in turn where the default ones are too few
+FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # multiples of the default steps, tried in turn if the default is too short
 JUDGE_EVERY = 20  # epochs
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of one configuration, one model, and our held-out ELBO a pixel, the median of the seeds."""
+    """CPU seconds of one model of a configuration, ours and pyroVED's, and our held-out ELBO per pixel (median of the seeds)."""
 
     ours_s: float
     ours_elbo: float
@@ -32,27 +33,26 @@ class Cost:
 
 @dataclass(frozen=True)
 class Equal:
-    """What equal ELBO takes for one configuration.
+    """Comparison at equal ELBO for one configuration.
 
     Parameters
     ----------
     pyroved_elbo, epochs
-        Where pyroVED ended, and after how many epochs.
+        Final held-out ELBO per pixel of pyroVED, and its number of epochs.
     pyroved_measured_s, pyroved_multiplied_s
-        CPU seconds of these epochs, and what the few timed ones had said.
+        CPU seconds of these epochs, measured, and extrapolated from the few timed ones.
     pyroved_epochs_to_ours
-        Epochs after which pyroVED first was as good as our models with their default steps; None if it never was.
+        Epochs after which pyroVED first reached the ELBO of our models at the default steps; None if it never did.
     ours_elbo
-        Of our models with `factor` times the default steps.
+        Held-out ELBO per pixel of our models at `factor` times the default steps.
     factor
-        Of the default steps: the least of those tried with which our models are as good as pyroVED's last, or the largest.
+        Smallest tried multiple of the default steps at which our models reach `pyroved_elbo`, or the largest tried.
     ours_factor_s
-        CPU seconds at these steps over those at the default ones.
+        Ratio of our CPU seconds at these steps to those at the default steps.
     reached
-        Whether they are as good.
+        Whether our models reach `pyroved_elbo`.
     share
-        Of pyroVED's epochs, to be charged to it: 1 where our models reached its last ELBO; otherwise that at which it first was
-        as good as ours.
+        Share of pyroVED's epochs that counts: 1 if our models reach its ELBO, else the share after which it first reached ours.
     """
 
     pyroved_elbo: float
@@ -70,7 +70,7 @@ class Equal:
 def costs(
     prepared: engine.Prepared, config: Config, windows_px: Sequence[int], epochs: int, journal: Journal, workers: int
 ) -> dict[Key, Cost]:
-    """Both sides' CPU seconds of each window and invariance of `config`; pyroVED's multiplied from so many timed epochs."""
+    """CPU seconds of both sides for each window and invariance of `config`; pyroVED's are extrapolated from `epochs` epochs."""
     keys = [(invariance, window) for window in windows_px for invariance in config.search.invariances]
     seeds = tuple(range(config.search.seeds))
     ours = journal.all_once(
@@ -101,17 +101,17 @@ def equals(
     journal: Journal,
     workers: int,
 ) -> dict[Key, Equal]:
-    """What equal ELBO takes for the configurations `keys`, for which pyroVED runs `epochs` or as long as `limit_s` allows."""
+    """Comparison at equal ELBO for the configurations `keys`; pyroVED runs `epochs` epochs, or until `limit_s` has passed."""
     options = {"epochs": epochs, "judge_every": JUDGE_EVERY, "time_limit_s": limit_s}
-    ended = journal.all_once(
+    finished = journal.all_once(
         {f"pyroVED {_name(k)} to the end": (train_pyroved, _arguments(prepared, k), options) for k in keys}, workers, fresh=True
     )
-    return {k: _equal(prepared, config, k, cost[k], ended[f"pyroVED {_name(k)} to the end"], journal) for k in keys}
+    return {k: _equal(prepared, config, k, cost[k], finished[f"pyroVED {_name(k)} to the end"], journal) for k in keys}
 
 
 def _equal(prepared: engine.Prepared, config: Config, key: Key, cost: Cost, theirs: Mapping[str, Any], journal: Journal) -> Equal:
     target = theirs["curve"][-1][1]
-    elbo, factor, dearer = cost.ours_elbo, 1.0, 1.0
+    elbo, factor, cost_ratio = cost.ours_elbo, 1.0, 1.0
     seeds = tuple(range(config.search.seeds))
     for more in FACTORS:
         if elbo >= target:
@@ -120,7 +120,7 @@ def _equal(prepared: engine.Prepared, config: Config, key: Key, cost: Cost, thei
         longer = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
         unit = f"our {_name(key)}, {steps} steps"
         ours = journal.all_once({unit: (engine.train_one, (prepared, longer, key[1], key[0], seeds), {})}, 1)[unit]
-        elbo, factor, dearer = _median(ours), more, ours["cpu_s"] / len(seeds) / cost.ours_s
+        elbo, factor, cost_ratio = _median(ours), more, ours["cpu_s"] / len(seeds) / cost.ours_s
     reached = elbo >= target
     at_ours = next((int(epoch) for epoch, value, _ in theirs["curve"] if value >= cost.ours_elbo), None)
     at_longest = next((epoch for epoch, value, _ in theirs["curve"] if value >= elbo), theirs["epochs"])
@@ -132,14 +132,14 @@ def _equal(prepared: engine.Prepared, config: Config, key: Key, cost: Cost, thei
         pyroved_epochs_to_ours=at_ours,
         ours_elbo=elbo,
         factor=factor,
-        ours_factor_s=dearer,
+        ours_factor_s=cost_ratio,
         reached=reached,
         share=1.0 if reached else at_longest / theirs["epochs"],
     )
 
 
 def over_all_windows(cost: Mapping[Key, Cost], windows_px: Sequence[int]) -> dict[Key, Cost]:
-    """Costs of all windows; those that were not measured lie on the straight line in window² through those that were."""
+    """Costs of all windows; those that were not measured are interpolated linearly in window²."""
     out: dict[Key, Cost] = {}
     for invariance in dict.fromkeys(k[0] for k in cost):
         known = {w: c for (i, w), c in cost.items() if i == invariance}
@@ -152,10 +152,10 @@ def over_all_windows(cost: Mapping[Key, Cost], windows_px: Sequence[int]) -> dic
 
 
 def ratio(cost: Mapping[Key, Cost], equal: Mapping[Key, Equal]) -> float:
-    """PyroVED's CPU seconds over ours, all configurations together, at equal ELBO.
+    """Ratio of the CPU seconds of pyroVED and ours at equal ELBO, summed over all configurations.
 
-    A configuration for which equal ELBO was not measured is charged like the nearest window, of the same invariance if there is
-    one, for which it was.
+    If equal ELBO was not measured for a configuration, the factors of the nearest measured window are used, of the same
+    invariance if possible.
     """
     ours = theirs = 0.0
     for key, c in cost.items():
@@ -174,5 +174,5 @@ def _name(key: Key) -> str:
 
 
 def _median(trained: Mapping[str, Any]) -> float:
-    """Of the seeds' ELBO a pixel: one stuck seed is what the search has others for."""
+    """Median over the seeds of the ELBO per pixel; a stuck seed does not count, since the search has others."""
     return float(np.median(trained["elbo_per_px"]))

@@ -1,7 +1,7 @@
-"""The peer: pyroVED 0.3.0 with its own defaults, as the paper used it, timed and judged by our estimator.
+"""Reference implementation: pyroVED 0.3.0 with its defaults, as used in the paper, evaluated by our estimator of the ELBO.
 
-Each model is to be trained in a process of its own: pyroVED's constructors clear pyro's global parameter store, which silently
-ends the training of any model made before.
+Train each model in a process of its own: the constructors of pyroVED clear Pyro's global parameter store, which silently stops
+the training of any model constructed before.
 """
 
 import importlib.metadata
@@ -20,17 +20,17 @@ VERSION = "0.3.0"
 INVARIANCES = {"v": None, "r": ["r"], "rt": ["r", "t"]}
 BATCH_SIZE = 128
 EPOCHS = 1000
-REFERENCE = Path(sys.prefix) / "reference"  # where `make reference` puts it, beside the packages
-_DRAWS = 16  # of the latents, for the held-out ELBO
+REFERENCE = Path(sys.prefix) / "reference"  # where `make reference` installs it
+_DRAWS = 16  # number of latent samples for the held-out ELBO
 
 
 def require_pyroved() -> None:
-    """Refuse to run without the version that is the peer.
+    """Check that the reference version of pyroVED is installed.
 
     Raises
     ------
     CannotRunError
-        If it is not installed.
+        If it is not.
     """
     if REFERENCE.is_dir() and str(REFERENCE) not in sys.path:
         sys.path.append(str(REFERENCE))
@@ -43,7 +43,7 @@ def require_pyroved() -> None:
 
 
 def import_pyroved() -> Any:
-    """The package, with a stand-in for torchvision, which it needs for drawing only."""
+    """The package pyroVED, with a stand-in for torchvision, which it needs only for drawing."""
     if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
         torchvision, utils = types.ModuleType("torchvision"), types.ModuleType("torchvision.utils")
         utils.make_grid = _no_drawing  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ def import_pyroved() -> Any:
 
 
 def _no_drawing(*args: Any, **kwargs: Any) -> None:
-    raise NotImplementedError("torchvision is not installed; nothing is drawn here")
+    raise NotImplementedError("torchvision is not installed, so drawing is not possible")
 
 
 def train_pyroved(
@@ -68,31 +68,32 @@ def train_pyroved(
     time_limit_s: float = float("inf"),
     seed: int = 1,
 ) -> dict[str, Any]:
-    """CPU seconds of pyroVED's training on one thread, and its held-out ELBO a pixel as it goes on.
+    """CPU seconds of training by pyroVED on one thread, and the course of its held-out ELBO per pixel.
 
     Parameters
     ----------
     patches
-        Shape (n, window, window), float32, in [0, 1].
+        Shape (n, window, window): patches, float32, in [0, 1].
     held_out
-        Shape (n,): not trained on.
+        Shape (n,): whether a patch is held out from training.
     invariance
         "v", "r" or "rt".
     epochs
-        To train, those of the warm-up included.
+        Number of epochs, including the warm-up.
     warm_up_epochs
-        First epochs, whose time does not count towards the time of one epoch.
+        Number of first epochs that are excluded from the mean time of an epoch.
     judge_every
-        Epochs between two looks at the held-out ELBO, the time of which is not counted; 0 looks at the end only.
+        Number of epochs between evaluations of the held-out ELBO, whose time does not count; 0 evaluates only at the end.
     time_limit_s
-        Wall time after which training ends early; `epochs` in the result says how far it came.
+        Wall time in seconds after which training stops early; `epochs` in the result is the number of finished epochs.
     seed
-        Of pyroVED.
+        Seed of pyroVED.
 
     Returns
     -------
     dict
-        epochs, cpu_s of all, epoch_cpu_s of one after the warm-up, and curve: [epoch, ELBO a pixel, cpu_s so far], ...
+        `epochs`; `cpu_s` of all; `epoch_cpu_s`, the mean of an epoch after the warm-up; `curve`, a list of [epoch, ELBO per
+        pixel, CPU seconds so far].
     """
     import torch
 
@@ -124,9 +125,9 @@ def train_pyroved(
 
 
 def held_out_elbo_per_px(model: Any, x: Any, beta: float) -> float:
-    """Held-out ELBO a pixel in nats: reconstruction, averaged over draws of the latents, less β times the KL in closed form.
+    """Held-out ELBO per pixel in nats: reconstruction, averaged over latent samples, minus β times the KL in closed form.
 
-    The estimator is the one by which the agent's own models are judged.
+    The agent's own models are evaluated by the same estimator.
     """
     import torch
     from pyroved.utils import transform_coordinates
@@ -146,6 +147,6 @@ def held_out_elbo_per_px(model: Any, x: Any, beta: float) -> float:
                 p = model.decoder(transform_coordinates(grid, angle, shift, scale), z)
             else:
                 p = model.decoder(z)
-            missfit = torch.nn.functional.binary_cross_entropy(p.reshape(len(x), -1), x.reshape(len(x), -1), reduction="none")
-            likelihood -= float(missfit.sum(dim=1).mean()) / _DRAWS
+            loss = torch.nn.functional.binary_cross_entropy(p.reshape(len(x), -1), x.reshape(len(x), -1), reduction="none")
+            likelihood -= float(loss.sum(dim=1).mean()) / _DRAWS
     return (likelihood - beta * float(divergence)) / x[0].numel()

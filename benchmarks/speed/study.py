@@ -1,11 +1,11 @@
-"""How fast is the engine, beside pyroVED on the same patches and by itself?
+"""How fast is the search, compared with pyroVED on the same patches and in absolute terms?
 
-`python -m benchmarks.speed [--quick] [--seeds 0] [--scan FILE] --out DIR` measures CPU time at equal held-out ELBO a pixel
-against pyroVED's 1000 epochs (`benchmarks.speed.against_pyroved`), the full sweep of the paper's candidates, the first
-recommendation, the warm re-optimisation, memory, and how cost grows with patches and workers. It runs on Linux and needs
-pyroVED beside vaestar.
+`python -m benchmarks.speed [--quick] [--seeds 0] [--scan FILE] --out DIR` measures CPU time at equal held-out ELBO per pixel
+against 1000 epochs of pyroVED (`benchmarks.speed.against_pyroved`), the full sweep of the paper's candidates, the time to the
+first recommendation, a warm start, memory, and how the cost grows with patches and workers. It needs Linux and an installed
+pyroVED.
 
-Each finished unit is kept in `DIR/speed.jsonl` until the run is complete; the same command goes on from there.
+Each finished unit is kept in `DIR/speed.jsonl` until the run is complete; the same command continues from there.
 """
 
 import importlib.metadata
@@ -24,7 +24,7 @@ from benchmarks.speed.against_pyroved import Cost, Equal, Key, costs, equals, ov
 from benchmarks.speed.pyroved_peer import EPOCHS, VERSION, require_pyroved
 from instrument_adapters.scan import Scan
 
-WINDOWS_PX = tuple(range(3, 21))  # the paper's
+WINDOWS_PX = tuple(range(3, 21))  # those of the paper
 LEAST_PATCHES = 2600
 SPACING_PX = 2.0  # with Canny walls: 3,079 patches on the recorded scan
 GROWTH_STEP_PX = 5
@@ -33,26 +33,26 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done.
+    """Extent of a run.
 
     Parameters
     ----------
     windows_px
-        Whose costs are measured, and of which the sweep is made.
+        Windows of the timed configurations and of the sweep.
     timed_epochs
-        Of pyroVED, beside one to warm up.
+        Number of timed epochs of pyroVED after one for warm-up.
     ends
         Configurations for which pyroVED runs all epochs.
     limit_s
-        Seconds that one of them may take; None for no limit.
+        Time limit for each of these, in seconds; None for no limit.
     patches
-        How many there are in the searches that tell the growth; each 16 times another one's.
+        Numbers of patches in the searches that measure the growth of cost, in pairs with a ratio of 16.
     growth_windows_px
-        Of these searches; empty for the default ones.
+        Windows of these searches; empty for the default.
     search_windows_px
-        Of the searches for the first recommendation and the warm re-optimisation; empty for the default ones.
+        Windows of the searches for the first recommendation and the warm start; empty for the default.
     workers
-        Counts of processes that the default search is repeated with.
+        Numbers of worker processes with which the default search is repeated.
     """
 
     windows_px: tuple[int, ...]
@@ -69,10 +69,10 @@ ENDS: tuple[Key, ...] = (("r", 5), ("rt", 5), ("v", 5), ("v", 9), ("v", 13))
 FULL = Plan(WINDOWS_PX, 3, ENDS, None, (1_000, 4_000, 16_000, 64_000), (), (), (1, 2))
 QUICK = Plan((5, 17), 1, (("v", 5), ("r", 5)), 45.0, (1_000, 16_000), (9,), (7, 11), ())
 REDUCED = (
-    "windows 5 and 17 stand for 3-20: costs of the others lie on the straight line in window² through them, and full_sweep_s is "
-    "the seconds of their sweep times 9; pyroVED runs to its end, or for 45 s, for v and r at 5 only, so that equal ELBO is not "
-    "checked elsewhere; growth is from 1,000 to 16,000 patches with window 9 alone; the first recommendation and the warm "
-    "re-optimisation have windows 7 and 11"
+    "windows 5 and 17 represent 3-20: costs of the others are interpolated linearly in window², and full_sweep_s is 9 times the "
+    "time of their sweep; pyroVED runs all epochs, or for 45 s, only for v and r at 5 px, so equal ELBO is not checked "
+    "elsewhere; growth is measured from 1,000 to 16,000 patches with window 9 alone; the first recommendation and the warm start "
+    "use windows 7 and 11"
 )
 
 
@@ -93,13 +93,13 @@ def main() -> None:
 
 
 def measure(plan: Plan, data: Material, seed: int, journal: Journal, *, quick: bool) -> Outcome:
-    """All measurements, and the figures."""
+    """Run all measurements and return the report."""
     resumed = journal.resumed
     paper = engine.sweep_config(WINDOWS_PX, seed=seed, spacing_px=SPACING_PX, workers=WORKERS)
     prepared = engine.prepare(data.scan, paper)
     points = len(prepared.points_rc)
     if points < LEAST_PATCHES:
-        raise CannotRunError(f"{data.source} has {points} key points, {LEAST_PATCHES} are needed; give another --scan")
+        raise CannotRunError(f"{data.source} has {points} key points, but {LEAST_PATCHES} are needed; give another --scan")
     limit_s = math.inf if plan.limit_s is None else plan.limit_s
     measured = costs(prepared, paper, plan.windows_px, plan.timed_epochs, journal, WORKERS)
     end_keys = [k for k in plan.ends if k in measured]
@@ -142,7 +142,7 @@ def _warm(pair: Material, config: Config) -> dict[str, Any]:
 
 
 def _growth(scan: Scan, patches: int, seed: int, windows_px: Sequence[int]) -> tuple[Scan, Config]:
-    """A scan large enough for so many patches on a grid, and the default search on it."""
+    """A scan that is large enough for this number of patches on a grid, and the configuration of the default search."""
     config = engine.default_config(seed=seed, windows_px=windows_px)
     config = config.model_copy(
         update={
@@ -170,7 +170,7 @@ def report(
     quick: bool,
     resumed: Sequence[str],
 ) -> Outcome:
-    """Figures and tables from what was measured."""
+    """Figures and tables from the measurements."""
     every = over_all_windows(measured, WINDOWS_PX)
     sweep = done["sweep"]
     times = len(WINDOWS_PX) / len(plan.windows_px)
@@ -194,27 +194,27 @@ def report(
     below = [f"{i}-w{w}" for (i, w), e in equal.items() if not e.reached]
     notes = [
         f"{data.source}: {points} patches, Canny walls {SPACING_PX:g} px apart; v, r, rt (pyroVED: None, ['r'], ['r', 't']).",
-        f"pyroVED {VERSION}: {EPOCHS} epochs, batches of 128, Adam 1e-3; {plan.timed_epochs} timed after a warm-up, multiplied.",
+        f"pyroVED {VERSION}: {EPOCHS} epochs, batches of 128, Adam 1e-3; extrapolated from {plan.timed_epochs} after a warm-up.",
         (
-            "cpu_ratio_equal_elbo compares training, one model of each of the 54 configurations; ours with three seeds stacked, "
-            "encoding included, and with more steps where the default ones do not reach pyroVED's held-out ELBO a pixel."
+            "cpu_ratio_equal_elbo compares training of one model of each of the 54 configurations. Ours includes encoding, "
+            "trains three seeds at once, and has more steps if the default does not reach pyroVED's held-out ELBO per pixel."
         ),
         (
-            "cpu_ratio_scored_sweep divides by a third of the CPU time of the whole sweep of three seeds: start of the workers, "
-            "training, rewards."
+            "cpu_ratio_scored_sweep divides by a third of the CPU time of the whole sweep of three seeds, including start of the "
+            "workers, training and rewards."
         ),
-        "peak_memory_mb is the largest sum of the processes' resident memory; pages that they share are counted in each.",
-        "cost_ratio_16x_patches is CPU time, the worse of the pairs measured.",
+        "peak_memory_mb is the largest total resident memory of all processes; shared pages are counted for each.",
+        "cost_ratio_16x_patches is a ratio of CPU times, the largest of the measured pairs.",
     ]
     if short:
-        notes.append(f"pyroVED was stopped early: equal ELBO is that after so many epochs, though 1000 are charged: {short}.")
+        notes.append(f"pyroVED was stopped early. Equal ELBO refers to these epochs, although the time counts for 1000: {short}.")
     if below:
-        notes.append(f"ELBO not reached with 8 times the steps, pyroVED is charged until it was as good as ours: {below}.")
+        notes.append(f"ELBO not reached with 8 times the steps; pyroVED counts until it reached ours: {below}.")
     if quick:
         notes.append(f"Quick: {REDUCED}.")
     return Outcome(
         name="speed",
-        title="How fast is the engine?",
+        title="How fast is the search?",
         figures=figures,
         missing=missing,
         notes=notes,
@@ -231,7 +231,7 @@ def report(
         },
         tables={
             "CPU seconds of one model": [_cost_row(k, c) for k, c in measured.items()],
-            "At equal held-out ELBO a pixel": [_equal_row(k, measured[k], e) for k, e in equal.items()],
+            "At equal held-out ELBO per pixel": [_equal_row(k, measured[k], e) for k, e in equal.items()],
             "Searches": [_search_row(name, part) for name, part in done.items() if "cpu_s" in part],
         },
     )
@@ -243,7 +243,7 @@ def _cost_row(key: Key, cost: Cost) -> dict[str, Any]:
         "ours": cost.ours_s,
         f"pyroVED, {EPOCHS} epochs": cost.pyroved_s,
         "ratio": cost.pyroved_s / cost.ours_s,
-        "our ELBO a pixel": cost.ours_elbo,
+        "our ELBO per pixel": cost.ours_elbo,
     }
 
 

@@ -1,4 +1,4 @@
-"""The directive `commands`: every command of `vaestar` with every option, from the program itself."""
+"""Directive `commands`: all commands of `vaestar` with their options, taken from the program itself."""
 
 import argparse
 import enum
@@ -17,7 +17,7 @@ from instrument_adapters.mfp3d import command as mfp3d_command
 from instrument_adapters.replay import command as replay_command
 from simulators import __main__ as simulator
 
-# Commands that hand their options to another program, which is started without PyTorch.
+# Commands that pass their options to another program, which is started without PyTorch.
 OTHERS: Mapping[str, Any] = {
     "simulate": simulator._parser,
     "replay": replay_command._parser,
@@ -25,22 +25,22 @@ OTHERS: Mapping[str, Any] = {
     "adapter mfp3d": mfp3d_command._parser,
     "adapter replay": replay_command._parser,
 }
-_SAME = {"adapter replay": "replay"}
-_FEW = 4  # choices beyond so many do not stand in the first column
+_ALIASES = {"adapter replay": "replay"}
+_MAX_CHOICES = 4  # more choices are listed in the last column, not in the first
 _KINDS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
 def commands() -> dict[str, Any]:
-    """Every command by its words after `vaestar`, in the order of `vaestar --help`: typer's command, or a parser of argparse."""
+    """Name after `vaestar` -> typer command or argparse parser, in the order of `vaestar --help`."""
     found: dict[str, Any] = {}
     for name, command in _walk(typer.main.get_command(program), ""):
-        others = {words: parser() for words, parser in OTHERS.items() if words == name or words.startswith(f"{name} ")}
+        others = {other: parser() for other, parser in OTHERS.items() if other == name or other.startswith(f"{name} ")}
         found |= others or {name: command}
     return found
 
 
 def as_markdown() -> str:
-    """A section for each command: what it does, how it is called, and a table of its options."""
+    """A section for each command, with its description and a table of its options."""
     return "\n\n".join(_section(name, command) for name, command in commands().items())
 
 
@@ -54,12 +54,12 @@ def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _section(name: str, command: Any) -> str:
     parts = [f"## `vaestar {name}`"]
-    if name in _SAME:
-        return "\n\n".join([*parts, f"The same as [`vaestar {_SAME[name]}`](#vaestar-{_SAME[name]})."])
+    if name in _ALIASES:
+        return "\n\n".join([*parts, f"The same as [`vaestar {_ALIASES[name]}`](#vaestar-{_ALIASES[name]})."])
     parsed = isinstance(command, argparse.ArgumentParser)
     parts.append((command.description if parsed else command.help) or "")
     rows = list(_rows_of_parser(command) if parsed else _rows_of_command(command))
-    parts += ["\n".join(["| given | default | what |", "|---|---|---|", *rows])] if rows else ["It takes no options."]
+    parts += ["\n".join(["| option | default | meaning |", "|---|---|---|", *rows])] if rows else ["It takes no options."]
     return "\n\n".join(parts)
 
 
@@ -79,13 +79,13 @@ def _rows_of_parser(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
-        many = action.choices is not None and len(list(action.choices)) > _FEW
+        many = action.choices is not None and len(list(action.choices)) > _MAX_CHOICES
         kind = "" if action.nargs == 0 else "NAME" if many else formatter._format_args(action, action.dest.upper())
-        words = [*action.option_strings, kind] if action.option_strings else [kind]
-        says = (action.help or "") % {"default": action.default, "prog": parser.prog}
-        says += f": {', '.join(f'`{choice}`' for choice in action.choices or ())}" if many else ""
+        names = [*action.option_strings, kind] if action.option_strings else [kind]
+        meaning = (action.help or "") % {"default": action.default, "prog": parser.prog}
+        meaning += f": {', '.join(f'`{choice}`' for choice in action.choices or ())}" if many else ""
         several = isinstance(action, argparse._AppendAction)
-        yield _row(" ".join(words).strip(), _default(action.required, action.default), says, several)
+        yield _row(" ".join(names).strip(), _default(action.required, action.default), meaning, several)
 
 
 def _kind(parameter: Any) -> str:
@@ -109,22 +109,22 @@ def _default(required: bool, value: Any) -> str:
     return f"`{value}`" if plain and str(value) else ""
 
 
-def _row(shown: str, default: str, what: str, several: bool) -> str:
-    cells = [f"`{shown}`", default, f"{what.rstrip('.')}; may be given several times" if several else what]
+def _row(shown: str, default: str, meaning: str, several: bool) -> str:
+    cells = [f"`{shown}`", default, f"{meaning.rstrip('.')}; may be given several times" if several else meaning]
     return "| " + " | ".join(cell.replace("|", "\\|").replace(" <", " &lt;").replace("/<", "/&lt;") for cell in cells) + " |"
 
 
 class Commands(SphinxDirective):
-    """All commands, in place of the directive."""
+    """Replaces the directive by the sections of all commands."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The sections; what stands in the directive is for those who read the page as a file."""
+        """Return the sections; the content of the directive is only for readers of the plain file."""
         return self.parse_text_to_nodes(as_markdown(), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register with Sphinx."""
+    """Register the directive with Sphinx."""
     app.add_directive("commands", Commands)
     return {"parallel_read_safe": True}

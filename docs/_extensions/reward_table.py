@@ -1,4 +1,4 @@
-"""The directive `rewards`: every reward that has a short name, with its options, from the registry."""
+"""Directive `rewards`: all rewards with a short name and their options, taken from the registry."""
 
 import functools
 import inspect
@@ -13,12 +13,12 @@ from rewards.registry import REWARDS
 
 
 def as_markdown() -> str:
-    """A table with a row for each function, by the names that it has."""
+    """A table with a row for each function and all its short names."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, reward in sorted(REWARDS.items()):
-        names.setdefault((_options(reward), _what(reward)), []).append(f"`{name}`")
-    rows = [f"| {', '.join(short)} | {options} | {what} |" for (options, what), short in names.items()]
-    return "\n".join(["| name | options | what |", "|---|---|---|", *rows])
+        names.setdefault((_options(reward), _meaning(reward)), []).append(f"`{name}`")
+    rows = [f"| {', '.join(short)} | {options} | {meaning} |" for (options, meaning), short in names.items()]
+    return "\n".join(["| name | options | meaning |", "|---|---|---|", *rows])
 
 
 def _options(reward: Callable[..., Any]) -> str:
@@ -27,25 +27,25 @@ def _options(reward: Callable[..., Any]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _what(reward: Callable[..., Any]) -> str:
+def _meaning(reward: Callable[..., Any]) -> str:
     partial = isinstance(reward, functools.partial)
     function = reward.func if partial else reward
     first = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).replace("|", "\\|")
-    said = f"; `{'`, `'.join(reward.keywords)}` is the name" if partial else ""
-    return f"{first} (`{function.__module__}.{function.__name__}`{said})"
+    preset = f"; `{'`, `'.join(reward.keywords)}` is the short name" if partial else ""
+    return f"{first} (`{function.__module__}.{function.__name__}`{preset})"
 
 
 class Rewards(SphinxDirective):
-    """The table, in place of the directive."""
+    """Replaces the directive by the table."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The table; what stands in the directive is for those who read the page as a file."""
+        """Return the table; the content of the directive is only for readers of the plain file."""
         return self.parse_text_to_nodes(as_markdown())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register with Sphinx."""
+    """Register the directive with Sphinx."""
     app.add_directive("rewards", Rewards)
     return {"parallel_read_safe": True}

@@ -1,4 +1,4 @@
-"""The directive `settings`: every key of the configuration with default, allowed values and meaning, from the models."""
+"""Directive `settings`: all keys of the configuration with default, allowed values and meaning, taken from the models."""
 
 import json
 import re
@@ -17,12 +17,12 @@ _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean":
 
 
 def as_markdown() -> str:
-    """A section for the keys of the whole file, and one for each table in it."""
+    """A section for the top-level keys, and one for each table of the configuration file."""
     schema = Config.model_json_schema()
     parts = schema["$defs"]
     tables = {name: parts[_reference(s)] for name, s in schema["properties"].items() if _reference(s) in parts}
     plain = {name: s for name, s in schema["properties"].items() if name not in tables}
-    top = _section("The whole file", Config.__doc__ or "", plain, parts)
+    top = _section("Top-level keys", Config.__doc__ or "", plain, parts)
     rest = [_section(f"`[{name}]`", s.get("description", ""), s["properties"], parts) for name, s in tables.items()]
     return "\n\n".join([top, *rest])
 
@@ -33,22 +33,22 @@ def _section(title: str, docstring: str, keys: Mapping[str, Any], parts: Mapping
         f"| `{name}` | {_default(s)} | {_cell(_allowed(s, parts))} | {_cell(meanings.get(name, ''))} |"
         for name, s in keys.items()
     ]
-    return "\n".join([f"## {title}", "", first, "", "| key | default | allowed | what |", "|---|---|---|---|", *rows])
+    return "\n".join([f"## {title}", "", first, "", "| key | default | allowed | meaning |", "|---|---|---|---|", *rows])
 
 
 def described(docstring: str) -> tuple[str, dict[str, str]]:
-    """The first paragraph of a docstring in numpy's style, and what it says of each parameter."""
+    """First paragraph of a numpy-style docstring, and the description of each parameter."""
     text = cleandoc(docstring)
     head, _, rest = text.partition("\nParameters\n")
     meanings: dict[str, str] = {}
-    for names, said in _entries(rest.partition("\n")[2]):
-        meanings |= dict.fromkeys(names, said)
+    for names, meaning in _entries(rest.partition("\n")[2]):
+        meanings |= dict.fromkeys(names, meaning)
     return " ".join(head.split("\n\n")[0].split()), meanings
 
 
 def _entries(text: str) -> Iterator[tuple[list[str], str]]:
-    for name, said in re.findall(r"^(\w[\w, ]*)\n((?:[ ]+.*\n?|\n(?=[ ]))+)", text, flags=re.MULTILINE):
-        yield [n.strip() for n in name.split(",")], " ".join(said.split())
+    for name, meaning in re.findall(r"^(\w[\w, ]*)\n((?:[ ]+.*\n?|\n(?=[ ]))+)", text, flags=re.MULTILINE):
+        yield [n.strip() for n in name.split(",")], " ".join(meaning.split())
 
 
 def _reference(schema: Mapping[str, Any]) -> str:
@@ -76,16 +76,16 @@ def _cell(text: str) -> str:
 
 
 class Settings(SphinxDirective):
-    """All keys, in place of the directive."""
+    """Replaces the directive by the sections of all keys."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The sections; what stands in the directive is for those who read the page as a file."""
+        """Return the sections; the content of the directive is only for readers of the plain file."""
         return self.parse_text_to_nodes(as_markdown(), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register with Sphinx."""
+    """Register the directive with Sphinx."""
     app.add_directive("settings", Settings)
     return {"parallel_read_safe": True}

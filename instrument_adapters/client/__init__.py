@@ -1,4 +1,4 @@
-"""What runs beside an instrument: the client that talks to the agent."""
+"""The client that runs beside an instrument and talks to the agent."""
 
 from instrument_adapters.client.client import ClientReport, ClientTimings, run_client, stop_on_signals
 

@@ -1,7 +1,7 @@
-"""Runs beside an instrument: sends its scans to the agent, measures where the agent says, and sends what came of it.
+"""The client beside an instrument: sends scans to the agent, measures the recommended points, and sends the results.
 
-The event loop's thread owns the socket, one worker thread makes all blocking calls of the instrument, and the spool
-remembers what was said and done, so that neither a lost message nor a killed process loses a result or repeats a measurement.
+The event loop's thread owns the socket, and one worker thread makes all blocking calls of the instrument. The spool records
+every step, so that neither a lost message nor a killed process loses a result or repeats a measurement.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ _DEFAULT_TIMINGS = ClientTimings()
 
 @dataclass(frozen=True)
 class ClientReport:
-    """What a client did until it ended.
+    """Counts of what a client did until it ended.
 
     Parameters
     ----------
     cycles
-        Scans whose recommendations were carried out to the end, or that were refused.
+        Scans that were refused, or whose recommended points all have a result.
     scans_sent
         Scans that the agent has recorded.
     scans_refused, scans_failed
-        Scans that the agent refused, and that the instrument could not record.
+        Scans that the agent refused, and scans that the instrument could not record.
     results_ok, results_skipped, results_failed
-        What came of the requests.
+        Requests by the status of their result.
     """
 
     cycles: int = 0
@@ -65,28 +65,28 @@ def run_client(
     clock: Callable[[], datetime] | None = None,
     keys: ClientKeys | None = None,
 ) -> ClientReport:
-    """What was done for the agent at `address` until `cycles` were finished or `stop` was set.
+    """Run an instrument for the agent at `address`, until `cycles` cycles are finished or `stop` is set.
 
     Parameters
     ----------
     instrument
-        What scans and measures; it is closed in any case, at `stop` while a call of it may still be under way.
+        Instrument that scans and measures. It is always closed at the end; after `stop`, possibly during a call in progress.
     address
-        Where the agent listens, such as "tcp://127.0.0.1:5555".
+        Address of the agent, such as "tcp://127.0.0.1:5555".
     cycles
-        How many scans to take and follow up; None for no end.
+        Number of scans to record and follow up; None for no limit.
     spool_dir
-        Where a killed client finds what it had not finished; None to remember nothing.
+        Directory that keeps unfinished work for the next client; None to keep nothing.
     stop
-        Set it, from any thread, to end in order.
+        Event that ends the client cleanly; may be set from any thread.
     timings
-        How long to wait for what.
+        Pauses and time-outs.
     on_event
-        Called in this thread with a name and facts, among them a `sentence`, whenever something happens.
+        Called in this thread with the name and the facts of each event; one of the facts is a `sentence` for people.
     clock
-        Wall time with its zone; default the computer's, in UTC.
+        Wall clock that returns times with a zone; by default the computer's, in UTC.
     keys
-        Of this instrument and of the agent; None for an agent on this computer that wants none.
+        Keys of this instrument and of the agent; None for an agent without keys.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def run_client(
     AdapterError
         If the instrument fails to scan three times in a row, or the spool cannot be used.
     ValueError
-        If the address is none.
+        If the address is not valid.
     """
     stop = stop or threading.Event()
-    close = _Once(instrument.close)
+    close = _CallOnce(instrument.close)
 
-    def tell(event: str, sentence: str, level: int = logging.INFO, **facts: object) -> None:
+    def report(event: str, sentence: str, level: int = logging.INFO, **facts: object) -> None:
         _LOG.log(level, "%s", sentence)
         if on_event is not None:
             on_event(event, {"sentence": sentence, **facts})
@@ -109,27 +109,27 @@ def run_client(
         stack.callback(close)
         spool = stack.enter_context(Spool(spool_dir))
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="instrument"))
-        stack.callback(close)  # before the worker is waited for: a call under way may end only because of it
-        # zmq needs a selector loop, which is not Windows' default
+        stack.callback(close)  # before waiting for the worker: only this may end a call in progress
+        # zmq needs a selector loop, which is not the default on Windows
         runner = stack.enter_context(asyncio.Runner(loop_factory=asyncio.SelectorEventLoop))
-        session = Session(instrument, spool, worker, stop, close, timings, tell, clock or _utc_now, keys)
+        session = Session(instrument, spool, worker, stop, close, timings, report, clock or _utc_now, keys)
         return ClientReport(**runner.run(session.run(address, cycles)))
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGINT or SIGTERM; a second one acts as it did before. Call it from the main thread."""
+    """Set `stop` at the first SIGINT or SIGTERM and restore the previous handler. Call it from the main thread."""
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def heed(number: int, _: FrameType | None) -> None:
+    def set_stop(number: int, _: FrameType | None) -> None:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
-        signal.signal(number, heed)
+        signal.signal(number, set_stop)
 
 
-class _Once:
-    """A function that is called the first time only."""
+class _CallOnce:
+    """Wraps a function so that only the first call has an effect."""
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function: Callable[[], None] | None = function

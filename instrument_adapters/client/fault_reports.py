@@ -1,4 +1,4 @@
-"""What goes wrong at the instrument and ends in no scan and no result is told, here and to the agent, for the record."""
+"""Reports faults at the instrument that neither a scan nor a result shows, so that the agent records them."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 
-from instrument_adapters.client.listener import Tell
+from instrument_adapters.client.listener import ReportEvent
 from instrument_adapters.instrument import Instrument, Telling
 from instrument_adapters.protocol import codec
 from instrument_adapters.protocol.messages import TroubleMessage, as_sentence
@@ -16,52 +16,54 @@ from instrument_adapters.spool.spool import Spool, SpoolError
 
 
 class FaultReports:
-    """Tells the agent of troubles, until it has them on record.
+    """Sends each fault to the agent until the agent has recorded it.
 
     Parameters
     ----------
     spool
-        Where each is written first.
+        Journal in which each fault is recorded before it is sent.
     clock
         Wall time, for `sent_at`.
     post
-        Sends what was written until it is answered.
-    tell
-        Tells whoever watches the client.
+        Sends a message and repeats it until it is answered.
+    report
+        Reports events to the user.
     """
 
-    def __init__(self, spool: Spool, clock: Callable[[], datetime], post: Callable[[Outgoing], None], tell: Tell) -> None:
-        self._spool, self._clock, self._post, self._tell = spool, clock, post, tell
+    def __init__(
+        self, spool: Spool, clock: Callable[[], datetime], post: Callable[[Outgoing], None], report: ReportEvent
+    ) -> None:
+        self._spool, self._clock, self._post, self._report = spool, clock, post, report
         self._last = ("", "")
 
-    def listen(self, instrument: Instrument) -> None:
-        """Hear from an instrument that tells of its troubles; call it from the event loop's thread."""
+    def subscribe_to(self, instrument: Instrument) -> None:
+        """Forward the faults that an instrument reports itself; call it from the event loop's thread."""
         loop = asyncio.get_running_loop()
 
-        def heard(event: str, sentence: str) -> None:
+        def forward(event: str, sentence: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the client has ended
-                loop.call_soon_threadsafe(self._heard, event, sentence)
+                loop.call_soon_threadsafe(self._on_fault, event, sentence)
 
         if isinstance(instrument, Telling):
-            instrument.tell_troubles(heard)
+            instrument.tell_troubles(forward)
 
-    def tell(self, event: str, sentence: str, level: int) -> None:
-        """Tell one; the same again, with nothing else between, is not worth a second record."""
-        said = as_sentence(sentence)
-        self._tell(event, said, level)
-        if (event, said) == self._last:
+    def report(self, event: str, sentence: str, level: int) -> None:
+        """Report a fault to the user and the agent; a repetition of the last one goes to the user only."""
+        text = as_sentence(sentence)
+        self._report(event, text, level)
+        if (event, text) == self._last:
             return
-        self._last = (event, said)
-        message = TroubleMessage(id=f"trouble-{uuid.uuid4().hex}", sent_at=self._clock(), event=event, sentence=said)
+        self._last = (event, text)
+        message = TroubleMessage(id=f"trouble-{uuid.uuid4().hex}", sent_at=self._clock(), event=event, sentence=text)
         outgoing = Outgoing(message, codec.encode(codec.Packet(message)))
         self._spool.send(outgoing)
         self._post(outgoing)
 
-    def _heard(self, event: str, sentence: str) -> None:
-        """Tell what an instrument has said; nothing that it says may end the client."""
+    def _on_fault(self, event: str, sentence: str) -> None:
+        """Report a fault of the instrument; whatever it contains, the client continues."""
         try:
-            self.tell(event, sentence, logging.WARNING)
+            self.report(event, sentence, logging.WARNING)
         except SpoolError:
-            pass  # it was told here; the next scan or result that cannot be written ends the client with the reason
+            pass  # the user has seen it; the next scan or result that cannot be recorded ends the client with the reason
         except ValueError as error:
-            self._tell("trouble_left_out", f"a trouble cannot be sent: {codec.explain(error)}", logging.WARNING)
+            self._report("trouble_left_out", f"a fault report cannot be sent: {codec.explain(error)}", logging.WARNING)

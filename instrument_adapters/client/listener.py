@@ -1,4 +1,4 @@
-"""Who is told what a link hears, and who is told what a person may want to know."""
+"""Callbacks: what a connection calls when a message arrives, and how events are reported to the user."""
 
 import logging
 from typing import Protocol
@@ -6,41 +6,41 @@ from typing import Protocol
 from instrument_adapters.protocol.messages import Ack, CommandMessage, RecommendationMessage, Refused, Snapshot, Welcome
 
 
-class Tell(Protocol):
-    """Called with the name of an event, a sentence for a person, its weight in the log, and facts for programs."""
+class ReportEvent(Protocol):
+    """Reports an event: its name, a sentence for people, its log level, and facts for programs."""
 
     def __call__(self, event: str, sentence: str, level: int = logging.INFO, **facts: object) -> None:
-        """Log it."""
+        """Log the event and pass it on."""
 
 
 class Listener(Protocol):
-    """Called by a `Link`, always in the event loop's thread; what is not a coroutine returns at once."""
+    """Called by a `Connection`, always in the event loop's thread; methods that are not coroutines return at once."""
 
     @property
-    def tell(self) -> Tell:
-        """Who is told what a person may want to know."""
+    def report(self) -> ReportEvent:
+        """Function that reports events to the user."""
 
     @property
     def seq(self) -> int:
-        """Number of the last recommendation or command that came in order."""
+        """Last sequence number without a gap before it."""
 
-    async def welcomed(self, message: Welcome) -> None:
+    async def on_welcome(self, message: Welcome) -> None:
         """The agent has accepted this instrument, for the first time or again."""
 
-    async def situated(self, snapshot: Snapshot) -> None:
-        """The agent has said where things stand, since something was missing."""
+    async def on_snapshot(self, snapshot: Snapshot) -> None:
+        """The agent has sent its snapshot, because a message was missing here."""
 
-    def answered(self, message_id: str, answer: Ack | Refused, attempts: int) -> None:
-        """A posted message was answered, after so many attempts of this process."""
+    def on_answer(self, message_id: str, answer: Ack | Refused, attempts: int) -> None:
+        """A posted message was answered after `attempts` attempts of this process."""
 
-    def recommended(self, message: RecommendationMessage) -> bool | None:
-        """True if this recommendation was known already, False if it has been recorded when the call returns.
+    def on_recommendation(self, message: RecommendationMessage) -> bool | None:
+        """True if the recommendation was known, False if it has now been recorded.
 
-        None if it was not taken, since something before it is missing.
+        None if it was not accepted because a message before it is missing.
         """
 
-    async def commanded(self, message: CommandMessage) -> bool | None:
-        """True if this command was known or a newer one was; False if it has been recorded and obeyed when the call returns.
+    async def on_command(self, message: CommandMessage) -> bool | None:
+        """True if this command or a newer one was known, False if it has now been recorded and obeyed.
 
-        None if it was not taken, since it lets go on and something before it is missing.
+        None if it was not accepted because it lifts a restriction and a message before it is missing.
         """

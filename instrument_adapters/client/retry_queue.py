@@ -1,4 +1,4 @@
-"""Messages that are said until they are answered, each after longer and longer pauses."""
+"""Messages that are repeated until they are answered, at increasing intervals."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ _SLOWEST_BYTES_PER_S = 2e6  # a large scan is not repeated while its first copy 
 
 @dataclass(eq=False)
 class Pending:
-    """A message without an answer: when it is due again, and after which pause after that."""
+    """An unanswered message: when it is due next, and the pause in seconds before the repetition after that."""
 
     frames: Sequence[bytes]
     pause_s: float
     due: float = 0.0
     attempts: int = 0
 
-    def sent(self, now: float, longest_s: float) -> None:
-        """It has gone out."""
+    def mark_sent(self, now: float, longest_s: float) -> None:
+        """Schedule the next repetition, at most `longest_s` later."""
         self.attempts += 1
         self.due = now + self.pause_s
         self.pause_s = max(self.pause_s, min(2 * self.pause_s, longest_s))
 
 
 class RetryQueue:
-    """What has not been answered, in the order in which it was posted.
+    """Unanswered messages, in the order in which they were posted.
 
     Parameters
     ----------
     repeat_s
-        First pause before a message is repeated; a large one gets a longer one.
+        Pause in seconds before the first repetition; a large message gets a longer one.
     """
 
     def __init__(self, repeat_s: float) -> None:
@@ -42,15 +42,15 @@ class RetryQueue:
         return iter(list(self._pending.values()))
 
     def post(self, message_id: str, frames: Sequence[bytes]) -> None:
-        """Take a message in, unless it is there already."""
+        """Add a message, unless it is queued already."""
         size = sum(len(f) for f in frames)
         self._pending.setdefault(message_id, Pending(frames, self._repeat_s + size / _SLOWEST_BYTES_PER_S))
 
-    def take(self, message_id: str) -> Pending | None:
-        """Let a message go: it was answered, in whatever form."""
+    def pop(self, message_id: str) -> Pending | None:
+        """Remove and return a message that needs no further repetition; None if it is not queued."""
         return self._pending.pop(message_id, None)
 
-    def hurry(self) -> None:
-        """Everything is due at once."""
+    def retry_now(self) -> None:
+        """Make every message due at once."""
         for pending in self._pending.values():
             pending.due = 0.0

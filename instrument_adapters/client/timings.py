@@ -1,4 +1,4 @@
-"""How long a client waits for what."""
+"""Pauses and time-outs of a client."""
 
 from dataclasses import dataclass
 
@@ -10,23 +10,24 @@ class ClientTimings:
     Parameters
     ----------
     repeat_s, repeat_max_s
-        First and longest pause before a message without an answer is repeated; it doubles in between.
+        First and longest pause before an unanswered message is repeated; the pause doubles in between.
     heartbeat_s
-        Pause between heartbeats.
+        Interval between heartbeats.
     silence_s
-        The agent counts as gone after so long without a word.
+        Time without any message after which the agent counts as disconnected.
     resume_s
-        A client that was down for longer measures no recommendation from before; it begins with a new scan.
+        Longest interruption after which a restarted client still measures earlier recommendations; after a longer one it begins
+        with a new scan.
     lines_s
-        Lines of a frame that is being recorded are sent no more often than once in so long.
+        Shortest interval between two messages with lines of the scan being recorded.
     status_s
-        What the instrument is doing is told no more often than once in so long.
+        Shortest interval between two status messages.
     halt_s
-        At an emergency stop, a command is acknowledged after so long even if the instrument's `halt` has not returned.
+        Time after which an emergency stop is acknowledged even if the instrument's `halt` has not returned.
     halt_max_s
-        An instrument whose call has not ended so long after an emergency stop is closed, and the client ends.
+        Time after an emergency stop at which an instrument whose call has not ended is closed, and the client ends.
     stop_s
-        At the end, how long answers to the last messages are waited for.
+        Time that a client waits for the last answers before it ends.
     """
 
     repeat_s: float = 5.0

@@ -1,4 +1,4 @@
-"""What the one worker thread does at the instrument: scan, check, measure, and record each before anyone hears of it."""
+"""Work of the one thread that calls the instrument: scan, check, measure, and record each step before it is sent."""
 
 import math
 import threading
@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from instrument_adapters.client.connection import message_id
-from instrument_adapters.client.safety_envelope import Terms, check_point
+from instrument_adapters.client.safety_envelope import PointContext, check_point
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError, ScanDataError
 from instrument_adapters.instrument import Biasing, Instrument, Measurement, Planning, Streaming, check_request
 from instrument_adapters.protocol import codec
@@ -26,24 +26,24 @@ from instrument_adapters.spool.spool import HeldError, Outgoing, Spool, SpoolErr
 
 
 class StoppedError(Exception):
-    """The client was told to stop; nothing more is asked of the instrument."""
+    """The client is stopping; the instrument is not called again."""
 
 
 class MeasurementWorker:
-    """An instrument with the spool that records what is done at it.
+    """Calls the instrument and records each step in the spool.
 
     Parameters
     ----------
     instrument
-        What scans and measures; called from this class only, apart from its `close` and `halt`.
+        Instrument that scans and measures; all methods except `close` and `halt` are called by this class only.
     spool
-        Where intents and outcomes are recorded.
+        Journal of intents and outcomes.
     stop
-        Once set, the instrument is not called again.
+        Event after which the instrument is not called again.
     clock
-        Wall time, for `sent_at`.
+        Wall clock, for `sent_at`.
     now
-        Time by the instrument's clock, by which scans grow old and recommendations expire.
+        The instrument's clock, for the age of scans and the expiry of recommendations.
     """
 
     def __init__(
@@ -55,32 +55,32 @@ class MeasurementWorker:
         now: Callable[[], datetime],
     ) -> None:
         self._instrument, self._spool, self._stop, self._clock, self._now = instrument, spool, stop, clock, now
-        self._bias_seen_V: float | None = None
+        self._applied_bias_V: float | None = None
 
     @property
     def bias_V(self) -> float | None:
-        """Largest magnitude of the bias that measurements apply: what the instrument tells, or has applied if that was more."""
-        told = self._instrument.bias_V if isinstance(self._instrument, Biasing) else None
-        known = [v for v in (told, self._bias_seen_V) if v is not None]
+        """Largest magnitude of the bias in volts: as stated by the instrument, or as applied so far if that is larger."""
+        stated_V = self._instrument.bias_V if isinstance(self._instrument, Biasing) else None
+        known = [v for v in (stated_V, self._applied_bias_V) if v is not None]
         return max(known) if known else None
 
     def scan(self, on_lines: Callable[[Lines], None]) -> Outgoing | None:
-        """The next scan, recorded; None if the instrument returned one that was sent before.
+        """The next scan, recorded in the spool; None if the instrument returned one that was sent before.
 
-        An instrument that can tell of lines while it records them tells `on_lines`.
+        An instrument that supports it passes lines to `on_lines` while it scans.
 
         Raises
         ------
         AdapterError
-            If the instrument cannot scan, or returns what cannot be sent.
+            If the instrument cannot scan, or returns a scan that cannot be sent.
         StoppedError
-            If the client was told to stop.
+            If the client is stopping.
         HeldError
-            If a person has paused or stopped the instrument, before or, by an emergency stop, while it scanned.
+            If the instrument is paused or stopped, or an emergency stop came during the scan.
         """
-        self._heed_stop()
-        scan = self._scanned(on_lines)
-        got_at = self._now()
+        self._raise_if_stopped()
+        scan = self._record_scan(on_lines)
+        received_at = self._now()
         if scan.scan_id in self._spool.samples:
             return None
         try:
@@ -90,141 +90,144 @@ class MeasurementWorker:
         except ValueError as error:
             raise ScanDataError(f"scan '{scan.scan_id}' cannot be sent: {codec.explain(error)}") from error
         assert isinstance(packet.message, ScanMessage)
-        # A file's clock may run ahead of the instrument's; a scan never ends after it was handed over.
-        ended_at = min(packet.message.finished_at or got_at, got_at)
-        return self._record(Outgoing(packet.message, frames), ended_at)
+        # The clock of a file may run ahead of the instrument's; a scan cannot end after it was returned.
+        ended_at = min(packet.message.finished_at or received_at, received_at)
+        return self._record_outgoing(Outgoing(packet.message, frames), ended_at)
 
     def plan(self, recommendation: RecommendationMessage) -> None:
-        """Show an instrument that wants to see it what is about to be carried out."""
+        """Pass a recommendation to an instrument that plans ahead."""
         if isinstance(self._instrument, Planning):
             self._instrument.plan(recommendation)
 
-    def _scanned(self, on_lines: Callable[[Lines], None]) -> Scan:
-        """What the instrument scans; a scan during which an emergency stop came is given up, whatever became of it."""
-        self._spool.check_free()
-        stops, instrument = self._spool.stops, self._instrument
+    def _record_scan(self, on_lines: Callable[[Lines], None]) -> Scan:
+        """A new scan of the instrument; one during which an emergency stop came is discarded, whatever its outcome."""
+        self._spool.raise_if_held()
+        stop_count, instrument = self._spool.stop_count, self._instrument
         try:
             scan = instrument.scan_in_lines(on_lines) if isinstance(instrument, Streaming) else instrument.scan()
         except AdapterError as error:
-            if self._spool.stops != stops:
+            if self._spool.stop_count != stop_count:
                 raise HeldError(str(error)) from error
             raise
-        if self._spool.stops != stops:
-            raise HeldError(self._spool.standing.barred)
+        if self._spool.stop_count != stop_count:
+            raise HeldError(self._spool.command_state.barred)
         return scan
 
-    def carry_out(self, request: MeasurementRequest, plan: RecommendationMessage, refusal: str = "") -> Outgoing:
-        """The recorded result of one request: ok, skipped (not begun) or failed (begun, or begun before a restart).
+    def measure_point(self, request: MeasurementRequest, plan: RecommendationMessage, refusal: str = "") -> Outgoing:
+        """The recorded result of one request: ok, skipped (not begun) or failed (begun, possibly before a restart).
 
         Parameters
         ----------
         request
-            Where to measure.
+            Point to measure.
         plan
-            The recommendation that it belongs to.
+            Recommendation that the request belongs to.
         refusal
-            Why it must not be measured; "" if it may.
+            Reason why the point must not be measured; "" if it may.
 
         Raises
         ------
         StoppedError
-            If the client was told to stop before the request was begun.
+            If the client stops before the request is begun.
         HeldError
-            If a person has paused or stopped the instrument before the request was begun.
+            If the instrument is paused or stopped before the request is begun.
         SpoolError
-            If something could not be recorded; what was not recorded as begun was not begun.
+            If a step could not be recorded; a request that was not recorded as begun was not begun.
         """
         try:
             self._check(request, plan, refusal)
-            self._heed_stop()
+            self._raise_if_stopped()
             self._spool.begin(request, plan.scan_id)
-            result = self._measured(request, plan, self._instrument.measure(request))
+            result = self._result(request, plan, self._instrument.measure(request))
         except SpoolError:
             raise
         except LimitError as error:
-            result = self._not_ok(request, "skipped", str(error))
+            result = self._result_without_data(request, "skipped", str(error))
         except AdapterError as error:
-            result = self._not_ok(request, "failed", self._with_stop(str(error) or type(error).__name__))
-        return self._record(result)
+            result = self._result_without_data(request, "failed", self._with_stop(str(error) or type(error).__name__))
+        return self._record_outgoing(result)
 
-    def _heed_stop(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stop.is_set():
             raise StoppedError
 
-    def _record(self, outgoing: Outgoing, ended_at: datetime | None = None) -> Outgoing:
+    def _record_outgoing(self, outgoing: Outgoing, ended_at: datetime | None = None) -> Outgoing:
         self._spool.send(outgoing, ended_at)
         return outgoing
 
     def _check(self, request: MeasurementRequest, plan: RecommendationMessage, refusal: str) -> None:
-        """Refuse what was begun before, what a person does not want, and what the envelope does not allow."""
+        """Refuse a point that was begun before, that an operator has stopped, or that the envelope does not allow."""
         spool = self._spool
         if request.request_id in spool.begun:
             raise InstrumentFaultError(
-                "interrupted: the client was stopped while it measured this point; it is not measured a second time"
+                "interrupted: the client ended while it measured this point, which is not measured a second time"
             )
-        if refusal or spool.standing.barred:
-            raise LimitError(refusal or spool.standing.barred)
-        terms = Terms(
+        if refusal or spool.command_state.barred:
+            raise LimitError(refusal or spool.command_state.barred)
+        context = PointContext(
             limits=self._instrument.limits,
             plan=plan,
-            plan_seq=spool.standing.plan_seq,
+            plan_seq=spool.command_state.plan_seq,
             latest=spool.latest,
             begun=spool.begun,
             samples=spool.samples,
             now=self._now(),
             bias_V=self.bias_V,
         )
-        check_point(request, terms)
+        check_point(request, context)
 
     def _with_stop(self, reason: str) -> str:
-        """A reason with the emergency stop that lies behind it, if one does."""
-        standing = self._spool.standing
-        return f"{standing.sentence}; {reason}" if standing.state == "stopped" else reason
+        """The reason, preceded by the emergency stop that caused it, if there was one."""
+        command_state = self._spool.command_state
+        return f"{command_state.hold_reason}; {reason}" if command_state.state == "stopped" else reason
 
-    def _measured(self, request: MeasurementRequest, plan: RecommendationMessage, got: Measurement) -> Outgoing:
-        """A measured result; one that broke a limit, or that the wire cannot carry (a NaN in its parameters), is a failed one."""
-        breach, remark = self._flaws(request, plan, got)
+    def _result(self, request: MeasurementRequest, plan: RecommendationMessage, measured: Measurement) -> Outgoing:
+        """Result of a measurement: failed if it exceeded a limit, or if the wire cannot carry it (such as NaN parameters)."""
+        breach, remark = self._check_measurement(request, plan, measured)
         try:
             message = ResultMessage(
                 id=message_id("result", request.request_id),
                 sent_at=self._clock(),
-                arrays=codec.specs(got.arrays),
+                arrays=codec.specs(measured.arrays),
                 request_id=request.request_id,
                 status="failed" if breach else "ok",
-                reason=as_sentence("; ".join(part for part in (breach, got.remark, remark) if part)),
-                x_m=got.x_m,
-                y_m=got.y_m,
-                measured_at=got.measured_at,
-                parameters={} if breach else dict(got.parameters),
+                reason=as_sentence("; ".join(part for part in (breach, measured.remark, remark) if part)),
+                x_m=measured.x_m,
+                y_m=measured.y_m,
+                measured_at=measured.measured_at,
+                parameters={} if breach else dict(measured.parameters),
             )
-            return Outgoing(message, codec.encode(codec.Packet(message, got.arrays)))
+            return Outgoing(message, codec.encode(codec.Packet(message, measured.arrays)))
         except ValueError as error:
             raise InstrumentFaultError(
-                f"the point was measured, but what came out cannot be sent: {codec.explain(error)}"
+                f"the point was measured, but its result cannot be sent: {codec.explain(error)}"
             ) from error
 
-    def _flaws(self, request: MeasurementRequest, plan: RecommendationMessage, got: Measurement) -> tuple[str, str]:
-        """(which limit a measurement has broken, what a person should know of it); "" for nothing."""
+    def _check_measurement(
+        self, request: MeasurementRequest, plan: RecommendationMessage, measured: Measurement
+    ) -> tuple[str, str]:
+        """(exceeded limit, remark for the operator) of a measurement; "" where there is none."""
         limits, breach = self._instrument.limits, ""
-        applied_V = _largest(got.arrays.get("bias_V"))
+        applied_V = _largest_magnitude(measured.arrays.get("bias_V"))
         if applied_V is not None:
-            self._bias_seen_V = max(applied_V, self._bias_seen_V or 0.0)
+            self._applied_bias_V = max(applied_V, self._applied_bias_V or 0.0)
             allowed_V = min(limits.bias_max_V, plan.bias_max_V or math.inf)
             if applied_V > allowed_V:
-                breach = f"measured with a bias of {applied_V:g} V, {allowed_V:g} V are allowed; see to the instrument's settings"
+                breach = (
+                    f"measured with a bias of {applied_V:g} V, at most {allowed_V:g} V are allowed; "
+                    "check the instrument's settings"
+                )
         try:
-            check_request(request.model_copy(update={"x_m": got.x_m, "y_m": got.y_m}), limits)
+            check_request(request.model_copy(update={"x_m": measured.x_m, "y_m": measured.y_m}), limits)
         except LimitError:
-            breach = (
-                breach
-                or f"measured at ({got.x_m * 1e6:.3f}, {got.y_m * 1e6:.3f}) um, outside the stage's range; see to the stage"
-            )
-        off_m = math.hypot(got.x_m - request.x_m, got.y_m - request.y_m)
+            place = f"({measured.x_m * 1e6:.3f}, {measured.y_m * 1e6:.3f}) um"
+            breach = breach or f"measured at {place}, outside the stage's range; check the stage"
+        off_m = math.hypot(measured.x_m - request.x_m, measured.y_m - request.y_m)
         pixel_m = max(self._spool.latest.frame.pitch_m) if self._spool.latest else math.inf
-        remark = f"measured {off_m * 1e9:.1f} nm from the point that was asked for, a pixel is {pixel_m * 1e9:.1f} nm"
+        remark = f"measured {off_m * 1e9:.1f} nm from the requested point, more than a pixel ({pixel_m * 1e9:.1f} nm)"
         return breach, remark if off_m > pixel_m else ""
 
-    def _not_ok(self, request: MeasurementRequest, status: str, reason: str) -> Outgoing:
+    def _result_without_data(self, request: MeasurementRequest, status: str, reason: str) -> Outgoing:
         message = ResultMessage(
             id=message_id("result", request.request_id),
             sent_at=self._clock(),
@@ -235,7 +238,7 @@ class MeasurementWorker:
         return Outgoing(message, codec.encode(codec.Packet(message)))
 
 
-def _largest(values: np.ndarray | None) -> float | None:
-    """Largest finite magnitude; None where there is none."""
+def _largest_magnitude(values: np.ndarray | None) -> float | None:
+    """Largest finite magnitude; None if there are no finite values."""
     finite = np.abs(values[np.isfinite(values)]) if values is not None else np.empty(0)
     return float(finite.max()) if finite.size else None

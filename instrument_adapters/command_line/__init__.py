@@ -1,1 +1,1 @@
-"""Options and settings files that the adapters' commands share."""
+"""Command-line options and settings files shared by the adapters' commands."""

@@ -1,4 +1,4 @@
-"""What all adapters share on the command line: which agent, under which name, with which keys, and how they say what they do."""
+"""Command-line options of all adapters: the agent's address, the instrument's name, spool, keys and log format."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats a log record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -30,14 +30,17 @@ class _JsonLines(logging.Formatter):
 
 
 def add_connection_options(parser: argparse.ArgumentParser, instrument_id: str | None, *, connect_required: bool = True) -> None:
-    """`--connect --instrument-id --spool --key --agent-key --log-format`; no `--instrument-id` where a file names it."""
+    """Add `--connect --instrument-id --spool --key --agent-key --log-format`.
+
+    `instrument_id` is the default name; None where a settings file gives the name, which leaves the option out.
+    """
     add = parser.add_argument
     add(
         "--connect",
         type=values.address,
         required=connect_required,
         metavar="ADDRESS",
-        help="where the agent listens, as tcp://127.0.0.1:5555",
+        help="address of the agent, such as tcp://127.0.0.1:5555",
     )
     if instrument_id is not None:
         add(
@@ -45,21 +48,26 @@ def add_connection_options(parser: argparse.ArgumentParser, instrument_id: str |
             type=values.name,
             default=instrument_id,
             metavar="NAME",
-            help="name of this instrument (%(default)s)",
+            help="name of this instrument (default: %(default)s)",
         )
-    add("--spool", type=Path, default=None, metavar="DIR", help="where unfinished work survives a crash")
+    add("--spool", type=Path, default=None, metavar="DIR", help="directory that keeps unfinished work after a crash")
     add_key_options(parser)
-    add("--log-format", choices=("text", "json"), default="text", help="sentences, or a JSON object a line (%(default)s)")
+    add(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="plain text, or one JSON object on each line (default: %(default)s)",
+    )
 
 
-def begin_to_log(form: str) -> None:
-    """Say on the standard error what happens, in the form of `--log-format`."""
+def configure_logging(log_format: str) -> None:
+    """Log to standard error in the given `--log-format`, "text" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if form == "json" else logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def work_for_agent(
+def run_for_agent(
     instrument: Instrument,
     address: str,
     *,
@@ -68,8 +76,8 @@ def work_for_agent(
     spool: Path | None,
     keys: ClientKeys | None,
 ) -> int:
-    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or instrument gives up, 4 if the spool fails."""
-    # Here, so that bad input is reported and --help shown without loading zmq.
+    """Run the client; returns its exit code: 0 when finished or after a signal, 1 after a failure, 4 if the spool fails."""
+    # Imported here, so that --help and errors in the options do not load zmq.
     from instrument_adapters.client import run_client, stop_on_signals
 
     stop_on_signals(stop)
@@ -77,6 +85,6 @@ def work_for_agent(
         report = run_client(instrument, address, cycles=cycles, stop=stop, spool_dir=spool, keys=keys)
     except (AdapterError, OSError, ValueError) as error:
         _LOG.error("%s", error)
-        return exit_codes.of(error, exit_codes.FAILED)
-    _LOG.info("%s is done: %s", instrument.instrument_id, report)
+        return exit_codes.for_error(error, exit_codes.FAILED)
+    _LOG.info("%s has finished: %s", instrument.instrument_id, report)
     return exit_codes.OK

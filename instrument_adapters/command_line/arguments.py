@@ -1,4 +1,4 @@
-"""Values of command lines, each refused in one sentence that says what is allowed."""
+"""Types of command-line arguments; an invalid value is refused with a sentence that says what is allowed."""
 
 import argparse
 import math
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def address(text: str) -> str:
-    """Where an agent listens, as tcp://host:port."""
+    """The address of an agent, tcp://host:port."""
     if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; give one such as tcp://127.0.0.1:5555")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address; give one such as tcp://127.0.0.1:5555")
     return text
 
 
@@ -28,7 +28,7 @@ def not_negative(text: str) -> float:
     """A finite number that is 0 or more."""
     value = number(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} was given; 0 or more is allowed")
+        raise argparse.ArgumentTypeError(f"{text} is negative; give 0 or more")
     return value
 
 
@@ -36,35 +36,35 @@ def positive(text: str) -> float:
     """A finite number above 0."""
     value = number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} was given; a number above 0 is allowed")
+        raise argparse.ArgumentTypeError(f"{text} is not positive; give a number above 0")
     return value
 
 
 def speed(text: str) -> float | None:
-    """None for "event", 1 for "real", else a factor above 0."""
+    """Speed factor: None for "event", 1 for "real", else a number above 0."""
     if text == "event":
         return None
     value = 1.0 if text == "real" else number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"a speed of {text} was given; give 'event', 'real' or a factor above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a speed; give 'event', 'real' or a factor above 0")
     return value
 
 
 def count(low: int, high: int | None = None) -> Callable[[str], int]:
-    """What turns text into a whole number from `low` to `high`."""
-    allowed = f"from {low} on" if high is None else f"from {low} to {high}"
+    """Argument type for an integer from `low` to `high`; None: no upper limit."""
+    allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
 
-    def whole(text: str) -> int:
+    def integer(text: str) -> int:
         value = int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
         if value is None or value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{text!r} was given; a whole number {allowed} is allowed")
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number {allowed}")
         return value
 
-    return whole
+    return integer
 
 
 def name(text: str) -> str:
-    """A name that the wire carries: letters, digits, `_`, `.` and `-`, 64 at most."""
+    """A name that is valid on the wire: 1 to 64 letters, digits, `_`, `.` and `-`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name; 1 to 64 letters, digits, '_', '.' and '-' are allowed")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid name; give 1 to 64 letters, digits, '_', '.' and '-'")
     return text

@@ -7,20 +7,20 @@ from instrument_adapters.protocol.curve_keys import ClientKeys, KeyFileError, lo
 
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
-    """Let the command line name the keys."""
+    """Add the options `--key` and `--agent-key`."""
     parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="secret key of this instrument (NAME.key_secret of vaestar keygen)"
+        "--key", type=Path, metavar="FILE", help="secret key of this instrument (NAME.key_secret, made by vaestar keygen)"
     )
     parser.add_argument("--agent-key", type=Path, metavar="FILE", help="public key of the agent (NAME.key)")
 
 
 def client_keys(arguments: argparse.Namespace) -> ClientKeys | None:
-    """The keys that the command line names; None if it names none.
+    """Keys given on the command line; None if there are none.
 
     Raises
     ------
     KeyFileError
-        If it names one of the two only, or a file holds no such key.
+        If only one of the two is given, or a file does not hold the key.
     """
     if arguments.key is None and arguments.agent_key is None:
         return None

@@ -1,4 +1,4 @@
-"""The time zone of an instrument's clock, as an option or a settings file names it."""
+"""Time zone of an instrument's clock, as given in an option or a settings file."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2}):?(\d{2})?")
 
 
-def zone_named(text: str) -> tzinfo:
-    """The zone "local" (of this computer, now), "UTC", "+02:00" or "Europe/Berlin".
+def parse_time_zone(text: str) -> tzinfo:
+    """Time zone of a text: "local" (this computer's present zone), "UTC", "+02:00" or "Europe/Berlin".
 
     Raises
     ------
@@ -27,4 +27,4 @@ def zone_named(text: str) -> tzinfo:
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{text!r} is no zone of a clock; give local, UTC, +02:00 or Europe/Berlin") from error
+        raise ValueError(f"{text!r} is not a time zone; give one such as local, UTC, +02:00 or Europe/Berlin") from error

@@ -1,7 +1,7 @@
-"""In which line of a TOML file each value stands, so that an error can name the place.
+"""Line numbers of the values in a TOML file, for error messages.
 
-`tomllib` says what a file holds and not where. The text is walked here after `tomllib` has accepted it, so every rule of TOML
-holds already, and only what tells one value from the next has to be known: brackets, quotes, comments and dots.
+`tomllib` returns the values without their positions. The text is scanned here after `tomllib` has accepted it, so it is valid
+TOML, and only the characters that separate values matter: brackets, quotes, comments and dots.
 """
 
 import re
@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 Path = tuple[str | int, ...]
-Lines = dict[Path, int]
+LineNumbers = dict[Path, int]
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BLANK = re.compile(r"[ \t]*")
@@ -22,35 +22,35 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
-def toml_lines(text: str) -> Lines:
-    """The line, from 1, of each value: path of keys (and of positions, in arrays) -> line of its key or, in an array, of itself.
+def find_lines(text: str) -> LineNumbers:
+    """Path of keys and array indices -> line number from 1 of each value: the line of its key, or in an array its own.
 
     Parameters
     ----------
     text
-        Valid TOML.
+        Valid TOML text.
     """
-    return _Walk(text.replace("\r\n", "\n")).lines()
+    return _LineScanner(text.replace("\r\n", "\n")).lines()
 
 
-def line_of(lines: Lines, path: Path) -> int | None:
-    """The line of a value, or else of the innermost table around it that stands in the file."""
+def find_line(lines: LineNumbers, path: Path) -> int | None:
+    """Line of a value; for a missing value the line of the innermost enclosing table; None if there is none."""
     for end in range(len(path), 0, -1):
         if path[:end] in lines:
             return lines[path[:end]]
     return None
 
 
-class _Walk:
-    """One pass over the text."""
+class _LineScanner:
+    """Finds the line of each value in one pass over the text."""
 
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
         self._ends = [found.start() for found in re.finditer("\n", text)]
-        self._lines: Lines = {}
-        self._arrays: dict[Path, int] = {}  # arrays of tables: how many there are so far
+        self._lines: LineNumbers = {}
+        self._arrays: dict[Path, int] = {}  # arrays of tables: index of the newest table
 
-    def lines(self) -> Lines:
+    def lines(self) -> LineNumbers:
         table: Path = ()
         self._skip(_SPACE)
         while self._at < len(self._text):
@@ -63,23 +63,23 @@ class _Walk:
 
     def _header(self) -> Path:
         start = self._at
-        many = self._text.startswith("[[", start)
-        self._at += 2 if many else 1
+        is_array = self._text.startswith("[[", start)
+        self._at += 2 if is_array else 1
         keys = self._keys()
-        self._at += 2 if many else 1
-        inside: Path = ()
+        self._at += 2 if is_array else 1
+        parent: Path = ()
         for key in keys[:-1]:
-            inside = self._entered((*inside, key), start)
-        path = (*inside, keys[-1])
-        if many:
+            parent = self._enter((*parent, key), start)
+        path = (*parent, keys[-1])
+        if is_array:
             self._arrays[path] = self._arrays.get(path, -1) + 1
             self._lines.setdefault(path, self._line(start))
             path = (*path, self._arrays[path])
         self._lines.setdefault(path, self._line(start))
         return path
 
-    def _entered(self, path: Path, start: int) -> Path:
-        """A table that a longer name leads through; of an array of tables, its newest one."""
+    def _enter(self, path: Path, start: int) -> Path:
+        """Path of a table that is part of a longer name; in an array of tables, of the newest one."""
         self._lines.setdefault(path, self._line(start))
         return (*path, self._arrays[path]) if path in self._arrays else path
 
@@ -94,12 +94,12 @@ class _Walk:
         self._value(path)
 
     def _keys(self) -> list[str]:
-        """The parts of a dotted key, up to what follows it."""
+        """Parts of a dotted key."""
         keys = []
         while True:
             self._skip(_BLANK)
             quoted = self._peek() in "\"'"
-            part = self._take(_STRING if quoted else _BARE)
+            part = self._match(_STRING if quoted else _BARE)
             keys.append(_unquoted(part) if quoted else part)
             self._skip(_BLANK)
             if self._peek() != ".":
@@ -109,23 +109,23 @@ class _Walk:
     def _value(self, path: Path) -> None:
         opening = self._peek()
         if opening == "[":
-            self._inside("]", lambda number: self._element((*path, number)))
+            self._items("]", lambda number: self._element((*path, number)))
         elif opening == "{":
-            self._inside("}", lambda _number: self._pair(path))
+            self._items("}", lambda _number: self._pair(path))
         else:
-            self._take(_STRING if opening in "\"'" else _SCALAR)
+            self._match(_STRING if opening in "\"'" else _SCALAR)
 
     def _element(self, path: Path) -> None:
         self._lines[path] = self._line(self._at)
         self._value(path)
 
-    def _inside(self, closing: str, one: Callable[[int], None]) -> None:
-        """Walk over what stands between brackets, separated by commas."""
+    def _items(self, closing: str, scan_item: Callable[[int], None]) -> None:
+        """Scan the items between brackets, which are separated by commas."""
         self._at += 1
         number = 0
         self._skip(_SPACE)
         while self._peek() != closing:
-            one(number)
+            scan_item(number)
             number += 1
             self._skip(_SPACE)
             if self._peek() == ",":
@@ -143,7 +143,7 @@ class _Walk:
         found = pattern.match(self._text, self._at)
         self._at = found.end() if found else self._at
 
-    def _take(self, pattern: re.Pattern[str]) -> str:
+    def _match(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self._text, self._at)
         if found is None:
             raise ValueError(f"the text is not valid TOML at character {self._at}")
@@ -152,5 +152,5 @@ class _Walk:
 
 
 def _unquoted(key: str) -> str:
-    """What a quoted key says."""
+    """A quoted key without its quotes and escapes."""
     return str(tomllib.loads(f"key = {key}")["key"])

@@ -1,4 +1,4 @@
-"""`python -m instrument_adapters folder PATH --connect tcp://127.0.0.1:5555`: the scans of a folder, for an agent."""
+"""`python -m instrument_adapters folder PATH --connect tcp://127.0.0.1:5555`: sends the scans of a folder to an agent."""
 
 import argparse
 import logging
@@ -9,9 +9,9 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from instrument_adapters.command_line import arguments as values
-from instrument_adapters.command_line.agent_options import add_connection_options, begin_to_log, work_for_agent
+from instrument_adapters.command_line.agent_options import add_connection_options, configure_logging, run_for_agent
 from instrument_adapters.command_line.key_options import client_keys
-from instrument_adapters.command_line.time_zone import zone_named
+from instrument_adapters.command_line.time_zone import parse_time_zone
 from instrument_adapters.errors import AdapterError, ScanFileError
 from instrument_adapters.folder.inbox import Inbox
 from instrument_adapters.folder.instrument import FolderSettings, WatchedFolder
@@ -23,15 +23,18 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0 when the cycles are done or after a signal, 1 if agent or adapter gave up, 2 for bad input."""
+    """Run the command and return its exit code.
+
+    0 after the last cycle or a signal, 1 if the agent or the adapter failed, 2 for invalid arguments.
+    """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    begin_to_log(arguments.log_format)
+    configure_logging(arguments.log_format)
     stop = threading.Event()
     try:
         settings = _settings(arguments)
         outbox, inbox = arguments.outbox.resolve(), (arguments.inbox or arguments.outbox / "results").resolve()
-        _keep_out(settings.folder, outbox, "--outbox")
+        _refuse_inside_watched(settings.folder, outbox, "--outbox")
         keys = client_keys(arguments)
     except AdapterError as error:
         parser.error(str(error))
@@ -46,23 +49,23 @@ def main(argv: Sequence[str]) -> int:
     )
     _LOG.info("%s watches %s; recommended points go to %s", settings.instrument_id, settings.folder, outbox)
     cycles = arguments.cycles or None
-    return work_for_agent(instrument, arguments.connect, cycles=cycles, stop=stop, spool=arguments.spool, keys=keys)
+    return run_for_agent(instrument, arguments.connect, cycles=cycles, stop=stop, spool=arguments.spool, keys=keys)
 
 
 def _settings(arguments: argparse.Namespace) -> FolderSettings:
     folder = arguments.folder.resolve()
     if not folder.is_dir():
-        raise ScanFileError(f"there is no folder {folder}; give the one that scans are saved or copied to")
-    reach_m = arguments.range_um * 1e-6
+        raise ScanFileError(f"there is no folder {folder}; give the folder that scans are saved or copied to")
+    range_m = arguments.range_um * 1e-6
     return FolderSettings(
         folder=folder,
         zone=arguments.zone,
         instrument_id=arguments.instrument_id,
         limits=Limits(
-            x_min_m=-reach_m,
-            x_max_m=reach_m,
-            y_min_m=-reach_m,
-            y_max_m=reach_m,
+            x_min_m=-range_m,
+            x_max_m=range_m,
+            y_min_m=-range_m,
+            y_max_m=range_m,
             spacing_min_m=arguments.spacing_nm * 1e-9,
             points_max=arguments.points_max,
         ),
@@ -75,14 +78,16 @@ def _settings(arguments: argparse.Namespace) -> FolderSettings:
     )
 
 
-def _keep_out(folder: Path, outbox: Path, option: str) -> None:
+def _refuse_inside_watched(folder: Path, outbox: Path, option: str) -> None:
     if outbox == folder or folder in outbox.parents:
-        raise ScanFileError(f"{option} {outbox} lies in the watched folder, where nothing is ever written; give another one")
+        raise ScanFileError(
+            f"{option} {outbox} lies inside the watched folder, to which nothing is ever written; give another folder"
+        )
 
 
 def _zone(text: str) -> tzinfo:
     try:
-        return zone_named(text)
+        return parse_time_zone(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -94,28 +99,51 @@ def _now() -> datetime:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vaestar adapter folder",
-        description="The scans that appear in a folder, for an agent; recommended points are written to another folder.",
+        description="Sends scan files that appear in a folder to an agent and writes the recommended points to another folder.",
     )
     add = parser.add_argument
-    add("folder", metavar="PATH", type=Path, help="where scans (.ibw, NSID .h5) appear; nothing is written there")
+    add("folder", metavar="PATH", type=Path, help="folder in which scans (.ibw, NSID .h5) appear; nothing is written to it")
     add_connection_options(parser, "folder")
-    add("--cycles", type=values.count(0), default=0, metavar="N", help="scans to follow up; 0: until stopped (%(default)s)")
-    add("--subfolders", action="store_true", help="watch subfolders, too")
-    add("--existing", choices=("none", "newest", "all"), default="newest", help="scans there at the start (%(default)s)")
+    add(
+        "--cycles",
+        type=values.count(0),
+        default=0,
+        metavar="N",
+        help="number of scans to process; 0: until stopped (%(default)s)",
+    )
+    add("--subfolders", action="store_true", help="also watch subfolders")
+    add(
+        "--existing",
+        choices=("none", "newest", "all"),
+        default="newest",
+        help="which scans already present at the start to process (%(default)s)",
+    )
     add(
         "--order",
         choices=("recorded", "arrival"),
         default="recorded",
-        help="recorded: leave out what was recorded before a scan that was taken already (%(default)s)",
+        help="recorded: skip a scan that was recorded before one already processed (%(default)s)",
     )
-    add("--settle", type=values.not_negative, default=2.0, metavar="S", help="a whole file stays the same for so long (2)")
-    add("--zone", type=_zone, default="local", metavar="ZONE", help="of the instrument's clock: local, UTC, +02:00 (%(default)s)")
-    add("--sample-id", type=values.name, default=None, metavar="NAME", help="name of the sample (default: the subfolder's)")
-    add("--sample-key", default=None, metavar="KEY", help="key of the scan's note that names the sample")
-    add("--outbox", type=Path, default=Path("outbox"), metavar="DIR", help="where points are written (%(default)s)")
-    add("--inbox", type=Path, default=None, metavar="DIR", help="where results are put (OUTBOX/results)")
-    add("--wait-results", type=values.not_negative, default=0.0, metavar="S", help="wait so long for results of points (0)")
-    add("--range-um", type=values.positive, default=45.0, metavar="UM", help="points lie within -UM to UM (%(default)s)")
-    add("--spacing-nm", type=values.not_negative, default=100.0, metavar="NM", help="smallest distance of points (%(default)s)")
-    add("--points-max", type=values.count(0), default=200, metavar="N", help="points a scan (%(default)s)")
+    add("--settle", type=values.not_negative, default=2.0, metavar="S", help="seconds a complete file must stay unchanged (2)")
+    add(
+        "--zone",
+        type=_zone,
+        default="local",
+        metavar="ZONE",
+        help="time zone of the instrument's clock: local, UTC, +02:00 (%(default)s)",
+    )
+    add("--sample-id", type=values.name, default=None, metavar="NAME", help="name of the sample (default: name of the subfolder)")
+    add("--sample-key", default=None, metavar="KEY", help="key in the scan's note that holds the name of the sample")
+    add("--outbox", type=Path, default=Path("outbox"), metavar="DIR", help="folder to which points are written (%(default)s)")
+    add("--inbox", type=Path, default=None, metavar="DIR", help="folder from which results are read (OUTBOX/results)")
+    add("--wait-results", type=values.not_negative, default=0.0, metavar="S", help="seconds to wait for results of points (0)")
+    add("--range-um", type=values.positive, default=45.0, metavar="UM", help="range of the stage, -UM to UM (%(default)s)")
+    add(
+        "--spacing-nm",
+        type=values.not_negative,
+        default=100.0,
+        metavar="NM",
+        help="smallest distance between points (%(default)s)",
+    )
+    add("--points-max", type=values.count(0), default=200, metavar="N", help="most points per scan (%(default)s)")
     return parser

@@ -1,8 +1,8 @@
-"""A watched folder as an instrument: its scans are the files that appear there, and its hands are a person's.
+"""A watched folder as an instrument: its scans are the files that appear there, and an operator performs the measurements.
 
-Any microscope that saves files can so be advised without a word spoken to its controller. Recommended points are written to an
-outbox (`folder_outbox`); results may come back through an inbox (`folder_results`), else each request is answered `skipped`.
-Nothing is ever written to the folder itself.
+Any microscope that saves files can be advised this way, with no connection to its controller. Recommended points are written to
+an outbox (`outbox.py`). Results may come back through an inbox (`inbox.py`); without one, each request is answered `skipped`.
+Nothing is ever written to the watched folder.
 """
 
 import logging
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError
 from instrument_adapters.folder.inbox import Inbox, Result
-from instrument_adapters.folder.naming import sample_of
+from instrument_adapters.folder.naming import sample_name
 from instrument_adapters.folder.outbox import Outbox
 from instrument_adapters.folder.watcher import FolderWatch, WatchSettings
 from instrument_adapters.instrument import Measurement, check_request
@@ -21,31 +21,31 @@ from instrument_adapters.protocol.messages import Limits, MeasurementRequest, Re
 from instrument_adapters.scan import Scan
 
 _LOG = logging.getLogger(__name__)
-_SCANS_KEPT = 8  # frames of the latest scans, for writing down where their points are
+_RECENT_SCANS_MAX = 8  # scans whose frames are kept, to convert the positions of their points
 
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """What a watched folder is as an instrument.
+    """Settings of a watched folder as an instrument.
 
     Parameters
     ----------
     folder
-        Where scans appear.
+        Path of the folder in which scans appear.
     instrument_id, model
-        What the agent is told.
+        Name and model announced to the agent.
     limits
-        What a person at the instrument may be asked for.
+        Limits of the points that the agent may request.
     zone
-        Zone of the instrument's clock, which its files do not name.
+        Time zone of the instrument's clock, which its files do not state.
     watch
-        How the folder is watched.
+        Settings of the watcher.
     poll_s
-        Pause between looks at folder and inbox.
+        Time between looks at folder and inbox, in seconds.
     wait_results_s
-        How long results of a recommendation are waited for, from when it was written on; 0: not at all.
+        Time to wait for the results of a recommendation after its points were written, in seconds; 0: do not wait.
     sample_id, sample_key
-        Name of the sample; else the note's value of this key; else the subfolder's name, or "sample".
+        Name of the sample; without one, the note's value of this key, then the subfolder's name, then "sample".
     """
 
     folder: Path
@@ -61,22 +61,22 @@ class FolderSettings:
 
 
 class WatchedFolder:
-    """The `Instrument`; it is `Planning`, `Halting` and `Telling`, too.
+    """An `Instrument` made of a folder and an operator; also `Planning`, `Halting` and `Telling`.
 
     Parameters
     ----------
     settings
-        See there.
+        Settings of the folder.
     outbox, inbox
-        Where points are written, and where results come back.
+        Folders to which points are written and from which results are read.
     pause
-        Waits so many seconds; true if it was ended by `close`.
+        Waits the given seconds; returns true if `close` ended the wait.
     close
-        Ends all pauses, from any thread.
+        Ends all waits; may be called from any thread.
     wall
-        Seconds from any origin; never jumps backwards.
+        Monotonic clock: seconds from any origin.
     clock
-        Wall time with its zone.
+        Wall-clock time with its zone.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class WatchedFolder:
         self._settings, self._outbox, self._inbox = settings, outbox, inbox
         self._pause, self._close, self._wall, self._clock = pause, close, wall, clock
         self._watch = FolderWatch(settings.folder, settings.watch, settings.zone, wall, lambda: pause(0.0))
-        self._scans: dict[str, Scan] = {}
-        self._plan_fault = ""
-        self._planned: Path | None = None
-        self._until_s = 0.0
+        self._recent_scans: dict[str, Scan] = {}
+        self._plan_error = ""
+        self._table: Path | None = None
+        self._deadline_s = 0.0
         self._expires_at: datetime | None = None
         self._halted = False
 
     def tell_troubles(self, tell: Callable[[str, str], None]) -> None:
-        """Tell of files that cannot be taken through `tell`, in place of the log."""
-        self._watch.trouble = self._inbox.trouble = tell
+        """Report problems with files through `tell` instead of the log."""
+        self._watch.report_problem = self._inbox.report_problem = tell
 
     @property
     def instrument_id(self) -> str:
@@ -111,68 +111,68 @@ class WatchedFolder:
 
     @property
     def model(self) -> str:
-        """What the agent is told of it."""
+        """Model announced to the agent."""
         return self._settings.model
 
     @property
     def limits(self) -> Limits:
-        """What a person at the instrument may be asked for."""
+        """Limits of the points that the agent may request."""
         return self._settings.limits
 
     def scan(self) -> Scan:
-        """The next whole scan that appears; waits for it without end, also while the folder is away.
+        """The next complete scan; waits for it without a deadline, also while the folder is unavailable.
 
         Raises
         ------
         InstrumentFaultError
-            If it was closed meanwhile or before.
+            If the instrument was closed or halted before or during the wait.
         """
         while not self._pause(0.0):
-            self._heed_halt()
-            self._watch.look()
+            self._raise_if_halted()
+            self._watch.poll()
             found = self._watch.next_scan()
             if found is not None:
                 path, scan = found
-                _LOG.info("%s is scan %s", path, scan.scan_id)
-                return self._kept(replace(scan, sample_id=self._sample(path, scan)))
+                _LOG.info("read scan %s from %s", scan.scan_id, path)
+                return self._remember(replace(scan, sample_id=self._sample(path, scan)))
             self._pause(self._settings.poll_s)
-        raise InstrumentFaultError("the folder is not watched any more; start the adapter again to go on")
+        raise InstrumentFaultError("the folder is no longer watched; start the adapter again to continue")
 
     def plan(self, recommendation: RecommendationMessage) -> None:
-        """Write down for a person where to measure."""
-        self._until_s = self._wall() + self._settings.wait_results_s
+        """Write the points to the outbox for the operator."""
+        self._deadline_s = self._wall() + self._settings.wait_results_s
         self._expires_at = recommendation.expires_at
-        self._plan_fault, self._planned = "", None
+        self._plan_error, self._table = "", None
         if not recommendation.requests:
             return
         try:
-            self._planned = self._outbox.write(recommendation, self._scans.get(recommendation.scan_id))
+            self._table = self._outbox.write(recommendation, self._recent_scans.get(recommendation.scan_id))
         except AdapterError as error:
-            self._plan_fault = str(error)
+            self._plan_error = str(error)
             _LOG.error("%s", error)
         else:
             _LOG.info(
-                "%d points are in %s; results may be put into %s", len(recommendation.requests), self._planned, self._inbox.folder
+                "wrote %d points to %s; results are read from %s", len(recommendation.requests), self._table, self._inbox.folder
             )
 
     def measure(self, request: MeasurementRequest) -> Measurement:
-        """What a person has measured at the point.
+        """The operator's measurement at the point.
 
         Raises
         ------
         LimitError
-            If nobody did before the end of waiting, or said that it was skipped.
+            If no result came in time, or the operator skipped the point.
         InstrumentFaultError
-            If a person said that it failed, or the adapter was closed meanwhile.
+            If the operator reported a failure, or the adapter was closed or halted during the wait.
         """
         check_request(request, self.limits)
-        if self._plan_fault:
-            raise LimitError(self._plan_fault)
-        result = self._awaited(request.request_id)
+        if self._plan_error:
+            raise LimitError(self._plan_error)
+        result = self._wait_for_result(request.request_id)
         if result.status == "skipped":
-            raise LimitError(result.reason or "a person skipped this point and gave no reason")
+            raise LimitError(result.reason or "the operator skipped this point and gave no reason")
         if result.status == "failed":
-            raise InstrumentFaultError(result.reason or "a person said that this point failed and gave no reason")
+            raise InstrumentFaultError(result.reason or "the operator reported that this point failed and gave no reason")
         return Measurement(
             x_m=request.x_m if result.x_m is None else result.x_m,
             y_m=request.y_m if result.y_m is None else result.y_m,
@@ -183,7 +183,7 @@ class WatchedFolder:
         )
 
     def halt(self) -> None:
-        """End the wait under way within half a second; nothing moves here, so nothing has to be made safe."""
+        """End the wait under way within half a second; nothing moves, so no hardware has to be made safe."""
         self._halted = True
 
     def release(self) -> None:
@@ -191,43 +191,45 @@ class WatchedFolder:
         self._halted = False
 
     def close(self) -> None:
-        """End whatever waits."""
+        """End every wait, from any thread."""
         self._close()
 
-    def _heed_halt(self) -> None:
+    def _raise_if_halted(self) -> None:
         if self._halted:
-            raise InstrumentFaultError("a person has stopped this instrument; nothing is waited for until it is resumed")
+            raise InstrumentFaultError(
+                "an operator stopped this instrument; it does not wait for scans or results until it is resumed"
+            )
 
-    def _awaited(self, request_id: str) -> Result:
+    def _wait_for_result(self, request_id: str) -> Result:
         while True:
-            self._heed_halt()
-            self._inbox.look()
+            self._raise_if_halted()
+            self._inbox.poll()
             result = self._inbox.results.pop(request_id, None)
             if result is not None:
                 return result
-            end = self._end_of_waiting()
-            if end:
-                raise LimitError(f"no result came for this point: {end}; it is in {self._planned}")
-            if self._pause(min(self._settings.poll_s, max(0.0, self._until_s - self._wall()) + 0.001)):
-                raise InstrumentFaultError("the adapter was stopped while it waited for a person to measure this point")
+            reason = self._reason_to_stop_waiting()
+            if reason:
+                raise LimitError(f"no result was given for this point: {reason}; the point is listed in {self._table}")
+            if self._pause(min(self._settings.poll_s, max(0.0, self._deadline_s - self._wall()) + 0.001)):
+                raise InstrumentFaultError("the adapter was stopped while it waited for the operator to measure this point")
 
-    def _end_of_waiting(self) -> str:
-        """Why no result is waited for any longer; "" while one may come."""
+    def _reason_to_stop_waiting(self) -> str:
+        """Why the wait for results is over; "" while a result may still come."""
         if self._settings.wait_results_s == 0:
-            return "points are measured by hand, and results are not waited for (see --wait-results)"
-        if self._wall() >= self._until_s:
+            return "points are measured by hand and the adapter does not wait for results (see --wait-results)"
+        if self._wall() >= self._deadline_s:
             return f"{self._settings.wait_results_s:g} s have passed"
         if self._expires_at is not None and self._clock() >= self._expires_at:
             return "the recommendation has expired"
-        self._watch.look()
-        return "a newer scan is there" if self._watch.has_scan else ""
+        self._watch.poll()
+        return "a newer scan has appeared" if self._watch.has_scan else ""
 
     def _sample(self, path: Path, scan: Scan) -> str:
         settings = self._settings
-        return settings.sample_id or sample_of(path, settings.folder, scan.metadata, settings.sample_key)
+        return settings.sample_id or sample_name(path, settings.folder, scan.metadata, settings.sample_key)
 
-    def _kept(self, scan: Scan) -> Scan:
-        self._scans[scan.scan_id] = replace(scan, channels=dict([*scan.channels.items()][:1]))
-        while len(self._scans) > _SCANS_KEPT:
-            del self._scans[next(iter(self._scans))]
+    def _remember(self, scan: Scan) -> Scan:
+        self._recent_scans[scan.scan_id] = replace(scan, channels=dict([*scan.channels.items()][:1]))
+        while len(self._recent_scans) > _RECENT_SCANS_MAX:
+            del self._recent_scans[next(iter(self._recent_scans))]
         return scan

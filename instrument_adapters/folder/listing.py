@@ -1,4 +1,4 @@
-"""Which files of a watched folder may be scans, and whether one has changed since the last look."""
+"""Lists the files of a watched folder that may be scans, with a state that changes whenever a file does."""
 
 import os
 import sys
@@ -7,33 +7,33 @@ from pathlib import Path
 
 from instrument_adapters.formats.scan_file import READERS
 
-State = tuple[int, ...]
-"""Size in bytes, time of the last change in nanoseconds, and what else changes when a file is written."""
+FileState = tuple[int, ...]
+"""Size in bytes, modification time and inode change time in nanoseconds."""
 
 
-class FolderAwayError(OSError):
-    """The folder cannot be read now: a network share that is gone, a missing right."""
+class FolderUnavailableError(OSError):
+    """The folder cannot be read at present: the network share is offline, or permission is missing."""
 
 
-def candidates(folder: Path, *, subfolders: bool = False) -> Mapping[Path, State]:
-    """Path -> state of each file whose name is that of a finished scan file.
+def scan_files(folder: Path, *, subfolders: bool = False) -> Mapping[Path, FileState]:
+    """State of each file that is named like a finished scan file, by path.
 
-    Names under which programs copy are passed over: those that begin with a dot (rsync's `.name.ibw.x7Qc3f`, the Finder's
-    `._name.ibw`) or a tilde, and those that end otherwise (`.part`, `.filepart`, `.tmp`, `~`). So are folders of such names.
+    Temporary names of copying programs are ignored: those that begin with a dot (rsync's `.name.ibw.x7Qc3f`, the Finder's
+    `._name.ibw`) or a tilde, and those with another ending (`.part`, `.filepart`, `.tmp`, `~`). So are folders with such names.
 
     Raises
     ------
-    FolderAwayError
-        If the folder itself cannot be read; a file or subfolder that cannot is left out, and looked for again the next time.
+    FolderUnavailableError
+        If the folder itself cannot be read. A file or subfolder that cannot be read is omitted and tried again the next time.
     """
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        raise FolderAwayError(error.strerror or type(error).__name__) from error
+        raise FolderUnavailableError(error.strerror or type(error).__name__) from error
     return dict(_walk(entries, subfolders))
 
 
-def _walk(entries: list[os.DirEntry[str]], subfolders: bool) -> Iterator[tuple[Path, State]]:
+def _walk(entries: list[os.DirEntry[str]], subfolders: bool) -> Iterator[tuple[Path, FileState]]:
     for entry in entries:
         if entry.name.startswith((".", "~")):
             continue
@@ -42,13 +42,13 @@ def _walk(entries: list[os.DirEntry[str]], subfolders: bool) -> Iterator[tuple[P
                 if subfolders:
                     yield from _walk(list(os.scandir(entry.path)), subfolders)
             elif Path(entry.name).suffix.lower() in READERS and entry.is_file():
-                yield Path(entry.path), _state(entry)
+                yield Path(entry.path), _file_state(entry)
         except OSError:
             continue
 
 
-def _state(entry: os.DirEntry[str]) -> State:
-    # Windows keeps size and time of a file that is open for writing out of date in its folder; asking the file itself helps.
+def _file_state(entry: os.DirEntry[str]) -> FileState:
+    # On Windows the directory entry of a file that is open for writing is out of date; stat() of the file itself is not.
     status = Path(entry.path).stat() if sys.platform == "win32" else entry.stat()
-    # The time of the last change can be set back by a copying program, that of the inode cannot.
+    # A copying program can set back the modification time, but not the inode change time.
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

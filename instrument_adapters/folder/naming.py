@@ -1,4 +1,4 @@
-"""The name that a watched folder gives to a sample."""
+"""Names the sample of a scan file."""
 
 import re
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from pathlib import Path
 UNNAMED = "sample"
 
 
-def sample_of(path: Path, folder: Path, note: Mapping[str, str | float], key: str | None) -> str:
-    """Name of the sample in the wire's alphabet: what the note says under `key`; else the file's subfolder; else "sample"."""
-    said = str(note.get(key, "")) if key else ""
-    parent = path.parent.name if path.parent != folder else ""
-    for text in (said, parent):
+def sample_name(path: Path, folder: Path, note: Mapping[str, str | float], key: str | None) -> str:
+    """Name of the sample in the characters that the wire allows: the note's value of `key`, else the subfolder, else "sample"."""
+    in_note = str(note.get(key, "")) if key else ""
+    subfolder = path.parent.name if path.parent != folder else ""
+    for text in (in_note, subfolder):
         name = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_.-]+", "_", text))[:64].rstrip("_")
         if name:
             return name

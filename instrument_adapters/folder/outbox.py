@@ -1,8 +1,8 @@
-"""Recommended points as files for a person: a table for a spreadsheet, which can be filled in and given back, and JSON.
+"""Writes recommended points for the operator: as a CSV table to fill in and return through the inbox, and as JSON.
 
-Coordinates, for one who drives an MFP-3D by hand; none of this was tried at a real one. `x_um`, `y_um`: what the stage's closed
-loop calls the place, as XOffset and YOffset do. `image_x_um`, `image_y_um`: from the lower left corner of the image, as its axes
-are drawn. `x_V`, `y_V`: set-points of the stage's loops, V = x / |LVDTSens| + LVDTOffset, where the note has these numbers.
+Coordinates for an operator at an MFP-3D; none of this was tried on a real one. `x_um`, `y_um`: position of the closed loop, as in
+XOffset and YOffset. `image_x_um`, `image_y_um`: distance from the lower left corner of the image, along its axes. `x_V`, `y_V`:
+set-points of the stage's feedback loops, V = x / |LVDTSens| + LVDTOffset, if the note has these numbers.
 """
 
 import csv
@@ -21,47 +21,47 @@ from instrument_adapters.errors import AdapterError
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
 
-POINTS = "recommendations"
-PLACES = ("x_um", "y_um", "image_x_um", "image_y_um", "x_V", "y_V")
-ABOUT = ("request_id", "order", "cluster", "rank", *PLACES, "row", "col", "expires_at", "approved_by")
-TO_FILL_IN = ("status", "reason")
+RECOMMENDATIONS_FOLDER = "recommendations"
+POSITION_COLUMNS = ("x_um", "y_um", "image_x_um", "image_y_um", "x_V", "y_V")
+POINT_COLUMNS = ("request_id", "order", "cluster", "rank", *POSITION_COLUMNS, "row", "col", "expires_at", "approved_by")
+ANSWER_COLUMNS = ("status", "reason")
 _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 class OutboxError(AdapterError, OSError):
-    """Points cannot be written down."""
+    """The points cannot be written to the outbox."""
 
 
 class Outbox:
-    """Where points are written.
+    """Folder to which points are written.
 
     Parameters
     ----------
     folder
-        Gets a folder `recommendations`; made when the first points are written.
+        Path of the outbox; its subfolder `recommendations` is created when the first points are written.
     clock
-        Wall time with its zone.
+        Wall-clock time with its zone.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
-        self.folder, self._clock = folder / POINTS, clock
+        self.folder, self._clock = folder / RECOMMENDATIONS_FOLDER, clock
 
     def write(self, recommendation: RecommendationMessage, scan: Scan | None) -> Path:
-        """The table that has been written, with a `.json` of the same name beside it; each appears whole or not at all.
+        """Write the points and return the path of the table; a `.json` of the same name goes with it. Both writes are atomic.
 
-        What was written before for the same recommendation stays as it is: somebody may be filling it in.
+        Files already written for the same recommendation are left unchanged, since the operator may be filling them in.
 
         Raises
         ------
         OutboxError
-            If they cannot be written.
+            If the files cannot be written.
         """
         table = self.folder / f"{recommendation.scan_id}.csv"
         page = table.with_suffix(".json")
         points = [_point(r, n, scan) for n, r in enumerate(recommendation.requests, 1)]
         head = _head(recommendation, scan, self._clock())
         try:
-            if _holds(page, recommendation) and table.exists():
+            if _is_written_for(page, recommendation) and table.exists():
                 return table
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(page, json.dumps(head | {"points": points}, indent=2, ensure_ascii=False))
@@ -69,7 +69,7 @@ class Outbox:
         except OSError as error:
             raise OutboxError(
                 f"the points cannot be written to {self.folder} ({error.strerror or type(error).__name__}); "
-                "close programs that hold its files, or give another --outbox"
+                "close programs that have its files open, or give another --outbox"
             ) from error
         return table
 
@@ -97,7 +97,7 @@ def _point(request: MeasurementRequest, order: int, scan: Scan | None) -> dict[s
         row, col = frame.to_pixels(np.array([[request.x_m, request.y_m]]))[0]
         image = (float(col) * frame.pitch_m[1] * 1e6, float(row) * frame.pitch_m[0] * 1e6)
         volts = _volts(request.x_m, "X", scan.metadata), _volts(request.y_m, "Y", scan.metadata)
-    places = dict(zip(PLACES, (x_um, y_um, *image, *volts), strict=True))
+    places = dict(zip(POSITION_COLUMNS, (x_um, y_um, *image, *volts), strict=True))
     rounded = {key: None if value is None else round(value, 6) for key, value in places.items()}
     about = {"request_id": request.request_id, "order": order, "cluster": request.cluster, "rank": request.rank}
     return about | rounded | {"row": request.row, "col": request.col}
@@ -114,7 +114,7 @@ def _volts(position_m: float, axis: str, note: Mapping[str, str | float]) -> flo
 
 def _table(points: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*ABOUT, *TO_FILL_IN], lineterminator="\r\n")
+    writer = csv.DictWriter(text, [*POINT_COLUMNS, *ANSWER_COLUMNS], lineterminator="\r\n")
     writer.writeheader()
     who = str(head["approved_by"])
     shared = {"expires_at": head["expires_at"], "approved_by": f"'{who}" if who.startswith(_BEGINS_A_FORMULA) else who}
@@ -123,8 +123,8 @@ def _table(points: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def _holds(page: Path, recommendation: RecommendationMessage) -> bool:
-    """Whether the page was written for this recommendation."""
+def _is_written_for(page: Path, recommendation: RecommendationMessage) -> bool:
+    """Whether the JSON file was written for this recommendation."""
     try:
         return bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -1,1 +1,1 @@
-"""Files of microscopes, read into scans and loops."""
+"""Readers of microscope files, for scans and loops."""

@@ -1,7 +1,7 @@
-"""Reads an HDF5 file of unknown origin: first in a process of its own, which may hang, crash or run out of memory, then here.
+"""Reads an HDF5 file of unknown origin: first in a child process, which may hang, crash or run out of memory, then here.
 
-No exception and no signal gets out of a loop inside the HDF5 library (see `hdf5_heap`). What was read once from the same bytes is
-read again in the same way, so nothing has to be carried over but the word that it can be done.
+Neither an exception nor a signal can end a loop inside the HDF5 library (see `hdf5_heap`). If the child process can read the
+bytes, so can this process; therefore the child only reports whether it succeeded.
 """
 
 import os
@@ -17,13 +17,13 @@ from instrument_adapters.formats.source import read_bytes
 from instrument_adapters.scan import Scan
 
 DEADLINE_S = 60.0
-_MEMORY_BYTES = 4 << 30  # and eight times the file: its bytes, the images as they are stored, and as they are kept
+_MEMORY_BYTES = 4 << 30  # plus eight times the size of the file, for its bytes and for the images before and after conversion
 _DAMAGED, _NO_DATA = 3, 4
 _COMMAND = (sys.executable, "-m", "instrument_adapters.formats.hdf5_guard")
 
 
 def read_guarded(path: Path | str, zone: tzinfo = UTC, *, deadline_s: float = DEADLINE_S) -> Scan:
-    """The scan in an NSID file (see `nsid.read_nsid`), or a `ScanFileError` after `deadline_s` at the latest."""
+    """The scan in an NSID file (see `nsid.read_nsid`); a `ScanFileError` if it cannot be read within `deadline_s` seconds."""
     path = Path(path)
     return parse_guarded(read_bytes(path), path, zone, deadline_s=deadline_s)
 
@@ -31,12 +31,12 @@ def read_guarded(path: Path | str, zone: tzinfo = UTC, *, deadline_s: float = DE
 def parse_guarded(
     raw: bytes, path: Path, zone: tzinfo = UTC, *, deadline_s: float = DEADLINE_S, command: Sequence[str] = _COMMAND
 ) -> Scan:
-    """The scan in the bytes of such a file.
+    """The scan in the bytes of an NSID file; `path` names it in messages.
 
     Raises
     ------
     ScanFileError
-        As `read_nsid`, and if it could not be read before the deadline, or the library ended the process that tried.
+        As `read_nsid`, and if the file cannot be read within the deadline or crashes the child process.
     ScanDataError
         As `read_nsid`.
     """
@@ -46,21 +46,21 @@ def parse_guarded(
             [*command, str(path)], input=raw, capture_output=True, timeout=deadline_s, env=environment, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ScanFileError(f"{path} is damaged (reading it did not end within {deadline_s:g} s); copy the file again") from error
-    said = done.stdout.decode("utf-8", "replace").strip()
+        raise ScanFileError(f"{path} is damaged (reading it took longer than {deadline_s:g} s); copy the file again") from error
+    message = done.stdout.decode("utf-8", "replace").strip()
     if done.returncode == _NO_DATA:
-        raise ScanDataError(said)
+        raise ScanDataError(message)
     if done.returncode == _DAMAGED:
-        raise ScanFileError(said)
+        raise ScanFileError(message)
     if done.returncode != 0:
         raise ScanFileError(f"{path} is damaged (reading it ended with exit code {done.returncode}); copy the file again")
     return parse_nsid(raw, path, zone)
 
 
 def main() -> int:
-    """Exit code 0 if the file on the standard input can be read; else what is wrong is on the standard output."""
+    """Exit code 0 if the file on standard input can be read; otherwise the error message is on standard output."""
     raw = sys.stdin.buffer.read()
-    _bound_memory(_MEMORY_BYTES + 8 * len(raw))
+    _limit_memory(_MEMORY_BYTES + 8 * len(raw))
     try:
         parse_nsid(raw, Path(sys.argv[1]))
     except AdapterError as error:
@@ -69,7 +69,7 @@ def main() -> int:
     return 0
 
 
-def _bound_memory(limit: int) -> None:
+def _limit_memory(limit: int) -> None:
     if sys.platform != "win32":
         import resource
 

@@ -1,16 +1,16 @@
-"""Scans from Igor binary waves (`.ibw`), as an Asylum MFP-3D or Cypher saves them.
+"""Scans from Igor binary waves (`.ibw`), as saved by an Asylum MFP-3D or Cypher.
 
-Orientation. The file holds `wData[fast, slow, layer]` with its origin at the lower left, y ascending whichever way the frame
-was scanned; images here are `[row = slow, col = fast]`, so each layer is transposed and nothing is flipped. Evidence in
-scan_0001.ibw: its own list `Flatten Offsets 0`, one value a line, goes with axis 1 in ascending order (|step| against |step|
-of the line means of Frequency: r = 0.46; in descending order -0.09; along axis 0 0.03); the note says `TopLine: 255,
-BottomLine: 0`; and the transient that follows the start of a frame is at line 255 (the median frequency steps by 5.2 kHz
-there, by 0.8 kHz at line 0), where a frame with `ScanDown: 1` starts if line 255 is the top.
+Orientation. The file holds `wData[fast, slow, layer]` with its origin at the lower left and y ascending, whatever the scan
+direction. Images here are `[row = slow, col = fast]`, so each layer is transposed and not flipped. Evidence in scan_0001.ibw:
+(1) its list `Flatten Offsets 0`, one value for each line, correlates with axis 1 in ascending order (|step| against |step| of
+the line means of Frequency: r = 0.46; in descending order -0.09; along axis 0 0.03). (2) The note says `TopLine: 255,
+BottomLine: 0`. (3) The transient at the start of a frame is at line 255 (the median frequency steps by 5.2 kHz there, by
+0.8 kHz at line 0), where a frame with `ScanDown: 1` starts if line 255 is the top.
 
 igor2 0.5.15 was fuzzed with damaged files: it raises AssertionError, ValueError, TypeError, KeyError, struct.error and
-MemoryError. A forged note size makes it take gigabytes (180 bytes of memory a byte of text; 1 MiB: 1.3 s), and as its parser
-is kept for the thread, every later file then failed too. `check_header` therefore compares every size in the header with the
-file before igor2 sees it, and igor2 sees headers and numbers only: note and labels are read here.
+MemoryError. A forged note size makes it allocate gigabytes (180 bytes of memory for each byte of text; 1 MiB takes 1.3 s), and
+because its parser is kept for the thread, every later file then fails as well. `check_header` therefore compares every size in
+the header with the file first, and igor2 gets headers and numbers only; note and labels are read here.
 """
 
 import io
@@ -34,14 +34,14 @@ from instrument_adapters.scan import Scan
 
 _log = logging.getLogger(__name__)
 
-# WaveMetrics' Technical Note 003: version, checksum, wfmSize, formulaSize, noteSize, dataEUnitsSize, dimEUnitsSize[4],
-# dimLabelsSize[4], sIndicesSize, two reserved; then the wave's own header.
+# WaveMetrics Technical Note 003: version, checksum, wfmSize, formulaSize, noteSize, dataEUnitsSize, dimEUnitsSize[4],
+# dimLabelsSize[4], sIndicesSize, two reserved; then the header of the wave itself.
 _BIN_HEADER = "hhiiii4i4iiii"
 _BIN_SIZE, _WAVE_SIZE = 64, 320
 _NPNTS_AT, _TYPE_AT, _NDIM_AT = 76, 80, 132
 _TEXT_SIZES = slice(8, 56)
-_ITEM_SIZE = {2: 4, 4: 8, 8: 1, 16: 2, 32: 4, 72: 1, 80: 2, 96: 4}  # real numbers; odd types are complex, 0 is text
-_TEXT_MAX = 1 << 20  # a real note has 21 kB; flattening lists of 2048 lines and 8 layers have 0.5 MB
+_ITEM_SIZE = {2: 4, 4: 8, 8: 1, 16: 2, 32: 4, 72: 1, 80: 2, 96: 4}  # real types only; odd type numbers are complex, 0 is text
+_TEXT_MAX = 1 << 20  # a real note has 21 kB; flattening lists for 2048 lines and 8 layers have 0.5 MB
 _IGOR2_ERRORS = (
     AssertionError,
     ValueError,
@@ -57,18 +57,18 @@ _IGOR2_ERRORS = (
 
 @dataclass(frozen=True)
 class IbwHeader:
-    """What must be right about a file before igor2 may parse it.
+    """Layout of a file, checked before igor2 parses it.
 
     Parameters
     ----------
     shape
         (fast, slow[, layer]) of an image, (step, column) of curves.
     data_end, note_at, note_size, labels_at, labels_size
-        Where the numbers end, and where the note and the labels of the layers are, in bytes.
+        End of the numbers, and positions and sizes of the note and of the layer labels, in bytes.
     columns_size
-        Bytes of the labels of axis 1; only curves have them.
+        Size of the labels of axis 1 in bytes; only curves have them.
     end
-        Where the wave ends. What follows it, such as an MFP-3D's thumbnails, is not read.
+        End of the wave in bytes. Data after it, such as the thumbnails of an MFP-3D, are not read.
     """
 
     shape: tuple[int, ...]
@@ -87,22 +87,22 @@ def read_ibw(path: Path | str, zone: tzinfo = UTC) -> Scan:
     Parameters
     ----------
     path
-        A file that the instrument has finished writing (its name appears before that).
+        Path of a file that the instrument has finished writing (its name appears earlier).
     zone
-        Zone of the instrument's clock, which the file does not name. The default makes a file mean the same everywhere;
-        differences between scans are right in any case.
+        Time zone of the instrument's clock, which the file does not give. With the default a file is read in the same way
+        everywhere; differences between scans are correct in any case.
 
     Raises
     ------
     ScanFileError
-        If the file is missing, unreadable, cut short, damaged, no image, or does not say where its pixels lie.
+        If the file is missing, unreadable, truncated, damaged, not an image, or does not give the positions of its pixels.
     """
     path = Path(path)
     return parse_ibw(read_bytes(path), path, zone)
 
 
 def parse_ibw(raw: bytes, path: Path, zone: tzinfo = UTC) -> Scan:
-    """The scan in the bytes of such a file; see `read_ibw`. `path` gives the scan its name."""
+    """The scan in the bytes of an Igor binary wave; see `read_ibw`. The scan is named after `path`."""
     header = check_header(raw, path)
     if len(header.shape) == 2 and header.columns_size > 0:
         raise _no_image(path, f"curves of shape {header.shape} with named columns")
@@ -124,17 +124,17 @@ def parse_ibw(raw: bytes, path: Path, zone: tzinfo = UTC) -> Scan:
 
 
 def check_header(raw: bytes, path: Path) -> IbwHeader:
-    """The shape of the wave and the place of its labels, once every size in the header agrees with the file.
+    """Layout of the wave; every size in its header is checked against the file.
 
     Raises
     ------
     ScanFileError
-        If they do not, or if the wave is no stack of real images.
+        If a size does not agree, or if the wave is not a stack of real images.
     """
     order = _byte_order(raw, path)
     if len(raw) < _BIN_SIZE + _WAVE_SIZE:
         raise _cut_short(path, len(raw), _BIN_SIZE + _WAVE_SIZE)
-    # The sixteen-bit words of both headers, the checksum among them, add up to zero (true of the real file).
+    # The sixteen-bit words of both headers, including the checksum, add up to zero (true of the real file).
     if sum(struct.unpack_from(f"{order}192h", raw)) & 0xFFFF:
         raise ScanFileError(f"the header of {path} is damaged (its checksum does not match); copy the file again")
     _, _, wfm, *texts, _, _ = struct.unpack_from(order + _BIN_HEADER, raw)
@@ -147,10 +147,10 @@ def check_header(raw: bytes, path: Path) -> IbwHeader:
     if npnts != math.prod(shape) or wfm != _WAVE_SIZE + npnts * _ITEM_SIZE[kind]:
         raise ScanFileError(f"the header of {path} contradicts itself: {npnts} points, shape {shape}, {wfm} bytes; copy it again")
     if texts[11]:
-        raise ScanFileError(f"{path} is damaged (it announces texts where it holds numbers); copy the file again")
+        raise ScanFileError(f"{path} is damaged (its header announces text, but it holds numbers); copy the file again")
     if min(texts) < 0 or sum(texts) > _TEXT_MAX:
         raise ScanFileError(
-            f"the note and labels of {path} would have {sum(texts)} bytes, at most {_TEXT_MAX} are read; copy the file again"
+            f"the note and labels of {path} have {sum(texts)} bytes by its header, at most {_TEXT_MAX} are read; copy it again"
         )
     if len(raw) < _BIN_SIZE + wfm + sum(texts):
         raise _cut_short(path, len(raw), _BIN_SIZE + wfm + sum(texts))
@@ -160,7 +160,7 @@ def check_header(raw: bytes, path: Path) -> IbwHeader:
         data_end=data_end,
         note_at=data_end + texts[0],
         note_size=texts[1],
-        # in front of the layers' labels: formula, note, data units, 4 dimension units, labels of axes 0 and 1
+        # before the labels of the layers: formula, note, data units, 4 dimension units, labels of axes 0 and 1
         labels_at=data_end + sum(texts[:9]),
         labels_size=texts[9],
         columns_size=texts[8],
@@ -172,7 +172,7 @@ def _byte_order(raw: bytes, path: Path) -> str:
     versions = {struct.pack(f"{sign}h", n): (n, sign) for n in (1, 2, 3, 5) for sign in "<>"}
     version, sign = versions.get(raw[:2], (0, ""))
     if version == 0:
-        raise ScanFileError(f"{path} is no Igor binary wave, whatever its name; give an .ibw file as the instrument saved it")
+        raise ScanFileError(f"{path} is not an Igor binary wave; give an .ibw file as saved by the instrument")
     if version != 5:
         raise _no_image(path, f"a one-dimensional wave (Igor binary version {version})")
     return sign
@@ -180,26 +180,26 @@ def _byte_order(raw: bytes, path: Path) -> str:
 
 def _cut_short(path: Path, has: int, needs: int) -> ScanFileError:
     return ScanFileError(
-        f"{path} has {has} bytes but its header promises {needs} or more; "
+        f"{path} has {has} bytes but needs at least {needs} by its header; "
         "wait until the instrument has finished writing it, or copy it again"
     )
 
 
 def _no_image(path: Path, what: str) -> NoImageError:
-    return NoImageError(f"{path} holds {what}, an image of shape (fast, slow, layers) is needed; give a scan, not a curve")
+    return NoImageError(f"{path} holds {what}, but an image of shape (fast, slow, layers) is needed; give a scan, not a curve")
 
 
 def _load(raw: bytes, header: IbwHeader, path: Path) -> dict[str, Any]:
     try:
         wave: dict[str, Any] = igor2.binarywave.load(io.BytesIO(_without_texts(raw, header)))["wave"]
     except _IGOR2_ERRORS as error:
-        _log.debug("igor2 refuses %s", path, exc_info=True)
-        raise ScanFileError(f"{path} is damaged (igor2 says {type(error).__name__}); copy the file again") from error
+        _log.debug("igor2 cannot read %s", path, exc_info=True)
+        raise ScanFileError(f"{path} is damaged (igor2 raised {type(error).__name__}); copy the file again") from error
     return wave
 
 
 def _without_texts(raw: bytes, header: IbwHeader) -> bytes:
-    """The same wave with neither note nor units of many letters nor labels."""
+    """The same wave without note, long units and labels."""
     order = _byte_order(raw, Path())
     headers = bytearray(raw[: _BIN_SIZE + _WAVE_SIZE])
     headers[2:4] = bytes(2)
@@ -210,20 +210,20 @@ def _without_texts(raw: bytes, header: IbwHeader) -> bytes:
 
 
 def _stack(data: np.ndarray, shape: tuple[int, ...]) -> Float32[np.ndarray, "layers rows cols"]:
-    """Layers as images of the project's orientation; values too large for float32 become infinite."""
+    """Layers as images in the orientation of the project; values too large for float32 become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(data.reshape((*shape, 1)[:3]).transpose(2, 1, 0), dtype=np.float32)
 
 
 def _pitch(wave_header: dict[str, Any]) -> tuple[float | None, float | None]:
-    """(slow, fast) pitch in metres by the wave's own scaling, where its axes are in metres."""
+    """(slow, fast) pitch in metres by the scaling of the wave; None for an axis that is not in metres."""
     metres = [b"".join(unit) == b"m" for unit in wave_header["dimUnits"]]
     fast, slow = (float(wave_header["sfA"][axis]) if metres[axis] else None for axis in (0, 1))
     return slow, fast
 
 
 def _labels(raw: bytes, header: IbwHeader, layers: int) -> list[str]:
-    """One label a layer, empty where there is none: C strings in fields of 32 bytes, the first one names the axis."""
+    """One label for each layer, "" if there is none: C strings in fields of 32 bytes, of which the first names the axis."""
     block = raw[header.labels_at : header.labels_at + header.labels_size]
     fields = [block[32 * n : 32 * (n + 1)].partition(b"\0")[0] for n in range(1, layers + 1)]
     return [field.decode("utf-8", errors="replace") for field in fields]

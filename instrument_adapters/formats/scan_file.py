@@ -1,4 +1,4 @@
-"""Any scan file that the project can read, by its suffix."""
+"""Reads a scan file of any supported format, chosen by its suffix."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
@@ -13,26 +13,26 @@ READERS: Mapping[str, Callable[[Path, tzinfo], Scan]] = {".ibw": read_ibw, ".h5"
 
 
 def read_scan(path: Path | str, zone: tzinfo = UTC) -> Scan:
-    """The scan in `path`: `.ibw` (Asylum), `.h5` or `.hdf5` (NSID); capitals make no difference.
+    """The scan in `path`: `.ibw` (Asylum), `.h5` or `.hdf5` (NSID), in upper or lower case.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the scan file.
     zone
-        Zone of the instrument's clock, which no file names; UTC makes a file mean the same everywhere.
+        Time zone of the instrument's clock, which no file gives; with UTC a file is read in the same way everywhere.
 
     Raises
     ------
     ScanFileError
-        If the suffix is another, or the file is missing, unreadable, damaged, or does not say where its pixels lie.
+        If the suffix is not supported, or the file is missing, unreadable, damaged, or does not give the positions of its pixels.
     ScanDataError
-        If its channels do not fit together.
+        If its channels differ in size.
     """
     path = Path(path)
     if path.is_dir():
         raise ScanFileError(f"{path} is a folder; give one scan file in it")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise ScanFileError(f"{path} ends in {path.suffix!r}; scans are read from {', '.join(READERS)}, so give one of these")
+        raise ScanFileError(f"{path} has the suffix {path.suffix!r}; give a scan file with one of {', '.join(READERS)}")
     return reader(path, zone)

@@ -1,4 +1,4 @@
-"""The bytes of a scan file, and the name under which its scan is known."""
+"""Reads the bytes of a scan file and derives the id of its scan."""
 
 import hashlib
 import re
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from instrument_adapters.errors import ScanFileError
 
-FILE_BYTES_MAX = 1 << 30  # 16 layers of 4096 x 4096; anything larger is no scan of ours
+FILE_BYTES_MAX = 1 << 30  # 16 layers of 4096 x 4096; no supported scan is larger
 
 
 def read_bytes(path: Path) -> bytes:
-    """Whole content of `path`.
+    """Complete content of `path`.
 
     Raises
     ------
     ScanFileError
-        If there is no such file, it is no ordinary file, it may not be read, or it is larger than 1 GiB.
+        If there is no such file, it is not a regular file, it cannot be read, or it is larger than 1 GiB.
     """
     try:
         status = path.stat()
@@ -33,9 +33,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def scan_id(path: Path, raw: bytes) -> str:
-    """Name of the scan: the file's name in the wire's alphabet and 12 hexadecimal digits of its content's SHA-256.
+    """Id of the scan: the file name in the characters of the wire, and 12 hexadecimal digits of the SHA-256 of its content.
 
-    The same file gives the same name anywhere; two different files of one name (instruments restart their counters) do not.
+    The same file gives the same id everywhere, and different files of the same name (instruments restart their counters) give
+    different ids.
     """
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem)
     stem = re.sub(r"^[^A-Za-z0-9]+", "", stem)[:80] or "scan"

@@ -1,7 +1,8 @@
 """The driver of an Asylum MFP-3D: an `Instrument` that scans in DART mode and measures hysteresis loops.
 
-It is one for the simulated controller (`simulators.controller.controller`) and for the real one through Igor (`mfp3d_igor`),
-which could not be tried. Every setting and every move is read back and compared, because a rejected command says nothing.
+The same driver serves the simulated controller (`simulators.controller.controller`) and the real one through Igor
+(`igor_transport.py`), which could not be tried. Every setting and every move is read back and compared, because the controller
+gives no error message when it rejects a command.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from instrument_adapters.formats.igor import read_ibw
 from instrument_adapters.formats.igor_loops import read_loop
 from instrument_adapters.instrument import Measurement
 from instrument_adapters.mfp3d.file_watch import FRAME_AXES, LOOP_AXES, listing, wait_for_file
-from instrument_adapters.mfp3d.igor_commands import SAFE, Button, press
+from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS, Button, press
 from instrument_adapters.mfp3d.measured_points import MeasuredPoints
 from instrument_adapters.mfp3d.panel import Panel, Stage, check_frame
 from instrument_adapters.mfp3d.settings import MFP3DSettings, check_settings
@@ -27,33 +28,33 @@ from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
 
 Analysis = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
-"""(bias in volts, response in picometres) -> numbers drawn from the loop, names with units."""
-_CALL_ENDS_S = 3.0
+"""(bias in volts, response in picometres) -> parameters of the loop, by name with unit."""
+_CALL_ENDS_WITHIN_S = 3.0
 
 
 class MFP3D:
-    """An MFP-3D behind a transport.
+    """An MFP-3D, reached through a transport.
 
-    The constructor sets the instrument up and confirms each setting; nothing moves yet.
+    The constructor applies the settings and confirms each of them; nothing moves yet.
 
     Parameters
     ----------
     settings
-        What to scan and how, and the limits.
+        Frame, scan and loop settings, and the limits.
     transport
-        The way to the controller.
+        Connection to the controller.
     analyse
-        Draws the result's parameters from a loop; by default there are none, only the curves. An `InstrumentFaultError` of
-        it makes the loop a failed one.
+        Function that determines the result's parameters from a loop; without it a result has only its curves. If it raises
+        `InstrumentFaultError`, the loop counts as failed.
     zone
-        Zone of the controller's clock, which its files do not name.
+        Time zone of the controller's clock, which its files do not state.
 
     Raises
     ------
     LimitError
-        If the settings lie outside the limits; nothing was sent.
+        If the settings exceed the limits; nothing was sent.
     InstrumentFaultError
-        If the controller does not take a setting or does not answer.
+        If the controller rejects a setting or does not answer.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class MFP3D:
         self._panel.set_up()
         self._stage = Stage(settings, transport)
         self._points = MeasuredPoints(settings.frame, settings.limits)
-        self._at_work = threading.Lock()
+        self._in_use = threading.Lock()
 
     @property
     def instrument_id(self) -> str:
@@ -80,12 +81,12 @@ class MFP3D:
 
     @property
     def limits(self) -> Limits:
-        """What it is allowed to do."""
+        """Limits of stage, bias and points."""
         return self.settings.limits
 
     @property
     def bias_V(self) -> float:
-        """Largest magnitude of the tip bias in a loop."""
+        """Largest magnitude of the tip bias in a loop, in volts."""
         return self.settings.loop.bias_max_V
 
     def now(self) -> datetime:
@@ -93,54 +94,54 @@ class MFP3D:
         return self._transport.now()
 
     def scan(self) -> Scan:
-        """The next frame, as the controller has saved it.
+        """The next frame, as saved by the controller.
 
         Raises
         ------
         InstrumentFaultError
-            If no complete frame of the place that was set is there before the deadline of 2 · lines / rate + 60 s, or the
-            instrument was closed or halted meanwhile. The scan is stopped.
+            If no complete frame at the set position was saved within 2 · lines / rate + 60 s, or the instrument was closed or
+            halted during the scan. The scan is stopped.
         """
-        with self._at_work:
+        with self._in_use:
             return self._scan()
 
     def _scan(self) -> Scan:
         settings = self.settings
-        self._heed_close()
+        self._raise_if_closed()
         button: Button = "DownScan" if settings.scan_down else "UpScan"
         path = self._record(button, FRAME_AXES, settings.frame_s, settings.frame_deadline_s)
         self._transport.execute(press("StopScan"))
-        self._points.scanned()
-        self._stage.scanned()
+        self._points.reset()
+        self._stage.forget_position()
         try:
             scan = read_ibw(path, self._zone)
         except (ScanFileError, ScanDataError) as error:
-            raise InstrumentFaultError(f"the frame was saved and cannot be used: {error}") from error
+            raise InstrumentFaultError(f"the frame was saved but cannot be used: {error}") from error
         check_frame(scan.frame, settings.frame, f"the frame in {path.name}")
         return replace(scan, sample_id=settings.sample_id)
 
     def measure(self, request: MeasurementRequest) -> Measurement:
-        """One hysteresis loop where `request` says.
+        """One hysteresis loop at the requested point.
 
-        The arrays are `bias_V` and `response`, in picometres with its sign. The position is the set-point, which the
-        sensors have confirmed to within one pixel: files of loops carry none.
+        The arrays are `bias_V` and `response`, the signed response in picometres. The position is the set-point, which the
+        sensors have confirmed to within one pixel, since files of loops do not state it.
 
         Raises
         ------
         LimitError
-            If the point lies outside the stage's range or the frame, too near to one measured since the last scan, or if no
-            more points may be measured after this scan; nothing was moved.
+            If the point lies outside the stage's range or the frame or too near to one measured since the last scan, or if the
+            number of points after a scan is used up; nothing was moved.
         InstrumentFaultError
             If the tip does not arrive (nothing was measured), the loop fails or is not saved before its deadline, or the
-            instrument was closed or halted meanwhile.
+            instrument was closed or halted during the measurement.
         """
-        with self._at_work:
+        with self._in_use:
             return self._measure(request)
 
     def _measure(self, request: MeasurementRequest) -> Measurement:
         settings = self.settings
-        self._points.admit(request)
-        self._heed_close()
+        self._points.check(request)
+        self._raise_if_closed()
         if len(self._points) % settings.retune_every == 0:
             self._panel.retune()
         self._stage.go_to(request.x_m, request.y_m)
@@ -149,7 +150,7 @@ class MFP3D:
         try:
             bias_V, response_pm = read_loop(path, settings.loop.phase_zero_deg)
         except ScanFileError as error:
-            raise InstrumentFaultError(f"the loop was saved and cannot be used: {error}") from error
+            raise InstrumentFaultError(f"the loop was saved but cannot be used: {error}") from error
         return Measurement(
             x_m=request.x_m,
             y_m=request.y_m,
@@ -159,36 +160,36 @@ class MFP3D:
         )
 
     def halt(self) -> None:
-        """End whatever waits, stop the scanner and give up a loop under way, from any thread; nothing else until `release`.
+        """End every wait, stop the scanner and abort a loop under way; callable from any thread. Calls fail until `release`.
 
         Raises
         ------
         NoAnswerError
-            If the controller does not take what stops it.
+            If the controller does not accept the stop commands.
         """
         self._transport.halt()
-        # The call under way ends in a moment, unless it hangs in the controller's software.
-        alone = self._at_work.acquire(timeout=_CALL_ENDS_S)
+        # The call under way ends at once, unless it hangs in the controller's software.
+        acquired = self._in_use.acquire(timeout=_CALL_ENDS_WITHIN_S)
         try:
-            for text in SAFE:
+            for text in SAFE_COMMANDS:
                 self._transport.execute(text)
         finally:
-            if alone:
-                self._at_work.release()
+            if acquired:
+                self._in_use.release()
 
     def release(self) -> None:
-        """Let the instrument work again."""
+        """Allow scans and measurements again."""
         self._transport.release()
 
     def close(self) -> None:
-        """End whatever waits, from any thread; a scan under way is stopped, and the instrument stays closed."""
+        """End every wait, from any thread. A scan under way is stopped; the instrument stays closed."""
         self._transport.close()
 
-    def _heed_close(self) -> None:
+    def _raise_if_closed(self) -> None:
         self._transport.sleep(0.0)
 
     def _record(self, button: Button, axes: int, expected_s: float, deadline_s: float) -> Path:
-        """The file that a button gives; whatever goes wrong, the controller is told to stop."""
+        """Press a button and return the file that the controller saves; on any fault the scan is stopped."""
         before, begun_s = listing(self._transport.folder), self._transport.elapsed_s()
         try:
             self._transport.execute(press(button))

@@ -1,6 +1,6 @@
-"""Which points an MFP-3D may still measure: it remembers every loop that it has begun since the last scan.
+"""Decides which points an MFP-3D may still measure, from the loops begun since the last scan.
 
-Where loops of earlier scans lie by now, after hours of drift, only who compares scans can tell: that is for the agent.
+Positions of earlier loops are unknown after hours of drift unless scans are compared, which is the agent's task.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 
 class MeasuredPoints:
-    """The points at which loops were begun: since the last scan where, and in all how many.
+    """Positions of the loops begun since the last scan, and the total number of loops.
 
     Parameters
     ----------
     frame
-        Only points inside it may be measured.
+        Scanned frame; only points inside it may be measured.
     limits
-        Range, spacing and number.
+        Limits of range, spacing and number of points.
     """
 
     def __init__(self, frame: Frame, limits: Limits) -> None:
@@ -28,25 +28,26 @@ class MeasuredPoints:
         self._begun = 0
 
     def __len__(self) -> int:
-        """Loops that were begun in all."""
+        """Total number of loops begun."""
         return self._begun
 
     def add(self, request: MeasurementRequest) -> None:
-        """A loop is begun at this point."""
+        """Record that a loop is begun at this point."""
         self._points_m.append((request.x_m, request.y_m))
         self._begun += 1
 
-    def scanned(self) -> None:
-        """A new scan was recorded; it shows what earlier loops have left, and where."""
+    def reset(self) -> None:
+        """Forget the positions after a new scan, which shows the spots that earlier loops wrote."""
         self._points_m.clear()
 
-    def admit(self, request: MeasurementRequest) -> None:
-        """Do nothing, unless the point must not be measured.
+    def check(self, request: MeasurementRequest) -> None:
+        """Raise an error if the point must not be measured.
 
         Raises
         ------
         LimitError
-            If it lies outside the stage's range or the frame, too near to one measured since the last scan, or is one too many.
+            If it lies outside the stage's range or the frame, is too near to a point measured since the last scan, or exceeds the
+            allowed number of points.
         """
         check_request(request, self._limits)
         point = np.array([[request.x_m, request.y_m]])
@@ -55,7 +56,7 @@ class MeasuredPoints:
             raise _refusal(f"{where} is outside the scanned frame; only points inside it can be measured")
         if len(self._points_m) >= self._limits.points_max:
             raise _refusal(
-                f"{len(self._points_m)} points were measured since the last scan, {self._limits.points_max} are allowed; scan"
+                f"{len(self._points_m)} points were measured since the last scan, {self._limits.points_max} are allowed"
             )
         if not self._points_m:
             return

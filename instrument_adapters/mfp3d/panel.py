@@ -1,4 +1,4 @@
-"""Settings and positions that are sent to an MFP-3D and read back, since a rejected command is silent."""
+"""Sends settings and positions to an MFP-3D and reads them back, since a rejected command gives no error message."""
 
 import math
 
@@ -9,130 +9,130 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.mfp3d.igor_commands import (
     Axis,
     decimation,
+    get_value,
     press,
-    put,
     quantised_rate_Hz,
-    sensor_of,
-    value_of,
+    read_sensor,
+    set_value,
     write_setpoint,
 )
 from instrument_adapters.mfp3d.settings import MFP3DSettings
 from instrument_adapters.mfp3d.transport import Transport
 
 _AXES: tuple[Axis, Axis] = ("X", "Y")
-_PRINTED = 1e-4  # relative: some values are shown with five digits
+_DISPLAY_TOLERANCE = 1e-4  # relative: some values are displayed with five digits
 _COMMAND_S = 0.35  # no command is faster (read in a public driver)
-_RETUNED_HZ = 0.2  # share of the centre frequency by which tuning may move it
+_RETUNE_TOLERANCE = 0.2  # relative change of the centre frequency that tuning may make
 
 
 class Panel:
-    """The controller's settings, each confirmed by what is read back.
+    """The controller's settings, each confirmed by reading it back.
 
     Parameters
     ----------
     settings
-        What to set.
+        Settings to apply.
     transport
-        The way to the controller.
+        Connection to the controller.
     """
 
     def __init__(self, settings: MFP3DSettings, transport: Transport) -> None:
         self._settings, self._transport = settings, transport
 
     def set_up(self) -> None:
-        """Set everything, and confirm it.
+        """Apply and confirm all settings.
 
         Raises
         ------
         InstrumentFaultError
             If a value does not read back as it was set.
         """
-        for key, value, tolerance in _wanted(self._settings):
+        for key, value, tolerance in _wanted_settings(self._settings):
             self._set(key, value, tolerance)
 
     def retune(self) -> None:
-        """Tune the probe and take over its contact resonance as centre frequency.
+        """Tune the probe, which makes its contact resonance the centre frequency.
 
         Raises
         ------
         InstrumentFaultError
-            If no resonance is found within a fifth of the frequency that was set.
+            If no resonance is found within 20 % of the set frequency.
         """
         begun_s = self._transport.elapsed_s()
         self._transport.execute(press("DoTuneDFRT"))
         self._transport.sleep(max(0.0, begun_s + self._settings.retune_s - self._transport.elapsed_s()))
-        found, wanted = self._transport.read(value_of("DFRTFrequencyCenter")), self._settings.centre_Hz
-        if not abs(found - wanted) <= _RETUNED_HZ * wanted:
+        found, wanted = self._transport.read(get_value("DFRTFrequencyCenter")), self._settings.centre_Hz
+        if not abs(found - wanted) <= _RETUNE_TOLERANCE * wanted:
             raise InstrumentFaultError(
-                f"tuning gave a contact resonance of {found / 1e3:.1f} kHz where about {wanted / 1e3:.1f} kHz are expected; "
-                "see whether the tip touches the sample"
+                f"tuning gave a contact resonance of {found / 1e3:.1f} kHz where about {wanted / 1e3:.1f} kHz is expected; "
+                "check that the tip touches the sample"
             )
 
     def _set(self, key: str, value: float, tolerance: float) -> None:
-        self._transport.execute(put(key, value))
-        found = self._transport.read(value_of(key))
+        self._transport.execute(set_value(key, value))
+        found = self._transport.read(get_value(key))
         if not abs(found - value) <= tolerance:
             raise InstrumentFaultError(
-                f"{key} was set to {value:g} and reads back {found:g}: the controller rejected the command, or has no such "
-                "setting; nothing was scanned or measured, so see whether its software is ready and the value allowed there"
+                f"{key} was set to {value:g} and reads back {found:g}: the controller rejected the command or has no such "
+                "setting; nothing was scanned or measured; check that its software is ready and allows this value"
             )
 
 
 class Stage:
-    """The tip's position in metres, moved by set-points in volts: V = x / abs(XLVDTSens) + XLVDTOffset, y alike.
+    """The stage: moves the tip with set-points in volts, V = x / abs(XLVDTSens) + XLVDTOffset, and likewise for y.
 
     Parameters
     ----------
     settings
-        The frame, whose pixel is the tolerance, and the fastest allowed motion.
+        Settings with the frame, whose pixel is the position tolerance, and the largest speed.
     transport
-        The way to the controller.
+        Connection to the controller.
 
     Raises
     ------
     InstrumentFaultError
-        If the controller does not tell its calibration.
+        If the controller does not give its calibration.
     """
 
     def __init__(self, settings: MFP3DSettings, transport: Transport) -> None:
         self._transport = transport
         self._pixel_m = min(settings.frame.pitch_m)
         self._step_m = settings.speed_max_m_per_s * _COMMAND_S
-        self._last_m: tuple[float, float] | None = None
+        self._known_m: tuple[float, float] | None = None
         self._sensitivity, self._offset_V = (
             {axis: self._calibration(f"{axis}LVDT{what}") for axis in _AXES} for what in ("Sens", "Offset")
         )
 
     def position_m(self) -> tuple[float, float]:
-        """Where the sensors say that the tip is, (x, y) in metres."""
+        """Tip position (x, y) in metres, from the sensors."""
         x_m, y_m = (
-            (self._transport.read(sensor_of(axis)) - self._offset_V[axis]) * abs(self._sensitivity[axis]) for axis in _AXES
+            (self._transport.read(read_sensor(axis)) - self._offset_V[axis]) * abs(self._sensitivity[axis]) for axis in _AXES
         )
         return x_m, y_m
 
-    def scanned(self) -> None:
-        """The tip has been elsewhere since the last move."""
-        self._last_m = None
+    def forget_position(self) -> None:
+        """Discard the known position, since a scan has moved the tip."""
+        self._known_m = None
 
     def go_to(self, x_m: float, y_m: float) -> None:
-        """Move the tip in a straight line, in steps that keep to the allowed speed, and confirm that it is there.
+        """Move the tip in a straight line, in steps that respect the allowed speed, and confirm the position.
 
         Raises
         ------
         InstrumentFaultError
-            If the position that is read back is not the target to within one pixel.
+            If the position read back differs from the target by more than one pixel.
         """
-        was_m = self._last_m or self.position_m()
-        if not all(map(math.isfinite, was_m)):
-            raise InstrumentFaultError(f"the sensors give {was_m} as the tip's position; nothing was moved, see to the stage")
-        steps = max(1, math.ceil(math.dist(was_m, (x_m, y_m)) / self._step_m))
+        start_m = self._known_m or self.position_m()
+        if not all(map(math.isfinite, start_m)):
+            raise InstrumentFaultError(f"the sensors give {start_m} as the tip's position; nothing was moved, check the stage")
+        steps = max(1, math.ceil(math.dist(start_m, (x_m, y_m)) / self._step_m))
         for step in range(1, steps):
-            self._write(was_m[0] + step / steps * (x_m - was_m[0]), was_m[1] + step / steps * (y_m - was_m[1]))
+            self._write(start_m[0] + step / steps * (x_m - start_m[0]), start_m[1] + step / steps * (y_m - start_m[1]))
         self._write(x_m, y_m)
-        is_m, self._last_m = self.position_m(), None
-        if not math.dist(is_m, (x_m, y_m)) <= self._pixel_m:
-            raise _lost((x_m, y_m), is_m, stood_still=math.dist(is_m, was_m) <= self._pixel_m)
-        self._last_m = is_m
+        reached_m, self._known_m = self.position_m(), None
+        if not math.dist(reached_m, (x_m, y_m)) <= self._pixel_m:
+            raise _position_error((x_m, y_m), reached_m, unchanged=math.dist(reached_m, start_m) <= self._pixel_m)
+        self._known_m = reached_m
 
     def _write(self, x_m: float, y_m: float) -> None:
         for axis, value in zip(_AXES, (x_m, y_m), strict=True):
@@ -140,38 +140,38 @@ class Stage:
             self._transport.execute(write_setpoint(axis, volts))
 
     def _calibration(self, key: str) -> float:
-        value = self._transport.read(value_of(key))
+        value = self._transport.read(get_value(key))
         if not math.isfinite(value) or (value == 0 and key.endswith("Sens")):
             raise InstrumentFaultError(
-                f"the controller gives {key} as {value}, a number is needed to move the tip; start its software"
+                f"the controller gives {key} as {value}, but moving the tip needs a valid number; start its software"
             )
         return value
 
 
 def check_frame(found: Frame, wanted: Frame, where: str) -> None:
-    """Do nothing, if the frame that was saved is the one that was asked for, to within one pixel.
+    """Raise an error unless the saved frame is the one that was set, to within one pixel.
 
     Raises
     ------
     InstrumentFaultError
-        If it has other lines and points, or lies elsewhere.
+        If the numbers of lines and points differ, or the position does.
     """
     if (found.rows, found.cols) != (wanted.rows, wanted.cols):
         raise InstrumentFaultError(
-            f"{where} has {found.rows} lines of {found.cols} points, {wanted.rows} of {wanted.cols} were set; "
-            "the setting was changed at the controller, so connect again"
+            f"{where} has {found.rows} lines of {found.cols} points, but {wanted.rows} lines of {wanted.cols} were set; "
+            "the setting was changed at the controller; connect again"
         )
     corners = np.array([[0.0, 0.0], [0.0, wanted.cols - 1.0], [wanted.rows - 1.0, 0.0]])
     off_m = float(np.hypot(*(found.to_metres(corners) - wanted.to_metres(corners)).T).max())
     if off_m > min(wanted.pitch_m):
         raise InstrumentFaultError(
-            f"{where} lies {off_m * 1e9:.0f} nm beside the frame that was set, a pixel is {min(wanted.pitch_m) * 1e9:.1f} nm; "
-            "the setting was changed at the controller or could not be reached, so connect again"
+            f"{where} lies {off_m * 1e9:.0f} nm from the frame that was set (a pixel is {min(wanted.pitch_m) * 1e9:.1f} nm); "
+            "the setting was changed at the controller or cannot be reached; connect again"
         )
 
 
-def _wanted(settings: MFP3DSettings) -> list[tuple[str, float, float]]:
-    """(key, value, how far what is read back may be off) in the order of setting: the rate depends on the points."""
+def _wanted_settings(settings: MFP3DSettings) -> list[tuple[str, float, float]]:
+    """(key, value, tolerance) of each setting, in the order in which they are set: the rate depends on the points."""
     frame, loop, rate = settings.frame, settings.loop, settings.scan_rate_Hz
     size, pixel = max(frame.size_fast_m, frame.size_slow_m), min(frame.pitch_m)
     ratios = [("FastRatio", frame.size_fast_m / size), ("SlowRatio", frame.size_slow_m / size)]
@@ -188,24 +188,24 @@ def _wanted(settings: MFP3DSettings) -> list[tuple[str, float, float]]:
     ]
     return [
         ("ScanSize", size, pixel),
-        *((key, value, _PRINTED) for key, value in ratios),
+        *((key, value, _DISPLAY_TOLERANCE) for key, value in ratios),
         *((key, float(value), 0.0) for key, value in points),
         ("ScanRate", rate, quantum),
         ("XOffset", frame.x_offset_m, pixel),
         ("YOffset", frame.y_offset_m, pixel),
         ("ScanAngle", math.degrees(frame.angle_rad), turn),
-        *((key, value, _PRINTED * value) for key, value in relative),
+        *((key, value, _DISPLAY_TOLERANCE * value) for key, value in relative),
     ]
 
 
-def _lost(target_m: tuple[float, float], is_m: tuple[float, float], *, stood_still: bool) -> InstrumentFaultError:
-    (x_m, y_m), (is_x_m, is_y_m) = target_m, is_m
+def _position_error(target_m: tuple[float, float], reached_m: tuple[float, float], *, unchanged: bool) -> InstrumentFaultError:
+    (x_m, y_m), (is_x_m, is_y_m) = target_m, reached_m
     why = (
         "it did not change, so the read-back is frozen or the command was rejected"
-        if stood_still
-        else ("the target was clamped, or the stage has lost its closed loop")
+        if unchanged
+        else ("the target was clamped, or the stage is no longer in closed loop")
     )
     return InstrumentFaultError(
-        f"the tip was sent to ({x_m * 1e6:.3f}, {y_m * 1e6:.3f}) um and the position that is read back is "
-        f"({is_x_m * 1e6:.3f}, {is_y_m * 1e6:.3f}) um: {why}; nothing was measured, see to the stage before the next point"
+        f"the tip was sent to ({x_m * 1e6:.3f}, {y_m * 1e6:.3f}) um, but the position read back is "
+        f"({is_x_m * 1e6:.3f}, {is_y_m * 1e6:.3f}) um: {why}; nothing was measured; check the stage before the next point"
     )

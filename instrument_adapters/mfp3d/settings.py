@@ -1,4 +1,4 @@
-"""What an MFP-3D is told to do, and the limits that are kept on our side because `PV` bypasses those of its panels."""
+"""Settings of an MFP-3D and their limits, which are checked here because `PV` bypasses the limits of its panels."""
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,20 +8,20 @@ from instrument_adapters.geometry import Finite, Frame, Positive
 from instrument_adapters.mfp3d.igor_commands import quantised_rate_Hz, tip_speed_m_per_s
 from instrument_adapters.protocol.messages import Id, Limits
 
-_WAIT_S = 60.0
+_DEADLINE_MARGIN_S = 60.0
 
 
 class LoopSettings(BaseModel):
-    """How hysteresis loops are measured.
+    """Settings of the hysteresis loops.
 
     Parameters
     ----------
     bias_max_V
-        Amplitude of the bias.
+        Amplitude of the bias in volts.
     frequency_Hz, cycles
-        Cycles of bias a second, and how many make one loop.
+        Frequency of the bias cycle in hertz, and number of cycles in one loop.
     phase_zero_deg
-        Phase of a response in the direction of the drive: response = amplitude · cos(phase - phase_zero).
+        Phase in degrees of a response in phase with the drive: response = amplitude · cos(phase - phase_zero).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,33 +33,33 @@ class LoopSettings(BaseModel):
 
     @property
     def duration_s(self) -> float:
-        """How long one loop takes."""
+        """Duration of one loop in seconds."""
         return self.cycles / self.frequency_Hz
 
 
 class MFP3DSettings(BaseModel):
-    """Everything that the driver sets on the instrument, and how far it may go.
+    """Settings that the driver applies to the instrument, and their limits.
 
     Parameters
     ----------
     instrument_id, sample_id
-        Names that scans carry.
+        Names of instrument and sample in each scan.
     frame
-        What is scanned, in closed-loop metres.
+        Frame to scan, in metres of the closed loop.
     scan_rate_Hz, scan_down
-        Lines a second (the controller quantises it) and the slow direction.
+        Line rate in hertz (quantised by the controller), and whether the last row is recorded first.
     drive_V, centre_Hz, tone_separation_Hz
-        Drive amplitude, centre frequency and distance of the two tones in DART mode.
+        Drive amplitude in volts, centre frequency and separation of the two tones in hertz, in DART mode.
     loop
-        How loops are measured.
+        Settings of the hysteresis loops.
     retune_every, retune_s
-        After so many loops the probe is tuned anew, and how long that takes.
+        Number of loops after which the probe is tuned again, and duration of the tuning in seconds.
     limits
-        Range of the stage, bias, spacing of points and points after one scan.
+        Limits of stage range, bias, spacing and number of points after one scan.
     drive_max_V, speed_max_m_per_s
-        Largest drive amplitude and fastest allowed motion of the tip.
+        Largest drive amplitude in volts and largest speed of the tip in metres per second.
     poll_s
-        Pause between two looks at the folder.
+        Time between two looks at the folder, in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,33 +82,33 @@ class MFP3DSettings(BaseModel):
 
     @property
     def frame_s(self) -> float:
-        """How long a frame takes at the rate that the controller makes of `scan_rate_Hz`."""
+        """Duration of a frame in seconds, at the quantised scan rate."""
         return self.frame.rows / quantised_rate_Hz(self.scan_rate_Hz, self.frame.cols)
 
     @property
     def frame_deadline_s(self) -> float:
-        """After so long without a complete file a frame counts as failed: 2 · lines / rate + 60 s."""
-        return 2 * self.frame_s + _WAIT_S
+        """Time in seconds after which a frame without a complete file counts as failed: 2 · lines / rate + 60 s."""
+        return 2 * self.frame_s + _DEADLINE_MARGIN_S
 
     @property
     def loop_deadline_s(self) -> float:
-        """After so long without a complete file a loop counts as failed."""
-        return 2 * self.loop.duration_s + _WAIT_S
+        """Time in seconds after which a loop without a complete file counts as failed: 2 · duration + 60 s."""
+        return 2 * self.loop.duration_s + _DEADLINE_MARGIN_S
 
 
 def check_settings(settings: MFP3DSettings) -> None:
-    """Refuse what lies outside the limits; called before the first command.
+    """Raise an error if a setting exceeds the limits; called before the first command.
 
     Raises
     ------
     LimitError
-        Naming the quantity, its value and what is allowed.
+        If one does; the message names the quantity, its value and what is allowed.
     """
     _check_range(settings.frame, settings.limits)
     speed = tip_speed_m_per_s(settings.frame.size_fast_m, quantised_rate_Hz(settings.scan_rate_Hz, settings.frame.cols))
     if speed > settings.speed_max_m_per_s:
         raise LimitError(
-            f"the tip would move at {speed * 1e6:.1f} um/s, {settings.speed_max_m_per_s * 1e6:.1f} um/s are allowed; "
+            f"the tip would move at {speed * 1e6:.1f} um/s, at most {settings.speed_max_m_per_s * 1e6:.1f} um/s is allowed; "
             "lower the scan rate or make the frame smaller"
         )
     for name, value, allowed in (
@@ -116,7 +116,7 @@ def check_settings(settings: MFP3DSettings) -> None:
         ("drive amplitude", settings.drive_V, settings.drive_max_V),
     ):
         if value > allowed:
-            raise LimitError(f"a {name} of {value:g} V was asked for, {allowed:g} V are allowed; lower it")
+            raise LimitError(f"the {name} is set to {value:g} V, at most {allowed:g} V is allowed; lower it")
 
 
 def _check_range(frame: Frame, limits: Limits) -> None:
@@ -127,6 +127,6 @@ def _check_range(frame: Frame, limits: Limits) -> None:
     ):
         if not (low <= values.min() and values.max() <= high):
             raise LimitError(
-                f"the frame reaches from {axis} = {values.min() * 1e6:.3f} to {values.max() * 1e6:.3f} um, the stage's range is "
+                f"the frame extends from {axis} = {values.min() * 1e6:.3f} to {values.max() * 1e6:.3f} um, the stage's range is "
                 f"{low * 1e6:.1f} to {high * 1e6:.1f} um; move the frame or make it smaller"
             )

@@ -1,4 +1,4 @@
-"""How the driver of an MFP-3D reaches its controller: text out, numbers back, files in a folder, and time."""
+"""Connection between the MFP-3D driver and its controller: commands, values read back, the folder of files, and the clock."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,30 +12,30 @@ class NoAnswerError(InstrumentFaultError):
 
 
 class Transport(Protocol):
-    """The way to one controller.
+    """Connection to one controller.
 
-    The driver calls `execute`, `read` and `sleep` from one thread; `close`, `halt` and, after a halt, `execute` of what brings
-    the instrument to rest (`mfp3d_commands.SAFE`) may come from another one. That a command was executed says nothing of
-    whether the controller accepted it: a rejected one is silent, so the driver reads back.
+    The driver calls `execute`, `read` and `sleep` from one thread. Another thread may call `close`, `halt` and, after a halt,
+    `execute` with the commands that bring the instrument to rest (`igor_commands.SAFE_COMMANDS`). That `execute` returns does not
+    mean that the controller accepted the command: it rejects commands without an error, so the driver reads values back.
     """
 
     @property
     def folder(self) -> Path:
-        """Where the controller saves frames and loops as `.ibw` files."""
+        """Folder to which the controller saves frames and loops as `.ibw` files."""
 
     def execute(self, text: str) -> None:
-        """Hand one line of Igor's language to the controller.
+        """Pass one Igor command to the controller.
 
         Raises
         ------
         NoAnswerError
             If it was not taken before the transport's deadline.
         InstrumentFaultError
-            If the transport was halted and the text is not one of `mfp3d_commands.SAFE`: it was not handed over.
+            If the transport is halted and the command is not one of `igor_commands.SAFE_COMMANDS`; it was not passed on.
         """
 
     def read(self, expression: str) -> float:
-        """Value of a numeric expression in Igor's language; NaN where the controller knows no such thing.
+        """Value of a numeric Igor expression; NaN if the controller does not know it.
 
         Raises
         ------
@@ -44,25 +44,25 @@ class Transport(Protocol):
         """
 
     def sleep(self, seconds: float) -> None:
-        """Wait.
+        """Wait the given seconds.
 
         Raises
         ------
         InstrumentFaultError
-            If the transport was closed or halted before or meanwhile.
+            If the transport was closed or halted before or during the wait.
         """
 
     def elapsed_s(self) -> float:
-        """Seconds since any origin; never jumps backwards."""
+        """Monotonic time in seconds from any origin."""
 
     def now(self) -> datetime:
         """Time by the instrument's clock, with its zone."""
 
     def halt(self) -> None:
-        """End every wait, from any thread, and refuse all but what brings the instrument to rest, until `release`."""
+        """End every wait, from any thread, and refuse all commands except `igor_commands.SAFE_COMMANDS` until `release`."""
 
     def release(self) -> None:
-        """Let commands and time pass again."""
+        """Allow all commands and waits again."""
 
     def close(self) -> None:
-        """End every wait, from any thread; commands may still be executed, to leave the instrument in a safe state."""
+        """End every wait, from any thread; commands can still be executed to leave the instrument in a safe state."""

@@ -1,1 +1,1 @@
-"""The wire: messages, codec, keys."""
+"""The wire protocol: messages, codec and keys."""

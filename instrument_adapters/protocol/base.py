@@ -1,4 +1,4 @@
-"""What all messages of the wire are made of."""
+"""Base classes and field types of all messages on the wire."""
 
 import re
 from typing import Annotated, Literal
@@ -13,15 +13,15 @@ ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
 Id = Annotated[str, Field(pattern=ID_PATTERN.pattern)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Unit = Annotated[str, Field(max_length=16)]
-_LONGEST = 2000
-Sentence = Annotated[str, Field(max_length=_LONGEST)]
-# A real note holds keys of 64 characters and, for flattened images, lists of several thousand.
+_SENTENCE_MAX = 2000
+Sentence = Annotated[str, Field(max_length=_SENTENCE_MAX)]
+# A real note has keys of 64 characters and, for flattened images, values of several thousand characters.
 Note = dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=65_536)] | Finite]
 
 
 def as_sentence(text: str) -> str:
-    """A text that may quote anything, such as a file's name that is no text, as one that the wire can carry."""
-    return text.encode("utf-8", "replace").decode()[:_LONGEST]
+    """The text made fit for the wire: invalid characters, as in some file names, are replaced, and the end is cut off."""
+    return text.encode("utf-8", "replace").decode()[:_SENTENCE_MAX]
 
 
 class Wire(BaseModel):
@@ -31,7 +31,7 @@ class Wire(BaseModel):
 
 
 class ArraySpec(Wire):
-    """One raw frame: its name, its little-endian dtype and its shape."""
+    """Description of one raw frame: its name, its little-endian dtype and its shape."""
 
     name: Name
     dtype: Literal["<f4", "<f8"]
@@ -47,18 +47,18 @@ class ArraySpec(Wire):
 
 
 class Message(Wire):
-    """What every message carries.
+    """Fields of every message.
 
     Parameters
     ----------
     version
         Protocol version; a receiver refuses any other.
     id
-        Names this message; a repeated message keeps its id.
+        Unique id of the message; a repetition keeps it.
     sent_at
-        Wall time of the sender, with its zone.
+        Time by the sender's wall clock, with its zone.
     arrays
-        The raw frames that follow the header, in order.
+        Raw frames that follow the header, in order.
     """
 
     version: Literal[2] = 2

@@ -1,6 +1,6 @@
-"""Frames to messages and back: `[json header][raw array]...`, and nothing that is not exactly that.
+"""Encoding and decoding of messages: frames `[JSON header][raw array]...`. Everything else is refused.
 
-Arrays travel as little-endian raw bytes because a 256 x 256 channel takes 200 ms as JSON lists and 0.1 ms raw.
+Arrays are sent as little-endian raw bytes, because a 256 x 256 channel takes 200 ms as JSON lists and 0.1 ms raw.
 """
 
 import json
@@ -32,14 +32,14 @@ _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 @dataclass(frozen=True, eq=False)
 class Packet:
-    """A message with its arrays, as they were before encoding and will be after decoding."""
+    """A decoded message with its arrays by name."""
 
     message: AnyMessage
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def specs(arrays: Mapping[str, np.ndarray]) -> tuple[ArraySpec, ...]:
-    """What a header must say of `arrays`, each of them float32 or float64.
+    """Descriptions of `arrays` for the header; each must be float32 or float64.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def specs(arrays: Mapping[str, np.ndarray]) -> tuple[ArraySpec, ...]:
 
 
 def encode(packet: Packet) -> list[bytes]:
-    """Frames of a message: its header as JSON, then each array's bytes.
+    """Frames of a message: its header as JSON, then the bytes of each array.
 
     Raises
     ------
     ProtocolError
-        If the header does not describe the arrays, or a frame would be too large to be accepted.
+        If the header does not describe the arrays, or a frame is larger than a receiver accepts.
     """
     if packet.message.arrays != specs(packet.arrays):
         raise ProtocolError("bad_arrays", "the header's 'arrays' does not describe the arrays to send")
@@ -79,7 +79,7 @@ def decode(frames: Sequence[bytes]) -> Packet:
     Raises
     ------
     ProtocolError
-        With a code and a sentence, if anything is not as it must be.
+        If the frames are not a valid message; it has a code and a sentence.
     """
     if not frames:
         raise ProtocolError("no_header", "an empty message was received; a message begins with a JSON header")
@@ -87,7 +87,7 @@ def decode(frames: Sequence[bytes]) -> Packet:
     message = _parse_header(frames[0])
     if len(frames) - 1 != len(message.arrays):
         raise ProtocolError(
-            "wrong_frame_count", f"the header announces {len(message.arrays)} arrays, {len(frames) - 1} frames came with it"
+            "wrong_frame_count", f"the header announces {len(message.arrays)} arrays, {len(frames) - 1} were received"
         )
     if len({s.name for s in message.arrays}) != len(message.arrays):
         raise ProtocolError("bad_arrays", "two arrays of a message have the same name")
@@ -96,7 +96,7 @@ def decode(frames: Sequence[bytes]) -> Packet:
 
 
 def message_id(frames: Sequence[bytes]) -> str | None:
-    """The id in a header that could not be accepted, where it has one, so that the refusal can name it."""
+    """Id in a header that could not be decoded, for the refusal; None if it has no valid id."""
     try:
         found = json.loads(frames[0]).get("id") if frames and len(frames[0]) <= MAX_HEADER_BYTES else None
     except (ValueError, AttributeError, RecursionError):
@@ -108,7 +108,7 @@ def message_id(frames: Sequence[bytes]) -> str | None:
 
 
 def explain(error: ValueError) -> str:
-    """Why a message or its arrays are not accepted, in one line: which field, and what is wrong with it."""
+    """One line on why a message or its arrays are invalid: the field and the problem."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]
@@ -117,7 +117,7 @@ def explain(error: ValueError) -> str:
 
 
 def scan_packet(scan: Scan, message: Message) -> Packet:
-    """A `ScanMessage` of `scan`, with the id and time of `message`."""
+    """Packet with a `ScanMessage` of `scan`; id and time are those of `message`."""
     stack = np.stack([scan.channels[n] for n in scan.channels])
     arrays = {"channels": stack}
     return Packet(
@@ -138,7 +138,7 @@ def scan_packet(scan: Scan, message: Message) -> Packet:
 
 
 def lines_packet(lines: Lines, message: Message) -> Packet:
-    """A `LinesMessage` of `lines`, with the id and time of `message`."""
+    """Packet with a `LinesMessage` of `lines`; id and time are those of `message`."""
     arrays = {"lines": np.stack(list(lines.channels.values()))}
     return Packet(
         LinesMessage(
@@ -154,7 +154,7 @@ def lines_packet(lines: Lines, message: Message) -> Packet:
     )
 
 
-def scan_of(packet: Packet) -> Scan:
+def scan_from_packet(packet: Packet) -> Scan:
     """The `Scan` that a `ScanMessage` carries."""
     message = packet.message
     if not isinstance(message, ScanMessage):
@@ -194,7 +194,7 @@ def _parse_header(header: bytes) -> AnyMessage:
         given = str(version)[:20] if isinstance(version, (int, float, str)) else type(version).__name__
         raise ProtocolError(
             "unknown_version",
-            f"protocol version {given} is not spoken here, only {PROTOCOL_VERSION}; use the same vaestar on both sides",
+            f"protocol version {given} is not supported, only {PROTOCOL_VERSION}; use the same version of vaestar on both sides",
         )
     try:
         return ANY_MESSAGE.validate_json(header, strict=True)
@@ -206,9 +206,9 @@ def _array(spec: ArraySpec, frame: bytes) -> np.ndarray:
     if len(frame) != spec.nbytes:
         raise ProtocolError(
             "wrong_byte_count",
-            f"array '{spec.name}' of shape {spec.shape}, {spec.dtype}, needs {spec.nbytes} bytes, {len(frame)} came",
+            f"array '{spec.name}' of shape {spec.shape}, {spec.dtype}, needs {spec.nbytes} bytes, {len(frame)} were received",
         )
     try:
         return np.frombuffer(frame, dtype=spec.dtype).reshape(spec.shape)
-    except ValueError as error:  # an empty array whose other sides overflow
+    except ValueError as error:  # an empty array whose other dimensions overflow
         raise ProtocolError("bad_arrays", f"array '{spec.name}' cannot have shape {spec.shape}: {error}") from error

@@ -1,8 +1,8 @@
-"""Keys: who may talk to the agent, and who the agent is.
+"""Key pairs that authenticate agent and instruments and encrypt their connection (CurveZMQ, Curve25519).
 
-Each side has a pair, a public key that the other side is given and a secret one that it keeps (CurveZMQ, Curve25519). Files are
-those of zmq's own certificates, so that `zmq.auth.load_certificate` reads them: `NAME.key` holds the public key alone and may be
-mailed, `NAME.key_secret` holds both and is readable by its owner only.
+Each side has a public key, which is given to the other side, and a secret key, which it keeps. The files are certificates of
+zmq, as read by `zmq.auth.load_certificate`. `NAME.key` holds the public key only and may be sent by e-mail; `NAME.key_secret`
+holds both keys and is readable by its owner only.
 """
 
 import os
@@ -18,12 +18,12 @@ _SECRET_LINE = '    secret-key = "{}"\n'  # noqa: S105 - a format
 
 
 class KeyFileError(AdapterError, OSError):
-    """A key cannot be made, or a file holds none."""
+    """A key cannot be created, or a file holds no key."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A public and a secret key, 40 printable characters each."""
+class KeyPair:
+    """A public key and its secret key, 40 printable characters each."""
 
     public: bytes
     secret: bytes
@@ -31,34 +31,34 @@ class Pair:
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """What an instrument needs: its own pair, and the agent's public key, so that it talks to no other."""
+    """Keys of an instrument: its own pair, and the public key of the only agent that it connects to."""
 
-    own: Pair
+    own: KeyPair
     agent: bytes
 
 
 def make_keys(name: str, folder: Path) -> tuple[Path, Path]:
-    """(public file, secret file) of a new pair; an existing one is never overwritten.
+    """Create a key pair and return its (public file, secret file); existing files are never overwritten.
 
     Parameters
     ----------
     name
-        Of an instrument: its `instrument_id`, since an instrument may speak under the name of its key only.
+        Name of the key. For an instrument it must be the `instrument_id`, because the agent accepts no other name with this key.
     folder
-        Made if missing.
+        Folder for both files; created if missing.
 
     Raises
     ------
     KeyFileError
-        If the name cannot be that of an instrument, a file of the name is there already, or the folder cannot be written.
+        If the name is not valid for an instrument, one of the files exists, or the folder cannot be written.
     """
     if not ID_PATTERN.fullmatch(name):
-        raise KeyFileError(f"{name!r} cannot name a key; give letters, digits, '.', '_' and '-', such as mfp3d-1")
+        raise KeyFileError(f"{name!r} is not a valid key name; use letters, digits, '.', '_' and '-', as in mfp3d-1")
     public_file, secret_file = folder / f"{name}{PUBLIC}", folder / f"{name}{SECRET}"
-    there = next((path for path in (public_file, secret_file) if path.exists()), None)
-    if there is not None:
-        raise KeyFileError(f"{there} is there already; choose another name or folder, or remove it if nobody uses it")
-    import zmq  # here, so that a command line is read without it
+    existing = next((path for path in (public_file, secret_file) if path.exists()), None)
+    if existing is not None:
+        raise KeyFileError(f"{existing} already exists; choose another name or folder, or remove the file if it is not used")
+    import zmq  # imported here, so that reading a command line does not load it
 
     public, secret = (key.decode() for key in zmq.curve_keypair())
     text = _TEXT.format(public=public)
@@ -71,20 +71,20 @@ def make_keys(name: str, folder: Path) -> tuple[Path, Path]:
     return public_file, secret_file
 
 
-def load_pair(path: Path) -> Pair:
-    """The pair in a secret file.
+def load_pair(path: Path) -> KeyPair:
+    """The key pair in a secret file.
 
     Raises
     ------
     KeyFileError
-        If the file is missing, holds no secret key, or may be read by others.
+        If the file is missing, holds no secret key, or other users may read it.
     """
     public, secret = _load(path)
     if secret is None:
         raise KeyFileError(f"{path} holds a public key only; give the file that ends in {SECRET}")
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise KeyFileError(f"{path} may be read by others than its owner, so it is no secret; make new keys, or chmod 600 {path}")
-    return Pair(public, secret)
+        raise KeyFileError(f"{path} can be read by other users, so it is not secret; make new keys, or run chmod 600 {path}")
+    return KeyPair(public, secret)
 
 
 def load_public(path: Path) -> bytes:
@@ -99,7 +99,7 @@ def load_public(path: Path) -> bytes:
 
 
 def load_allowed(folder: Path) -> dict[bytes, str]:
-    """Public key -> name of its file without the ending, of all `.key` files in a folder.
+    """Public key -> file name without its suffix, for all `.key` files in a folder.
 
     Raises
     ------
@@ -108,14 +108,14 @@ def load_allowed(folder: Path) -> dict[bytes, str]:
     """
     if not folder.is_dir():
         raise KeyFileError(
-            f"there is no folder {folder} of allowed keys; make it, and put the .key file of each instrument there"
+            f"there is no folder {folder} of allowed keys; create it, and put the .key file of each instrument there"
         )
     names: dict[bytes, str] = {}
     for path in sorted(folder.glob(f"*{PUBLIC}")):
         key = load_public(path)
         if key in names:
             raise KeyFileError(
-                f"{path} and {names[key]}{PUBLIC} beside it hold the same key; give each instrument keys of its own"
+                f"{path} and {names[key]}{PUBLIC} in the same folder hold the same key; give each instrument its own keys"
             )
         names[key] = path.name.removesuffix(PUBLIC)
     return names
@@ -129,14 +129,14 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
         for key in (public, secret):
             if key is not None:
                 zmq.curve_public(key)  # checks length and alphabet
-    except (OSError, ValueError, IndexError, zmq.ZMQError) as error:  # IndexError: a key without its value
+    except (OSError, ValueError, IndexError, zmq.ZMQError) as error:  # IndexError: a key without a value
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no key"
-        raise KeyFileError(f"{path} cannot be used: {why}; make keys with: vaestar keygen NAME") from error
+        raise KeyFileError(f"{path} cannot be used: {why}; create keys with: vaestar keygen NAME") from error
     return public, secret
 
 
 def _write_new(path: Path, text: str, mode: int) -> None:
-    """Write a file that was not there, with its rights from the first byte on."""
+    """Create a file with its final permissions from the start; it must not exist."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)

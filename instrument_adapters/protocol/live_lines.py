@@ -1,4 +1,4 @@
-"""Lines of a frame that is still being recorded, on their way to whoever watches."""
+"""Lines of a scan that is still being recorded, sent for display only."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,18 +11,18 @@ from instrument_adapters.geometry import Frame
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Lines of a frame that is still being recorded.
+    """Some lines of a scan that is still being recorded.
 
     Parameters
     ----------
     scan_id
-        The id that the frame's scan will have.
+        Id that the finished scan will have.
     frame, units
-        Of the whole frame, as in `Scan`.
+        Frame and units of the whole scan, as in `Scan`.
     first_row
-        Row of the frame of the first of these lines; the others follow upwards, also where they were recorded downwards.
+        Row in the frame of the first line; rows ascend, even where the scan is recorded downwards.
     channels
-        Name -> lines of shape (lines, cols), float32, one at least, equally many in each.
+        Name -> float32 array of shape (lines, cols), the same number of lines in each, at least one.
     """
 
     scan_id: str
@@ -33,16 +33,16 @@ class Lines:
 
 
 class LineBuffer:
-    """Puts lines together, so that few messages carry many of them.
+    """Joins lines, so that few messages carry many of them.
 
     Parameters
     ----------
     send
-        Called with what has come since it was called last.
+        Called with the lines added since its last call.
     pause_s
-        It is not called more often than once in so long; what is left at the end of a frame is in the scan that follows.
+        Shortest interval in seconds between two calls of `send`. Lines left at the end are not sent; the scan holds them.
     wall
-        Seconds from any origin; never jumps backwards.
+        Returns a monotonic time in seconds.
     """
 
     def __init__(self, send: Callable[[Lines], None], pause_s: float, wall: Callable[[], float]) -> None:
@@ -51,17 +51,17 @@ class LineBuffer:
         self._sent_s = wall()
 
     def add(self, lines: Lines) -> None:
-        """Hold `lines`, and send all that is held if the pause is over."""
-        joined = self._held and _joined(self._held, lines)
-        self._held = joined or lines  # lines that do not adjoin: whoever watches sees the newest
+        """Add lines, and send all that are buffered if the pause is over."""
+        joined = self._held and _join(self._held, lines)
+        self._held = joined or lines  # lines that do not adjoin replace the older ones
         now_s = self._wall()
         if now_s - self._sent_s >= self._pause_s:
             self._send(self._held)
             self._held, self._sent_s = None, now_s
 
 
-def _joined(held: Lines, new: Lines) -> Lines | None:
-    """Both as one, where the new lines adjoin the others above or below; else None."""
+def _join(held: Lines, new: Lines) -> Lines | None:
+    """Both as one block, if the new lines adjoin the held ones above or below; otherwise None."""
     if (held.scan_id, held.frame, list(held.channels)) != (new.scan_id, new.frame, list(new.channels)):
         return None
     below, above = (held, new) if held.first_row < new.first_row else (new, held)

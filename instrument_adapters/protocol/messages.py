@@ -1,15 +1,15 @@
-"""The wire, version 2: every message that may pass between an instrument and the agent, and nothing else.
+"""Messages of the wire protocol, version 2: all that an instrument and the agent may send to each other.
 
 A message is one JSON header, validated by the models below, followed by the raw arrays that `arrays` announces
 (see `codec`). The instrument sends `Hello`, `ScanMessage`, `ResultMessage`, `TroubleMessage`, `StatusMessage`, `LinesMessage`,
-`Heartbeat` and `Bye`; the agent sends `Welcome`, `SnapshotMessage`, `RecommendationMessage`, `CommandMessage`, `Heartbeat` and
-`Bye`; both send `Resend` when they miss something, and answer with `Ack` or `Refused`. A sender repeats a message until it is
-answered and a receiver acts once on each id, so that a lost frame or a lost answer does no harm. `LinesMessage` and
-`StatusMessage` are the exceptions: they show an instrument at work, and are neither acknowledged nor repeated.
+`Heartbeat` and `Bye`. The agent sends `Welcome`, `SnapshotMessage`, `RecommendationMessage`, `CommandMessage`, `Heartbeat` and
+`Bye`. Both send `Resend` when a message is missing, and answer with `Ack` or `Refused`. A sender repeats a message until it is
+answered, and a receiver acts once on each id, so a lost message or a lost answer does no harm. `LinesMessage` and
+`StatusMessage` are best effort: they only show what an instrument is doing, and are neither acknowledged nor repeated.
 
-What the agent tells an instrument to do, recommendations and commands, is numbered for each instrument without gaps (`seq`).
-Heartbeats carry the last number, so a gap shows, also at the end; who notices one asks again (`Resend`) and is told where things
-stand now (`SnapshotMessage`): what a newer word has replaced is not said again.
+The agent numbers the recommendations and commands for each instrument without gaps (`seq`). Its heartbeats carry the last
+number, so that every lost message is noticed. The instrument then asks with `Resend`, and the agent answers with its present
+state (`SnapshotMessage`) and repeats the messages that are still open; superseded ones are not repeated.
 """
 
 from typing import Annotated, Literal
@@ -31,7 +31,7 @@ from instrument_adapters.protocol.base import (
     as_sentence,
 )
 
-__all__ = [  # what is looked for here
+__all__ = [
     "ID_PATTERN",
     "PROTOCOL_VERSION",
     "ArraySpec",
@@ -47,23 +47,23 @@ __all__ = [  # what is looked for here
 
 
 class Limits(Wire):
-    """What the instrument is allowed to do; outside it, a request is refused and never clamped.
+    """Limits of an instrument; a request outside them is refused, never clamped.
 
     Parameters
     ----------
     x_min_m, x_max_m, y_min_m, y_max_m
-        Stage range in metres.
+        Range of the stage in metres.
     bias_max_V
         Largest magnitude of the tip bias in volts.
     spacing_min_m
-        Smallest distance between two measured points in metres.
+        Smallest distance in metres between two points measured after the same scan.
     points_max
-        Most points that may be measured after one scan.
+        Largest number of points measured after one scan.
     dose_max, dose_radius_m
-        Most points that may ever be measured within so many metres of any place, over all scans.
+        Largest number of points measured within `dose_radius_m` metres of any place, over all scans of a sample.
     scan_age_max_s
-        A point is not measured when the scan that it was chosen from ended longer ago: drift has carried it away, and a new scan
-        has to come first.
+        Largest age in seconds of the scan that a point was chosen from. Because of drift, points of an older scan are not
+        measured, and a new scan is needed.
     """
 
     x_min_m: Finite = -45e-6
@@ -79,24 +79,24 @@ class Limits(Wire):
 
 
 State = Literal["running", "paused", "stopped"]
-"""What an instrument may do: go on; begin nothing new; nothing at all, after an emergency stop, until a person resumes."""
+"""What an instrument may do: everything; begin nothing new; after an emergency stop nothing at all, until `resume`."""
 
 
 class Snapshot(Wire):
-    """Where things stand between the agent and one instrument.
+    """The agent's summary of its state for one instrument.
 
     Parameters
     ----------
     seq
-        Number of the last recommendation or command for this instrument; 0 if there was none.
+        Sequence number of the last recommendation or command for this instrument; 0 if there was none.
     state, state_reason
-        What the instrument may do, who said so and why ("Ada: lunch").
+        What the instrument may do, and who decided so and why ("Ada: lunch").
     newest_scan_id
-        The newest of its scans that the agent holds.
+        Newest scan of the instrument that the agent has recorded.
     stop_seq
-        Number of the last emergency stop; 0 if there was none. What was recommended before it is never measured.
+        Sequence number of the last emergency stop; 0 if there was none. Points recommended before it are never measured.
     open_decision_id
-        The decision whose recommendation has been sent, or waits to be, and is not acknowledged.
+        Decision whose recommendation has been sent, or is to be sent, and is not acknowledged.
     """
 
     seq: int = Field(default=0, ge=0)
@@ -108,10 +108,10 @@ class Snapshot(Wire):
 
 
 class Hello(Message):
-    """First message of an instrument: who it is and what it may do.
+    """First message of an instrument: its name and its limits.
 
-    `bias_V` is the largest magnitude of the bias that its measurements apply; None: not told. `sent_at` is by the instrument's
-    clock, and so is every `expires_at` that the agent answers with.
+    `bias_V` is the largest magnitude of the bias that its measurements apply; None: unknown. `sent_at` is by the instrument's
+    clock, and the agent gives every `expires_at` by the same clock.
     """
 
     type: Literal["hello"] = "hello"
@@ -123,7 +123,7 @@ class Hello(Message):
 
 
 class Welcome(Message):
-    """The agent's answer to `Hello`: which run this instrument has joined, and where things stand in it."""
+    """The agent's answer to `Hello`: the run that the instrument has joined, and a snapshot of its state."""
 
     type: Literal["welcome"] = "welcome"
     of: Id
@@ -133,14 +133,14 @@ class Welcome(Message):
 
 
 class Resend(Message):
-    """Something is missing here: say again what has not been answered. `after`: the last number that came in order."""
+    """Request to repeat all unanswered messages. `after`: the last sequence number without a gap before it."""
 
     type: Literal["resend"] = "resend"
     after: int = Field(default=0, ge=0)
 
 
 class SnapshotMessage(Message):
-    """The agent's answer to `Resend`; what is still open follows it."""
+    """The agent's answer to `Resend`; the messages that are still open follow it."""
 
     type: Literal["snapshot"] = "snapshot"
     of: Id
@@ -148,7 +148,7 @@ class SnapshotMessage(Message):
 
 
 class Ack(Message):
-    """Message `of` is on disk. `duplicate`: it was before; `first_sent_at`: then, `sent_at` of the scan that was recorded."""
+    """Message `of` is on disk. `duplicate`: it was there before; `first_sent_at`: `sent_at` of the scan recorded then."""
 
     type: Literal["ack"] = "ack"
     of: Id
@@ -157,7 +157,7 @@ class Ack(Message):
 
 
 class Refused(Message):
-    """Message `of` was not accepted. `code` is for programs, `reason` for people. Repeating it unchanged is useless."""
+    """Message `of` was not accepted: `code` for programs, `reason` for people. It is useless to repeat it unchanged."""
 
     type: Literal["refused"] = "refused"
     of: Id | None
@@ -166,10 +166,10 @@ class Refused(Message):
 
 
 class Heartbeat(Message):
-    """The sender lives.
+    """Sign of life.
 
-    `seq`: from the agent, the number of the last recommendation or command for this instrument. `unanswered`: from an instrument,
-    how many of its messages wait for an answer.
+    `seq`: from the agent, the sequence number of the last recommendation or command for this instrument. `unanswered`: from an
+    instrument, the number of its unanswered messages.
     """
 
     type: Literal["heartbeat"] = "heartbeat"
@@ -178,10 +178,10 @@ class Heartbeat(Message):
 
 
 class CommandMessage(Message):
-    """What a person has told the agent to have done at this instrument; acknowledged when it has been obeyed.
+    """An operator's command to this instrument; acknowledged when it has been obeyed.
 
-    `pause`: finish what is under way and begin nothing new. `resume`: go on. `stop`: end what is under way at once, leave the
-    instrument in a safe state, and do nothing until `resume`.
+    `pause`: finish the scan or point in progress and begin nothing new. `resume`: continue. `stop`: abort the scan or point in
+    progress, leave the instrument in a safe state, and do nothing until `resume`.
     """
 
     type: Literal["command"] = "command"
@@ -192,7 +192,7 @@ class CommandMessage(Message):
 
 
 class StatusMessage(Message):
-    """What an instrument is doing, for whoever watches: not acknowledged, not repeated, not recorded."""
+    """What an instrument is doing, for display only: best effort, and not recorded."""
 
     type: Literal["status"] = "status"
     activity: Literal["waiting", "scanning", "measuring", "paused", "stopped"]
@@ -203,7 +203,7 @@ class StatusMessage(Message):
 
 
 class TroubleMessage(Message):
-    """Something went wrong at an instrument that no scan and no result tells of: for the record, not to be acted on."""
+    """A fault at an instrument that neither a scan nor a result shows. The agent records it and does not act on it."""
 
     type: Literal["trouble"] = "trouble"
     event: Id
@@ -211,7 +211,7 @@ class TroubleMessage(Message):
 
 
 class Bye(Message):
-    """The sender stops in order; nothing is lost and nothing more will come."""
+    """Clean shutdown of the sender: nothing is lost, and no message follows."""
 
     type: Literal["bye"] = "bye"
     reason: Sentence = ""
@@ -225,7 +225,7 @@ class ChannelSpec(Wire):
 
 
 class ScanMessage(Message):
-    """A finished scan. Its one array, `channels`, has shape (channels, rows, cols), in the orientation of `geometry`."""
+    """A finished scan. Its only array, `channels`, has shape (channels, rows, cols), in the orientation of `geometry`."""
 
     type: Literal["scan"] = "scan"
     scan_id: Id
@@ -250,10 +250,10 @@ class ScanMessage(Message):
 
 
 class LinesMessage(Message):
-    """Lines of a frame that is still being recorded, for whoever watches; the scan that follows holds them all.
+    """Lines of a scan that is still being recorded, for display only; the scan that follows holds all of them.
 
-    Its one array, `lines`, has shape (channels, lines, cols): the lines from row `first_row` of `frame` on, in the orientation of
-    `geometry`. Optional and best effort: not acknowledged, not repeated, not recorded, and never decided on.
+    Its only array, `lines`, has shape (channels, lines, cols): the lines from row `first_row` of `frame` on, in the orientation
+    of `geometry`. Optional and best effort: not recorded, and not used in any decision.
     """
 
     type: Literal["lines"] = "lines"
@@ -278,20 +278,20 @@ class LinesMessage(Message):
 
 
 class MeasurementRequest(Wire):
-    """One place to measure.
+    """One point to measure.
 
     Parameters
     ----------
     request_id
-        Names this request; the result carries it back.
+        Unique id of the request, repeated in its result.
     x_m, y_m
-        Position in metres in the frame of the instrument.
+        Position in metres in the coordinates of the instrument.
     row, col
-        The key point's pixel in the scan.
+        Pixel of the key point in the scan.
     cluster, rank
-        Which microstructure type it stands for, and its place among that type's requests (the first are its most typical ones).
+        Type of microstructure that the point represents, and its rank among the requests of that type, the most typical first.
     core_distance
-        Mahalanobis distance from the cluster's centre.
+        Mahalanobis distance from the centre of the cluster.
     """
 
     request_id: Id
@@ -305,19 +305,19 @@ class MeasurementRequest(Wire):
 
 
 class RecommendationMessage(Message):
-    """Where to measure after scan `scan_id`, in this order; empty means "nothing to recommend", and `reason` says why.
+    """Points to measure after scan `scan_id`, in this order; empty if nothing is recommended, which `reason` explains.
 
     Parameters
     ----------
     seq
-        Its number among all that this instrument is told to do.
+        Sequence number among the recommendations and commands for this instrument.
     expires_at
-        By the instrument's clock; what has not been begun by then is not measured. None: no end.
+        Time by the instrument's clock from which on no further point is begun; None: the recommendation does not expire.
     bias_max_V
-        Largest magnitude of the bias that the measurements may apply; an instrument whose measurements apply more skips them.
+        Largest magnitude in volts of the bias that the measurements may apply; an instrument that applies more skips the points.
         None: the instrument's own limit.
     approved_by
-        Who let the points pass: a person's name, or "policy".
+        Who approved the points: the name of an operator, or "policy".
     """
 
     type: Literal["recommendation"] = "recommendation"
@@ -332,11 +332,11 @@ class RecommendationMessage(Message):
 
 
 class ResultMessage(Message):
-    """What came of one request.
+    """The result of one request.
 
-    `ok` carries where it was measured, the arrays `bias_V` and `response` (one loop each, same length) when the measurement
-    is a loop, and `parameters`, the numbers that the instrument draws from it (their names carry their units). `skipped` and
-    `failed` carry a reason; in an `ok` result it may hold a remark for a person.
+    An `ok` result holds the measured position, for a loop the arrays `bias_V` and `response` of equal length, and `parameters`,
+    numbers that the instrument computes from the curves (with units in their names). `skipped` and `failed` need a reason; in an
+    `ok` result, `reason` may hold a remark for people.
     """
 
     type: Literal["result"] = "result"

@@ -1,1 +1,1 @@
-"""Recorded data as an instrument."""
+"""Adapter for recorded data: replays scans and hysteresis loops from files."""

@@ -1,8 +1,8 @@
-"""Three PbTiO3 films with a hysteresis loop at every pixel, as the PyPI package mexpsimu (Oak Ridge, MIT) brings them.
+"""Three PbTiO3 films with a hysteresis loop at every pixel, from the data files of the PyPI package mexpsimu (Oak Ridge, MIT).
 
-The package's own images are means of the loops, so whoever chooses by them knows the answer. The image here is causal: the
-magnitude of the first point of each loop, at 0 V, before any bias was applied; what is measured is the loop of the second and
-later cycles. The package is not imported, its files are read; it says neither the unit of the response nor when it was recorded.
+The package's own images are means of the loops, so choosing points by them would use the answer. The image used here is causal:
+the magnitude of the first point of each loop, at 0 V, before any bias was applied. The measurement is the mean loop of the second
+and later cycles. The package is not imported, only its files are read. It states neither the unit of the response nor the date.
 """
 
 import importlib.util
@@ -19,25 +19,27 @@ from jaxtyping import Float
 from instrument_adapters.errors import ScanFileError
 
 FILMS = ("1d3um", "1d7um", "3um")
-REFERENCE = Path(sys.prefix) / "reference" / "mexpsimu"  # where `make reference` puts it, beside the packages
-_FETCH = "fetch mexpsimu with: make reference (or pip install mexpsimu==0.1.1), or name the folder of its .npz files with --data"
+REFERENCE = (
+    Path(sys.prefix) / "reference" / "mexpsimu"
+)  # where `make reference` installs it: in the environment, outside site-packages
+_FETCH = "fetch mexpsimu with: make reference (or pip install mexpsimu==0.1.1), or give the folder of its .npz files with --data"
 _NPZ_ERRORS = (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """A film as it was recorded.
+    """One film of mexpsimu.
 
     Parameters
     ----------
     name
-        One of `FILMS`.
+        Name of the film, one of `FILMS`.
     side_m
         Side of the square frame in metres, from the file's name.
     spectra
-        Shape (rows, cols, steps): signed response at each step of the bias, in the package's arbitrary unit.
+        Signed response at each step of the bias, in the package's arbitrary unit, shape (rows, cols, steps).
     bias_V
-        Shape (steps,): two or more equal cycles from 0 V.
+        Bias in volts: two or more equal cycles that start at 0 V, shape (steps,).
     """
 
     name: str
@@ -47,7 +49,7 @@ class Film:
 
     @property
     def amplitude(self) -> Float[np.ndarray, "rows cols"]:
-        """Magnitude of the response before any bias was applied: all that may be seen before a loop is measured."""
+        """Magnitude of the response before any bias was applied; the only image that is known before a loop is measured."""
         return np.asarray(np.abs(self.spectra[:, :, 0]))
 
     @property
@@ -62,12 +64,12 @@ class Film:
 
 
 def data_folder(folder: Path | None = None) -> Path:
-    """`folder`, or where the files of mexpsimu are on this computer.
+    """`folder`, or else the folder of mexpsimu's data files on this computer.
 
     Raises
     ------
     ScanFileError
-        If they are nowhere.
+        If mexpsimu is not installed.
     """
     if folder is not None:
         return folder
@@ -80,12 +82,12 @@ def data_folder(folder: Path | None = None) -> Path:
 
 
 def read_film(name: str, folder: Path | None = None) -> Film:
-    """The film `name`, from `folder` or from where mexpsimu is installed.
+    """The film `name`, from `folder` or from the installed mexpsimu.
 
     Raises
     ------
     ScanFileError
-        If there is no such film, or its file is missing, damaged or of another layout.
+        If there is no such film, or its file is missing, damaged or of an unknown layout.
     """
     size = re.fullmatch(r"(\d{1,3})(?:d(\d{1,3}))?um", name)
     if size is None or name not in FILMS:
@@ -97,7 +99,7 @@ def read_film(name: str, folder: Path | None = None) -> Film:
         with np.load(path, allow_pickle=False) as data:
             spectra, bias_V = (np.asarray(data[key], dtype=np.float64) for key in ("spectra", "vstep"))
     except _NPZ_ERRORS as error:
-        raise ScanFileError(f"{path} is damaged or no file of mexpsimu ({type(error).__name__}: {error}); {_FETCH}") from error
+        raise ScanFileError(f"{path} is damaged or not a file of mexpsimu ({type(error).__name__}: {error}); {_FETCH}") from error
     _check(spectra, bias_V, path)
     return Film(name, float(f"{size[1]}.{size[2] or 0}") * 1e-6, spectra, bias_V)
 
@@ -105,7 +107,7 @@ def read_film(name: str, folder: Path | None = None) -> Film:
 def mean_loops(
     spectra: Float[np.ndarray, "n steps"], bias_V: Float[np.ndarray, " steps"]
 ) -> tuple[Float[np.ndarray, "n period"], Float[np.ndarray, " period"]]:
-    """The mean over all cycles but the first, and the bias of one cycle."""
+    """(mean loop over all cycles except the first, bias of one cycle)."""
     period = _period(bias_V)
     return spectra.reshape(len(spectra), -1, period)[:, 1:].mean(axis=1), bias_V[:period]
 
@@ -113,11 +115,11 @@ def mean_loops(
 def loop_numbers(
     loops: Float[np.ndarray, "n period"], bias_V: Float[np.ndarray, " period"]
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """What one draws from loops without a fit: name with unit -> one number a loop ("au": the recording's arbitrary unit).
+    """Parameters of loops that need no fit, by name with unit ("au": the recording's arbitrary unit), each of shape (n,).
 
-    `area_auV`, what the branches enclose, with its sign; `span_au`, from the lowest to the highest response; `mean_au`; and
-    `switching_down_V` and `switching_up_V`, the mean bias of the falling and of the rising branch, weighted by how much the
-    response changes there: where it switches, without a root to find.
+    `area_auV`, the signed area enclosed by the branches; `span_au`, the highest minus the lowest response; `mean_au`, the mean
+    response; `switching_down_V` and `switching_up_V`, the mean bias of the falling and of the rising branch, weighted by the
+    change of the response: the switching bias without a search for roots.
     """
     top, bottom = int(bias_V.argmax()), int(bias_V.argmin())
     falling = np.arange(top, bottom + 1)
@@ -145,11 +147,11 @@ def _check(spectra: np.ndarray, bias_V: np.ndarray, path: Path) -> None:
     if spectra.ndim != 3 or bias_V.shape != spectra.shape[2:] or min(spectra.shape[:2]) < 2 or not np.isfinite(bias_V).all():
         raise ScanFileError(
             f"{path} holds spectra of shape {spectra.shape} for a bias of shape {bias_V.shape}; "
-            "(rows, cols, steps) and a finite (steps,) are needed, so give the file as mexpsimu brings it"
+            "the shapes must be (rows, cols, steps) and (steps,), the bias finite; give the file as mexpsimu provides it"
         )
     period = _period(bias_V) if len(bias_V) else 0
     if period < 4 or len(bias_V) % period or len(bias_V) < 2 * period or int(bias_V[:period].argmin()) < int(bias_V.argmax()):
         raise ScanFileError(
-            f"the bias of {path} is not two or more equal cycles 0, up, down, 0 ({len(bias_V)} steps, period {period}); "
-            "give the file as mexpsimu brings it"
+            f"the bias of {path} does not consist of two or more equal cycles 0, up, down, 0 ({len(bias_V)} steps, "
+            f"period {period}); give the file as mexpsimu provides it"
         )

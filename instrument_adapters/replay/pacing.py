@@ -1,4 +1,4 @@
-"""How fast a replay goes: at once, as it was recorded, or N times faster."""
+"""Clock of a replay: without waiting, at the recorded speed, or N times as fast."""
 
 import math
 import threading
@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 from instrument_adapters.errors import InstrumentFaultError
 
-_PIECE_S = 0.05
+_WAIT_SLICE_S = 0.05
 
 
 class Pace:
-    """Replayed time, and the waiting that goes with it.
+    """Replayed time, and the waits that belong to it.
 
     Parameters
     ----------
     speed
-        1 for the recording's own time, N for N times as fast; None waits for nothing.
+        1 for the recorded speed, N for N times as fast; None for no waits.
     stop
-        When another thread sets it, whoever waits is woken at once, and everyone who waits afterwards is refused.
+        Event that another thread may set: it ends the wait under way, and every later wait fails.
     sleep
-        Waits so many wall seconds, or until `stop` is set or the replay halted; by default it does.
+        Function that waits the given wall seconds; by default a wait that `stop` or `halt` ends early.
     wall
-        Wall seconds from any origin; never jumps backwards.
+        Monotonic clock: wall seconds from any origin.
 
     Raises
     ------
@@ -39,55 +39,55 @@ class Pace:
         wall: Callable[[], float] = time.monotonic,
     ) -> None:
         if speed is not None and not 0 < speed < math.inf:
-            raise ValueError(f"a speed of {speed} was asked for; it must be positive and finite, or None for no waiting")
+            raise ValueError(f"the speed is {speed}; it must be positive and finite, or None for no waits")
         self.speed = speed
         self.elapsed_s = 0.0
         self._stop, self._halted = stop or threading.Event(), threading.Event()
         self._sleep = sleep or self._wait
         self._wall = wall
 
-    def advance(self, seconds: float, steps: int = 1, each: Callable[[int], None] = lambda _: None) -> None:
-        """Let `steps` times `seconds` of the recording pass; `each` is called with the number of each finished step.
+    def advance(self, seconds: float, steps: int = 1, on_step: Callable[[int], None] = lambda _: None) -> None:
+        """Advance the replay by `steps` steps of `seconds` each and call `on_step` with the number of each finished step.
 
-        Waits are counted from the call on, not each by itself, so that the time that `each` takes is made up for.
+        All waits are measured from the beginning of the call, so the time spent in `on_step` is compensated.
 
         Raises
         ------
         InstrumentFaultError
-            If the replay was stopped or halted before or meanwhile.
+            If the replay was stopped or halted before or during the wait.
         """
-        began = self._wall()
+        start = self._wall()
         for step in range(steps):
             self._check()
             self.elapsed_s += seconds
             if self.speed is not None:
-                left_s = began + (step + 1) * seconds / self.speed - self._wall()
-                if left_s > 0:
-                    self._sleep(left_s)
+                remaining_s = start + (step + 1) * seconds / self.speed - self._wall()
+                if remaining_s > 0:
+                    self._sleep(remaining_s)
             self._check()
-            each(step)
+            on_step(step)
 
     def stop(self) -> None:
-        """Wake whoever waits; every later wait is refused."""
+        """End the wait under way; every later wait fails."""
         self._stop.set()
 
     def halt(self) -> None:
-        """Wake whoever waits; every later wait is refused until `release`."""
+        """End the wait under way; every later wait fails until `release`."""
         self._halted.set()
 
     def release(self) -> None:
-        """Let time pass again."""
+        """Allow waits again."""
         self._halted.clear()
 
     def _wait(self, seconds: float) -> None:
-        """Wait in short pieces, since two events may end it."""
+        """Wait in short slices, since either of two events may end the wait."""
         end = time.monotonic() + seconds
-        while (left_s := end - time.monotonic()) > 0 and not self._halted.is_set():
-            if self._stop.wait(min(left_s, _PIECE_S)):
+        while (remaining_s := end - time.monotonic()) > 0 and not self._halted.is_set():
+            if self._stop.wait(min(remaining_s, _WAIT_SLICE_S)):
                 return
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise InstrumentFaultError("the replay was stopped while it was busy; start a new one to go on")
+            raise InstrumentFaultError("the replay was stopped while it was busy; start a new one to continue")
         if self._halted.is_set():
-            raise InstrumentFaultError("the replay was halted while it was busy; it goes on when it is released")
+            raise InstrumentFaultError("the replay was halted while it was busy; it continues after release")

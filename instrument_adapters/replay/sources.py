@@ -1,4 +1,4 @@
-"""What can be replayed: the films of mexpsimu, a scan file, or a folder of scan files in the order of recording."""
+"""Sources of a replay: the films of mexpsimu, a scan file, or a folder of scan files in the order of recording."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,21 +17,21 @@ from instrument_adapters.replay.mexpsimu import FILMS, loop_numbers, read_film
 from instrument_adapters.scan import Scan
 
 FILM_SOURCE = "mexpsimu"
-UNKNOWN_LINE_S = 1.0  # where a recording does not say how long a line took
+UNKNOWN_LINE_S = 1.0  # used if a recording does not state the duration of a line
 
 
 def open_source(source: str, data: Path | None = None, sample_id: str | None = None) -> list[Callable[[], Recording]]:
-    """What reads each recording of `source`, in order.
+    """Functions that read the recordings of `source`, in order.
 
     Parameters
     ----------
     source
         "mexpsimu" for its three films, "mexpsimu:3um" for one of them; or the path of a scan file (.ibw, NSID .h5) or of a folder
-        of such files, which are taken by the time of recording where all of them tell it, else by name.
+        of such files, which are ordered by time of recording if all of them state it, otherwise by name.
     data
-        Folder of mexpsimu's .npz files; by default where it is installed.
+        Folder of mexpsimu's .npz files; by default that of the installed package.
     sample_id
-        Name of the sample; by default a name of its own for each film, and "sample" for files.
+        Name of the sample; by default a different name for each film, and "sample" for files.
 
     Raises
     ------
@@ -43,20 +43,20 @@ def open_source(source: str, data: Path | None = None, sample_id: str | None = N
         names = (film,) if film else FILMS
         return [partial(film_recording, name, data, sample_id) for name in names]
     if data is not None:
-        raise ScanFileError(f"--data goes with the source '{FILM_SOURCE}' only, the source given is '{source}'; leave it out")
+        raise ScanFileError(f"--data is allowed only with the source '{FILM_SOURCE}', the source is '{source}'; leave it out")
     return [partial(file_recording, path, sample_id) for path in _files(Path(source))]
 
 
 def film_recording(name: str, folder: Path | None = None, sample_id: str | None = None) -> Recording:
-    """A film of mexpsimu: its causal image as the scan, and the loop at every pixel (see `replay_mexpsimu`)."""
+    """A film of mexpsimu: its causal image as the scan, and the loop at every pixel (see `mexpsimu.py`)."""
     film = read_film(name, folder)
     rows, cols = film.amplitude.shape
     frame = Frame(size_fast_m=film.side_m, size_slow_m=film.side_m, rows=rows, cols=cols)
     loops, bias_V = film.loops, film.cycle_V
     with np.errstate(divide="ignore", invalid="ignore"):
-        numbers = loop_numbers(loops, bias_V)
-    whole = np.isfinite(np.column_stack([loops, *numbers.values()])).all(axis=1)
-    pixels = np.stack(np.unravel_index(np.flatnonzero(whole), (rows, cols)), axis=1).astype(np.float64)
+        parameters = loop_numbers(loops, bias_V)
+    finite = np.isfinite(np.column_stack([loops, *parameters.values()])).all(axis=1)
+    pixels = np.stack(np.unravel_index(np.flatnonzero(finite), (rows, cols)), axis=1).astype(np.float64)
     scan = Scan(
         channels={"Amplitude": film.amplitude.astype(np.float32)},
         units={"Amplitude": ""},
@@ -68,12 +68,12 @@ def film_recording(name: str, folder: Path | None = None, sample_id: str | None 
     return Recording(
         scan,
         UNKNOWN_LINE_S,
-        loops=Loops(frame.to_metres(pixels), bias_V, loops[whole], {key: values[whole] for key, values in numbers.items()}),
+        loops=Loops(frame.to_metres(pixels), bias_V, loops[finite], {key: values[finite] for key, values in parameters.items()}),
     )
 
 
 def file_recording(path: Path, sample_id: str | None = None) -> Recording:
-    """A scan file as it was recorded, without loops."""
+    """A scan file as a recording without loops."""
     scan = read_scan(path)
     if scan.started_at is not None and scan.finished_at is not None:
         line_s = (scan.finished_at - scan.started_at).total_seconds() / scan.frame.rows
@@ -90,9 +90,9 @@ def _files(path: Path) -> Sequence[Path]:
         )
     if not path.is_dir():
         return [path]
-    files = sorted((p for p in path.iterdir() if p.is_file() and p.suffix.lower() in READERS), key=_natural)
+    files = sorted((p for p in path.iterdir() if p.is_file() and p.suffix.lower() in READERS), key=_natural_key)
     if not files:
-        raise ScanFileError(f"{path} holds no scan file ({', '.join(READERS)}); give a folder that does")
+        raise ScanFileError(f"{path} holds no scan files ({', '.join(READERS)}); give a folder that does")
     times = [read_scan(file).finished_at for file in files]
     known = [time for time in times if time is not None]
     if len(known) < len(files):
@@ -100,6 +100,6 @@ def _files(path: Path) -> Sequence[Path]:
     return [file for _, _, file in sorted(zip(known, range(len(files)), files, strict=True))]
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts scan_9 before scan_10."""
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sort key that puts scan_9 before scan_10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name.lower())]

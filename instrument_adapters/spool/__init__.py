@@ -1,1 +1,1 @@
-"""What survives a kill of the client."""
+"""The client's journal on disk, which survives a killed process."""

@@ -1,7 +1,7 @@
-"""An append-only journal of JSON lines with files of raw arrays beside it, each durable when its call returns.
+"""Append-only journal of JSON lines, with raw arrays in files of their own; each write is durable when its call returns.
 
-A last line that a power cut tore is dropped: whatever it announced had not been done yet. What cannot be written is an error, and
-from then on everything is: nothing may be done that is not recorded.
+A last line torn by a power cut is dropped: the step it announces had not been taken yet. After a failed write every later
+write fails as well, because nothing may be done that is not recorded.
 """
 
 import contextlib
@@ -33,43 +33,43 @@ else:
 VERSION = 2
 _READABLE = (1, 2)
 _FILE_NAME = re.compile(r"\d{8,20}\.raw")
-_TO_DO = "move that directory away and start anew"
-_ADVICE: Mapping[int, str] = {
-    errno.ENOSPC: "make room on that disk",
-    errno.EDQUOT: "make room on that disk",
+_ADVICE_DAMAGED = "move that directory away and start again with an empty one"
+_ADVICE_BY_ERRNO: Mapping[int, str] = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "free space on that disk",
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
-    errno.ENOENT: "it was removed while it was in use, so put back what is left of it",
+    errno.ENOENT: "it was removed while in use, so restore what is left of it",
 }
 
 
 class SpoolError(AdapterError, RuntimeError):
-    """The spool directory cannot be used: another client has it, it is damaged, or it cannot be written any more."""
+    """The spool directory cannot be used: another client uses it, it is damaged, or it cannot be written any more."""
 
     exit_code = exit_codes.STORAGE
 
 
 class Journal:
-    """The journal of one directory, which no other process may open meanwhile.
+    """The journal in one directory, locked against other processes while it is open.
 
     Parameters
     ----------
     directory
-        Where it lies; created here.
+        Directory of the journal, created if missing.
 
     Attributes
     ----------
     records
-        What earlier processes wrote, oldest first.
+        Records of earlier processes, oldest first.
     version
-        Of the journal that was found; `rewrite` makes it `VERSION`.
+        Version of the journal that was found; `rewrite` raises it to `VERSION`.
     last_written
-        When they last wrote, or None.
+        Time of the last write of an earlier process, or None.
 
     Raises
     ------
     SpoolError
-        If another process uses the directory, a line before the last cannot be understood, or the disk does not let us.
+        If another process uses the directory, a line before the last cannot be read, or the disk cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -79,57 +79,57 @@ class Journal:
         self.records: list[dict[str, Any]] = []
         self.version = VERSION
         self.last_written: datetime | None = None
-        with self._on_disk():
+        with self._disk_errors():
             directory.mkdir(parents=True, exist_ok=True)
             self._lock_file = (directory / "lock").open("ab")
         try:
             self._take_lock()
-            with self._on_disk():
-                self._file = self._begin()
+            with self._disk_errors():
+                self._file = self._open()
         except BaseException:
             self._lock_file.close()
             raise
 
     def close(self) -> None:
-        """Let another process use the directory."""
+        """Close the files and release the lock on the directory."""
         self._file.close()
         self._lock_file.close()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one entry to the disk.
+        """Write one record to the disk.
 
         Raises
         ------
         SpoolError
-            If it cannot be written; then no later one can.
+            If it cannot be written; every later write then fails as well.
         """
-        with self._on_disk():
+        with self._disk_errors():
             _append(self._file, _line(record))
 
     def store(self, name: str, arrays: Sequence[bytes]) -> None:
-        """Write one file with `arrays` one after another to the disk; it appears whole or not at all.
+        """Write `arrays` one after another to a new file, which appears complete or not at all.
 
         Raises
         ------
         SpoolError
             As from `append`.
         """
-        with self._on_disk():
-            self._place(name, arrays)
+        with self._disk_errors():
+            self._write_file(name, arrays)
 
     def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
-        """Put `records` in place of all that is written, in one step, as if they had been written when the last one was.
+        """Replace the whole journal by `records` in one step; its modification time is kept.
 
         Raises
         ------
         SpoolError
             As from `append`.
         """
-        with self._on_disk():
+        with self._disk_errors():
             times = self._path.stat()
             self._file.close()
             new = self._path.with_suffix(".new")
-            _write_whole(new, [_line(r) for r in ({"event": "spool", "version": VERSION}, *records)])
+            _write_synced(new, [_line(r) for r in ({"event": "spool", "version": VERSION}, *records)])
             os.utime(new, ns=(times.st_atime_ns, times.st_mtime_ns))
             new.replace(self._path)
             _sync_directory(self._directory)
@@ -137,12 +137,12 @@ class Journal:
             self.version = VERSION
 
     def load(self, name: str, lengths: Sequence[int]) -> list[bytes]:
-        """The arrays of such a file.
+        """The arrays of a file written by `store`, given their lengths in bytes.
 
         Raises
         ------
         SpoolError
-            If the file is gone or has another size.
+            If the file is missing or has another size.
         """
         path = self._path_of(name)
         try:
@@ -150,46 +150,46 @@ class Journal:
             for length in lengths:
                 arrays.append(raw[at : at + length])
                 at += length
-        except (OSError, TypeError) as error:  # TypeError: lengths of a damaged journal
-            raise SpoolError(f"the arrays in {path} cannot be read: {error}; {_TO_DO}") from error
+        except (OSError, TypeError) as error:  # TypeError: damaged lengths in the journal
+            raise SpoolError(f"the arrays in {path} cannot be read: {error}; {_ADVICE_DAMAGED}") from error
         if [len(a) for a in arrays] != list(lengths) or at > len(raw):
-            raise SpoolError(f"{path} holds fewer bytes than the {at} that were written; {_TO_DO}")
+            raise SpoolError(f"{path} holds fewer than the {at} bytes that were written; {_ADVICE_DAMAGED}")
         return arrays
 
-    def drop(self, name: str) -> None:
-        """Remove a file that nobody will ask for again; one that cannot be removed stays."""
+    def remove(self, name: str) -> None:
+        """Remove a file that is no longer needed; one that cannot be removed stays."""
         with contextlib.suppress(OSError):
             self._path_of(name).unlink(missing_ok=True)
 
-    def damaged(self, number: int, reason: str) -> SpoolError:
-        """An error that says which line cannot be understood, and why."""
-        return SpoolError(f"line {number} of {self._path} cannot be understood: {reason}; {_TO_DO}")
+    def damage_error(self, number: int, reason: str) -> SpoolError:
+        """The error for a line that cannot be read, with its number and the reason."""
+        return SpoolError(f"line {number} of {self._path} cannot be read: {reason}; {_ADVICE_DAMAGED}")
 
     def _path_of(self, name: str) -> Path:
-        """Where a file of arrays is; a damaged journal names no other."""
+        """Path of a file of arrays; any other name, as in a damaged journal, is refused."""
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-            raise SpoolError(f"{self._path} names a file {str(name)[:40]!r}, which is none of its own; {_TO_DO}")
+            raise SpoolError(f"{self._path} names the file {str(name)[:40]!r}, which does not belong to it; {_ADVICE_DAMAGED}")
         return self._directory / name
 
     @contextlib.contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        """What the disk refuses becomes one sentence, and is refused from then on: a journal has no gaps."""
+    def _disk_errors(self) -> Iterator[None]:
+        """Turn an OSError into a SpoolError, and raise it again at every later use: a journal must have no gaps."""
         if self._broken:
             raise SpoolError(self._broken)
         try:
             yield
         except OSError as error:
-            advice = _ADVICE.get(error.errno or 0, "see to the disk")
+            advice = _ADVICE_BY_ERRNO.get(error.errno or 0, "check the disk")
             self._broken = (
-                f"the spool {self._directory} cannot be used ({error.strerror or error}): what cannot be recorded is not done, "
-                f"so nothing more is scanned or measured; {advice}, then start again with the same spool"
+                f"the spool {self._directory} cannot be used ({error.strerror or error}); nothing more is scanned or "
+                f"measured, because it could not be recorded; {advice}, then start again with the same spool"
             )
             raise SpoolError(self._broken) from error
 
-    def _place(self, name: str, parts: Sequence[bytes]) -> None:
+    def _write_file(self, name: str, parts: Sequence[bytes]) -> None:
         partial = self._directory / f"{name}.part"
         try:
-            _write_whole(partial, parts)
+            _write_synced(partial, parts)
             partial.replace(self._directory / name)
         except OSError:
             with contextlib.suppress(OSError):
@@ -202,10 +202,10 @@ class Journal:
             _lock(self._lock_file)
         except OSError as error:
             raise SpoolError(
-                f"another client uses the spool {self._directory}; stop it, or give each client a directory of its own"
+                f"another client uses the spool {self._directory}; stop it, or give each client its own directory"
             ) from error
 
-    def _begin(self) -> IO[bytes]:
+    def _open(self) -> IO[bytes]:
         if self._path.exists():
             self.last_written = datetime.fromtimestamp(self._path.stat().st_mtime, UTC)
             self._read()
@@ -216,17 +216,17 @@ class Journal:
         return file
 
     def _read(self) -> None:
-        """Fill `records`, and cut a torn last line off so that the next entry does not continue it."""
+        """Fill `records`, and cut off a torn last line so that the next record does not continue it."""
         content = self._path.read_bytes()
         lines = content.split(b"\n")
-        tail = lines.pop()  # b"" after a whole last line
+        tail = lines.pop()  # b"" after a complete last line
         good = sum(len(line) + 1 for line in lines)
         for number, line in enumerate(lines, 1):
             try:
                 self.records.append(json.loads(line))
             except (ValueError, RecursionError) as error:
                 if number < len(lines) or tail:
-                    raise self.damaged(number, str(error)) from error
+                    raise self.damage_error(number, str(error)) from error
                 good -= len(line) + 1
         if self.records:
             self.version = self._version_of(self.records.pop(0))
@@ -239,9 +239,9 @@ class Journal:
         for version in _READABLE:
             if first == {"event": "spool", "version": version}:
                 return version
-        raise self.damaged(
+        raise self.damage_error(
             1,
-            f"a spool of version {' or '.join(map(str, _READABLE))} begins otherwise, got {str(first)[:80]}; use the vaestar "
+            f"{str(first)[:80]} is not the header of a spool of version {' or '.join(map(str, _READABLE))}; use the vaestar "
             "that wrote it, or",
         )
 
@@ -251,10 +251,10 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _append(file: IO[bytes], line: bytes) -> None:
-    """Write a line whole and durably, or leave the file as it was."""
+    """Write a complete line durably, or leave the file as it was."""
     if os.fstat(file.fileno()).st_nlink == 0:
-        raise FileNotFoundError(errno.ENOENT, "the journal is no longer there")
-    begin = file.seek(0, os.SEEK_END)
+        raise FileNotFoundError(errno.ENOENT, "the journal no longer exists")
+    start = file.seek(0, os.SEEK_END)
     try:
         written = 0
         while written < len(line):
@@ -262,11 +262,11 @@ def _append(file: IO[bytes], line: bytes) -> None:
         os.fsync(file.fileno())
     except OSError:
         with contextlib.suppress(OSError):
-            os.ftruncate(file.fileno(), begin)
+            os.ftruncate(file.fileno(), start)
         raise
 
 
-def _write_whole(path: Path, parts: Sequence[bytes]) -> None:
+def _write_synced(path: Path, parts: Sequence[bytes]) -> None:
     with path.open("wb") as file:
         file.writelines(parts)
         file.flush()
@@ -274,7 +274,7 @@ def _write_whole(path: Path, parts: Sequence[bytes]) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a new name in `directory` durable, where the system can."""
+    """Make a new file name in `directory` durable, where the system supports it."""
     if sys.platform != "win32":
         handle = os.open(directory, os.O_RDONLY)
         try:

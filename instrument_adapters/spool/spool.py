@@ -1,7 +1,6 @@
-"""A client's memory, which a journal keeps when the process is killed.
+"""The client's state, kept in a journal so that it survives a killed process.
 
-Everything is written before the deed that it announces, so that after a restart nothing is lost and the tip is never sent
-twice to one request.
+Each step is recorded before it is taken. After a restart no message is lost, and the tip is never sent to a request twice.
 """
 
 import json
@@ -15,38 +14,38 @@ from typing import Any
 
 from instrument_adapters.protocol.codec import explain
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
-from instrument_adapters.spool.client_state import Begun, ClientState, LatestScan, Outgoing
+from instrument_adapters.spool.client_state import BegunPoint, ClientState, LatestScan, Outgoing
 from instrument_adapters.spool.command_state import CommandState
 from instrument_adapters.spool.journal import VERSION, Journal, SpoolError
 
-__all__ = ["Begun", "HeldError", "LatestScan", "Outgoing", "Spool", "SpoolError"]
+__all__ = ["BegunPoint", "HeldError", "LatestScan", "Outgoing", "Spool", "SpoolError"]
 
-_LONG = 2000  # records; from then on a journal is written anew at the start, which a client of every size does in a second
+_COMPACT_AT_RECORDS = 2000  # a longer journal is compacted at the start; reading this many records takes a second
 
 
 class HeldError(Exception):
-    """A person has the instrument paused or stopped: nothing may be begun."""
+    """The instrument is paused or stopped by the operator: nothing new may be begun."""
 
 
 class Spool(ClientState):
-    """What this client has said and done, in memory and, given a directory, on disk.
+    """State of this client, in memory and, given a directory, on disk.
 
-    Calls may come from any thread. What is told here has been written and fsynced when the call returns.
+    Thread-safe. Each method that records something returns after it has been written and synced to disk.
 
     Parameters
     ----------
     directory
-        Where the journal lies; created here. None: nothing survives the process.
+        Directory of the journal, created if missing. None: nothing survives the process.
 
     Attributes
     ----------
     last_written
-        When the process before this one last wrote here, or None.
+        Time of the last entry of an earlier process; None if there is none.
 
     Raises
     ------
     SpoolError
-        If another process uses the directory, it is damaged, or the disk does not take what is told.
+        If another process uses the directory, the journal is damaged, or the disk cannot be written.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -69,7 +68,7 @@ class Spool(ClientState):
             self._journal.close()
 
     def send(self, outgoing: Outgoing, ended_at: datetime | None = None) -> None:
-        """Record a scan, a result or a trouble before it is sent; of a scan, when it ended by the instrument's clock."""
+        """Record a message before it is sent; for a scan also `ended_at`, its end by the instrument's clock."""
         header, *arrays = outgoing.frames
         with self._mutex:
             name = f"{self._sent_count:08d}.raw" if arrays else None
@@ -78,93 +77,93 @@ class Spool(ClientState):
             record: dict[str, Any] = {"event": "sent", "header": header.decode(), "file": name}
             record |= {"lengths": [len(a) for a in arrays], "ended_at": None if ended_at is None else ended_at.isoformat()}
             self._write(record)
-            self._sent(outgoing, record)
-            self._tidy()
+            self._apply_sent(outgoing, record)
+            self._remove_unused_files()
 
-    def answered(self, message_id: str, *, run_id: str, refused: bool) -> None:
+    def record_answer(self, message_id: str, *, run_id: str, refused: bool) -> None:
         """Record that the agent has acknowledged or refused a message."""
-        self._tell({"event": "answered", "id": message_id, "run": run_id, "refused": refused})
+        self._write_and_apply({"event": "answered", "id": message_id, "run": run_id, "refused": refused})
 
     def accept(self, message: RecommendationMessage) -> RecommendationMessage:
-        """What is left to do of a recommendation, which is recorded here before it is acknowledged."""
-        left = self.left_of(message)
-        self._tell({"event": "accepted", "header": message.model_dump_json()})
-        return left
+        """Record a recommendation before it is acknowledged; returns it without the requests that are known already."""
+        new = self.without_known_requests(message)
+        self._write_and_apply({"event": "accepted", "header": message.model_dump_json()})
+        return new
 
     def begin(self, request: MeasurementRequest, scan_id: str) -> None:
-        """Record that the tip is about to be sent to a request.
+        """Record that the tip is about to be sent to a point.
 
         Raises
         ------
         HeldError
-            If nothing may be begun.
+            If the instrument is paused or stopped.
         """
         record = {"event": "begun", "id": request.request_id, "scan": scan_id, "x_m": request.x_m, "y_m": request.y_m}
-        with self._mutex:  # a pause that was recorded before holds this point, one recorded after it finds it under way
-            self._heed_standing()
+        with self._mutex:  # a pause recorded before this entry prevents the point; one recorded later lets it finish
+            self._raise_if_held()
             self._write(record)
             self.apply(record)
 
-    def check_free(self) -> None:
-        """Do nothing, if something may be begun.
+    def raise_if_held(self) -> None:
+        """Check that something new may be begun.
 
         Raises
         ------
         HeldError
-            If not.
+            If the instrument is paused or stopped.
         """
         with self._mutex:
-            self._heed_standing()
+            self._raise_if_held()
 
-    def stand(self, change: Callable[[CommandState], CommandState]) -> CommandState:
-        """Where the instrument stood before; that it now stands where `change` says is recorded."""
+    def change_command_state(self, change: Callable[[CommandState], CommandState]) -> CommandState:
+        """Record the command state that `change` makes of the present one; returns the state before."""
         with self._mutex:
-            before, after = self.standing, change(self.standing)
+            before, after = self.command_state, change(self.command_state)
             if after != before:
                 record = {"event": "stands", "standing": after.model_dump()}
                 self._write(record)
                 self.apply(record)
-                self._tidy()
+                self._remove_unused_files()
             return before
 
-    def _heed_standing(self) -> None:
-        if self.standing.state != "running":
-            raise HeldError(self.standing.sentence)
+    def _raise_if_held(self) -> None:
+        if self.command_state.state != "running":
+            raise HeldError(self.command_state.hold_reason)
 
-    def _tell(self, record: dict[str, Any]) -> None:
+    def _write_and_apply(self, record: dict[str, Any]) -> None:
         with self._mutex:
             self._write(record)
             self.apply(record)
-            self._tidy()
+            self._remove_unused_files()
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._journal is not None:
             self._journal.append(record)
 
-    def _tidy(self) -> None:
-        for name in self.files_done_with():
+    def _remove_unused_files(self) -> None:
+        for name in self.pop_unused_files():
             if self._journal is not None:
-                self._journal.drop(name)
+                self._journal.remove(name)
 
     def _replay(self, journal: Journal) -> None:
         for number, record in enumerate(journal.records, 2):
             try:
-                self.apply(_of_today(record) if journal.version < VERSION else record)
+                self.apply(_upgrade_version_1(record) if journal.version < VERSION else record)
             except (KeyError, AttributeError) as error:
-                raise journal.damaged(number, f"it lacks {error}") from error
+                raise journal.damage_error(number, f"it lacks {error}") from error
             except (TypeError, RecursionError) as error:
-                raise journal.damaged(number, str(error)) from error
+                raise journal.damage_error(number, str(error)) from error
             except ValueError as error:
-                raise journal.damaged(number, explain(error)) from error
-        self._tidy()
-        if journal.version < VERSION or len(journal.records) >= _LONG:
-            journal.rewrite([self.kept()])
+                raise journal.damage_error(number, explain(error)) from error
+        self._remove_unused_files()
+        if journal.version < VERSION or len(journal.records) >= _COMPACT_AT_RECORDS:
+            journal.rewrite([self.as_record()])
         journal.records.clear()
         self.last_written = journal.last_written
-        self.waiting = {i: self._with_arrays(journal, o) for i, o in self.waiting.items()}
+        self.unanswered = {i: self._with_arrays(journal, o) for i, o in self.unanswered.items()}
         if self.open_scan is not None:
             scan_id = self.open_scan.message.id
-            self.open_scan = self.waiting.get(scan_id) or self._with_arrays(journal, self.open_scan)
+            self.open_scan = self.unanswered.get(scan_id) or self._with_arrays(journal, self.open_scan)
 
     def _with_arrays(self, journal: Journal, outgoing: Outgoing) -> Outgoing:
         if outgoing.message.id not in self._files:
@@ -172,11 +171,11 @@ class Spool(ClientState):
         return replace(outgoing, frames=[*outgoing.frames, *journal.load(*self._files[outgoing.message.id])])
 
 
-def _of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of a spool of version 1, whose messages were of version 1 of the wire: scans and results were as they are now."""
+def _upgrade_version_1(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of spool version 1 in the present format; scan and result messages have the same fields in both versions."""
     if "header" not in record:
         return record
     header = json.loads(record["header"]) | {"version": 2}
     if record["event"] == "accepted":
-        header["seq"] = 1  # they had no numbers
+        header["seq"] = 1  # version 1 had no sequence numbers
     return record | {"header": json.dumps(header)}

@@ -1,1 +1,1 @@
-"""Gaussian mixtures: expectation maximisation, model choice, and the Bayesian mixture."""
+"""Gaussian mixtures: expectation maximisation, model selection, and the Bayesian mixture."""

@@ -1,12 +1,11 @@
 """Bayesian Gaussian mixture of the latent space, fitted by variational inference in Pyro: the paper's -ELBO, H and -ELBO + H.
 
-An overcomplete mixture whose Dirichlet prior on the weights leaves superfluous components empty. Priors and settings are those of
-the paper's Methods; its text gives others (concentration 0.01, means Normal(-5, 5)), which are parameters. Prototypes found that
-at the paper's 500 steps the fit has not converged (14 effective components on a real scan, 8 after 3,000 steps), and that an
-overlap penalty of 0.1 changes nothing measurable.
+The mixture has more components than needed, and the Dirichlet prior on the weights leaves the superfluous ones empty. Priors and
+settings are those of the paper's Methods; its main text gives others (concentration 0.01, means Normal(-5, 5)), which can be
+set. In prototypes, the fit had not converged after the paper's 500 steps (14 effective components on a real scan, 8 after 3,000
+steps), and an overlap penalty of 0.1 had no measurable effect.
 
-This is the only file of the project that knows Pyro, and it leaves no trace in Pyro's global parameter store or in PyTorch's
-global generator.
+This is the only module that imports Pyro. It changes neither Pyro's global parameter store nor PyTorch's global generator.
 """
 
 from collections.abc import Mapping
@@ -27,30 +26,30 @@ from rewards.base import Mixture, Representation, Score
 from rewards.threads import one_thread
 
 _ELBO_DRAWS = 10
-_BOX = 5.0  # the means' prior spans, or is centred on, this far from the origin
+_BOX = 5.0  # half width of the uniform prior of the means, or scale of the normal one
 
 
 class BayesianMixtureSettings(BaseModel):
-    """Priors and fit.
+    """Priors and settings of the fit.
 
     Parameters
     ----------
     components
-        K, the most there can be.
+        Largest number of components K.
     concentration
         α of the Dirichlet(α/K) prior on the weights.
     mean_prior
-        "uniform": Uniform(-5, 5) in each dimension; "normal": Normal(-5, 5), as the paper's text says.
+        "uniform": Uniform(-5, 5) in each dimension; "normal": Normal(-5, 5), as in the main text of the paper.
     scale
-        Of the HalfNormal prior on each standard deviation; narrow clusters are preferred.
+        Scale of the HalfNormal prior on each standard deviation; narrow clusters are preferred.
     eta
-        Of the LKJ prior on the correlations; large means round clusters.
+        Concentration of the LKJ prior on the correlations; a large value prefers round clusters.
     overlap_weight
-        λ of the penalty on the Bhattacharyya coefficients of all pairs of components.
+        Weight λ of the penalty on the Bhattacharyya coefficients of all pairs of components.
     steps, learning_rate
-        Of ClippedAdam.
+        Number of steps and learning rate of ClippedAdam.
     effective_share
-        A component counts when its weight exceeds this share of the largest.
+        A component is effective if its weight exceeds this share of the largest weight.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +66,7 @@ class BayesianMixtureSettings(BaseModel):
 
 
 class _Model:
-    """The generative model: weights, means, scales, correlations, points."""
+    """Generative model: weights, means, scales and correlations of the components, and the points."""
 
     def __init__(self, settings: BayesianMixtureSettings, d: int, overlap_weight: float) -> None:
         self._s, self._d, self._overlap_weight = settings, d, overlap_weight
@@ -112,22 +111,22 @@ def bgmm(
     rng: np.random.Generator,
     settings: BayesianMixtureSettings | Mapping[str, Any] = BayesianMixtureSettings(),
 ) -> Score:
-    """ELBO - H per point: the paper's -ELBO + H, turned so that higher is better.
+    """ELBO - H per point: the negative of the paper's -ELBO + H, so that higher is better.
 
     Parameters
     ----------
     representation
-        With n points in d dimensions; the paper fits all points, not the density-filtered ones.
+        Representation of n points in d dimensions. The paper fits all points, not only those that the density filter keeps.
     rng
-        Seeds the fit.
+        Random generator from which the fit is seeded.
     settings
-        Priors and fit; a mapping of its fields is accepted too, as it comes from a configuration.
+        Priors and settings of the fit, or a mapping of its fields, as in a configuration.
 
     Returns
     -------
     Score
-        Its mixture holds the effective components only. Metrics: `neg_elbo`, `entropy` (of the assignments to all
-        components), `neg_elbo_plus_entropy`, each per point in nats, `overlap` and `K_effective`.
+        Its mixture consists of the effective components. Its metrics are `neg_elbo`, `entropy` (of the assignments to all
+        components) and `neg_elbo_plus_entropy`, each per point in nats, `overlap` and `K_effective`.
     """
     chosen = BayesianMixtureSettings.model_validate(settings)
     z = torch.tensor(representation.z, dtype=torch.float32)

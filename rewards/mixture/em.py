@@ -1,10 +1,9 @@
-"""Expectation-maximisation of Gaussian mixtures, all restarts of one K at once.
+"""Expectation maximisation of Gaussian mixtures, all restarts of one K at once.
 
-The same estimator as scikit-learn's `GaussianMixture(covariance_type="full")`, not an approximation: its tolerance, its
-covariance floor, its restarts. What differs is the arithmetic. A Gaussian's log-density is linear in the monomials
-[1, x_i, x_i x_j], so one matrix product gives all densities of all restarts, and a second one all the moments of the M step.
-Restarts are screened: after a short run only the three likeliest go on. A grid of K = 1...10 takes about a second where
-scikit-learn takes twenty.
+The estimator is that of scikit-learn's `GaussianMixture(covariance_type="full")`, with the same tolerance, covariance floor and
+restarts. Only the arithmetic differs. A Gaussian log-density is linear in the monomials [1, x_i, x_i x_j], so one matrix product
+yields all densities of all restarts, and a second one all moments of the M step. Restarts are screened: after a short run only
+the three likeliest are continued. A grid of K = 1...10 takes about one second, scikit-learn about twenty.
 """
 
 from dataclasses import dataclass
@@ -21,16 +20,16 @@ _TINY = 1e-300
 
 @dataclass(frozen=True)
 class EMSettings:
-    """How the mixture is fitted; defaults are the paper's (10 restarts, 500 iterations) and scikit-learn's (tol, floor).
+    """Settings of the fit. Defaults are those of the paper (restarts, iterations) and of scikit-learn (tolerance, floor).
 
     Parameters
     ----------
     restarts
-        Initialisations, seeded as k-means++.
+        Number of initialisations by k-means++.
     max_iterations
-        Most EM steps.
+        Largest number of EM steps.
     tolerance
-        Stop when the mean log-likelihood of every restart gains less than this (nats a point).
+        EM has converged when the mean log-likelihood of every restart gains less than this, in nats per point.
     floor
         Added to the diagonal of each covariance, in the whitened coordinates in which the fit runs.
     """
@@ -43,14 +42,14 @@ class EMSettings:
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """An affine map to zero mean and unit covariance: x = solve(factor, z - mean)."""
+    """Affine map to zero mean and unit covariance: x = solve(factor, z - mean)."""
 
     mean: Float[np.ndarray, " d"]
     factor: Float[np.ndarray, "d d"]
 
     @staticmethod
     def of(z: Float[np.ndarray, "n d"]) -> "Whitening":
-        """The whitening of `z`; a direction without variance is left unstretched."""
+        """Whitening of `z`; directions without variance are not rescaled."""
         covariance = np.atleast_2d(np.cov(z, rowvar=False))
         values, vectors = np.linalg.eigh(covariance)
         scale = np.sqrt(np.where(values > 1e-12 * max(values.max(), 1e-12), values, 1.0))
@@ -58,7 +57,7 @@ class Whitening:
 
     @property
     def log_volume(self) -> float:
-        """Log |det factor|: what a mean log-density gains by whitening, in nats."""
+        """Log |det factor|: increase of the mean log-density by whitening, in nats."""
         return float(np.linalg.slogdet(self.factor)[1])
 
     def apply(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -66,14 +65,14 @@ class Whitening:
         return np.asarray(np.linalg.solve(self.factor, (z - self.mean).T).T)
 
     def undo(self, mixture: Mixture) -> Mixture:
-        """A mixture of whitened points, in the original coordinates."""
+        """A mixture of whitened points, transformed to the original coordinates."""
         means = mixture.means @ self.factor.T + self.mean
         return Mixture(mixture.weights, means, self.factor @ mixture.covariances @ self.factor.T)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted mixture with its mean log-likelihood (nats a point) and whether EM converged."""
+    """A fitted mixture, its mean log-likelihood in nats per point, and whether EM converged."""
 
     mixture: Mixture
     log_likelihood: float
@@ -83,16 +82,16 @@ class Fit:
 def fit_mixture(
     x: Float[np.ndarray, "n d"], n_components: int, rng: np.random.Generator, settings: EMSettings = EMSettings()
 ) -> Fit:
-    """The likeliest mixture of `n_components` Gaussians found from `settings.restarts` initialisations.
+    """The likeliest mixture of `n_components` Gaussians among those fitted from `settings.restarts` initialisations.
 
     Parameters
     ----------
     x
-        Shape (n, d), centred and of order one (whitened).
+        Shape (n, d): points, centred and of order one (whitened).
     n_components
-        K, at most n.
+        Number of Gaussians K, at most n.
     rng
-        Draws the initialisations.
+        Random generator of the initialisations.
 
     Raises
     ------
@@ -179,7 +178,7 @@ def _maximise(phi: np.ndarray, d: int, tau: np.ndarray, floor: float) -> tuple[n
     upper = np.triu_indices(d)
     second[..., upper[0], upper[1]] = second[..., upper[1], upper[0]] = moments[..., 1 + d :] / mass[..., None]
     covariances = second - means[..., :, None] * means[..., None, :]
-    # An expanded second moment can come out below zero by rounding when a component sits on one point: floor the spectrum.
+    # If a component collapses onto one point, rounding can make the covariance slightly negative; clip its eigenvalues.
     values, vectors = np.linalg.eigh(covariances)
     covariances = (vectors * np.maximum(values, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2) + floor * np.eye(d)
     return mass / n, means, covariances

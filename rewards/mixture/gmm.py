@@ -6,16 +6,18 @@ With L the maximised likelihood, N the points, k the free parameters and tau the
 - ICL = BIC + E with E = -Σ tau log tau >= 0 (eq. 5, whose H is Σ tau log tau; the textbook ICL is BIC + 2E).
 - ICL/2 = BIC/2 + E and ICL/4 = BIC/4 + E: the entropy weighs more. ICL/2 is half the textbook's ICL.
 
-All are minimised, so `value` is their negative. **Every criterion here is per point**: `bic` is the paper's BIC/N, `icl` is
-ICL/N, `log_likelihood` is log L / N. The paper's own sums over all points are reported beside them (`bic_total`, ...).
+All of these but the log-likelihood are minimised, so `value` is their negative. **Every criterion here is per point**: `bic` is
+the paper's BIC/N, `icl` is ICL/N, `log_likelihood` is log L / N. The paper's sums over all points are also reported
+(`bic_total`, ...).
 
-Across windows the raw criteria follow the size of the latent cloud (on real scans the likelihood correlates by -0.99 with the log
-of the variance product) and so reward shrinking. The *gains* do not: `icl_gain` = (ICL of one Gaussian - smallest ICL over K)
-/ N, and likewise `bic_gain` and `ll_gain`. They are unchanged by any affine map of the latent space, and 0 says that one Gaussian
-explains it best. `bic_gain_per_d` is the gain per latent dimension d, for comparing spaces of different d.
+Across windows, the raw criteria follow the size of the latent cloud (on real scans the correlation of the likelihood with the
+log of the variance product is -0.99) and so reward a small cloud. The *gains* do not: `icl_gain` = (ICL of one Gaussian -
+smallest ICL over K) / N, and likewise `bic_gain` and `ll_gain`. They are invariant to affine maps of the latent space, and 0
+means that a single Gaussian describes it best. `bic_gain_per_d` is the gain per latent dimension d, which compares spaces of
+different d.
 
-The same criteria of whitened latents (`ll_whitened`, `bic_whitened`, `icl_whitened`) say nothing more at equal d and N: there one
-Gaussian has a log-likelihood of -(d/2)(1 + log 2π) whatever the scan, so they are the gains up to a constant.
+The same criteria of whitened latents (`ll_whitened`, `bic_whitened`, `icl_whitened`) add nothing at equal d and N: the whitened
+log-likelihood of one Gaussian is -(d/2)(1 + log 2π) for every scan, so they are the gains up to a constant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +28,11 @@ import numpy as np
 from jaxtyping import Float
 
 from rewards.base import Mixture, Representation, Score
+from rewards.closed_form import smallest_eigenvalue, total_variance, variance_product
 from rewards.metrics import higher_is_better
 from rewards.mixture.em import EMSettings, Whitening, fit_mixture
-from rewards.variance import smallest_eigenvalue, total_variance, variance_product
 
-#: The paper's criteria, each minimised or maximised over K by itself.
+#: Criteria of the paper; each is minimised or maximised over K separately.
 PAPER = ("log_likelihood", "bic", "aic", "icl", "icl_2", "icl_4")
 _DERIVED = {
     "ll_gain": "log_likelihood",
@@ -46,7 +48,7 @@ CRITERIA = (*PAPER, *_DERIVED)
 
 @dataclass(frozen=True, eq=False)
 class MixtureFit:
-    """The mixture of one K, with the paper's criteria; all but K are per point, in nats, in the coordinates of z."""
+    """Mixture of K Gaussians with the criteria of the paper, all per point, in nats, and in the coordinates of z."""
 
     K: int
     mixture: Mixture
@@ -72,7 +74,7 @@ class MixtureFit:
 
 
 def free_parameters(n_components: int, d: int) -> int:
-    """K of eqs. 3 and 4: weights, means and full covariances."""
+    """Number of free parameters (K of eqs. 3 and 4): weights, means and full covariances."""
     return n_components - 1 + n_components * d + n_components * d * (d + 1) // 2
 
 
@@ -82,16 +84,18 @@ def fit_grid(
     components: Sequence[int] = range(1, 11),
     settings: EMSettings = EMSettings(),
 ) -> list[MixtureFit]:
-    """A mixture for each K, fitted in whitened coordinates and reported in those of `z`.
+    """One mixture for each K, fitted in whitened coordinates and returned in those of `z`.
 
     Parameters
     ----------
     z
-        Shape (n, d).
+        Shape (n, d): latents of n points.
     rng
-        Seeds the restarts.
+        Random generator of the restarts.
     components
-        The K to try; those that leave fewer than two points a free parameter are not tried (K = 1 always is).
+        Numbers of components K. A K above 1 with fewer than two points per free parameter is skipped.
+    settings
+        Settings of EM.
     """
     n, d = z.shape
     whitening = Whitening.of(z)
@@ -108,7 +112,7 @@ def fit_grid(
 
 
 def describe(z: Float[np.ndarray, "n d"], mixture: Mixture) -> MixtureFit:
-    """The criteria of a mixture that was not fitted here, on `z`."""
+    """Criteria of a given mixture for the points `z`."""
     joint = mixture.log_joint(z)
     largest = joint.max(axis=1, keepdims=True)
     likelihood = float((largest[:, 0] + np.log(np.exp(joint - largest).sum(axis=1))).mean())
@@ -138,36 +142,38 @@ def gmm(
     restarts: int = 10,
     max_iterations: int = 500,
 ) -> Score:
-    """The representation judged by `criterion`; all other criteria stand in the metrics.
+    """Value of `criterion` for the representation; the metrics contain all other criteria.
 
-    One call fits one mixture for each K and reports every criterion: whoever wants several reads them from the metrics of one.
+    One call fits one mixture for each K and computes every criterion, so several criteria can be read from one score.
 
-    Types that the representation brings with it are taken as its mixture; the gains measure them against one Gaussian.
+    If the representation has given types, these are its mixture, and the gains compare them with one Gaussian.
 
     Parameters
     ----------
     representation
-        With n points in d latent dimensions.
+        Representation of n points in d latent dimensions.
+    rng
+        Random generator of the restarts.
     criterion
         One of `CRITERIA`.
     components
-        The numbers of components to try; 1 must be among them for a gain.
+        Numbers of components K to try, including 1, with which gains compare.
     least_components
-        Of these, fewer are not chosen; the paper's K begin at 2.
+        Smallest K that may be chosen; in the paper, K starts at 2.
     restarts, max_iterations
-        Of EM, for each K.
+        Initialisations and largest number of EM steps for each K.
 
     Raises
     ------
     ValueError
-        If the criterion is unknown, or a gain is asked for without K = 1.
+        If the criterion is unknown, K = 1 is not among the components, or no K reaches `least_components`.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"mixture criterion '{criterion}' is unknown; use one of {', '.join(CRITERIA)}")
     fits, single = mixtures(representation, rng, components, EMSettings(restarts=restarts, max_iterations=max_iterations))
     fits = [fit for fit in fits if least_components <= fit.K]
     if not fits:
-        raise ValueError(f"least_components is {least_components}, more than could be fitted; use fewer")
+        raise ValueError(f"least_components is {least_components}, but no mixture of so many components was fitted; use fewer")
     chosen = _best(fits, _DERIVED.get(criterion, criterion))
     metrics = report(representation, fits, single, chosen)
     raw = metrics[criterion]
@@ -177,7 +183,7 @@ def gmm(
 def mixtures(
     representation: Representation, rng: np.random.Generator, components: Sequence[int], settings: EMSettings
 ) -> tuple[list[MixtureFit], MixtureFit]:
-    """The mixtures to choose from, of each K or the one that the representation brings with it; and a single Gaussian.
+    """Mixtures to choose from, which are those of each K or the given types of the representation; and a single Gaussian.
 
     Raises
     ------
@@ -188,14 +194,14 @@ def mixtures(
     fits = fit_grid(z, rng, components if given is None else [1], settings)
     single = next((f for f in fits if f.K == 1), None)
     if single is None:
-        raise ValueError(f"components must hold 1, got {list(components)}; a gain is measured against one Gaussian")
+        raise ValueError(f"components are {list(components)}; include 1, since gains are relative to one Gaussian")
     return (fits if given is None else [describe(z, given)]), single
 
 
 def report(
     representation: Representation, fits: Sequence[MixtureFit], single: MixtureFit, chosen: MixtureFit
 ) -> dict[str, float]:
-    """All criteria at their best K, and what else is known of the latents; "K" and "entropy" are those of `chosen`."""
+    """Metrics: all criteria, each at its best K, and variances of the latents; "K" and "entropy" are those of `chosen`."""
     z = representation.z
     best = {name: _best(fits, name) for name in PAPER}
     metrics = {name: float(getattr(fit, name)) for name, fit in best.items()}
@@ -213,7 +219,7 @@ def report(
 
 
 def _relative(best: Mapping[str, float], single: MixtureFit, z: Float[np.ndarray, "n d"]) -> dict[str, float]:
-    """Gains over one Gaussian, and the criteria of whitened latents: a density gains the log-volume of the whitening."""
+    """Gains over one Gaussian, and criteria of whitened latents; whitening adds its log-volume to a log-density."""
     volume = Whitening.of(z).log_volume
     return {
         "ll_gain": best["log_likelihood"] - single.log_likelihood,
@@ -231,5 +237,5 @@ def _best(fits: Sequence[MixtureFit], criterion: str) -> MixtureFit:
     return max(fits, key=lambda fit: sign * float(getattr(fit, criterion)))
 
 
-#: The mixture rewards by their short names.
+#: Mixture rewards by short name.
 MIXTURE_REWARDS: dict[str, Callable[..., Score]] = {name: partial(gmm, criterion=name) for name in CRITERIA}

@@ -1,1 +1,1 @@
-"""The simulated controller and its files."""
+"""Simulated MFP-3D controller and the files that it saves."""

@@ -1,9 +1,9 @@
-"""The oddities of a real MFP-3D file (scan_0001.ibw) that a reader must cope with, for files of the simulator.
+"""Gives simulated files the oddities of a real MFP-3D file (scan_0001.ibw) that a reader must cope with.
 
-Seven keys of the note stand there twice and the last value counts, two of them change their meaning; some values follow their
-colon without a blank, one holds colons; "°" is one byte (ISO-8859-1). `Channel<N>DataType` goes in another order than the layers.
-The labels of phases carry, behind their end, the tail of an older, longer label, which some readers join to it
-("Phase1Retracece"). The unit "m" for every layer's data is no trap of its own: all files of the simulator have it.
+Seven keys of the note occur twice, and the last value counts; two of them change their meaning. Some values follow the colon
+without a space, one contains colons; "°" is one byte (ISO-8859-1). `Channel<N>DataType` is in another order than the layers.
+After the end of a phase label the rest of an older, longer label remains, which some readers append ("Phase1Retracece"). The unit
+"m" for the data of every layer is not listed here, since all files of the simulator have it.
 """
 
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ _LAST = (
 _TAILS = {"Phase1Retrace": b"\0ce", "Phase2Retrace": b"\0ace"}
 
 
-def trapped_note(entries: Mapping[str, str | float]) -> bytes:
-    """The note's text with doubled keys, in ISO-8859-1."""
+def note_with_traps(entries: Mapping[str, str | float]) -> bytes:
+    """Text of the note with duplicate keys, in ISO-8859-1."""
     lines = [f"{key}:{value}" for key, value in _FIRST]
     lines += [f"{key}: {value}" for key, value in entries.items()]
     lines += [f"{key}: {value}" for key, value in _LAST]
     return "".join(f"{line}\r" for line in lines).encode("iso-8859-1", "replace")
 
 
-def trapped_label(name: str) -> bytes:
-    """A channel's label with what an older one left behind it."""
+def label_with_traps(name: str) -> bytes:
+    """Label of a channel, followed by the rest of an older label."""
     return name.encode() + _TAILS.get(name, b"")

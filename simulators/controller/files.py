@@ -1,4 +1,4 @@
-"""How a simulated controller saves: genuine `.ibw` files that may be late, incomplete, or missing."""
+"""Saves the files of a simulated controller: genuine `.ibw` files that may be late or incomplete."""
 
 import os
 from pathlib import Path
@@ -15,17 +15,17 @@ from simulators.physics.spectroscopy import Loop
 _BASE, LOOP_NAME = "simulated", "SSPFM"
 
 
-class Saving:
-    """A folder that frames and loops are saved to, under a base name and a number of four digits.
+class FileWriter:
+    """Writer of frames and loops to a folder, under a base name and a number of four digits.
 
     Parameters
     ----------
     folder
-        It is made if it is not there.
+        Path of the folder; created if missing.
     quirks
-        What is wrong with the files at the moment.
+        Present misbehaviour of the files.
     traps
-        Whether frames have the oddities of real files.
+        Whether frames have the oddities of real files (see `file_traps.py`).
     """
 
     def __init__(self, folder: Path, quirks: Quirks, *, traps: bool) -> None:
@@ -36,19 +36,19 @@ class Saving:
 
     @property
     def due_s(self) -> list[float]:
-        """When the files will be complete that are not."""
+        """Simulated times at which the unfinished files become complete, in seconds."""
         return [due for due, _, _ in self._unfinished]
 
     def save_frame(self, scan: Scan, number: int, at_s: float) -> None:
-        """Begin to save a frame at so many simulated seconds; it is complete at once unless saving takes time."""
+        """Save a frame at simulated time `at_s`; it is complete at once unless `saving_s` of the quirks is positive."""
         quirks = self._quirks
-        shown = scan if quirks.altered is None else quirks.altered(scan)
+        saved = scan if quirks.altered is None else quirks.altered(scan)
         name = f"{_BASE}{number:04d}"
-        raw = encode_ibw(shown, name, traps=self._traps)
+        raw = encode_ibw(saved, name, traps=self._traps)
         self._save(f"{name}.ibw", raw if quirks.spoiled is None else quirks.spoiled(raw), at_s)
 
     def save_loop(self, loop: Loop, note: Note, at_s: float) -> None:
-        """Begin to save a loop; the file says nothing of where it was measured."""
+        """Save a loop at simulated time `at_s`; the file does not state the position."""
         name = f"{LOOP_NAME}{self._loops:04d}"
         self._loops += 1
         columns = {
@@ -58,8 +58,8 @@ class Saving:
         }
         self._save(f"{name}.ibw", encode_curves(columns, note, simulated_time(at_s), name), at_s)
 
-    def settle(self, now_s: float) -> None:
-        """Complete what is due."""
+    def finish_due(self, now_s: float) -> None:
+        """Complete the files that are due at simulated time `now_s`."""
         for due, path, raw in [late for late in self._unfinished if late[0] <= now_s]:
             _write(path, raw, due)
             self._unfinished.remove((due, path, raw))
@@ -74,7 +74,7 @@ class Saving:
 
 
 def _write(path: Path, raw: bytes, at_s: float) -> None:
-    """The file carries the simulated time of its last change, so that two frames of one name can be told apart."""
+    """Write a file with its simulated time as modification time, so that two frames of the same name can be distinguished."""
     path.write_bytes(raw)
     when_ns = round(simulated_time(at_s).timestamp() * 1e6) * 1000
     os.utime(path, ns=(when_ns, when_ns))

@@ -1,7 +1,7 @@
-"""Igor binary waves (version 5) as the MFP-3D saves them, so that the readers meet genuine files.
+"""Writes Igor binary waves (version 5) like those of the MFP-3D, so that the readers work on genuine files.
 
-Byte layout: WaveMetrics' Technical Note 003; what the instrument puts into it: scan_0001.ibw. Igor Pro itself was not tried;
-igor2 reads the result and the checksum follows the note.
+The byte layout follows WaveMetrics' Technical Note 003, the content follows a real file (scan_0001.ibw). Igor Pro itself was not
+tried; igor2 reads the files, and the checksum agrees with the technical note.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from instrument_adapters.errors import ScanDataError
 from instrument_adapters.formats.channel_names import channel_quantity, channel_unit
 from instrument_adapters.scan import Scan
-from simulators.controller.file_traps import trapped_label, trapped_note
+from simulators.controller.file_traps import label_with_traps, note_with_traps
 
 _BIN_HEADER = struct.Struct("<hhiiii4i4iiii")
 _WAVE_HEADER = struct.Struct("<IIIihh6sh32siI4i4d4d4s16shhddI4I4II16ihhhccIihhII")
@@ -25,21 +25,21 @@ _EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
 
 
 def write_ibw(path: Path | str, scan: Scan) -> None:
-    """Nothing; `path` holds `scan` afterwards, complete only when this returns (see `encode_ibw` for the errors)."""
+    """Write `scan` to `path`, not atomically (see `encode_ibw` for the errors)."""
     Path(path).write_bytes(encode_ibw(scan, Path(path).stem))
 
 
 def encode_ibw(scan: Scan, wave_name: str = "scan", *, traps: bool = False) -> bytes:
-    """The bytes of an Igor binary wave that holds `scan`: float32 `wData[fast, slow, layer]`, labels, note and scaling.
+    """`scan` as the bytes of an Igor binary wave: float32 `wData[fast, slow, layer]`, labels, note and scaling.
 
-    The note is `scan.metadata`, overruled by the scan's own geometry, units and times; times are written in UTC, where an
-    instrument writes its local time. `sample_id` and `scan_id` have no place in such a file. With `traps` it has the oddities
-    of a real one (`file_traps`).
+    The note is `scan.metadata`, overridden by the scan's geometry, units and times. Times are written in UTC, whereas an
+    instrument writes local time. The file has no place for `sample_id` and `scan_id`. With `traps` it has the oddities of a real
+    file (`file_traps`).
 
     Raises
     ------
     ScanDataError
-        If a channel's name does not fit into a label of 31 bytes, or a key or a value would break the note apart.
+        If the name of a channel is longer than 31 bytes, or a key or value contains a separator of the note.
     """
     stack = np.stack(list(scan.channels.values())).astype("<f4", copy=False)
     entries = {**scan.metadata, **_geometry(scan), **_units(scan), **_times(scan)}
@@ -48,8 +48,8 @@ def encode_ibw(scan: Scan, wave_name: str = "scan", *, traps: bool = False) -> b
         stack.tobytes(),  # (layer, row, col) in C order is [fast, slow, layer] in Igor's column-major order
         shape=(scan.frame.cols, scan.frame.rows, len(scan.channels)),
         pitch=(fast, slow),
-        note=trapped_note(entries) if traps else _note(entries),
-        labels=[trapped_label(name) if traps else name.encode() for name in scan.channels],
+        note=note_with_traps(entries) if traps else _note(entries),
+        labels=[label_with_traps(name) if traps else name.encode() for name in scan.channels],
         saved_at=scan.finished_at,
         name=wave_name,
     )
@@ -58,12 +58,12 @@ def encode_ibw(scan: Scan, wave_name: str = "scan", *, traps: bool = False) -> b
 def encode_curves(
     columns: Mapping[str, np.ndarray], note: Mapping[str, str | float], saved_at: datetime, wave_name: str = "curves"
 ) -> bytes:
-    """The bytes of an Igor binary wave that holds curves: float32 `wData[step, column]`, a label for each column.
+    """Curves as the bytes of an Igor binary wave: float32 `wData[step, column]`, with a label for each column.
 
     Raises
     ------
     ScanDataError
-        As `encode_ibw`.
+        As for `encode_ibw`.
     """
     stack = np.stack(list(columns.values())).astype("<f4")
     labels = [name.encode() for name in columns]
@@ -83,7 +83,7 @@ def _encode(
     saved_at: datetime | None,
     name: str,
 ) -> bytes:
-    """The wave's last axis is the labelled one."""
+    """Bytes of a wave whose last axis has the labels."""
     block = b"".join(_label(label) for label in [b"", *labels])
     saved = 0 if saved_at is None else int(_igor_seconds(saved_at)) & 0xFFFFFFFF
     wave = _WAVE_HEADER.pack(
@@ -92,7 +92,7 @@ def _encode(
         *(*shape, 0, 0)[:4],
         *(*pitch, 1.0, 1.0),
         *(0.0, 0.0, 0.0, 0.0),
-        *(b"m", b"m\0\0\0m" if len(shape) == 3 else b""),  # the instrument gives "m" for the data of every layer
+        *(b"m", b"m\0\0\0m" if len(shape) == 3 else b""),  # the instrument writes "m" for the data of every layer
         *(0, 0, 0.0, 0.0, 0, *[0] * 8, 0, *[0] * 16),
         *(0, 0, 0, b"\0", b"\0", 0, 0, 0, 0, 0, 0),
     )
@@ -110,14 +110,14 @@ def _bin_header(wave_bytes: int, note_bytes: int, label_bytes: list[int], checks
 def _label(raw: bytes) -> bytes:
     name = raw.partition(b"\0")[0].decode(errors="replace")
     if len(raw) >= _LABEL_BYTES:
-        raise ScanDataError(f"channel {name!r} has {len(raw)} bytes, an Igor label holds 31; rename the channel")
+        raise ScanDataError(f"the name of channel {name!r} has {len(raw)} bytes, an Igor label holds 31; rename the channel")
     return raw.ljust(_LABEL_BYTES, b"\0")
 
 
 def _note(entries: Mapping[str, str | float]) -> bytes:
     for key, value in entries.items():
         if not key.strip() or set(key) & {":", "\r", "\n", "\0"} or set(str(value)) & {"\r", "\n", "\0"}:
-            raise ScanDataError(f"the note entry {key!r} cannot be written as one 'key: value' line; rename it or leave it out")
+            raise ScanDataError(f"the note entry {key!r} cannot be written as one 'key: value' line; rename or omit it")
     return "".join(f"{key}: {value}\r" for key, value in entries.items()).encode()
 
 
@@ -141,9 +141,9 @@ def _geometry(scan: Scan) -> dict[str, str | float]:
 
 
 def _units(scan: Scan) -> dict[str, str]:
-    """`<Quantity>Unit` for each channel whose unit neither its name nor the note tells."""
-    said = {name: scan.units[name] for name in scan.channels if scan.units.get(name)}
-    return {f"{channel_quantity(name)}Unit": unit for name, unit in said.items() if channel_unit(name, scan.metadata) != unit}
+    """`<Quantity>Unit` for each channel whose unit follows neither from its name nor from the note."""
+    units = {name: scan.units[name] for name in scan.channels if scan.units.get(name)}
+    return {f"{channel_quantity(name)}Unit": unit for name, unit in units.items() if channel_unit(name, scan.metadata) != unit}
 
 
 def _times(scan: Scan) -> dict[str, str | float]:

@@ -1,4 +1,4 @@
-"""The text that a simulated controller understands: a small part of Igor's language, with the names of the real panels."""
+"""Parser of the simulated controller's commands: a small part of Igor's language, with the names of the real panels."""
 
 import re
 from dataclasses import dataclass
@@ -31,19 +31,19 @@ FIELDS = {
 
 
 class RejectedError(ValueError):
-    """Why the controller does not do what it was told; nobody at the other end hears of it."""
+    """Reason why the controller rejects a command; it is not reported to the sender."""
 
 
 @dataclass(frozen=True)
 class Press:
-    """A button of a panel."""
+    """Press of a panel's button."""
 
     button: str
 
 
 @dataclass(frozen=True)
-class Put:
-    """A new value of a setting; `checked` if it was typed into a panel's field, which has limits."""
+class SetValue:
+    """New value of a setting; `checked` if it was entered in a panel's field, which has limits."""
 
     key: str
     value: float
@@ -52,19 +52,19 @@ class Put:
 
 @dataclass(frozen=True)
 class Move:
-    """A set-point of the stage along x (0) or y (1)."""
+    """New set-point of the stage along x (axis 0) or y (axis 1)."""
 
     axis: int
     volts: float
 
 
-def understand(line: str) -> Press | Put | Move:
-    """What a line of text tells the controller to do.
+def parse_command(line: str) -> Press | SetValue | Move:
+    """The command in a line of text.
 
     Raises
     ------
     RejectedError
-        If it is no call of a known function, or of unknown controls, or with other arguments.
+        If it is not a call of a known function with a known control and valid arguments.
     """
     name, arguments = _call(line)
     match name, arguments:
@@ -72,25 +72,25 @@ def understand(line: str) -> Press | Put | Move:
             if (control, panel) in BUTTONS:
                 return Press(BUTTONS[control, panel])
             if (control, panel) in FIELDS:
-                return Put(FIELDS[control, panel], value, checked=True)
-            raise RejectedError(f"there is no control {control} on a panel {panel}")
+                return SetValue(FIELDS[control, panel], value, checked=True)
+            raise RejectedError(f"there is no control {control} on the panel {panel}")
         case "PV", [str(key), float(value)]:
-            return Put(key, value, checked=False)
+            return SetValue(key, value, checked=False)
         case "td_WriteValue", [str(target), float(volts)]:
             found = _SETPOINT.fullmatch(target)
             if found is None:
-                raise RejectedError(f"there is nothing to write at {target}")
+                raise RejectedError(f"{target} cannot be written")
             return Move(int(found[1]), volts)
-    raise RejectedError(f"{line} is no command")
+    raise RejectedError(f"{line} is not a command")
 
 
-def asked_for(expression: str) -> tuple[str, str]:
+def parse_expression(expression: str) -> tuple[str, str]:
     """(function, name) of an expression such as `GV("ScanSize")` or `td_ReadValue("XSensor")`.
 
     Raises
     ------
     RejectedError
-        If it is another.
+        If the expression is unknown.
     """
     name, arguments = _call(expression)
     match name, arguments:
@@ -102,6 +102,6 @@ def asked_for(expression: str) -> tuple[str, str]:
 def _call(text: str) -> tuple[str, list[str | float]]:
     found = _CALL.fullmatch(text.strip())
     if found is None or _ARGUMENTS.fullmatch(found[2]) is None:
-        raise RejectedError(f"{text} is not written as a call")
+        raise RejectedError(f"{text} is not a function call")
     pieces = re.finditer(_ARGUMENT, found[2])
     return found[1], [float(piece[2]) if piece[2] is not None else piece[1] for piece in pieces]

@@ -1,16 +1,16 @@
-"""The settings of a simulated controller, with its habits: fields have limits that `PV` passes by, and rates are quantised."""
+"""The panel settings of a simulated controller: fields have limits that `PV` bypasses, and rates are quantised."""
 
 import math
 
 from instrument_adapters.geometry import Frame
 from simulators.config import MFP3DConfig
-from simulators.controller.language import Put, RejectedError
-from simulators.controller.scan_note import FIXED
+from simulators.controller.language import RejectedError, SetValue
+from simulators.controller.scan_note import FIXED_ENTRIES
 
 _CLOCK_Hz = 50_000.0
-_SAMPLES_PER_POINT = 2.5  # there and back, and a quarter beyond
+_SAMPLES_PER_POINT = 2.5  # trace and retrace, each with 25 % overscan
 
-# Where a field of a panel stops; assumed, but for the largest scan (MaxScanSize of a real file).
+# Limits of the fields of a panel; assumed, except the largest scan (MaxScanSize of a real file).
 _FIELD_LIMITS = {
     "ScanSize": (1e-9, 9e-5),
     "PointsLines": (2, 4096),
@@ -28,19 +28,19 @@ _LVDT = ("XLVDTSens", "YLVDTSens", "XLVDTOffset", "YLVDTOffset")
 
 
 class ControllerPanel:
-    """What stands on the panels, by the keys of the note.
+    """Values of the panels, by the keys of the note.
 
     Parameters
     ----------
     config
-        The panel begins as somebody has left it: with another place and another rate than this configuration asks for, and
-        with the configuration's probe.
+        Configuration that gives the initial values of the probe. Position and rate start at other values, as if left by a
+        previous user.
     first_suffix
         Number of the next file.
     """
 
     def __init__(self, config: MFP3DConfig, first_suffix: int) -> None:
-        self.values: dict[str, float] = {key: float(FIXED[key]) for key in _LVDT} | {
+        self.values: dict[str, float] = {key: float(FIXED_ENTRIES[key]) for key in _LVDT} | {
             "ScanSize": 5e-6,
             "FastRatio": 1.0,
             "SlowRatio": 1.0,
@@ -60,13 +60,13 @@ class ControllerPanel:
             "BaseSuffix": float(first_suffix),
         }
 
-    def put(self, command: Put) -> None:
-        """Take over a value, as the panel does: points set lines too, and a rate becomes the nearest that there is.
+    def set_value(self, command: SetValue) -> None:
+        """Set a value as the panel does: points also set lines, and a rate becomes the nearest possible one.
 
         Raises
         ------
         RejectedError
-            If there is no such setting, it cannot have that value, or a field's limits forbid it.
+            If there is no such setting, the value is invalid, or it exceeds the limits of the field.
         """
         key, value = command.key, command.value
         if key not in self.values or key in _LVDT:
@@ -75,44 +75,44 @@ class ControllerPanel:
             raise RejectedError(f"{key} cannot be {value:g}")
         low, high = _FIELD_LIMITS.get(key, (-math.inf, math.inf))
         if command.checked and not low <= value <= high:
-            raise RejectedError(f"the field for {key} stops at {low:g} and {high:g}, {value:g} was typed in")
+            raise RejectedError(f"{value:g} was entered in the field for {key}, which allows {low:g} to {high:g}")
         if key == "ARDoIVCycles" and value != 1:
-            raise RejectedError("this simulation knows loops of one cycle only")
+            raise RejectedError("the simulation supports only loops of one cycle")
         self.values[key] = value
         if key == "PointsLines":
             self.values["ScanPoints"] = self.values["ScanLines"] = value
         if key in {"ScanRate", "PointsLines", "ScanPoints"}:
-            self.values["ScanRate"] = _quantised(self.values["ScanRate"], int(self.values["ScanPoints"]))
+            self.values["ScanRate"] = _quantised_rate_Hz(self.values["ScanRate"], int(self.values["ScanPoints"]))
 
     def frame(self) -> Frame:
-        """The frame that a scan begun now covers.
+        """Frame of a scan that begins now.
 
         Raises
         ------
         RejectedError
-            If it has less than two lines or points.
+            If it has fewer than two lines or points.
         """
-        see = self.values
-        if see["ScanPoints"] < 2 or see["ScanLines"] < 2:
-            raise RejectedError("a frame needs two lines and two points")
-        ratio = see["SlowRatio"] / see["FastRatio"]
+        values = self.values
+        if values["ScanPoints"] < 2 or values["ScanLines"] < 2:
+            raise RejectedError("a frame needs at least two lines and two points")
+        ratio = values["SlowRatio"] / values["FastRatio"]
         return Frame(
-            size_fast_m=see["ScanSize"] / max(ratio, 1.0),
-            size_slow_m=see["ScanSize"] * min(ratio, 1.0),
-            x_offset_m=see["XOffset"],
-            y_offset_m=see["YOffset"],
-            angle_rad=math.radians(see["ScanAngle"]),
-            rows=int(see["ScanLines"]),
-            cols=int(see["ScanPoints"]),
+            size_fast_m=values["ScanSize"] / max(ratio, 1.0),
+            size_slow_m=values["ScanSize"] * min(ratio, 1.0),
+            x_offset_m=values["XOffset"],
+            y_offset_m=values["YOffset"],
+            angle_rad=math.radians(values["ScanAngle"]),
+            rows=int(values["ScanLines"]),
+            cols=int(values["ScanPoints"]),
         )
 
     def to_metres(self, axis: int, volts: float) -> float:
-        """Position along x (0) or y (1) of a set-point in volts."""
+        """Position in metres along x (axis 0) or y (axis 1) for a set-point in volts."""
         sensitivity, offset = self._calibration(axis)
         return (volts - offset) * sensitivity
 
     def to_volts(self, axis: int, metres: float) -> float:
-        """The reverse."""
+        """Set-point in volts for a position in metres along x (axis 0) or y (axis 1)."""
         sensitivity, offset = self._calibration(axis)
         return metres / sensitivity + offset
 
@@ -121,7 +121,7 @@ class ControllerPanel:
         return abs(self.values[f"{name}LVDTSens"]), self.values[f"{name}LVDTOffset"]
 
 
-def _quantised(rate_Hz: float, points: int) -> float:
-    """The nearest rate whose samples are 50 kHz divided by a whole number, to the five digits that are shown."""
+def _quantised_rate_Hz(rate_Hz: float, points: int) -> float:
+    """The nearest line rate whose sample rate is 50 kHz divided by an integer, to the five digits displayed."""
     decimation = max(1, round(_CLOCK_Hz / (rate_Hz * _SAMPLES_PER_POINT * points)))
     return float(f"{_CLOCK_Hz / (decimation * _SAMPLES_PER_POINT * points):.5g}")

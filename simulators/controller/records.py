@@ -1,4 +1,4 @@
-"""What a simulated controller has to save: a frame with its note, and the note of a loop."""
+"""Records that a simulated controller saves: a frame with its note, and the note of a loop."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from instrument_adapters.protocol.messages import Note
 from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH
 from simulators.config import MFP3DConfig
-from simulators.controller.scan_note import FIXED, scan_note, tracker_stands_at
+from simulators.controller.scan_note import FIXED_ENTRIES, scan_note, tracked_centre_Hz
 from simulators.physics.dart import CHANNELS, Recording
 
 _LOOP_KEYS = ("ARDoIVAmp", "ARDoIVFrequency", "ARDoIVCycles", "DriveAmplitude", "DFRTFrequencyCenter", "DFRTFrequencyWidth")
@@ -16,23 +16,23 @@ _PROBE_KEYS = ("InvOLS", "AmpInvOLS", "SpringConstant", "MicroscopeModel", "Vers
 
 
 def simulated_time(at_s: float) -> datetime:
-    """Time by the simulated clock, so many seconds after its start."""
+    """Time by the simulated clock `at_s` seconds after its start."""
     return EPOCH + timedelta(seconds=at_s)
 
 
 def frame_scan(
     recording: Recording, frame: Frame, config: MFP3DConfig, *, rate_Hz: float, scan_down: bool, number: int, at_s: float
 ) -> Scan:
-    """The frame as it goes into a file: its name is the file's number, its beginning is left to the reader.
+    """The frame as it is saved: its id is the file's number, its start time is computed by the reader.
 
     Parameters
     ----------
     recording, frame, config
-        What was recorded, where, and with which probe.
+        Recorded images, their frame, and the configuration of the instrument.
     rate_Hz, scan_down, number
-        Lines a second, the slow direction and the file's number.
+        Line rate, slow direction and number of the file.
     at_s
-        When the frame was finished, in simulated seconds since the start.
+        Simulated time at which the frame was finished, in seconds since the start.
     """
     finished_at = simulated_time(at_s)
     note = scan_note(
@@ -41,7 +41,7 @@ def frame_scan(
         scan_rate_Hz=rate_Hz,
         scan_down=scan_down,
         number=number,
-        centre_Hz=tracker_stands_at(recording.channels["FrequencyRetrace"]),
+        centre_Hz=tracked_centre_Hz(recording.channels["FrequencyRetrace"]),
         finished_at=finished_at,
     )
     return Scan(
@@ -55,5 +55,5 @@ def frame_scan(
 
 
 def loop_note(panel: Mapping[str, float]) -> Note:
-    """Note of a loop's file: the bias and the probe, and nothing of the position."""
-    return {key: panel[key] for key in _LOOP_KEYS} | {key: FIXED[key] for key in _PROBE_KEYS}
+    """Note of a loop's file: bias and probe, but not the position."""
+    return {key: panel[key] for key in _LOOP_KEYS} | {key: FIXED_ENTRIES[key] for key in _PROBE_KEYS}

@@ -1,4 +1,4 @@
-"""The note that an MFP-3D writes beside a frame, with keys as on a real file (scan_0001.ibw)."""
+"""The note that an MFP-3D saves with a frame, with the keys of a real file (scan_0001.ibw)."""
 
 import math
 from datetime import UTC, datetime
@@ -11,8 +11,8 @@ from simulators.physics.dart import CHANNELS, DartConfig
 
 _IGOR_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
 
-# What does not change from frame to frame, as read on that file; nothing here is used by the simulation.
-FIXED: Note = {
+# Entries that do not change from frame to frame, taken from that file; the simulated physics does not use them.
+FIXED_ENTRIES: Note = {
     "ImagingMode": "PFM Mode",
     "ScanMode": "Closed Loop",
     "NapMode": "Off",
@@ -35,16 +35,16 @@ FIXED: Note = {
 def scan_note(
     frame: Frame, dart: DartConfig, *, scan_rate_Hz: float, scan_down: bool, number: int, centre_Hz: float, finished_at: datetime
 ) -> Note:
-    """Key -> value of one frame's note; angles in degrees, lengths in metres, `Seconds` since 1904.
+    """Note of one frame: angles in degrees, lengths in metres, `Seconds` since 1904.
 
     Parameters
     ----------
     frame, dart
-        Where and with what was scanned.
+        Scanned frame, and settings of probe and electronics.
     scan_rate_Hz, scan_down, number
-        Lines a second, the slow direction and the frame's number.
+        Line rate, slow direction and number of the frame.
     centre_Hz
-        Where the tracker stands.
+        Centre frequency of the tracker in hertz.
     finished_at
         Time of saving.
     """
@@ -80,9 +80,9 @@ def scan_note(
         "Seconds": (finished_at - _IGOR_EPOCH).total_seconds(),
     }
     recorded = {f"Channel{n}DataType": name.removesuffix("Retrace") for n, name in enumerate(CHANNELS, start=1)}
-    return {**FIXED, **changing, **recorded}
+    return {**FIXED_ENTRIES, **changing, **recorded}
 
 
-def tracker_stands_at(frequency_Hz: np.ndarray) -> float:
-    """Centre frequency in Hz that a note gives for a frame: the median of its frequency channel."""
+def tracked_centre_Hz(frequency_Hz: np.ndarray) -> float:
+    """Centre frequency in hertz that the note of a frame states: the median of its frequency channel."""
     return float(np.median(frequency_Hz))

@@ -1,21 +1,21 @@
-"""The way from the driver to the simulated controller: every command and every answer takes simulated time."""
+"""Connection from the driver to the simulated controller; every command and every answer takes simulated time."""
 
 from datetime import datetime
 from pathlib import Path
 
-from instrument_adapters.mfp3d.igor_commands import SAFE
+from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS
 from simulators.controller.controller import Controller
 
 
 class SimulatedTransport:
-    """A `Transport` whose waits are simulated time.
+    """A `Transport` to the simulated controller, whose waits advance its clock.
 
     Parameters
     ----------
     controller
-        Who obeys; its clock is the clock.
+        Simulated controller; its clock is used.
     command_s
-        How long a command or an answer takes. A command acts at once, an answer is what holds when it comes.
+        Simulated duration of a command or an answer in seconds. A command acts at its beginning, a value is read at its end.
     """
 
     def __init__(self, controller: Controller, command_s: float) -> None:
@@ -23,25 +23,25 @@ class SimulatedTransport:
 
     @property
     def folder(self) -> Path:
-        """Where files appear."""
-        return self._controller.saving.folder
+        """Folder to which the controller saves its files."""
+        return self._controller.file_writer.folder
 
     def execute(self, text: str) -> None:
-        """Hand over a command (see `Controller.run` for the error); what brings a halted instrument to rest takes no time."""
-        if text in SAFE and self._controller.clock.halted:
-            self._controller.obey(text)
+        """Execute a command (see `Controller.run` for the error); on a halted instrument a safe command takes no time."""
+        if text in SAFE_COMMANDS and self._controller.clock.halted:
+            self._controller.execute(text)
             return
-        self._controller.clock.check_halted()
-        self._controller.obey(text)
+        self._controller.clock.raise_if_halted()
+        self._controller.execute(text)
         self._controller.run(self._command_s)
 
     def read(self, expression: str) -> float:
         """Value of an expression (see `Controller.run` for the error)."""
         self._controller.run(self._command_s)
-        return self._controller.answer(expression)
+        return self._controller.read(expression)
 
     def sleep(self, seconds: float) -> None:
-        """Let simulated time pass (see `Controller.run` for the error)."""
+        """Advance simulated time (see `Controller.run` for the error)."""
         self._controller.run(seconds)
 
     def elapsed_s(self) -> float:
@@ -57,7 +57,7 @@ class SimulatedTransport:
         self._controller.clock.halt()
 
     def release(self) -> None:
-        """Let the clock go on."""
+        """Release the clock after a halt."""
         self._controller.clock.release()
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""What goes wrong, when, and the sealed log of it."""
+"""Faults of the simulated instrument: catalogue, schedule, injection and sealed log."""

@@ -1,4 +1,4 @@
-"""All that can be made to go wrong with a simulated instrument, by name; what each does stands in the other faults_* files."""
+"""Catalogue of the faults of a simulated instrument, by name; their effects are in the other files of this package."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ EVERY = "all"
 
 
 class Group(StrEnum):
-    """Where a fault acts: on the wire and the files, on the data of a frame, on the probe, on the stage, on the sample."""
+    """Where a fault acts: wire and files, data of a frame, probe, stage, or sample."""
 
     TRANSPORT = "transport"
     DATA = "data"
@@ -24,7 +24,7 @@ class Group(StrEnum):
 
 
 class Place(StrEnum):
-    """What a fault may be tied to: a frame, a line of it in the order of recording, or a measured point."""
+    """Place to which a fault can be tied: a frame, a line of a frame in the order of recording, or a measured point."""
 
     SCAN = "scan"
     LINE = "line"
@@ -33,28 +33,28 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """How strong or how long: the value unless another is given, and what is allowed and drawn evenly by a random schedule.
+    """Strength or duration of a fault: its default and its allowed values, from which a random schedule draws uniformly.
 
     Parameters
     ----------
     default
-        A number, or a word.
+        Default value, a number or a string.
     allowed
-        (lowest, highest) of a number; the words.
+        (lowest, highest) for a number; all values for a string.
     """
 
     default: Value
     allowed: tuple[Value, ...]
 
     def draw(self, rng: np.random.Generator) -> Value:
-        """A value for a random schedule."""
+        """Random value from the allowed ones."""
         if isinstance(self.default, str):
             return str(rng.choice(self.allowed))
         low, high = (float(limit) for limit in self.allowed)
         return int(rng.integers(int(low), int(high) + 1)) if isinstance(self.default, int) else float(rng.uniform(low, high))
 
     def admits(self, value: Value) -> bool:
-        """True for one of the words, or a number (a whole one where the default is) in the range."""
+        """Whether the value is allowed: one of the strings, or a number in the range (an integer if the default is one)."""
         if isinstance(self.default, str) or isinstance(value, str):
             return value in self.allowed
         low, high = (float(limit) for limit in self.allowed)
@@ -74,22 +74,22 @@ class Fault:
     Parameters
     ----------
     name
-        As on the command line.
+        Name as on the command line.
     group
-        Where it acts.
-    what
-        What happens, in one sentence.
+        Group of the fault.
+    description
+        One sentence on what happens.
     places
-        What it may be tied to.
+        Kinds of places to which it can be tied.
     parameters
-        Name with unit -> parameter.
+        Parameters by name with unit.
     first_scan
-        The first frame, counted from 1 after a start, at which it can happen.
+        First frame, counted from 1 after the start, at which it can occur.
     """
 
     name: str
     group: Group
-    what: str
+    description: str
     places: frozenset[Place] = frozenset({Place.SCAN})
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     first_scan: int = 1
@@ -109,25 +109,25 @@ _ALL = (
     Fault(
         "disconnect_mid_scan",
         Group.TRANSPORT,
-        "The connection breaks when a share of the scan message has been sent, and stays broken for some wall seconds.",
+        "The connection breaks in the middle of the scan message and stays broken for some wall seconds.",
         parameters={"share": Parameter(0.5, (0.05, 0.95)), "down_s": Parameter(0.5, (0.1, 1.0))},
     ),
     Fault(
         "truncated_file",
         Group.TRANSPORT,
-        "Of the frame's file, only a share of the bytes reaches the disk.",
+        "Only a share of the bytes of the frame's file reaches the disk.",
         parameters={"share": Parameter(0.6, (0.0, 0.98))},
     ),
     Fault(
         "file_still_being_written",
         Group.TRANSPORT,
-        "The frame's file has its name long before it is complete.",
+        "The frame's file appears long before it is complete.",
         parameters={"saving_s": Parameter(20.0, (2.0, 40.0))},
     ),
     Fault(
-        "stale_newest_file", Group.TRANSPORT, "The frame is not saved; the newest file shows the frame before it.", first_scan=2
+        "stale_newest_file", Group.TRANSPORT, "The frame is not saved; the newest file shows the previous frame.", first_scan=2
     ),
-    Fault("duplicate_scan_id", Group.TRANSPORT, "The frame carries the scan_id of the frame before it.", first_scan=2),
+    Fault("duplicate_scan_id", Group.TRANSPORT, "The frame has the scan_id of the previous frame.", first_scan=2),
     Fault(
         "lost_ack",
         Group.TRANSPORT,
@@ -142,59 +142,59 @@ _ALL = (
         places=_POINT,
         parameters=_MESSAGE | {"later": Parameter(0, (0, 3))},
     ),
-    Fault("nan_lines", Group.DATA, "Lines of all channels are not a number.", _LINE, _lines(5, 1, 20)),
+    Fault("nan_lines", Group.DATA, "Some lines of all channels are NaN.", _LINE, _lines(5, 1, 20)),
     Fault(
         "skipped_lines",
         Group.DATA,
-        "The counter of lines loses some: from there on every line shows what lies further along the slow axis.",
+        "Lines are skipped: every later line shows a place further along the slow axis.",
         _LINE,
         {"skipped": Parameter(4, (1, 12))},
     ),
     Fault(
         "shifted_lines",
         Group.DATA,
-        "Lines lie beside their place along the fast axis.",
+        "Some lines are shifted along the fast axis.",
         _LINE,
         _lines(20, 5, 60) | {"shift_px": Parameter(8.0, (3.0, 16.0))},
     ),
     Fault(
         "wrong_units",
         Group.DATA,
-        "Amplitudes and height are numbers of another unit than the one that stands beside them.",
+        "Amplitudes and height are stored in another unit than the one stated.",
         parameters={"factor": Parameter(1e9, (1e3, 1e9))},
     ),
-    Fault("swapped_labels", Group.DATA, "The first amplitude and the first phase bear each other's name."),
+    Fault("swapped_labels", Group.DATA, "The names of the first amplitude and the first phase are exchanged."),
     Fault("transposed_axes", Group.DATA, "Rows and columns of all images are exchanged."),
     Fault(
         "saturation",
         Group.DATA,
-        "A share of the pixels of both amplitudes, the brightest, stand at full scale.",
+        "Both amplitudes saturate: the brightest share of their pixels has one value.",
         parameters={"share": Parameter(0.15, (0.02, 0.4))},
     ),
     Fault(
         "phase_wrap_offset",
         Group.DATA,
-        "An offset is added to both phases, which wraps domains from one end of the scale to the other.",
+        "An offset is added to both phases, so that some domains wrap around the scale.",
         parameters={"offset_deg": Parameter(140.0, (60.0, 300.0))},
     ),
     Fault(
         "blunting",
         Group.PROBE,
-        "The tip gets blunter, until the probe is changed.",
+        "The tip becomes blunter until the probe is changed.",
         _LINE,
         {"factor": Parameter(1.8, (1.2, 2.5))},
     ),
     Fault(
         "sensitivity_step",
         Group.PROBE,
-        "The response of the probe changes by a factor, until the probe is changed.",
+        "The sensitivity of the probe changes by a factor until the probe is changed.",
         _LINE,
         {"factor": Parameter(0.55, (0.46, 1.6))},
     ),
     Fault(
         "f0_step",
         Group.PROBE,
-        "The contact resonance steps, until the probe is changed.",
+        "The contact resonance shifts until the probe is changed.",
         _LINE,
         {"shift_Hz": Parameter(5e3, (-8e3, 8e3))},
     ),
@@ -202,21 +202,21 @@ _ALL = (
     Fault(
         "contamination_band",
         Group.PROBE,
-        "Something sticks to the tip for some lines and responds by itself.",
+        "Dirt sticks to the tip for some lines and adds a response of its own.",
         _LINE,
         _lines(20, 4, 40) | {"response": Parameter(0.7, (0.3, 1.2)), "phase_deg": Parameter(60.0, (-180.0, 180.0))},
     ),
-    Fault("crash", Group.PROBE, "The tip is broken: amplitudes fall to noise and loops fail, until the probe is changed.", _LINE),
+    Fault("crash", Group.PROBE, "The tip breaks: amplitudes fall to noise and loops fail until the probe is changed.", _LINE),
     Fault(
         "frozen_position",
         Group.MOTION,
-        "The position that is read back stays what it was, until the next frame.",
+        "The position read back does not change until the next frame.",
         _POINT,
     ),
     Fault(
         "silent_clamp",
         Group.MOTION,
-        "The stage reaches a share of the frame only: points beyond end there, and the next frame lies off its place.",
+        "The stage reaches only a share of the frame: points beyond are clamped, and the next frame is displaced.",
         _POINT,
         {"reach": Parameter(0.6, (0.2, 0.9))},
     ),
@@ -240,25 +240,25 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ALL}
 
 
 def find_fault(name: str) -> Fault:
-    """The fault of this name.
+    """The fault with this name.
 
     Raises
     ------
     UnknownFaultError
-        If there is none; the message names the nearest, or all.
+        If there is none; the message gives similar names, or all.
     """
     if name not in FAULTS:
         raise _unknown(name, "fault", tuple(FAULTS))
     return FAULTS[name]
 
 
-def faults_of(name: str) -> tuple[Fault, ...]:
-    """The faults of a group, the one fault of this name, or all of them.
+def faults_in(name: str) -> tuple[Fault, ...]:
+    """The faults of a group, the single fault with this name, or all faults ("all").
 
     Raises
     ------
     UnknownFaultError
-        If it is none of these.
+        If there is no such fault or group.
     """
     if name == EVERY:
         return _ALL
@@ -271,5 +271,5 @@ def faults_of(name: str) -> tuple[Fault, ...]:
 
 def _unknown(name: str, what: str, known: Sequence[str]) -> UnknownFaultError:
     near = difflib.get_close_matches(name, known, n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(known)}"
+    advice = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(known)}"
     return UnknownFaultError(f"there is no {what} {name!r}; {advice}")

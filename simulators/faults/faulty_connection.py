@@ -1,8 +1,8 @@
-"""A connection that fails on demand: it stands between a client and its agent, on loopback, and passes everything on unread.
+"""A proxy on loopback between a client and its agent that fails on demand and otherwise passes everything on unchanged.
 
-The client connects to `FaultyLink.address`, the agent sees an ordinary client. It works on the bytes of the TCP connection and
-not with sockets of ZeroMQ, which would mend what is to be broken here: half a message is half a message. Of a message only type
-and id are looked at. A message can be told from the next as long as the two use no encryption.
+The client connects to `FaultyConnection.address`; the agent sees an ordinary client. The proxy works on the bytes of the TCP
+connection rather than with ZeroMQ sockets, which would repair the damage: half a message stays half a message. It reads only type
+and id of a message. It can separate messages only if the connection is not encrypted.
 """
 
 import contextlib
@@ -11,46 +11,46 @@ import threading
 import time
 from types import TracebackType
 
-from simulators.faults.message_faults import Tampering, Trick
+from simulators.faults.message_faults import MessageFault, MessageFaultQueue
 from simulators.faults.zmtp import Splitter, Unit
 
 _CHUNK = 1 << 16
 _CONNECT_S = 2.0
-_LOOK_S = 0.1  # how often the end is looked for; closing a socket does not wake who waits for it everywhere
+_LOOK_S = 0.1  # how often the listener checks for the end; closing a socket does not wake a waiting thread on every system
 
 
-class FaultyLink:
-    """Between one client and the agent at `agent`; used in `with`.
+class FaultyConnection:
+    """Context manager that runs a proxy between one client and an agent.
 
     Parameters
     ----------
     agent
-        Where the agent listens, such as "tcp://127.0.0.1:5555".
+        Address of the agent, such as "tcp://127.0.0.1:5555".
 
     Attributes
     ----------
     address
-        Where the client is to connect.
+        Address to which the client connects.
 
     Raises
     ------
     OSError
-        If no port of this computer can be listened at.
+        If no local port is available.
     """
 
     def __init__(self, agent: str) -> None:
         host, _, port = agent.removeprefix("tcp://").rpartition(":")
         self._agent = (host, int(port))
-        self._tampering = Tampering()
+        self._faults = MessageFaultQueue()
         self._down_until = 0.0
         self._closed = threading.Event()
         self._connections: list[_Connection] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(_LOOK_S)
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept, name="faulty-link", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name="faulty-connection", daemon=True)
 
-    def __enter__(self) -> "FaultyLink":
+    def __enter__(self) -> "FaultyConnection":
         self._thread.start()
         return self
 
@@ -61,9 +61,9 @@ class FaultyLink:
         for connection in self._connections:
             connection.close()
 
-    def arm(self, trick: Trick) -> None:
-        """Let a trick wait for the next new message of its type."""
-        self._tampering.arm(trick)
+    def arm(self, fault: MessageFault) -> None:
+        """Arm a fault for the next new message of its type."""
+        self._faults.arm(fault)
 
     def _accept(self) -> None:
         while not self._closed.is_set():
@@ -79,7 +79,7 @@ class FaultyLink:
             if time.monotonic() < self._down_until:
                 raise ConnectionRefusedError
             agent = socket.create_connection(self._agent, _CONNECT_S)
-        except OSError:  # whoever is refused tries again by itself
+        except OSError:  # a client that is refused tries again
             client.close()
             return
         for end in (client, agent):
@@ -88,40 +88,40 @@ class FaultyLink:
         self._connections.append(_Connection(client, agent, self))
 
     def deliver(self, unit: Unit, direction: str, target: socket.socket) -> bool:
-        """Pass a unit on, or do to it what has been armed; False if the connection is to be broken.
+        """Pass a unit on, or apply an armed fault to it; returns False if the connection is to be broken.
 
         Called by the threads of the connections.
         """
-        trick = self._tampering.due(unit.frames, unit.raw, direction) if unit.frames else None
-        if trick is not None and trick.action == "cut":
-            self._down_until = time.monotonic() + trick.down_s
-            target.sendall(unit.raw[: max(1, int(trick.share * len(unit.raw)))])
+        fault = self._faults.due(unit.frames, unit.raw, direction) if unit.frames else None
+        if fault is not None and fault.action == "cut":
+            self._down_until = time.monotonic() + fault.down_s
+            target.sendall(unit.raw[: max(1, int(fault.share * len(unit.raw)))])
             return False
-        if trick is not None and trick.action == "delay":
-            self._closed.wait(trick.delay_s)
-        if trick is None or trick.action == "delay":
+        if fault is not None and fault.action == "delay":
+            self._closed.wait(fault.delay_s)
+        if fault is None or fault.action == "delay":
             target.sendall(unit.raw)
         if unit.frames:
-            for copy in self._tampering.copies(direction):
+            for copy in self._faults.copies(direction):
                 target.sendall(copy)
         return True
 
 
 class _Connection:
-    """Two sockets and the two threads that carry bytes between them."""
+    """Two sockets and the two threads that copy bytes between them."""
 
-    def __init__(self, client: socket.socket, agent: socket.socket, link: FaultyLink) -> None:
+    def __init__(self, client: socket.socket, agent: socket.socket, link: FaultyConnection) -> None:
         self._sockets = (client, agent)
         self._link = link
         ways = (("up", client, agent), ("down", agent, client))
         self._threads = [
-            threading.Thread(target=self._carry, args=way, name=f"faulty-link-{way[0]}", daemon=True) for way in ways
+            threading.Thread(target=self._carry, args=way, name=f"faulty-connection-{way[0]}", daemon=True) for way in ways
         ]
         for thread in self._threads:
             thread.start()
 
     def ended(self) -> bool:
-        """True once both directions are closed; the sockets are then let go."""
+        """Whether both directions are closed; if so, the sockets are released."""
         if any(thread.is_alive() for thread in self._threads):
             return False
         self.close()
@@ -137,7 +137,7 @@ class _Connection:
 
     def _carry(self, direction: str, source: socket.socket, target: socket.socket) -> None:
         splitter = Splitter()
-        with contextlib.suppress(OSError):  # either end has gone away
+        with contextlib.suppress(OSError):  # one end has disconnected
             while data := source.recv(_CHUNK):
                 if not all(self._link.deliver(unit, direction, target) for unit in splitter.feed(data)):
                     break

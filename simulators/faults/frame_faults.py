@@ -1,4 +1,4 @@
-"""What faults do to a recorded frame: pure functions from a scan to what it looks like once it is saved."""
+"""Effects of faults on a recorded frame: pure functions from the recorded scan to the saved one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,42 +13,42 @@ Images = dict[str, np.ndarray]
 
 
 def nan_lines(scan: Scan, rows: slice) -> Scan:
-    """All channels without the rows `rows`."""
+    """The scan with NaN in `rows` of all channels."""
 
     def blank(image: np.ndarray) -> np.ndarray:
-        left = image.copy()
-        left[rows] = np.nan
-        return left
+        blanked = image.copy()
+        blanked[rows] = np.nan
+        return blanked
 
     return _with(scan, {name: blank(image) for name, image in scan.channels.items()})
 
 
 def wrong_units(scan: Scan, factor: float) -> Scan:
-    """Lengths `factor` times as large, under the unit that they had."""
+    """The scan with lengths multiplied by `factor` but with unchanged units."""
     return _with(scan, {n: image * np.float32(factor) for n, image in scan.channels.items() if scan.units.get(n) == "m"})
 
 
 def swapped_labels(scan: Scan) -> Scan:
-    """The first amplitude under the name (and unit) of the first phase, and the other way round."""
+    """The scan with the images of the first amplitude and the first phase exchanged; names and units stay."""
     amplitude, phase = scan.find_channel("Amplitude1"), scan.find_channel("Phase1")
     return _with(scan, {amplitude: scan.channels[phase], phase: scan.channels[amplitude]})
 
 
 def transposed_axes(scan: Scan) -> Scan:
-    """Rows for columns, under a geometry that says nothing of it."""
+    """The scan with rows and columns of all images exchanged, but with unchanged geometry."""
     frame = scan.frame.model_copy(update={"rows": scan.frame.cols, "cols": scan.frame.rows})
     turned = {name: np.ascontiguousarray(image.T) for name, image in scan.channels.items()}
     return replace(scan, channels=turned, frame=frame)
 
 
 def saturation(scan: Scan, share: float) -> Scan:
-    """Amplitudes that stop where only `share` of their pixels lie above."""
+    """The scan with amplitudes clipped at the value that a `share` of their pixels exceeds."""
     images = {n: i for n, i in scan.channels.items() if n.startswith("Amplitude")}
     return _with(scan, {n: np.minimum(i, np.float32(np.nanquantile(i, 1 - share))) for n, i in images.items()})
 
 
 def phase_wrap_offset(scan: Scan, offset_deg: float) -> Scan:
-    """Phases with an offset, wrapped into [-90, 270)."""
+    """The scan with an offset added to the phases, wrapped into [-90, 270)."""
 
     def turned(image: np.ndarray) -> np.ndarray:
         wrapped = (np.mod(image.astype(float) + offset_deg + 90.0, 360.0) - 90.0).astype(np.float32)
@@ -57,15 +57,15 @@ def phase_wrap_offset(scan: Scan, offset_deg: float) -> Scan:
     return _with(scan, {n: turned(image) for n, image in scan.channels.items() if scan.units.get(n) == "deg"})
 
 
-def alteration(name: str, parameters: Mapping[str, Value], rows: slice) -> Callable[[Scan], Scan] | None:
-    """What the fault `name` does to a frame once it is recorded; None if nothing.
+def frame_alteration(name: str, parameters: Mapping[str, Value], rows: slice) -> Callable[[Scan], Scan] | None:
+    """Function that applies the fault `name` to a recorded frame; None if the fault does not alter frames.
 
     Parameters
     ----------
     name, parameters
-        Of the fault.
+        Name and parameters of the fault.
     rows
-        Rows of the image that it touches.
+        Affected rows of the image.
     """
     match name:
         case "nan_lines":

@@ -1,4 +1,4 @@
-"""What a faulty connection does to which message: the decisions, apart from the sockets."""
+"""Decides what a faulty connection does to each message, without sockets."""
 
 import json
 import threading
@@ -12,24 +12,24 @@ Action = Literal["cut", "drop", "drop_answer", "repeat", "delay"]
 
 
 @dataclass(frozen=True)
-class Trick:
-    """Something that befalls the next new message of a type, in either direction; repetitions of a message are not new.
+class MessageFault:
+    """Fault of the next new message of a type, in either direction; a message that is sent again is not new.
 
     Parameters
     ----------
     action
-        "cut" breaks the connection in the midst of it, "drop" loses it, "drop_answer" loses its acknowledgement, "repeat"
-        delivers it twice, "delay" holds it (and what follows it) back.
+        "cut" breaks the connection in the middle of the message, "drop" loses it, "drop_answer" loses its acknowledgement,
+        "repeat" delivers it twice, "delay" delays it and the messages after it.
     message
         Type of the message, such as "scan", "result" or "recommendation".
     share, down_s
-        Of a cut: the share of the message's bytes that get through, and for how many wall seconds nobody can connect again.
+        For "cut": share of the message's bytes that is delivered, and wall seconds during which connecting is impossible.
     later
-        Of a repetition: after so many more messages in the same direction.
+        For "repeat": number of further messages in the same direction before the repetition.
     delay_s
-        Of a delay, in wall seconds.
+        For "delay": duration in wall seconds.
     done
-        Called once with the message's id when it happens, in the connection's thread.
+        Called once with the message's id when the fault occurs, in the connection's thread.
     """
 
     action: Action
@@ -41,56 +41,56 @@ class Trick:
     done: Callable[[Mapping[str, Value]], None] = lambda _: None
 
 
-class Tampering:
-    """The tricks that wait for their message, and those under way; may be asked from any thread."""
+class MessageFaultQueue:
+    """The armed message faults, and those under way; usable from any thread."""
 
     def __init__(self) -> None:
-        self._armed: list[Trick] = []
+        self._armed: list[MessageFault] = []
         self._seen: set[str] = set()
-        self._unanswerable: dict[str, Trick] = {}
+        self._unacknowledged: dict[str, MessageFault] = {}
         self._copies: list[tuple[str, int, bytes]] = []
         self._mutex = threading.Lock()
 
-    def arm(self, trick: Trick) -> None:
-        """Let a trick wait for the next new message of its type."""
+    def arm(self, fault: MessageFault) -> None:
+        """Arm a fault for the next new message of its type."""
         with self._mutex:
-            self._armed.append(trick)
+            self._armed.append(fault)
 
-    def due(self, frames: tuple[bytes, ...], raw: bytes, direction: str) -> Trick | None:
-        """What befalls a message now: a cut, a delay or a loss; repetitions are taken note of here."""
+    def due(self, frames: tuple[bytes, ...], raw: bytes, direction: str) -> MessageFault | None:
+        """The cut, delay or loss that applies to a message now, or None; repetitions are only recorded here."""
         with self._mutex:
             header = _header(frames)
             kind, name = str(header.get("type")), str(header.get("id"))
-            if kind == "ack" and (lost := self._unanswerable.pop(str(header.get("of")), None)) is not None:
+            if kind == "ack" and (lost := self._unacknowledged.pop(str(header.get("of")), None)) is not None:
                 lost.done({"of": str(header.get("of"))})
-                return Trick("drop")
+                return MessageFault("drop")
             fresh = name not in self._seen
             self._seen.add(name)
-            return self._begun([t for t in self._armed if t.message == kind], name, raw, direction) if fresh else None
+            return self._start([f for f in self._armed if f.message == kind], name, raw, direction) if fresh else None
 
     def copies(self, direction: str) -> list[bytes]:
-        """What is to be delivered once more in a direction, after a message that has just been delivered there."""
+        """Messages to be delivered again in a direction, after one was just delivered there."""
         with self._mutex:
             mine = [copy for copy in self._copies if copy[0] == direction]
             others = [copy for copy in self._copies if copy[0] != direction]
             self._copies = others + [(way, left - 1, raw) for way, left, raw in mine if left > 0]
             return [raw for _, left, raw in mine if left == 0]
 
-    def _begun(self, tricks: list[Trick], name: str, raw: bytes, direction: str) -> Trick | None:
-        """The first of the tricks that keeps the message from arriving as it is; others of that kind wait for the next one."""
+    def _start(self, faults: list[MessageFault], name: str, raw: bytes, direction: str) -> MessageFault | None:
+        """Start the faults of a message and return the first that cuts, delays or loses it; further ones stay armed."""
         now = None
-        for trick in tricks:
-            if trick.action not in ("repeat", "drop_answer") and now is not None:
+        for fault in faults:
+            if fault.action not in ("repeat", "drop_answer") and now is not None:
                 continue
-            self._armed.remove(trick)
-            if trick.action == "drop_answer":
-                self._unanswerable[name] = trick
+            self._armed.remove(fault)
+            if fault.action == "drop_answer":
+                self._unacknowledged[name] = fault
                 continue
-            trick.done({"of": name})
-            if trick.action == "repeat":
-                self._copies.append((direction, trick.later, raw))
+            fault.done({"of": name})
+            if fault.action == "repeat":
+                self._copies.append((direction, fault.later, raw))
             else:
-                now = trick
+                now = fault
         return now
 
 

@@ -1,4 +1,4 @@
-"""The command line's options for faults: what may be asked for, and what it means."""
+"""Command-line options for faults, and the schedule that they describe."""
 
 import argparse
 import sys
@@ -13,11 +13,11 @@ from simulators.errors import UnknownFaultError
 from simulators.faults.catalogue import EVERY, FAULTS
 from simulators.faults.schedule import FaultSchedule, Injection
 
-_SEED_KEY = (1000,)  # a generator of their own, so that a run with faults is the same run otherwise
+_SEED_KEY = (1000,)  # faults have a random generator of their own, so that a run with faults is otherwise unchanged
 
 
 def add_fault_options(parser: argparse.ArgumentParser) -> None:
-    """Let a parser take `--fault`, `--fault-rate`, `--sealed-log` and `--list-faults`."""
+    """Add `--fault`, `--fault-rate`, `--sealed-log` and `--list-faults` to a parser."""
     add = parser.add_argument
     add(
         "--fault",
@@ -25,7 +25,7 @@ def add_fault_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[@...]",
-        help="what goes wrong, as NAME, NAME@SCAN, NAME@SCAN:LINE or NAME@point:N; repeatable",
+        help="fault to inject, as NAME, NAME@SCAN, NAME@SCAN:LINE or NAME@point:N; repeatable",
     )
     add(
         "--fault-rate",
@@ -33,37 +33,37 @@ def add_fault_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[NAME=]R",
-        help="mean number of random faults a scan: of all, or of one fault or group; repeatable",
+        help="mean number of random faults per scan, in total or of one fault or group; repeatable",
     )
-    add("--sealed-log", type=Path, default=None, metavar="FILE", help="where it is written what really went wrong, and when")
-    add("--list-faults", action=_ListFaults, nargs=0, help="what can go wrong")
+    add("--sealed-log", type=Path, default=None, metavar="FILE", help="file that records the faults that really occurred")
+    add("--list-faults", action=_ListFaults, nargs=0, help="list the faults and exit")
 
 
 def fault_schedule(arguments: argparse.Namespace, config: MFP3DConfig) -> FaultSchedule:
-    """What the command line asks for, of an instrument of this configuration.
+    """Schedule of the faults on the command line, for an instrument of this configuration.
 
     Raises
     ------
     UnknownFaultError
-        If a fault is tied to a line that the frame does not have, or to a scan before the first.
+        If a fault is tied to a line outside the frame, or to a scan before the first.
     """
     last = config.frame.rows - 1
     for one in arguments.fault:
         if one.line is not None and one.line > last:
-            raise UnknownFaultError(f"{one.name} was asked for at line {one.line}; a frame has lines 0 to {last}")
+            raise UnknownFaultError(f"{one.name} is tied to line {one.line}; a frame has lines 0 to {last}")
         if one.scan is not None and one.scan < config.first_scan:
-            raise UnknownFaultError(f"{one.name} was asked for at scan {one.scan}; the first scan is {config.first_scan}")
+            raise UnknownFaultError(f"{one.name} is tied to scan {one.scan}; the first scan is {config.first_scan}")
     rates: Counter[str] = Counter()
     for name, rate in arguments.fault_rate:
         rates[name] += rate
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=_SEED_KEY))
-    return FaultSchedule.drawn(rates, rng, arguments.fault)
+    return FaultSchedule.random(rates, rng, arguments.fault)
 
 
 def fault_table() -> str:
-    """Name, group and meaning of every fault, a line each."""
+    """Name, group and description of every fault, one per line."""
     wide = max(map(len, FAULTS))
-    return "".join(f"{fault.name:{wide}}  {fault.group:9}  {fault.what}\n" for fault in FAULTS.values())
+    return "".join(f"{fault.name:{wide}}  {fault.group:9}  {fault.description}\n" for fault in FAULTS.values())
 
 
 class _ListFaults(argparse.Action):
@@ -74,18 +74,19 @@ class _ListFaults(argparse.Action):
 
 def _injection(text: str) -> Injection:
     try:
-        return Injection.parsed(text)
+        return Injection.parse(text)
     except UnknownFaultError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rate(text: str) -> tuple[str, float]:
-    """(name of a fault or a group, cases a scan)."""
+    """(name of a fault or group, mean number per scan)."""
     name, _, number = text.rpartition("=")
     try:
         rates = {name or EVERY: float(number)}
-        FaultSchedule.drawn(rates, np.random.default_rng(0))
+        FaultSchedule.random(rates, np.random.default_rng(0))
     except ValueError as error:
-        known = str(error) if isinstance(error, UnknownFaultError) else f"{text!r} is no rate; give one such as 0.5 or probe=0.5"
-        raise argparse.ArgumentTypeError(known) from error
+        unknown_fault = isinstance(error, UnknownFaultError)
+        message = str(error) if unknown_fault else f"{text!r} is not a rate; give a rate such as 0.5 or probe=0.5"
+        raise argparse.ArgumentTypeError(message) from error
     return next(iter(rates.items()))

@@ -1,4 +1,4 @@
-"""What faults do to the probe and to the place of the lines: the condition of each line of one frame."""
+"""Effects of faults on the probe and on the position of lines, as changes to the condition of each line of a frame."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -10,36 +10,36 @@ from simulators.faults.catalogue import Value
 from simulators.faults.schedule import Injection
 from simulators.physics.probe import LineStates
 
-_Act = Callable[[LineStates, slice, Mapping[str, Value], Float[np.ndarray, "2 2"]], None]
+_Effect = Callable[[LineStates, slice, Mapping[str, Value], Float[np.ndarray, "2 2"]], None]
 
 
-def befall_lines(states: LineStates, frame: Frame, *, scan_down: bool, cases: Iterable[Injection]) -> None:
-    """Change, in place, the condition of the lines of a frame; cases of other faults are passed over.
+def apply_probe_faults(states: LineStates, frame: Frame, *, scan_down: bool, cases: Iterable[Injection]) -> None:
+    """Apply the faults of the probe to the condition of the lines of a frame, in place; other faults are ignored.
 
     Parameters
     ----------
     states
-        Of the lines as they would be without faults.
+        Condition of each line without faults.
     frame, scan_down
-        What is recorded.
+        Recorded frame, and whether its last row is recorded first.
     cases
-        What befalls it, each with its line.
+        Faults of this frame, each with its line.
     """
     steps_m = _steps_m(frame, scan_down=scan_down)
     for case in cases:
-        if case.name in _ACTS:
-            _ACTS[case.name](states, touched(case, frame.rows), case.parameters, steps_m)
+        if case.name in _EFFECTS:
+            _EFFECTS[case.name](states, affected_lines(case, frame.rows), case.parameters, steps_m)
 
 
-def touched(case: Injection, lines: int) -> slice:
-    """The lines that a case touches, in the order of recording: `lines` of them, or all that follow."""
+def affected_lines(case: Injection, lines: int) -> slice:
+    """Lines affected by a fault, in the order of recording: as many as its parameter `lines` says, or all that follow."""
     first = case.line or 0
     length = case.parameters.get("lines")
     return slice(first, lines if length is None else min(lines, first + int(length)))
 
 
 def _steps_m(frame: Frame, *, scan_down: bool) -> Float[np.ndarray, "2 2"]:
-    """From one line to the next in the order of recording, and from one column to the next: vectors (x, y) in metres."""
+    """Vectors (x, y) in metres from one line to the next in the order of recording, and from one column to the next."""
     corner, slow, fast = frame.to_metres(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     return np.stack([(corner - slow) if scan_down else (slow - corner), fast - corner])
 
@@ -81,7 +81,7 @@ def _shifted_lines(states: LineStates, at: slice, parameters: Mapping[str, Value
     states.shift_m[at] += _number(parameters, "shift_px") * steps_m[1]
 
 
-_ACTS: Mapping[str, _Act] = {
+_EFFECTS: Mapping[str, _Effect] = {
     "blunting": _blunting,
     "sensitivity_step": _sensitivity_step,
     "f0_step": _f0_step,

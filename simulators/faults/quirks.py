@@ -1,4 +1,4 @@
-"""What is wrong with the controller and its files at the moment, apart from physics; a fault schedule sets and clears it."""
+"""Misbehaviour of the controller and its files, as opposed to the physics; set and cleared by the fault injector."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from instrument_adapters.scan import Scan
 
 @dataclass
 class Quirks:
-    """Nothing is wrong by default.
+    """Present misbehaviour; there is none by default.
 
     Parameters
     ----------
     frozen_position
-        Whether the position that is read back stays what it was.
+        Whether the position that is read back does not change.
     silent_clamp
-        Whether a target beyond the range of the stage is moved to its edge without a word; otherwise it is rejected.
+        Whether a target beyond the range of the stage is clamped to it without an error; otherwise it is rejected.
     half_range_m
-        The stage reaches from minus this to this along x and y; a worn or obstructed one reaches less far.
+        Range of the stage, from -half_range_m to half_range_m along x and y; that of a worn or obstructed stage is smaller.
     altered
-        What a frame looks like once it is saved (wrong units, swapped labels, NaN lines).
+        Change made to a frame when it is saved (wrong units, swapped labels, NaN lines).
     spoiled
-        Of the bytes of a file, those that reach the disk.
+        Change made to the bytes of a file before they reach the disk.
     saving_s
-        How long a file stays incomplete after its frame was finished, in simulated seconds.
+        Time for which a file stays incomplete after its frame was finished, in simulated seconds.
     stale
-        Whether a finished frame is not saved at all, so that the newest file shows the frame before it.
+        Whether a finished frame is not saved, so that the newest file shows the previous frame.
     repeated_id
-        Whether the next frame carries the scan_id of the one before it.
+        Whether the next frame has the scan_id of the previous one.
     """
 
     frozen_position: bool = False

@@ -1,4 +1,4 @@
-"""What goes wrong when: faults that were asked for, and faults drawn at random, scan by scan, from one seed."""
+"""Schedule of faults: requested ones, and random ones drawn scan by scan from one seed."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from simulators.errors import UnknownFaultError
-from simulators.faults.catalogue import EVERY, FAULTS, Fault, Place, Value, faults_of, find_fault
+from simulators.faults.catalogue import EVERY, FAULTS, Fault, Place, Value, faults_in, find_fault
 
 _TEXT = re.compile(r"(?P<name>\w+)(?:@(?:(?P<scan>\d{1,9})(?::(?P<line>\d{1,9}))?|point:(?P<point>\d{1,9})))?")
 _RATE_MAX = 100.0
@@ -15,25 +15,26 @@ _RATE_MAX = 100.0
 
 @dataclass(frozen=True)
 class Injection:
-    """One fault at one place; where nothing is said, as soon as it can happen.
+    """One fault at one place; without a place it occurs as soon as possible.
 
     Parameters
     ----------
     name
-        Of the fault.
+        Name of the fault.
     scan
-        Number of the frame. Frames are counted as they are recorded: as their scan_id has it, until one is not saved.
+        Number of the frame. Frames are counted as they are recorded, so the number agrees with the scan_id until a frame is not
+        saved.
     line
-        Line of that frame, in the order of recording, from 0; by default the middle for what begins at a line.
+        Line of that frame in the order of recording, from 0; by default the middle one, if the fault begins at a line.
     point
-        Number of the loop, from 1 at the start of the instrument; points where no loop is begun do not count.
+        Number of the loop since the start of the instrument, from 1; points where no loop is begun do not count.
     given
-        Parameters; the others are the fault's defaults.
+        Parameters that differ from the fault's defaults.
 
     Raises
     ------
     UnknownFaultError
-        If there is no such fault, or it cannot happen there or so.
+        If there is no such fault, or it cannot occur at this place or with these parameters.
     """
 
     name: str
@@ -47,37 +48,37 @@ class Injection:
         for place, number in ((Place.LINE, self.line), (Place.POINT, self.point)):
             if number is not None and place not in places:
                 allowed = " or ".join(sorted(f"a {p}" for p in places))
-                raise UnknownFaultError(f"{self.name} cannot happen at a {place} of its own; tie it to {allowed}")
+                raise UnknownFaultError(f"{self.name} cannot be tied to a {place}; tie it to {allowed}")
         if (self.line is not None and self.scan is None) or (self.point is not None and self.scan is not None):
-            raise UnknownFaultError(f"{self.name} needs one place: a scan, a line of a scan, or a point")
+            raise UnknownFaultError(f"{self.name} needs exactly one place: a scan, a line of a scan, or a point")
         if self.scan == 0 or self.point == 0:
-            raise UnknownFaultError(f"{self.name} was to happen at number 0; scans and points are counted from 1")
+            raise UnknownFaultError(f"{self.name} was given number 0; scans and points are counted from 1")
         for key, value in self.given.items():
             _check_parameter(self.fault, key, value)
 
     @classmethod
-    def parsed(cls, text: str) -> "Injection":
-        """What `name`, `name@scan`, `name@scan:line` or `name@point:N` asks for.
+    def parse(cls, text: str) -> "Injection":
+        """Injection in the form `name`, `name@scan`, `name@scan:line` or `name@point:N`.
 
         Raises
         ------
         UnknownFaultError
-            If it is none of these.
+            If the text has none of these forms.
         """
         found = _TEXT.fullmatch(text)
         if found is None:
-            raise UnknownFaultError(f"{text!r} is no fault at a place; write name, name@scan, name@scan:line or name@point:N")
+            raise UnknownFaultError(f"{text!r} is not a fault; write name, name@scan, name@scan:line or name@point:N")
         scan, line, point = (None if found[key] is None else int(found[key]) for key in ("scan", "line", "point"))
         return cls(found["name"], scan, line, point)
 
     @property
     def fault(self) -> Fault:
-        """What this is one case of."""
+        """Entry of the fault in the catalogue."""
         return find_fault(self.name)
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """All parameters: those given, for the rest the defaults. At a point, a message is a result."""
+        """All parameters: the given ones and the defaults of the rest. For a fault at a point the message is a result."""
         defaults = {key: parameter.default for key, parameter in self.fault.parameters.items()}
         if self.point is not None and "message" in defaults:
             defaults["message"] = "result"
@@ -86,15 +87,15 @@ class Injection:
 
 @dataclass(frozen=True)
 class FaultSchedule:
-    """What goes wrong at each scan and each point.
+    """Faults at each scan and each point.
 
     Parameters
     ----------
     injections
-        What was asked for.
+        Requested faults.
     rates
-        Mean number of a fault's cases in a scan, by name; they are drawn for each scan from a generator of its own, so that a
-        scan's faults depend on nothing but its number and `entropy`.
+        Mean number of random faults per scan, by name of the fault. Each scan has a random generator of its own, so its faults
+        depend only on its number and on `entropy`.
     entropy
         Seed of these generators.
     """
@@ -104,76 +105,76 @@ class FaultSchedule:
     entropy: int = 0
 
     @classmethod
-    def of(cls, *asked: str | Injection) -> "FaultSchedule":
-        """What was asked for, as `Injection.parsed` reads it, and nothing else.
+    def from_names(cls, *asked: str | Injection) -> "FaultSchedule":
+        """Schedule of the given faults only, each an `Injection` or a text that `Injection.parse` reads.
 
         Raises
         ------
         UnknownFaultError
-            If one of them is none.
+            If a text does not name a fault.
         """
-        return cls(tuple(one if isinstance(one, Injection) else Injection.parsed(one) for one in asked))
+        return cls(tuple(one if isinstance(one, Injection) else Injection.parse(one) for one in asked))
 
     @classmethod
-    def drawn(
+    def random(
         cls, rate: float | Mapping[str, float], rng: np.random.Generator, injections: Iterable[Injection] = ()
     ) -> "FaultSchedule":
-        """A random schedule beside what was asked for.
+        """Schedule of random faults in addition to the given ones.
 
         Parameters
         ----------
         rate
-            Mean number of faults in a scan: of all, or by name or group; several faults share a rate evenly.
+            Mean number of faults per scan, in total or by name or group; the faults of a group share its rate equally.
         rng
-            One number is drawn from it.
+            Random generator, from which one number is drawn.
         injections
-            What happens in any case.
+            Faults that occur in any case.
 
         Raises
         ------
         UnknownFaultError
-            If a name is none, or a rate is not a number from 0 to 100.
+            If a name is unknown, or a rate is not between 0 and 100.
         """
         by_name = dict.fromkeys(FAULTS, 0.0)
         asked = {EVERY: rate} if isinstance(rate, int | float) else rate
         for name, mean in asked.items():
             if not 0 <= mean <= _RATE_MAX:
-                raise UnknownFaultError(f"a rate of {mean} {name} faults a scan was asked for; 0 to {_RATE_MAX:g} are allowed")
-            faults = faults_of(name)
+                raise UnknownFaultError(f"the rate of {name} faults is {mean} per scan; 0 to {_RATE_MAX:g} are allowed")
+            faults = faults_in(name)
             for fault in faults:
                 by_name[fault.name] += mean / len(faults)
-        happening = {name: mean for name, mean in by_name.items() if mean > 0}
-        return cls(tuple(injections), happening, int(rng.integers(1 << 62)))
+        positive = {name: mean for name, mean in by_name.items() if mean > 0}
+        return cls(tuple(injections), positive, int(rng.integers(1 << 62)))
 
     def at_scan(self, number: int, *, lines: int, since_start: int) -> tuple[Injection, ...]:
-        """What befalls one frame, each case with its line; what was asked for comes first.
+        """Faults of one frame, each with its line; the requested ones come first.
 
         Parameters
         ----------
         number
-            Of the frame.
+            Number of the frame.
         lines
-            Of the frame. What was asked for at a line that it does not have, does not happen.
+            Number of lines of the frame; a fault requested at a later line does not occur.
         since_start
-            Frames since the instrument was started, this one included.
+            Number of frames since the start of the instrument, including this one.
         """
-        asked = [one for one in self.injections if one.point is None and self._meets(one, number, since_start)]
+        asked = [one for one in self.injections if one.point is None and self._applies(one, number, since_start)]
         placed = [replace(one, scan=number, line=_line_of(one, lines)) for one in asked]
         drawn = self._drawn_for(number, lines) if self.rates else []
         cases = [one for one in (*placed, *drawn) if since_start >= one.fault.first_scan]
         return tuple(one for one in cases if one.line is None or one.line < lines)
 
     def at_point(self, number: int) -> tuple[Injection, ...]:
-        """What was asked for at the measured point of this number."""
+        """Faults requested at the measured point with this number."""
         return tuple(one for one in self.injections if one.point == number)
 
     @property
     def possible(self) -> frozenset[str]:
-        """Names of the faults that may happen."""
+        """Names of the faults that may occur."""
         return frozenset(one.name for one in self.injections) | frozenset(self.rates)
 
     @staticmethod
-    def _meets(one: Injection, number: int, since_start: int) -> bool:
+    def _applies(one: Injection, number: int, since_start: int) -> bool:
         return one.scan == number if one.scan is not None else since_start == one.fault.first_scan
 
     def _drawn_for(self, number: int, lines: int) -> list[Injection]:
@@ -197,4 +198,4 @@ def _check_parameter(fault: Fault, key: str, value: Value) -> None:
     if parameter is None:
         raise UnknownFaultError(f"{fault.name} has no parameter {key!r}; it has {', '.join(fault.parameters) or 'none'}")
     if not parameter.admits(value):
-        raise UnknownFaultError(f"{key} = {value!r} was given for {fault.name}; allowed: {parameter}")
+        raise UnknownFaultError(f"the parameter {key} of {fault.name} is {value!r}; allowed: {parameter}")

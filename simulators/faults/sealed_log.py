@@ -1,4 +1,4 @@
-"""The sealed log: what really went wrong and when. It never goes where an agent could read it."""
+"""The sealed log: the faults that really occurred, with their times. It is never written where an agent could read it."""
 
 import threading
 from collections.abc import Mapping
@@ -10,24 +10,24 @@ from simulators.settings import Settings
 
 
 class SealedEntry(Settings):
-    """One line of the log.
+    """One entry of the log.
 
     Parameters
     ----------
     fault, group
-        What happened; "probe_change" is no fault and ends what lasts.
+        Name and group of the fault; "probe_change" is not a fault but ends the lasting ones.
     simulated_s
-        When, in simulated seconds since the start of the instrument.
+        Time in simulated seconds since the start of the instrument.
     scan
-        Number of the frame that it befell, or that had been recorded last before the point (see `Injection`).
+        Number of the affected frame, or of the latest frame before the affected point (see `Injection`).
     point
-        Number of the loop, where it was tied to one.
+        Number of the loop, if the fault was tied to one.
     lines
-        First and last line in the order of recording that are touched; None where the whole frame is, or none.
+        First and last affected line in the order of recording; None if the whole frame or none is affected.
     rows
-        The same as rows of the image, lower one first.
+        First and last affected row of the image.
     parameters
-        All of them, and what came of it ("of", the message on the wire).
+        All parameters, and for a message fault "of", the id of the affected message.
     """
 
     version: Literal[1] = 1
@@ -42,17 +42,17 @@ class SealedEntry(Settings):
 
 
 class SealedLog:
-    """What went wrong so far, in memory and, given a file, on disk as JSON lines, each written when it happens.
+    """Log of the faults so far, in memory and optionally in a file of JSON lines, written as the faults occur.
 
     Parameters
     ----------
     path
-        The file; lines are added to what it holds.
+        Path of the file, to which lines are appended; None for no file.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -69,7 +69,7 @@ class SealedLog:
             return tuple(self._entries)
 
     def add(self, entry: SealedEntry) -> None:
-        """Write an entry; from any thread."""
+        """Append an entry; callable from any thread."""
         with self._mutex:
             self._entries.append(entry)
             if self._path is not None:

@@ -1,8 +1,8 @@
-"""ZeroMQ's wire format (ZMTP 3, rfc.zeromq.org/spec/23), as far as it takes to tell where one message ends and the next begins.
+"""Splits a stream in ZeroMQ's wire format (ZMTP 3, rfc.zeromq.org/spec/23) into messages.
 
-A stream is a greeting of 64 bytes, then frames: a byte of flags, a length of one or eight bytes, the body. Frames with the flag
-"more" belong to the message that follows them; commands (handshake, ping) stand by themselves. Nothing here is decrypted: with
-a security mechanism every frame is a command, and no message is ever seen.
+A stream is a greeting of 64 bytes followed by frames: a byte of flags, a length of one or eight bytes, the body. A frame with the
+flag "more" is continued by the next one; commands (handshake, ping) are single frames. There is no decryption: with a security
+mechanism every frame is a command, so no messages are found.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ _MORE, _LONG, _COMMAND = 1, 2, 4
 
 @dataclass(frozen=True)
 class Unit:
-    """What can be passed on as one piece: its bytes, and the frames of a message (none for greetings and commands)."""
+    """Part of the stream that is passed on as a whole: its bytes, and the frames if it is a message."""
 
     raw: bytes
     frames: tuple[bytes, ...] = ()
 
 
 class Splitter:
-    """Cuts a stream into units, however it was cut into packets on its way."""
+    """Splits a stream into units, independently of how it arrives in packets."""
 
     def __init__(self) -> None:
         self._greeted = 0
@@ -30,10 +30,10 @@ class Splitter:
         self._frames: list[bytes] = []
 
     def feed(self, data: bytes) -> Iterator[Unit]:
-        """The units that `data` completes, in order."""
+        """Units completed by `data`, in order."""
         missing = _GREETING_BYTES - self._greeted
         if missing > 0:
-            # At once, also in pieces: each side sends the rest of its greeting when it has seen the other's beginning.
+            # Passed on at once, even in parts: each side sends the rest of its greeting only after the beginning of the other's.
             greeting, data = data[:missing], data[missing:]
             self._greeted += len(greeting)
             yield Unit(bytes(greeting))
@@ -44,7 +44,7 @@ class Splitter:
             yield from self._take(frame)
 
     def _frame_bytes(self) -> int | None:
-        """Size of the frame that comes next, head included; None while that cannot be told."""
+        """Size of the next frame including its header; None while it is unknown."""
         head = 9 if self._rest and self._rest[0] & _LONG else 2
         return head + int.from_bytes(self._rest[1:head]) if len(self._rest) >= head else None
 

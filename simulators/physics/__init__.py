@@ -1,1 +1,1 @@
-"""Tip, cantilever, loops and wear."""
+"""Physics of the simulated microscope: probe and its wear, oscillator, DART, stage motion, hysteresis loops."""

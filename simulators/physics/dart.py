@@ -1,4 +1,4 @@
-"""A frame in dual-frequency resonance tracking (DART): the tip, the oscillator, the tracker and the noise of each line."""
+"""Records a frame in dual AC resonance tracking (DART): tip, oscillator, frequency tracker and noise of each line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,51 +25,51 @@ CHANNELS = {
     "FrequencyRetrace": "Hz",
 }
 
-_OVERSCAN = 0.125  # of the points of a line, at either end; the tracker settles there before the retrace
-_UPDATES = 2  # of the tracker at each pixel
-_HEIGHT_BLUR = 0.6  # topography is sharper than the field under the tip
+_OVERSCAN = 0.125  # relative to the points of a line, at either end; the tracker settles there before the retrace
+_UPDATES = 2  # updates of the tracker per pixel
+_HEIGHT_BLUR = 0.6  # relative to the blur of the response: topography is sharper than the field under the tip
 
 
 class DartConfig(Settings):
-    """The probe, its electronics and their noise.
+    """Settings of the probe, its electronics and their noise.
 
     Parameters
     ----------
     tip_m
-        Standard deviation of the Gaussian spot that the tip sees.
+        Standard deviation of the Gaussian spot over which the tip averages.
     drive_V, sensitivity_m_per_V
-        Drive amplitude and the response to it far below the resonance.
+        Drive amplitude, and response per volt far below the resonance.
     resonance_Hz, Q, Q_noise
-        Nominal contact resonance, quality factor, and its relative standard deviation from pixel to pixel.
+        Nominal contact resonance, quality factor, and relative standard deviation of the latter from pixel to pixel.
     tone_separation_Hz
-        Distance of the two tones.
+        Separation of the two tones.
     phase_offset_deg
-        Added to both phases.
+        Offset of both phases.
     background, background_deg
         Electrostatic background relative to the response of a c domain, and its phase.
     amplitude_noise_m, amplitude_noise_px
-        Standard deviation of the additive noise of each quadrature of each tone, and over how many pixels of a line the
-        lock-in's filter spreads it; 0 leaves it white.
+        Standard deviation of the additive noise of each quadrature of each tone, and number of pixels along a line over which
+        the lock-in's filter smooths it; 0 for white noise.
     gain_noise, line_gain_noise, frame_gain_drift
-        Relative standard deviations of the response: along a line, from line to line, and from the frame's begin to its end.
+        Relative standard deviations of the response: along a line, from line to line, and from the start of the frame to its end.
     background_noise
         Standard deviation, from pixel to pixel, of each quadrature of the background, relative to the response of a c domain:
-        a fluctuating contact potential, which both tones share and bright domains do not amplify.
+        a fluctuating contact potential, common to both tones and independent of the response of the domains.
     streaks
-        Relative standard deviation of the log response along short stretches of single lines, as loose dirt under the tip
-        gives; bright streaks stand out more than dark ones.
+        Standard deviation of the log response along short stretches of single lines, as caused by loose dirt under the tip;
+        bright streaks are more pronounced than dark ones.
     noise_spread
-        Standard deviation of the log level of the amplitude's noise (gain_noise, background_noise, amplitude_noise_m) from
-        frame to frame; half as much from line to line.
+        Standard deviation of the log level of the amplitude noise (gain_noise, background_noise, amplitude_noise_m) from frame to
+        frame; it is half as large from line to line.
     line_frequency_noise_Hz, pixel_frequency_noise_Hz
         Standard deviation of the resonance from line to line and from pixel to pixel.
     height_noise_m, line_height_noise_m
         Standard deviation of the height at each pixel and of its offset at each line.
     tracker_gain_Hz, tracker_range_Hz
-        By how much the tracker moves the centre of the tones for each nanometre between their amplitudes, twice a pixel, and
-        how far it may go from the nominal resonance.
+        Shift of the centre frequency per nanometre of difference between the amplitudes, applied twice per pixel, and largest
+        deviation from the nominal resonance.
     wear
-        What befalls the probe of its own accord.
+        Settings of the natural wear of the probe.
     """
 
     tip_m: Positive = 14e-9
@@ -101,14 +101,14 @@ class DartConfig(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A recorded frame, and where the tip truly was (which no message carries).
+    """A recorded frame, and the true tip positions (sealed: no message contains them).
 
     Parameters
     ----------
     channels
-        Image of each of `CHANNELS`.
+        Image of each of `CHANNELS`, shape (rows, cols).
     true_xy_m
-        True position (x, y) of each pixel in metres.
+        True position (x, y) of each pixel in metres, shape (rows, cols, 2).
     """
 
     channels: dict[str, Float32[np.ndarray, "rows cols"]]
@@ -117,7 +117,7 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class LineSignals:
-    """What the electronics meet along the lines: `steps` in the order of recording, side by side for all lines.
+    """Input of the electronics along the lines: `steps` in the order of recording, for all lines side by side.
 
     Parameters
     ----------
@@ -148,28 +148,28 @@ def record_frame(
     rng: np.random.Generator,
     states: LineStates | None = None,
 ) -> Recording:
-    """One frame of retraces.
+    """Record one frame of retraces.
 
     Parameters
     ----------
     surface
-        The sample.
+        Sample under the tip.
     frame
-        Where the instrument believes it scans.
+        Commanded frame.
     config
-        Probe and electronics.
+        Settings of probe and electronics.
     displacement_m
-        Simulated seconds (any shape) -> displacement (..., 2) of the tip over the sample in metres.
+        Function from simulated seconds (any shape) to the displacement (..., 2) of the tip over the sample in metres.
     jitter_m
         Standard deviation of the true position at each pixel.
     started_s, line_s
-        When the first line begins, and how long a line takes (trace, retrace, overscan), in simulated seconds.
+        Start of the first line, and duration of a line (trace, retrace, overscan), in simulated seconds.
     scan_down
-        Whether the last row is recorded first, as in a "down" scan. Images come out ascending all the same.
+        Whether the last row is recorded first, as in a "down" scan; the rows of the images are ascending in either case.
     rng
-        Source of all noise.
+        Random generator of all noise.
     states
-        Condition of the probe on each line; by default that of a fresh one.
+        Condition of the probe on each line; by default that of a fresh probe.
     """
     states = states or LineStates.steady(Probe(), frame.rows)
     xy = _true_positions(frame, displacement_m, started_s, line_s, scan_down) + states.shift_m
@@ -196,9 +196,9 @@ def track(
 ) -> tuple[Float[np.ndarray, "steps lines"], Complex[np.ndarray, "2 steps lines"]]:
     """(centre frequency in Hz, response of the two tones in metres) at each step.
 
-    fc <- fc - g (A1 - A2), twice a step. It looks back only, but all lines go in step: each begins in the overscan, where
-    the trace before it has left the tracker near the resonance. On lines that are not `locked` the tones stay where the last
-    locked line left them, at the nominal resonance if there is none.
+    fc <- fc - g (A1 - A2), twice a step. The tracker is causal, but all lines are computed in parallel: each begins in the
+    overscan near the resonance, where the preceding trace has left the tracker. On lines that are not `locked` the tones stay
+    where the last locked line left them, or at the nominal resonance if there is none.
     """
     steps, lines = signals.f0_Hz.shape
     half, low, high = config.tone_separation_Hz / 2, -config.tracker_range_Hz, config.tracker_range_Hz
@@ -219,7 +219,7 @@ def track(
 
 
 def _hold(centres: np.ndarray, tones: np.ndarray, signals: LineSignals, config: DartConfig, locked: np.ndarray) -> None:
-    """Lines without lock, in place: the tones stand still."""
+    """Recompute, in place, the lines without lock, on which the tones do not move."""
     lost = ~locked
     latest = np.maximum.accumulate(np.where(locked, np.arange(len(locked)), -1))[lost]
     held = np.where(latest < 0, config.resonance_Hz, centres[-1, latest])
@@ -233,7 +233,7 @@ def _hold(centres: np.ndarray, tones: np.ndarray, signals: LineSignals, config: 
 def _true_positions(
     frame: Frame, displacement_m: Callable[[np.ndarray], np.ndarray], started_s: float, line_s: float, scan_down: bool
 ) -> Float[np.ndarray, "steps lines 2"]:
-    """Positions of the tip in the order of recording: retraces run from high to low columns, in the second half of a line."""
+    """Tip positions in the order of recording: retraces run from high to low columns, in the second half of a line."""
     overscan = round(_OVERSCAN * frame.cols)
     cols = np.arange(frame.cols + overscan - 1, -1, -1, dtype=float)
     rows = np.arange(frame.rows, dtype=float)[:: -1 if scan_down else 1]
@@ -277,7 +277,7 @@ def _signals(
 
 
 def _sample(field: np.ndarray, sigma_px: np.ndarray, rc: np.ndarray) -> Float[np.ndarray, "steps lines"]:
-    """The field under a spot whose width differs from line to line; it is blurred once for each width."""
+    """The field averaged over a Gaussian spot whose width may differ from line to line; it is blurred once per width."""
     out = np.empty(rc.shape[1:])
     for sigma in np.unique(sigma_px):
         own = sigma_px == sigma
@@ -291,12 +291,12 @@ def _phase(tone: np.ndarray, config: DartConfig) -> np.ndarray:
 
 
 def _wrapped(degrees: Float32[np.ndarray, "rows cols"]) -> Float32[np.ndarray, "rows cols"]:
-    """Phases in [-90, 270), also after the rounding of float32."""
+    """Phases wrapped into [-90, 270), even after rounding to float32."""
     wrapped = (np.mod(degrees + 90.0, 360.0) - 90.0).astype(np.float32)
     return np.where(wrapped >= 270.0, np.float32(-90.0), wrapped)
 
 
 def _to_image(values: np.ndarray, frame: Frame, scan_down: bool) -> np.ndarray:
-    """(steps, lines, ...) in the order of recording -> (rows, cols, ...) ascending, overscan left out."""
+    """Image (rows, cols, ...) with ascending rows and without overscan, from (steps, lines, ...) in the order of recording."""
     retrace = values[-frame.cols :][::-1].swapaxes(0, 1)
     return np.ascontiguousarray(retrace[::-1] if scan_down else retrace)

@@ -1,4 +1,4 @@
-"""Loops that fail: what the tip still hears when contact is lost, noise drowns the loop, or the sample does not switch."""
+"""Failed loops: contact is lost, noise hides the loop, the branches coincide, or the sample does not switch."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ from pydantic import Field, model_validator
 from simulators.physics.hysteresis import LoopShape
 from simulators.settings import NonNegative, Settings
 
-_NEVER_V = 1e3  # beyond any bias: there the branch does not switch
-_REVERSED_V = (0.2, 1.5)  # by how much the branches of a closed loop cross in the wrong order
+_OUT_OF_REACH_V = 1e3  # a coercive bias that is never reached, so the branch does not switch
+_REVERSED_V = (0.2, 1.5)  # range by which the coercive biases of a closed loop are in the wrong order
 
 
 class FailureConfig(Settings):
-    """In which ways loops fail, if they fail.
+    """Relative frequencies of the ways in which loops fail.
 
     Parameters
     ----------
     lost_contact, noisy, closed, unswitched
-        How often each way occurs, relative to one another: the tip leaves the sample and only noise is left; the noise is
-        `louder` than usual; the branches run on top of each other; the response stays where it was but for its slope.
+        Weights: the tip leaves the sample and only noise remains; the noise is stronger than usual; the branches coincide; the
+        response does not switch and changes only by its slope.
     louder
-        Factor of the noise of a noisy loop, at least.
+        Smallest factor by which the noise of a noisy loop is multiplied.
     """
 
     lost_contact: NonNegative = 0.1
@@ -31,19 +31,19 @@ class FailureConfig(Settings):
     louder: float = Field(default=8.0, ge=1, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _there_is_a_way(self) -> "FailureConfig":
+    def _check_weights(self) -> "FailureConfig":
         if not any(self.weights):
-            raise ValueError("no way to fail has a weight above 0; give one, or set failure_rate to 0 if no loop is to fail")
+            raise ValueError("all weights of failures are 0; give a positive one, or set failure_rate to 0 if no loop is to fail")
         return self
 
     @property
     def weights(self) -> tuple[float, float, float, float]:
-        """Of lost contact, noisy, closed, unswitched."""
+        """Weights of lost contact, noisy, closed and unswitched."""
         return self.lost_contact, self.noisy, self.closed, self.unswitched
 
 
 def draw_failure(shape: LoopShape, config: FailureConfig, rng: np.random.Generator) -> tuple[LoopShape, float, float]:
-    """(loop without noise, factor of the noise, factor of the signal) of a loop that would have been `shape` and fails."""
+    """(noise-free loop, factor of the noise, factor of the signal) of a failed loop in place of `shape`."""
     weights = np.array(config.weights)
     way = int(rng.choice(len(weights), p=weights / weights.sum()))
     amount = float(rng.uniform())
@@ -56,5 +56,5 @@ def draw_failure(shape: LoopShape, config: FailureConfig, rng: np.random.Generat
         plus = (shape.coercive_plus_V + shape.coercive_minus_V - low - (high - low) * amount) / 2
         minus = plus + low + (high - low) * amount
         return replace(shape, coercive_plus_V=plus, coercive_minus_V=minus, steps_V=(0.0, 0.0)), 1.0, 1.0
-    side = _NEVER_V if amount < 0.5 else -_NEVER_V
+    side = _OUT_OF_REACH_V if amount < 0.5 else -_OUT_OF_REACH_V
     return replace(shape, coercive_plus_V=side, coercive_minus_V=side), 1.0, 1.0

@@ -1,7 +1,7 @@
-"""Which hysteresis loop a place has: the two-branch loop form, and how its parameters follow the microstructure.
+"""The noise-free hysteresis loop of a position: the two-branch loop form, and the dependence of its parameters on microstructure.
 
-The explained-variance knob η²: for points that lie on walls, all wall types equally frequent, the type explains the share η²
-of the variance of each latent parameter. The type's influence decays with the distance from the wall.
+The parameter η² sets the explained variance: for points on walls, with all wall types equally frequent, the type explains the
+share η² of the variance of each latent parameter. The influence of the type decays with the distance from the wall.
 """
 
 import math
@@ -15,15 +15,15 @@ from instrument_adapters.geometry import Positive
 from simulators.sample.domains import WALL_TYPES, DomainState, Truth, WallType
 from simulators.settings import NonNegative, Settings, Share
 
-_STEEPNESS_PER_V = 1000.0  # of the switch between the two widths of a branch: a step
+_STEEPNESS_PER_V = 1000.0  # steepness of the transition between the two widths of a branch: practically a step
 _WIDTH_MIN_V, _WIDTH_MAX_V = 0.15, 5.0
 _WIDTH_OWN_SPREAD = 0.35  # log standard deviation between the four ends of one loop
 _OPENING_MIN_V = 2.5
-_STEP_WIDTH = 0.5  # of each of two steps, relative to a branch that switches in one
+_STEP_WIDTH = 0.5  # width of each of two steps, relative to a branch that switches in one step
 _STEP_SPREAD = 0.4  # half range of the distance between two steps, relative to its mean
 
-# Shifts of (log height, V+, V-, log transition width) that come with a wall type; only their ratios matter, since each column
-# is standardised below. Heights fall at boundaries and herringbone walls, 180° walls switch early, needles are imprinted.
+# Shifts of (log height, V+, V-, log transition width) for each wall type; only their ratios matter, since each column is
+# standardised below. Boundaries and herringbone walls have small heights, 180° walls switch early, needles are imprinted.
 _WALL_SHIFTS = {
     WallType.STRIPE: (-0.6, -0.4, -0.1, 0.9),
     WallType.NEEDLE_PLUS: (0.1, 0.7, -0.4, 0.2),
@@ -41,14 +41,14 @@ _STATE_SHIFTS = {
 
 
 class LoopConfig(Settings):
-    """Statistics of the loops; defaults as measured on 2,500 loops of PbTiO3, but for the height's unit.
+    """Statistics of the loops; the defaults were measured on 2,500 loops of PbTiO3, except for the unit of the height.
 
     Parameters
     ----------
     eta2
-        Share of the variance of the latent parameters that the wall type explains on walls.
+        Share of the variance of the latent parameters on walls that the wall type explains.
     wall_decay_m
-        Distance over which a wall's influence falls to 1/e.
+        Distance over which the influence of a wall decays to 1/e.
     height_pm, height_spread
         Median height of a loop and the log standard deviation.
     plus_V, plus_spread_V, minus_V, minus_spread_V
@@ -56,7 +56,7 @@ class LoopConfig(Settings):
     width_V, width_spread
         Median width of a transition and the log standard deviation.
     two_step_share, two_step_V
-        Share of the branches that switch in two steps, and the mean distance between these.
+        Share of the branches that switch in two steps, and mean distance between the steps.
     """
 
     eta2: Share = 0.35
@@ -75,16 +75,16 @@ class LoopConfig(Settings):
 
 @dataclass(frozen=True)
 class LoopShape:
-    """The noise-free loop of one place.
+    """The noise-free loop of one position.
 
     Parameters
     ----------
     offset_pm, height_pm
-        Response at large negative bias, and how far it rises from there.
+        Response at large negative bias, and its increase to large positive bias.
     coercive_plus_V, coercive_minus_V
         Bias at the middle of the rising and of the falling branch.
     slope_pm_per_V
-        Linear background.
+        Slope of the linear background.
     widths_V
         Transition widths (rising before and after, falling before and after the coercive bias, in ascending bias).
     steps_V
@@ -103,7 +103,7 @@ class LoopShape:
         """Response in pm at each bias, on the rising branch where `rising` is true and on the falling one elsewhere.
 
         y = a0 + a1 [g erf((V - Vc)/g) + b_lo]/(b_lo + b_hi) + a4 V, g = (b_hi - b_lo)/2 (erf(1000 (V - Vc)) + 1) + b_lo.
-        A branch in two steps is the mean of two such, on either side of Vc.
+        A branch with two steps is the mean of two such curves on either side of Vc.
         """
         apart = np.where(rising, *self.steps_V)
         switched = (self._switched(bias_V + apart / 2, rising) + self._switched(bias_V - apart / 2, rising)) / 2
@@ -118,15 +118,15 @@ class LoopShape:
 
 
 def latent_parameters(truth: Truth, config: LoopConfig, rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
-    """Standardised (log height, V+, V-, log width) at n places: what is expected there plus √(1 - η²) times noise."""
+    """Standardised (log height, V+, V-, log width) at n positions: the expected values plus √(1 - η²) times noise."""
     expected = expected_latents(truth, config)
     return np.asarray(expected + np.sqrt(1 - config.eta2) * rng.standard_normal(expected.shape))
 
 
 def expected_latents(truth: Truth, config: LoopConfig) -> Float[np.ndarray, "n 4"]:
-    """√η² times the shift of each of n places, which is what the microstructure says of (log height, V+, V-, log width).
+    """Expected (log height, V+, V-, log width) at n positions: √η² times the shift due to the microstructure.
 
-    The shift is the wall type's at a wall and goes over into the domain state's with the distance d as exp(-d/decay).
+    The shift is that of the wall type at a wall and changes to that of the domain state with the distance d as exp(-d/decay).
     """
     walls, states = _standardised_shifts()
     near = np.exp(-truth.distance_m / config.wall_decay_m)[:, None]
@@ -134,7 +134,7 @@ def expected_latents(truth: Truth, config: LoopConfig) -> Float[np.ndarray, "n 4
 
 
 def draw_shape(truth: Truth, config: LoopConfig, rng: np.random.Generator) -> LoopShape:
-    """The loop of the one place that `truth` describes."""
+    """Random loop of the single position that `truth` describes."""
     log_height, plus, minus, log_width = latent_parameters(truth, config, rng)[0]
     height = config.height_pm * math.exp(config.height_spread * log_height)
     widths = config.width_V * np.exp(config.width_spread * log_width + _WIDTH_OWN_SPREAD * rng.standard_normal(4))
@@ -152,7 +152,7 @@ def draw_shape(truth: Truth, config: LoopConfig, rng: np.random.Generator) -> Lo
 
 
 def _steps(config: LoopConfig, rng: np.random.Generator) -> float:
-    """Distance between the two steps of a branch; of most branches 0."""
+    """Distance between the two steps of a branch; 0 for most branches, which have one."""
     in_two, relative = rng.random() < config.two_step_share, rng.uniform(-_STEP_SPREAD, _STEP_SPREAD)
     return config.two_step_V * (1 + float(relative)) if in_two else 0.0
 

@@ -1,4 +1,4 @@
-"""Noise with the memory that a scan's noise has: along its lines and from one line to the next."""
+"""Noise with the correlations of a scan's noise, along lines and from line to line."""
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -6,7 +6,7 @@ from scipy import ndimage, signal
 
 _LINE_MEMORY = 0.88  # correlation of the slow part from one line to the next
 _SLOW_SHARE = 2 / 3
-_PIXELS = 1.2  # correlation along a line
+_PIXELS = 1.2  # standard deviation of the smoothing along a line, in pixels
 _STREAK_PX = 12.0
 
 
@@ -30,13 +30,13 @@ def wander(lines: int, rng: np.random.Generator) -> Float[np.ndarray, " lines"]:
 
 
 def low_passed(noise: Complex[np.ndarray, "2 steps lines"], pixels: float) -> Complex[np.ndarray, "2 steps lines"]:
-    """White noise after a filter that spreads it over `pixels` of a line, its variance restored."""
+    """White noise smoothed over `pixels` along each line, with its variance restored."""
     spread = ndimage.gaussian_filter1d(noise, pixels, axis=1)
     return np.asarray(spread * (noise.std() / spread.std()))
 
 
 def streaks(shape: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "steps lines"]:
-    """Unit-variance noise in stretches of a dozen pixels, louder on some lines than on others, independent between lines."""
+    """Unit-variance noise correlated over a dozen pixels along a line, stronger on some lines, independent between lines."""
     noise = ndimage.gaussian_filter1d(rng.standard_normal(shape), _STREAK_PX, axis=0)
     noise *= np.exp(0.7 * rng.standard_normal(shape[1]))
     return np.asarray(noise / noise.std())

@@ -1,8 +1,8 @@
-"""Where the tip really is: drift, creep and positioning errors, all unknown to the instrument.
+"""True position of the tip: drift, creep and positioning errors, all unknown to the instrument.
 
-Creep comes from every move, in proportion to its length, and dies away exponentially. A piezo's own creep is logarithmic, without
-a last value; a closed-loop stage removes most of it, and between ten seconds (a loop) and twenty minutes (a frame and its loops)
-an exponential of 300 s follows the logarithm to 3 % of the span, root mean square.
+Every move causes creep in proportion to its length, which decays exponentially. The creep of a piezo itself is logarithmic and
+has no limit; a closed-loop stage removes most of it. Between ten seconds (a loop) and twenty minutes (a frame and its loops) an
+exponential with 300 s follows the logarithm to within 3 % of its span (root mean square).
 """
 
 import math
@@ -16,16 +16,16 @@ from simulators.settings import NonNegative, Settings, Share
 
 
 class MotionConfig(Settings):
-    """How well the stage holds its position.
+    """Settings of drift, creep and positioning errors.
 
     Parameters
     ----------
     drift_m_per_min
         Speed of the thermal drift; 1 to 10 nm/min on real instruments.
     creep_m, creep_time_s
-        How far the stage creeps in all after the approach, and the time constant of all creep.
+        Total creep after the approach, and time constant of all creep.
     step_creep
-        Share of a move that is missing on arrival and crept afterwards: a frame or a loop after a long move lies off by it.
+        Share of a move that is missing on arrival and made up by creep, which displaces a frame or a loop after a long move.
     jitter_m
         Standard deviation of the position from one pixel to the next, along x and y.
     repeatability_m
@@ -44,7 +44,7 @@ class MotionConfig(Settings):
 class Drift:
     """Displacement of the tip over the sample since the start: true position = commanded position + displacement.
 
-    Drift and creep have each one direction, drawn at the start: v t + c (1 - exp(-t/τ)).
+    Drift and creep each have a direction drawn at the start: v t + c (1 - exp(-t/τ)).
     """
 
     config: MotionConfig
@@ -52,8 +52,8 @@ class Drift:
     creep_rad: float
 
     @classmethod
-    def drawn(cls, config: MotionConfig, rng: np.random.Generator) -> "Drift":
-        """A drift in a random direction with a creep in another one."""
+    def random(cls, config: MotionConfig, rng: np.random.Generator) -> "Drift":
+        """Drift and creep in independent random directions."""
         drift_rad, creep_rad = rng.uniform(0, 2 * math.pi, 2)
         return cls(config, float(drift_rad), float(creep_rad))
 
@@ -65,7 +65,7 @@ class Drift:
 
 
 class Stage:
-    """The stage as it is moved about: drift and creep since the approach, and the creep that its own moves leave behind.
+    """The stage: drift and creep since the approach, and the creep after each move.
 
     Parameters
     ----------
@@ -76,23 +76,23 @@ class Stage:
     def __init__(self, drift: Drift) -> None:
         self._drift = drift
         self._at_m: Float[np.ndarray, " 2"] | None = None
-        self._missing_m, self._since_s = np.zeros(2), 0.0
+        self._unfinished_m, self._since_s = np.zeros(2), 0.0
 
     def go_to(self, x_m: float, y_m: float, at_s: float) -> None:
-        """Move to (x, y) at the simulated time; the first move is the approach, whose creep is the drift's."""
+        """Move to (x, y) at simulated time `at_s`; the first move is the approach, whose creep is part of the drift."""
         there = np.array([x_m, y_m])
         if self._at_m is not None:
             step = self._drift.config.step_creep * (there - self._at_m)
-            self._missing_m, self._since_s = self._missing(np.array(at_s)) + step, at_s
+            self._unfinished_m, self._since_s = self._residual_creep_m(np.array(at_s)) + step, at_s
         self._at_m = there
 
     def displacement_m(self, elapsed_s: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
         """True minus commanded position (x, y) in metres at simulated times after the last move."""
-        return np.asarray(self._drift.displacement_m(elapsed_s) - self._missing(elapsed_s))
+        return np.asarray(self._drift.displacement_m(elapsed_s) - self._residual_creep_m(elapsed_s))
 
-    def _missing(self, elapsed_s: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
+    def _residual_creep_m(self, elapsed_s: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
         left = np.exp(-(elapsed_s - self._since_s) / self._drift.config.creep_time_s)
-        return np.asarray(left[..., None] * self._missing_m)
+        return np.asarray(left[..., None] * self._unfinished_m)
 
 
 def _direction(angle_rad: float) -> Float[np.ndarray, " 2"]:

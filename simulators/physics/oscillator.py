@@ -1,8 +1,8 @@
-"""The cantilever as a driven damped oscillator, and the exact way back from a dual-frequency (DART) measurement.
+"""The cantilever as a driven damped oscillator, and the exact inversion of a dual-frequency (DART) measurement.
 
-z(f) = A e^{iφ} f0² / (f0² - f² + i f f0/Q) is recorded at two tones f1 < f2 as amplitudes |z| and as phases that count the
-lag, -arg z. Four numbers in, four out: f0, Q, the drive A and its phase; so the inversion is exact, not a fit. It must not
-be confused with a fit to a whole resonance curve, nor with the tracker, which only keeps the tones around the resonance.
+z(f) = A e^{iφ} f0² / (f0² - f² + i f f0/Q) is recorded at two tones f1 < f2 as amplitudes |z| and phase lags -arg z. The four
+recorded numbers determine four unknowns, f0, Q, the drive A and its phase, so the inversion is exact rather than a fit. It must
+not be confused with a fit of a whole resonance curve, nor with the tracker, which only keeps the tones around the resonance.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class DualTone:
     amplitude_1_m, amplitude_2_m
         Amplitudes at the lower and the upper tone.
     phase_1_deg, phase_2_deg
-        Lags at the two tones, in degrees; a constant offset common to both is carried over to the drive's phase.
+        Phase lags at the two tones in degrees; a common constant offset appears in the phase of the drive.
     f1_Hz, f2_Hz
         The tones, f1 < f2.
     """
@@ -35,7 +35,7 @@ class DualTone:
 
 @dataclass(frozen=True, eq=False)
 class Oscillator:
-    """What a DART measurement says of the oscillator; NaN where no oscillator explains the four numbers.
+    """Parameters of the oscillator from a DART measurement; NaN where no oscillator explains the four numbers.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Oscillator:
     drive_m
         Amplitude A of the drive, the response far below the resonance.
     drive_phase_deg
-        Lag of the drive itself, -φ, plus any constant offset of the recorded phases; between -180 and 180.
+        Phase lag of the drive, -φ, plus any constant offset of the recorded phases, in degrees between -180 and 180.
     """
 
     f0_Hz: Float[np.ndarray, "*shape"]
@@ -59,10 +59,10 @@ def respond(f_Hz: np.ndarray, f0_Hz: np.ndarray, Q: np.ndarray) -> Complex[np.nd
 
 
 def invert_linear(tones: DualTone) -> Oscillator:
-    """The oscillator from the ratio R = z1/z2, which is linear in w = f0² and G = f0/Q.
+    """The oscillator from the ratio R = z1/z2, through an equation that is linear in w = f0² and G = f0/Q.
 
-    w (1 - R) + i G (f2 - R f1) = f2² - R f1² in real and imaginary part. It is well behaved at every phase difference but
-    0, where the two tones say the same.
+    w (1 - R) + i G (f2 - R f1) = f2² - R f1², for real and imaginary part. It is well conditioned at every phase difference
+    except 0, where both tones give the same information.
     """
     f1, f2 = tones.f1_Hz, tones.f2_Hz
     lag = np.deg2rad(tones.phase_1_deg - tones.phase_2_deg)
@@ -80,8 +80,8 @@ def invert_closed(tones: DualTone) -> Oscillator:
 
     Ω = f1 A1/(f2 A2), Φ = tan(P2 - P1), s = sgn Φ √(1 + Φ²), X1 = -(1 - s/Ω)/Φ, X2 = (1 - s Ω)/Φ;
     f0² = f1 f2 (f2 X1 - f1 X2)/(f1 X1 - f2 X2), Q = √[f1 f2 (f2 X1 - f1 X2)(f1 X1 - f2 X2)]/(f2² - f1²).
-    It agrees with `invert_linear` to 1e-14 wherever the tones lie on both sides of the resonance, also at P2 - P1 = 90 degrees,
-    where Φ diverges. Towards 0 degrees Φ vanishes, and f0 loses some fifty times as much (2e-11 at 0.0025 degrees).
+    It agrees with `invert_linear` to 1e-14 if the tones lie on both sides of the resonance, even at P2 - P1 = 90 degrees, where
+    Φ diverges. Near 0 degrees Φ vanishes, and the error of f0 is some fifty times as large (2e-11 at 0.0025 degrees).
     """
     f1, f2 = tones.f1_Hz, tones.f2_Hz
     omega = f1 * tones.amplitude_1_m / (f2 * tones.amplitude_2_m)

@@ -1,4 +1,4 @@
-"""The probe's condition: what it is like when a frame begins, and what befalls it line by line."""
+"""Condition of the probe: at the beginning of a frame, and on each of its lines."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Complex, Float
 
 @dataclass(frozen=True)
 class Probe:
-    """What lasts from one frame to the next; the default is a fresh probe.
+    """Condition of the probe between frames; the default is a fresh probe.
 
     Parameters
     ----------
@@ -17,9 +17,9 @@ class Probe:
     blunting
         Factor of the tip's spot size.
     resonance_shift_Hz
-        Added to the contact resonance.
+        Shift of the contact resonance.
     contact
-        Whether it can touch the sample at all; a broken tip cannot.
+        Whether the tip can touch the sample; a broken tip cannot.
     """
 
     gain: float = 1.0
@@ -30,20 +30,20 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class LineStates:
-    """The probe's condition on each line of one frame, in the order of recording.
+    """Condition of the probe on each line of one frame, in the order of recording.
 
     Parameters
     ----------
     gain, blunting, resonance_shift_Hz
         As in `Probe`.
     locked
-        Whether the tracker follows the resonance; while it does not, the tones stay where they are.
+        Whether the tracker follows the resonance; if not, the tones do not move.
     contact
-        Whether the tip touches the sample; without contact there is no response, only noise.
+        Whether the tip touches the sample; without contact there is only noise.
     contamination
-        Complex response of what sticks to the tip, added to the sample's.
+        Complex response of dirt on the tip, which is added to that of the sample.
     shift_m
-        By how much the line lies beside its place, along (x, y): skipped or shifted lines.
+        Displacement (x, y) of the line in metres, for skipped or shifted lines.
     """
 
     gain: Float[np.ndarray, " lines"]
@@ -68,7 +68,7 @@ class LineStates:
         )
 
     def last(self) -> Probe:
-        """The probe after the frame."""
+        """Condition of the probe after the frame."""
         return Probe(
             gain=float(self.gain[-1]),
             blunting=float(self.blunting[-1]),

@@ -1,4 +1,4 @@
-"""A switching-spectroscopy measurement: bias out, noisy loop in, and the numbers that the instrument draws from it."""
+"""Switching spectroscopy: the bias cycle, the recorded noisy loop, and the parameters that the instrument determines from it."""
 
 from dataclasses import dataclass
 
@@ -6,40 +6,40 @@ import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import Field
 
+from instrument_adapters import loop_analysis
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.geometry import Positive
-from instrument_adapters.loop_analysis import branch, loop_numbers
 from simulators.errors import FailedLoopError
 from simulators.physics.failed_loops import FailureConfig, draw_failure
 from simulators.physics.hysteresis import LoopConfig, draw_shape
 from simulators.sample.domains import DomainState, Truth
 from simulators.settings import NonNegative, Settings, Share
 
-# After 0 -> +V -> -V -> 0 the last switch went down.
+# The last switch of the cycle 0 -> +V -> -V -> 0 is downwards.
 SPOT_STATE = DomainState.C_MINUS
 
-_NOISE_OVERLAP = 0.25  # of a step's noise into its neighbours': real noise is smoother from step to step than white noise
-_SPIKE, _SPIKE_SPREAD = 0.2, 0.6  # median height of a spike relative to the loop's, and the log standard deviation
+_NOISE_OVERLAP = 0.25  # share of a step's noise added to its neighbours, since real noise is smoother than white noise
+_SPIKE, _SPIKE_SPREAD = 0.2, 0.6  # median height of a spike relative to the height of the loop, and log standard deviation
 
 
 class SpectroscopyConfig(Settings):
-    """How loops are measured.
+    """Settings of the measurement of loops.
 
     Parameters
     ----------
     loop
-        Statistics of the loops themselves.
+        Statistics of the noise-free loops.
     bias_max_V, steps
-        Amplitude of the triangular bias and the number of its steps.
+        Amplitude of the triangular bias in volts, and number of its steps.
     noise, noise_floor_pm
-        Standard deviation of the noise relative to the loop's height, and its additive part.
+        Standard deviation of the noise relative to the height of the loop, and of its additive part.
     spike_rate
-        Share of loops that carry one to four spikes.
+        Share of loops with one to four spikes.
     failure_rate, failures
-        Share of loops that fail, and in which ways; a few more come to nothing by chance, where the coercive biases are out
-        of the bias' reach. Of the real loops a third fails; the default is milder, so that a short session shows loops.
+        Share of loops that fail, and the ways in which they fail. A few more fail by chance, if a coercive bias exceeds the
+        amplitude of the bias. A third of real loops fail; the default is lower, so that a short session yields loops.
     spot_m
-        Radius of the domain that a loop leaves behind, also when it fails.
+        Radius of the domain that a loop writes, even if it fails.
     """
 
     loop: LoopConfig = LoopConfig()
@@ -55,14 +55,14 @@ class SpectroscopyConfig(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """A recorded loop: one cycle of bias 0 -> +V -> -V -> 0, and the response to it.
+    """A recorded loop: one cycle of the bias 0 -> +V -> -V -> 0, and the response.
 
     Parameters
     ----------
     bias_V
-        Bias of each step.
+        Bias of each step in volts.
     response_pm
-        Response at each step in picometres, with its sign.
+        Signed response at each step in picometres.
     """
 
     bias_V: Float[np.ndarray, " steps"]
@@ -77,24 +77,24 @@ def triangle(config: SpectroscopyConfig) -> tuple[Float[np.ndarray, " steps"], B
 
 
 def record_loop(truth: Truth, config: SpectroscopyConfig, rng: np.random.Generator) -> Loop:
-    """The loop that the instrument records at the one place that `truth` describes; it may be one that has failed."""
+    """The loop that the instrument records at the single position that `truth` describes; it may be a failed one."""
     bias, rising = triangle(config)
     shape = draw_shape(truth, config.loop, rng)
-    louder, heard = 1.0, 1.0
+    noise_factor, signal_factor = 1.0, 1.0
     if rng.random() < config.failure_rate:
-        shape, louder, heard = draw_failure(shape, config.failures, rng)
+        shape, noise_factor, signal_factor = draw_failure(shape, config.failures, rng)
     noise = shape.height_pm * config.noise * _noise(config.steps, rng) + config.noise_floor_pm * _noise(config.steps, rng)
     spikes = _spikes(config, rng) * shape.height_pm
-    return Loop(bias, heard * (shape.respond(bias, rising) + spikes) + louder * noise)
+    return Loop(bias, signal_factor * (shape.respond(bias, rising) + spikes) + noise_factor * noise)
 
 
 def loop_parameters(loop: Loop) -> dict[str, float]:
-    """Numbers that describe the loop, as the instrument's software draws them, with nothing known about how it came about.
+    """Parameters of the loop as the instrument's software determines them, from the recorded data alone.
 
     `coercive_plus_V` and `coercive_minus_V`, where the rising and the falling branch cross the middle between the saturated
     levels; `imprint_V` their mean and `width_V` their difference; `remanent_plus_pm` and `remanent_minus_pm`, the response
-    at zero bias after positive and after negative bias; `area_pmV`, what the branches enclose. Branches are smoothed with a
-    running median of three steps.
+    at zero bias after positive and after negative bias; `area_pmV`, the area between the branches. Branches are smoothed with
+    a running median of three steps.
 
     Raises
     ------
@@ -103,18 +103,18 @@ def loop_parameters(loop: Loop) -> dict[str, float]:
         one step of the bias or in the wrong order; the message says which and by how much.
     """
     try:
-        return loop_numbers(loop.bias_V, loop.response_pm)
+        return loop_analysis.loop_parameters(loop.bias_V, loop.response_pm)
     except InstrumentFaultError as error:
         raise FailedLoopError(str(error)) from error
 
 
 def branch_of(loop: Loop, *, rising: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(bias, smoothed response) of one branch in ascending bias; the rising one is put together from its two pieces."""
-    return branch(loop.bias_V, loop.response_pm, rising=rising)
+    """(bias, smoothed response) of one branch in ascending bias; the rising branch is joined from its two parts."""
+    return loop_analysis.branch(loop.bias_V, loop.response_pm, rising=rising)
 
 
 def _spikes(config: SpectroscopyConfig, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
-    """Spikes relative to the loop's height: in most loops none."""
+    """Spikes relative to the height of the loop; most loops have none."""
     spikes = np.zeros(config.steps)
     count = int(rng.integers(1, 5)) if rng.random() < config.spike_rate else 0
     where = rng.integers(0, config.steps, count)
@@ -123,6 +123,6 @@ def _spikes(config: SpectroscopyConfig, rng: np.random.Generator) -> Float[np.nd
 
 
 def _noise(steps: int, rng: np.random.Generator) -> Float[np.ndarray, " steps"]:
-    """Of unit variance; neighbouring steps share some of it."""
+    """Noise of unit variance that is correlated between neighbouring steps."""
     own = rng.standard_normal(steps)
     return np.asarray((own + _NOISE_OVERLAP * (np.roll(own, 1) + np.roll(own, -1))) / np.sqrt(1 + 2 * _NOISE_OVERLAP**2))

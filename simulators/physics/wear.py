@@ -1,7 +1,7 @@
-"""What befalls a probe of its own accord while it scans: gain steps, dirt on the tip, a tip that changes, a lock that is lost.
+"""Natural wear of a probe while it scans: gain steps, dirt on the tip, tip changes, loss of lock.
 
-These are the natural occurrences of a frame, drawn from rates. They must not be confused with a schedule of faults, which says
-what happens when.
+These events are drawn at random from rates. They must not be confused with a schedule of faults, which injects given faults at
+given places.
 """
 
 import numpy as np
@@ -10,32 +10,32 @@ from pydantic import Field, model_validator
 from simulators.physics.probe import LineStates, Probe
 from simulators.settings import NonNegative, Settings
 
-_BAND_SOFTENING = 1.6  # of the tip's spot while something sticks to it
+_BAND_SOFTENING = 1.6  # factor of the tip's spot size while dirt sticks to it
 
 
 class WearConfig(Settings):
-    """How often what happens; the default is a probe to which nothing happens.
+    """Rates and strengths of the wear; by default there is none.
 
     Parameters
     ----------
     gain_steps
-        Mean number of lasting steps of the gain in a frame.
+        Mean number of permanent gain steps per frame.
     gain_min, gain_max
-        Between which each step leaves the gain, relative to a fresh probe; steps are drawn evenly in its logarithm.
+        Range of the gain after a step relative to a fresh probe; uniform in its logarithm.
     bands
-        Mean number of bands of lines in a frame on which dirt sticks to the tip.
+        Mean number of bands of lines per frame in which dirt sticks to the tip.
     band_lines_max
-        The longest band; the shortest has 3 lines.
+        Number of lines in the longest band; the shortest has 3.
     band_response
-        Mean magnitude of what the dirt adds to the response, of either sign and any phase.
+        Mean magnitude of the complex response that the dirt adds, with random phase.
     tip_changes
-        Mean number of times in a frame that the tip's spot takes another size for good.
+        Mean number of permanent changes of the tip's spot size per frame.
     blunting_min, blunting_max
-        Between which the size of the spot lies after a change, relative to a fresh tip; evenly in its logarithm.
+        Range of the spot size after a change relative to a fresh tip; uniform in its logarithm.
     worn
-        Whether the first frame already finds a used probe, its gain and spot drawn from those same ranges.
+        Whether the probe is already used in the first frame, with gain and spot size drawn from the same ranges.
     lock_losses, lock_loss_lines_max
-        Mean number of times in a frame that the tracker loses the resonance, and for how many lines at most; 10 at least.
+        Mean number of times per frame that the tracker loses the resonance, and longest duration in lines; the shortest is 10.
     """
 
     gain_steps: NonNegative = 0.0
@@ -52,18 +52,18 @@ class WearConfig(Settings):
     lock_loss_lines_max: int = Field(default=70, ge=10)
 
     @model_validator(mode="after")
-    def _in_order(self) -> "WearConfig":
+    def _check_ranges(self) -> "WearConfig":
         for name, low, high in (
             ("gain", self.gain_min, self.gain_max),
             ("blunting", self.blunting_min, self.blunting_max),
         ):
             if low > high:
-                raise ValueError(f"{name}_min is {low:g}, larger than {name}_max, {high:g}; exchange them")
+                raise ValueError(f"{name}_min is {low:g}, larger than {name}_max = {high:g}; exchange them")
         return self
 
 
-def used(config: WearConfig, rng: np.random.Generator) -> Probe:
-    """The probe before the first frame: a fresh one, unless the configuration says that it is `worn`."""
+def initial_probe(config: WearConfig, rng: np.random.Generator) -> Probe:
+    """Condition of the probe before the first frame: fresh, unless `worn` is set."""
     if not config.worn:
         return Probe()
     return Probe(
@@ -71,19 +71,19 @@ def used(config: WearConfig, rng: np.random.Generator) -> Probe:
     )
 
 
-def befall(probe: Probe, lines: int, config: WearConfig, rng: np.random.Generator) -> LineStates:
-    """The probe's condition on each line of a frame that begins with `probe`.
+def draw_wear(probe: Probe, lines: int, config: WearConfig, rng: np.random.Generator) -> LineStates:
+    """Condition of the probe on each line of a frame, with random wear.
 
     Parameters
     ----------
     probe
-        Its condition before the frame.
+        Condition before the frame.
     lines
-        Of the frame.
+        Number of lines of the frame.
     config
-        How often what happens.
+        Rates and strengths of the wear.
     rng
-        A generator that serves nothing else, so that a quiet probe leaves every other random number as it was.
+        Random generator that is used for nothing else, so that wear does not change any other random numbers.
     """
     states = LineStates.steady(probe, lines)
     for start in _starts(config.gain_steps, lines, rng):
@@ -91,7 +91,7 @@ def befall(probe: Probe, lines: int, config: WearConfig, rng: np.random.Generato
     for start in _starts(config.tip_changes, lines, rng):
         states.blunting[start:] = _between(config.blunting_min, config.blunting_max, rng)
     for start in _starts(config.bands, lines, rng):
-        # The last line's condition is what lasts, and dirt does not.
+        # The condition of the last line persists after the frame, but dirt does not.
         band = slice(start, min(start + int(rng.integers(3, config.band_lines_max + 1)), lines - 1))
         dirt = config.band_response * rng.exponential() * np.exp(2j * np.pi * rng.random())
         states.contamination[band] = dirt * (1 + 0.3 * rng.standard_normal(len(states.contamination[band])))

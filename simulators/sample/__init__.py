@@ -1,1 +1,1 @@
-"""The simulated sample: the sealed truth."""
+"""The simulated sample, which is sealed truth."""

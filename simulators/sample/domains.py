@@ -1,4 +1,4 @@
-"""The nouns of the sealed truth: domain states, wall types, fine and coarse, kinds of superdomain, and where the walls run."""
+"""Terms of the sealed truth: domain states, kinds of superdomain, fine and coarse wall types; and the detection of walls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class DomainState(IntEnum):
 
 
 class SuperdomainKind(IntEnum):
-    """Pattern in which a region's in-plane domains are arranged; `SPARSE` has few of them."""
+    """Pattern of the in-plane domains in a region; `SPARSE` has few of them."""
 
     SPARSE = 0
     NEEDLES = 1
@@ -27,7 +27,7 @@ class SuperdomainKind(IntEnum):
 
 
 class WallType(IntEnum):
-    """Microstructure type of a wall; `NONE` where the surface has no wall at all."""
+    """Microstructure type of a wall; `NONE` for no wall."""
 
     NONE = 0
     STRIPE = 1
@@ -39,7 +39,7 @@ class WallType(IntEnum):
 
 
 class Microstructure(IntEnum):
-    """Coarse type of a wall: `WallType` with the needles of both signs as one."""
+    """Coarse type of a wall: `WallType` with the needles of both signs combined."""
 
     NONE = 0
     NEEDLE = 1
@@ -64,30 +64,30 @@ _COARSE_TABLE = np.array([COARSE[wall] for wall in WallType], np.int8)
 
 
 def coarse(wall: Integer[np.ndarray, "*shape"]) -> Int8[np.ndarray, "*shape"]:
-    """`Microstructure` of each `WallType`."""
+    """Coarse type (`Microstructure`) of each `WallType`."""
     return np.asarray(_COARSE_TABLE[wall])
 
 
 def coarse_shares(shares: Float[np.ndarray, "n types"]) -> Float[np.ndarray, "n coarse"]:
-    """Shares in the order of `MICROSTRUCTURES` from those in the order of `WALL_TYPES`."""
+    """Shares of the coarse types (in the order of `MICROSTRUCTURES`) from those of the wall types (order of `WALL_TYPES`)."""
     belongs = np.array([[COARSE[wall] is one for one in MICROSTRUCTURES] for wall in WALL_TYPES])
     return np.asarray(shares @ belongs)
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What really lies under the tip at n positions. Benchmarks and tests may read it; no message carries it.
+    """True microstructure at n positions. Benchmarks and tests may read it; no message contains it.
 
     Parameters
     ----------
     state
-        `DomainState` at the position.
+        `DomainState` at each position.
     wall
         `WallType` of the nearest wall.
     distance_m
-        Distance to that wall in metres; infinite where there is none.
+        Distance to the nearest wall in metres; infinite if there is none.
     kind
-        `SuperdomainKind` at the position.
+        `SuperdomainKind` at each position.
     """
 
     state: Int8[np.ndarray, " n"]
@@ -111,8 +111,8 @@ def mark_walls(
     state, kind, superdomain
         Images of one shape (rows, cols): `DomainState`, `SuperdomainKind`, and the number of the superdomain.
     written
-        Where a bias wrote a c domain: what was there before has left no wall, and all of its rim, also where it cuts
-        through a lamella, is a 180° c-c wall.
+        Mask of the c domains written by a bias: earlier walls inside are gone, and the whole rim is a 180° c-c wall, even where
+        it cuts through a lamella.
     """
     wall = np.zeros(state.shape, np.int8)
     for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""Periodic Gaussian random fields of unit variance, the raw material of textures, warps and drifting gains."""
+"""Periodic Gaussian random fields of unit variance, used for textures, warps and slow variations of the gain."""
 
 import math
 
@@ -19,7 +19,7 @@ def smooth_field(
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     side
         Number of rows and of columns.
     length_px
@@ -36,14 +36,14 @@ def smooth_field(
 
 
 def power_law_field(rng: np.random.Generator, side: int, slope: float, *, lowest: float = 2.0) -> _Field:
-    """A field whose power spectral density falls as k^-slope above `lowest` cycles a side and is flat below it."""
+    """A field whose power spectral density falls as k^-slope above `lowest` cycles per side and is flat below."""
     k_x, k_y = _wave_numbers(side)
     cycles = np.hypot(k_x, k_y) * np.float32(side / (2 * np.pi))
     return _filtered(rng, side, np.maximum(cycles, lowest) ** np.float32(-slope / 2))
 
 
 def _wave_numbers(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(k_x, k_y) in radians a pixel for a half-plane transform, broadcastable to (side, side // 2 + 1)."""
+    """(k_x, k_y) in radians per pixel for a half-plane transform, broadcastable to (side, side // 2 + 1)."""
     k_y = (2 * np.pi * fft.fftfreq(side)).astype(np.float32)[:, None]
     k_x = (2 * np.pi * fft.rfftfreq(side)).astype(np.float32)[None, :]
     return k_x, k_y
@@ -51,7 +51,7 @@ def _wave_numbers(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _filtered(rng: np.random.Generator, side: int, transfer: np.ndarray) -> _Field:
     transfer = transfer.astype(np.float32)
-    transfer[0, 0] = 0.0  # no mean: a field with few correlation lengths a side would otherwise be a constant
+    transfer[0, 0] = 0.0  # zero mean: a field with few correlation lengths per side would otherwise be almost constant
     white = rng.standard_normal((side, side), dtype=np.float32)
     field = fft.irfft2(fft.rfft2(white) * transfer, s=(side, side))
     return np.asarray(field / field.std(), np.float32)

@@ -1,4 +1,4 @@
-"""How a surface comes about: superdomains, their lamellae, 180° domains."""
+"""Grows a surface: superdomains, their lamellae, 180° domains."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from simulators.sample.superdomains import Partition, assign_kinds, cells, divid
 from simulators.sample.surface import Surface, SurfaceConfig
 
 _WARP_M = 35e-9
-_WOBBLE_M = 10e-9  # of the crystal's planes, at full disorder
+_WOBBLE_M = 10e-9  # displacement of the crystal's planes at full disorder
 _WOBBLE_LENGTH_M = 260e-9
 _FILL_LENGTH_M = 220e-9
 _PHASE_LENGTH_M = 420e-9
@@ -27,21 +27,21 @@ _TILT_SPREAD_RAD = math.radians(2.0)
 
 
 def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
-    """A new PbTiO3-like surface.
+    """Grow a new PbTiO3-like surface.
 
     Parameters
     ----------
     config
-        Its size, its patterns and how irregular they are.
+        Size, patterns and disorder of the surface.
     rng
-        The same state gives the same surface, bit for bit.
+        Random generator; the same state gives the same surface, bit for bit.
     """
     tilt = float(rng.uniform(0, np.pi / 2))
     count = max(1, round((config.size_m / config.superdomain_m) ** 2))
     partition = divide(rng, config.pixels, config.pitch_m, count, _WARP_M)
-    kind = _lay_kinds(config, partition, rng)
-    pattern = _lay_lamellae(config, partition, kind, tilt, rng)
-    c_minus = _c_minus(config, kind, tilt, rng) ^ _written(config, rng)
+    kind = _kind_map(config, partition, rng)
+    pattern = _grow_lamellae(config, partition, kind, tilt, rng)
+    c_minus = _c_minus_mask(config, kind, tilt, rng) ^ _written_boxes(config, rng)
     out_of_plane = np.where(c_minus, np.int8(DomainState.C_MINUS), np.int8(DomainState.C_PLUS))
     state = np.where(pattern.in_plane, np.int8(DomainState.A_FIRST) + pattern.family, out_of_plane).astype(np.int8)
     grown = Surface(
@@ -58,20 +58,20 @@ def grow_surface(config: SurfaceConfig, rng: np.random.Generator) -> Surface:
     return replace(grown, height_m=grown.height_m + relief(config, rng)) if config.relief_m else grown
 
 
-def _lay_kinds(config: SurfaceConfig, partition: Partition, rng: np.random.Generator) -> Int8[np.ndarray, "rows cols"]:
-    """`SuperdomainKind` of each pixel: one a superdomain, or one a cell where the kinds are interspersed."""
+def _kind_map(config: SurfaceConfig, partition: Partition, rng: np.random.Generator) -> Int8[np.ndarray, "rows cols"]:
+    """`SuperdomainKind` of each pixel: one per superdomain, or one per cell if the kinds are interspersed."""
     index, count = partition.index, partition.count
     if config.interspersed_m > 0:
-        # Of a generator of its own, so that superdomains and fields are those of the same seed without cells.
+        # Drawn from a separate generator, so that superdomains and fields are the same as without cells.
         index, count = cells(rng.spawn(1)[0], config.pixels, config.pitch_m, config.interspersed_m)
     kinds = assign_kinds(index, count, config.shares)
     return np.asarray(np.array([kinds[n] for n in range(count)], np.int8)[index])
 
 
-def _lay_lamellae(
+def _grow_lamellae(
     config: SurfaceConfig, partition: Partition, kind: np.ndarray, tilt: float, rng: np.random.Generator
 ) -> Pattern:
-    """The a domains. Each kind is laid over the whole of a superdomain, so that its lamellae go on from one cell to another."""
+    """Pattern of the a domains. Each kind is grown over the whole superdomain, so its lamellae continue from cell to cell."""
     side, pitch = config.pixels, config.pitch_m
     wobble = [_WOBBLE_M * config.disorder * smooth_field(rng, side, _WOBBLE_LENGTH_M / pitch) for _ in range(2)]
     fill, phase = (smooth_field(rng, side, length / pitch) for length in (_FILL_LENGTH_M, _PHASE_LENGTH_M))
@@ -90,15 +90,15 @@ def _lay_lamellae(
             u, v = v, -u
         disorder = Disorder(config.disorder, phase[rows, cols], fill[rows, cols])
         for present in np.unique(kind[rows, cols]):
-            laid = _lay_one(config, SuperdomainKind(present), u, v, disorder, rng)
+            lamellae = _grow_kind(config, SuperdomainKind(present), u, v, disorder, rng)
             here = kind[rows, cols] == present
             at = rows[here], cols[here]
-            in_plane[at], even[at] = laid.in_plane[here], laid.number[here] % 2 == 0
-            family[at] = laid.family[here] ^ turned
+            in_plane[at], even[at] = lamellae.in_plane[here], lamellae.number[here] % 2 == 0
+            family[at] = lamellae.family[here] ^ turned
     return Pattern(in_plane, family, even)
 
 
-def _lay_one(
+def _grow_kind(
     config: SurfaceConfig, kind: SuperdomainKind, u: np.ndarray, v: np.ndarray, disorder: Disorder, rng: np.random.Generator
 ) -> Lamellae:
     if kind is SuperdomainKind.STRIPES:
@@ -108,8 +108,8 @@ def _lay_one(
     return needles(u, v, config.needles, rng, sparse=kind is SuperdomainKind.SPARSE)
 
 
-def _c_minus(config: SurfaceConfig, kind: np.ndarray, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Where the out-of-plane polarisation points down: a thresholded random field, in the kinds that may have it."""
+def _c_minus_mask(config: SurfaceConfig, kind: np.ndarray, tilt: float, rng: np.random.Generator) -> np.ndarray:
+    """Mask of downward polarisation: a thresholded random field, restricted to `c_minus_kinds`."""
     pitch = config.pitch_m
     field = smooth_field(rng, config.pixels, config.c_minus_length_m / pitch, stretch=_C_STRETCH, angle_rad=tilt)
     field += config.c_minus_bubbles * smooth_field(rng, config.pixels, _BUBBLE_LENGTH_M / pitch)
@@ -121,8 +121,8 @@ def _c_minus(config: SurfaceConfig, kind: np.ndarray, tilt: float, rng: np.rando
     return np.asarray(opened, bool)
 
 
-def _written(config: SurfaceConfig, rng: np.random.Generator) -> np.ndarray:
-    """Where an earlier experiment turned the out-of-plane polarisation: rectangles along the stage's axes."""
+def _written_boxes(config: SurfaceConfig, rng: np.random.Generator) -> np.ndarray:
+    """Mask of the rectangles, along the axes of the stage, in which an earlier experiment reversed the polarisation."""
     inside = np.zeros((config.pixels, config.pixels), bool)
     if config.written_boxes:
         for _ in range(rng.poisson(config.written_boxes)):

@@ -1,7 +1,7 @@
 """Patterns of in-plane (a) domains inside one superdomain: stripes, needles, herringbone.
 
-Each function sees the n pixels of one superdomain in crystal coordinates (u, v), in metres, u across the lamellae.
-`Disorder` carries two unit-variance fields at the same pixels that make the pattern irregular.
+Each function takes the n pixels of one superdomain in crystal coordinates (u, v) in metres, with u across the lamellae.
+`Disorder` holds two unit-variance fields at the same pixels that make the pattern irregular.
 """
 
 import math
@@ -13,16 +13,16 @@ from jaxtyping import Bool, Float, Int
 from instrument_adapters.geometry import Positive
 from simulators.settings import NonNegative, Settings, Share
 
-_TABLE = 4001  # more lamellae than any superdomain holds; each draws its own row
+_TABLE = 4001  # rows of random numbers, one for each lamella; more than any superdomain has
 _TIP_M = 110e-9  # a needle reaches its full width this far from its tip
 _TIP_EXPONENT = 0.8
 _STRIPE_TAPER_M = 150e-9
 _STRIPE_TAPER_EXPONENT = 0.6
-_SPARSENESS = 5.0  # sparse superdomains have needles this many times further apart
+_SPARSENESS = 5.0  # factor of the distance between needles in sparse superdomains
 
 
 class StripeConfig(Settings):
-    """Long lamellae at a regular distance. `period_spread` and `fill` are relative to the period."""
+    """Settings of stripes: long lamellae at a regular distance. `period_spread` and `fill` are relative to the period."""
 
     period_m: Positive = 220e-9
     period_spread: Share = 0.1
@@ -31,7 +31,7 @@ class StripeConfig(Settings):
 
 
 class NeedleConfig(Settings):
-    """Short lamellae that end in tips. `length_spread` times the length is the longest needle."""
+    """Settings of needles: short lamellae that end in tips. The longest needle has `length_spread` times `length_m`."""
 
     spacing_m: Positive = 160e-9
     width_m: Positive = 32e-9
@@ -40,7 +40,7 @@ class NeedleConfig(Settings):
 
 
 class HerringboneConfig(Settings):
-    """Lamellae reflected at 45° junction lines that lie `band_min_m` to `band_max_m` apart."""
+    """Settings of herringbone: lamellae reflected at 45° junction lines that are `band_min_m` to `band_max_m` apart."""
 
     period_m: Positive = 100e-9
     period_spread: Share = 0.1
@@ -51,7 +51,7 @@ class HerringboneConfig(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Disorder:
-    """How irregular the lamellae are: an amount (0 is a perfect lattice) and two fields at the superdomain's pixels."""
+    """Irregularity of the lamellae: an amount (0 for a perfect lattice) and two fields at the superdomain's pixels."""
 
     amount: NonNegative
     phase: Float[np.ndarray, " n"]
@@ -60,7 +60,7 @@ class Disorder:
 
 @dataclass(frozen=True, eq=False)
 class Lamellae:
-    """At each pixel: does an a domain lie there, of which 90° family (0 or 1) is it, and which lamella in order."""
+    """For each pixel: whether it is in an a domain, the 90° family (0 or 1) of the lamella, and its number."""
 
     in_plane: Bool[np.ndarray, " n"]
     family: Int[np.ndarray, " n"]
@@ -70,10 +70,10 @@ class Lamellae:
 def stripes(
     u: Float[np.ndarray, " n"], v: Float[np.ndarray, " n"], disorder: Disorder, config: StripeConfig, rng: np.random.Generator
 ) -> Lamellae:
-    """Lamellae of one family; their width varies from one to the next, and their ends taper."""
+    """Lamellae of one family with varying width and tapered ends."""
     period = config.period_m * rng.uniform(1 - config.period_spread, 1 + config.period_spread)
     number, offset = _lattice(u / period + 0.18 * disorder.amount * disorder.phase)
-    own = _own_numbers(number, 3, rng)
+    own = _uniform_per_lamella(number, 3, rng)
     irregular = 0.08 * disorder.fill + 0.12 * (own[:, 0] - 0.5)
     fill = config.fill + irregular * min(1.0, 2 * disorder.amount)
     to_end = _distance_to_end(v, config.length_m * (1 + own[:, 1]), own[:, 2])
@@ -91,11 +91,11 @@ def needles(
 ) -> Lamellae:
     """Lamellae of one family whose width grows as (distance to the tip / 110 nm)^0.8, with gaps between them.
 
-    One lattice line carries needle after needle, each filling a random 55 to 95 % of its cell.
+    Each lattice line is a sequence of needles, each of which fills a random 55 to 95 % of its cell.
     """
     spacing = config.spacing_m * rng.uniform(0.85, 1.2) * (_SPARSENESS if sparse else 1.0)
     number, offset = _lattice(u / spacing)
-    own = _own_numbers(number, 5, rng)
+    own = _uniform_per_lamella(number, 5, rng)
     cell = config.length_m * (1 + (config.length_spread - 1) * own[:, 0])
     duty = 0.55 + 0.4 * own[:, 1]
     along = np.mod(v / cell + own[:, 2], 1.0)
@@ -131,13 +131,13 @@ def herringbone(
 
 
 def _lattice(phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(number of the cell, offset from its middle in -0.5 to 0.5)."""
+    """(number of the cell, offset from its centre from -0.5 to 0.5)."""
     cell = np.floor(phase)
     return cell.astype(int), phase - cell - 0.5
 
 
-def _own_numbers(number: np.ndarray, columns: int, rng: np.random.Generator) -> Float[np.ndarray, "n columns"]:
-    """Uniform numbers that belong to a lamella: the same at all of its pixels."""
+def _uniform_per_lamella(number: np.ndarray, columns: int, rng: np.random.Generator) -> Float[np.ndarray, "n columns"]:
+    """Uniform random numbers of each lamella, equal at all of its pixels."""
     return np.asarray(rng.uniform(size=(_TABLE, columns))[number % _TABLE])
 
 

@@ -1,4 +1,4 @@
-"""What a pattern of domains does to the tip: its electromechanical response, its topography, its stiffness."""
+"""Properties of a domain pattern that the tip senses: electromechanical response, topography, contact resonance."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _SPOT_THRESHOLD = 1.6
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Images of the a domains: where, of which family, and whether the lamella's number is even."""
+    """Images of the a domains: mask, family, and whether the number of the lamella is even."""
 
     in_plane: Bool[np.ndarray, "rows cols"]
     family: Int8[np.ndarray, "rows cols"]
@@ -32,7 +32,7 @@ def response(
     """Signed vertical response, about ±1 on c domains.
 
     a domains respond with a_response plus buckling, which acts through the in-plane polarisation along the slow axis and
-    turns its sign from one lamella to the next; the gain varies between superdomains, over long distances and as texture.
+    alternates in sign from lamella to lamella. The gain varies between superdomains, over long distances and as texture.
     """
     side = config.pixels
     sign = np.where(c_minus, -config.c_minus_response, 1.0).astype(np.float32)
@@ -51,7 +51,7 @@ def response(
 def height(
     config: SurfaceConfig, partition: Partition, pattern: Pattern, rng: np.random.Generator
 ) -> Float32[np.ndarray, "rows cols"]:
-    """Topography in metres: long waves, roughness, sunken a domains and boundaries, a level for each superdomain."""
+    """Topography in metres: long waves, roughness, depressed a domains and boundaries, a level for each superdomain."""
     fine, coarse = (smooth_field(rng, config.pixels, length / config.pitch_m) for length in (60e-9, 600e-9))
     level = rng.normal(0, 2.0, partition.count)[partition.index]
     groove = 3.0 * np.exp(-((partition.border_m / 25e-9) ** 2))
@@ -59,7 +59,7 @@ def height(
 
 
 def relief(config: SurfaceConfig, rng: np.random.Generator) -> Float32[np.ndarray, "rows cols"]:
-    """Hills and valleys of the film and its substrate in metres, with spectrum k^-3.2."""
+    """Topography of the film and its substrate in metres, with spectrum k^-3.2."""
     return np.asarray(config.relief_m * power_law_field(rng, config.pixels, _RELIEF_SLOPE), np.float32)
 
 
@@ -75,7 +75,7 @@ def resonance_shift(
 def _relief(
     config: SurfaceConfig, pattern: Pattern, tilt: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "rows cols"] | float:
-    """Log gain of what lies within domains: inclined walls, fine texture, bright spots, nested lamellae; 0 where all are off."""
+    """Log gain of features within domains: inclined walls, fine texture, bright spots, nested lamellae; 0 if all are off."""
     side, pitch = config.pixels, config.pitch_m
     log_gain: Float32[np.ndarray, "rows cols"] | float = 0.0
     if config.wall_shading:
@@ -91,7 +91,7 @@ def _relief(
 
 
 def _shading(in_plane: Bool[np.ndarray, "rows cols"], length_px: float, tilt: float) -> Float32[np.ndarray, "rows cols"]:
-    """Slope of the blurred a domains along one diagonal of the crystal, of unit variance: walls that lean one way."""
+    """Slope of the blurred a domains along one diagonal of the crystal, of unit variance: the effect of inclined walls."""
     mask = in_plane.astype(np.float32)
     along = tilt + np.pi / 4
     slope = sum(
@@ -103,7 +103,7 @@ def _shading(in_plane: Bool[np.ndarray, "rows cols"], length_px: float, tilt: fl
 
 
 def _nested(side: int, period_px: float, tilt: float, rng: np.random.Generator) -> Float32[np.ndarray, "rows cols"]:
-    """Lamellae of unit amplitude, wavy and fading in and out over a few periods, of either family in turn."""
+    """Nested lamellae of unit amplitude, wavy, fading in and out over a few periods, of alternating family."""
     axis = np.arange(side, dtype=np.float32)
     patches = smooth_field(rng, side, 4 * period_px)
     waves = [2 * np.pi * 0.3 * smooth_field(rng, side, 3 * period_px) for _ in range(2)]

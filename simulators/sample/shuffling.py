@@ -1,9 +1,9 @@
-"""A surface without a pattern that is as rough as one with it: the same values, as many of each, in random places.
+"""A surface without a pattern but with the roughness of one: the same distribution of values in random places.
 
-The response is an iteratively adjusted surrogate (Schreiber & Schmitz, Phys. Rev. Lett. 77 (1996) 635, in two dimensions):
-random phases, then in turn the power spectrum and the distribution of values of the original. Where it is negative it points
-down, so its only walls are 180° walls. Topography and resonance keep their spectra with random phases. What is periodic,
-bounded or oriented in one place rather than another is gone.
+The response is an iteratively adjusted surrogate (Schreiber & Schmitz, Phys. Rev. Lett. 77 (1996) 635, in two dimensions): random
+phases, to which the power spectrum and the distribution of values of the original are imposed in turn. The polarisation points
+down where the response is negative, so the only walls are 180° walls. Topography and resonance keep their spectra but get random
+phases. All periodicity, boundaries and local orientation are lost.
 """
 
 from dataclasses import replace
@@ -15,11 +15,11 @@ from scipy import fft
 from simulators.sample.domains import DomainState, SuperdomainKind
 from simulators.sample.surface import Surface
 
-_ROUNDS = 6  # after which spectrum and distribution no longer change visibly
+_ITERATIONS = 6  # enough for spectrum and distribution to converge
 
 
 def shuffled(surface: Surface, rng: np.random.Generator) -> Surface:
-    """What remains of the surface: one superdomain of one kind, with 180° walls and no others."""
+    """The shuffled surface: one superdomain of one kind, with 180° walls only."""
     response = surrogate(surface.response, rng)
     state = np.where(response < 0, np.int8(DomainState.C_MINUS), np.int8(DomainState.C_PLUS))
     return replace(
@@ -34,24 +34,24 @@ def shuffled(surface: Surface, rng: np.random.Generator) -> Surface:
 
 
 def surrogate(image: Float32[np.ndarray, "rows cols"], rng: np.random.Generator) -> Float32[np.ndarray, "rows cols"]:
-    """Exactly the values of the image and about its power spectrum, with random phases."""
+    """Image with exactly the values and approximately the power spectrum of the original, and random phases."""
     values, magnitude = np.sort(image, axis=None), np.abs(fft.rfft2(image))
     out = _random_phases(image, rng)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         spectrum = fft.rfft2(_ranked(out, values))
         out = fft.irfft2(magnitude * np.exp(1j * np.angle(spectrum)), s=image.shape)
     return _ranked(out, values)
 
 
 def _random_phases(image: np.ndarray, rng: np.random.Generator) -> Float32[np.ndarray, "rows cols"]:
-    """The image's power spectrum with the phases of white noise; its mean stays."""
+    """Image with the power spectrum and the mean of the original, and the phases of white noise."""
     phases = np.angle(fft.rfft2(rng.standard_normal(image.shape, dtype=np.float32)))
     phases[0, 0] = 0.0 if image.mean() >= 0 else np.pi
     return np.asarray(fft.irfft2(np.abs(fft.rfft2(image)) * np.exp(1j * phases), s=image.shape), np.float32)
 
 
 def _ranked(image: np.ndarray, values: np.ndarray) -> Float32[np.ndarray, "rows cols"]:
-    """`values`, which ascend, in the order of the image's own."""
+    """Image with the ascending `values` in the rank order of the original."""
     out = np.empty(image.size, np.float32)
     out[np.argsort(image, axis=None)] = values
     return out.reshape(image.shape)

@@ -1,4 +1,4 @@
-"""How the surface is divided into superdomains, and which kind each of them is."""
+"""Divides the surface into superdomains and assigns a kind to each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from simulators.sample.fields import smooth_field
 
 _WARP_LENGTH_M = 180e-9
 _CELL_WARP = 0.1
-_SEED_MARGIN = 0.1  # of the side: seeds beyond the border let superdomains be cut off by it
+_SEED_MARGIN = 0.1  # relative to the side: seeds beyond the border give superdomains that the border cuts off
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Partition:
     border_m
         About twice the distance to the nearest border between two of them, in metres.
     count
-        How many there are; some may hold no pixel.
+        Number of superdomains; some may have no pixels.
     """
 
     index: Int16[np.ndarray, "rows cols"]
@@ -50,9 +50,9 @@ def divide(rng: np.random.Generator, side: int, pitch_m: float, count: int, warp
 
 
 def cells(rng: np.random.Generator, side: int, pitch_m: float, cell_m: float) -> tuple[Int32[np.ndarray, "rows cols"], int]:
-    """(number of its cell for each pixel, how many cells there are) of a division into cells of side `cell_m` or so.
+    """(number of the cell of each pixel, number of cells) of a division into cells with a side of about `cell_m`.
 
-    As `divide` does it, for many seeds and without the borders; cells are warped by a tenth of their side.
+    Like `divide`, but for many seeds and without borders; cells are warped by a tenth of their side.
     """
     count = max(1, round((side * pitch_m / cell_m) ** 2))
     x, y = _warped(rng, side, pitch_m, _CELL_WARP * cell_m, cell_m)
@@ -64,16 +64,16 @@ def cells(rng: np.random.Generator, side: int, pitch_m: float, cell_m: float) ->
 def assign_kinds(
     index: Integer[np.ndarray, "rows cols"], count: int, shares: Mapping[SuperdomainKind, float]
 ) -> dict[int, SuperdomainKind]:
-    """Region -> kind, such that each kind's share of the area comes close to `shares` (which need not add up to 1).
+    """Kind of each region, such that the kinds' shares of the area come close to `shares`.
 
-    The largest region comes first, and each gets the kind that is furthest behind its share.
+    Regions are assigned in order of decreasing area; each gets the kind that is furthest below its share.
 
     Parameters
     ----------
     index, count
-        Number of the region of each pixel, and how many regions there are.
+        Number of the region of each pixel, and number of regions.
     shares
-        Of the kinds, relative to one another.
+        Shares of the kinds, relative to one another; they need not add up to 1.
     """
     area = np.bincount(index.ravel(), minlength=count) / index.size
     total = sum(shares.values())

@@ -1,4 +1,4 @@
-"""A surface with known domains: what the simulated tip meets, and the sealed truth about it."""
+"""A surface with known domains, and the sealed truth about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from simulators.sample.lamellae import HerringboneConfig, NeedleConfig, StripeCo
 from simulators.settings import NonNegative, Settings, Share
 
 _CELL_MIN_PX = 8
-_SPARSE = 4  # every fourth grid point tells the usual response as well as all do
+_SPARSE = 4  # every fourth grid point is enough for the median of the response
 _NEARBY_PX = 64
 
 
 def _kind(given: Any) -> Any:
-    """The kind of a name such as "needles", as it stands in a file; anything else is left to be validated."""
+    """The kind with a name such as "needles", as written in a file; any other value is passed on to the validation."""
     return SuperdomainKind.__members__.get(given.upper(), given) if isinstance(given, str) else given
 
 
@@ -31,32 +31,31 @@ _NamedKind = Annotated[
 
 
 class SurfaceConfig(Settings):
-    """What a surface looks like; the defaults give well separated types, the "easy" tier.
+    """Settings of a surface; the defaults give well separated types, the "easy" tier.
 
     Parameters
     ----------
     size_m, pixels
-        Side of the square and how many grid points it has; the pitch is size / (pixels - 1).
+        Side of the square and its number of grid points; the pitch is size / (pixels - 1).
     centre_x_m, centre_y_m
-        Where the square's centre lies, in metres of the stage.
+        Centre of the square in metres of the stage.
     superdomain_m
         Typical side of a superdomain.
     interspersed_m
-        Typical side of the cells that superdomains are divided into, each with a kind of its own; with 0 each superdomain is of
-        one kind.
+        Typical side of the cells into which superdomains are divided, each of its own kind; 0 for one kind per superdomain.
     needle_share, stripe_share, herringbone_share, sparse_share
         Shares of the area, relative to one another.
     stripes, needles, herringbone
-        The patterns.
+        Settings of the patterns.
     disorder
-        0 gives perfect lattices, 1 very irregular ones.
+        Irregularity of the patterns: 0 for perfect lattices, 1 for very irregular ones.
     c_minus_share, c_minus_length_m, c_minus_bubbles, c_minus_kinds
-        Share of the superdomains of `c_minus_kinds` that points down, its correlation length, and the strength of small
-        bubbles.
+        Share of the area of `c_minus_kinds` with downward polarisation, its correlation length, strength of small bubbles, and
+        the kinds of superdomain that have it.
     c_minus_response
         Magnitude of the response of c- relative to c+.
     a_response, a_buckling
-        Response of a domains relative to c+, and the part of it that alternates between lamellae.
+        Response of a domains relative to c+, and its part that alternates between lamellae.
     contrast_spread, gain_spread, gain_slope, texture
         Standard deviations of the gain between superdomains, over long distances (log, spectrum k^-slope) and at 28 nm (log).
     boundary_width_m, boundary_response
@@ -64,19 +63,18 @@ class SurfaceConfig(Settings):
     shuffled
         Whether all patterns are destroyed, so that only the distribution and the spectrum of the response remain.
     wall_shading, wall_shading_m
-        Standard deviation of the log gain by which inclined walls of a domains respond more on one side of a lamella than on
-        the other, and how far that reaches.
+        Standard deviation of the log gain by which inclined walls of a domains respond more strongly on one side of a lamella,
+        and range of this effect.
     fine_texture
-        As `texture`, at 11 nm.
+        Like `texture`, at 11 nm.
     bright_spots
         Strength of rare, bright spots of 22 nm.
     nested_depth, nested_period_m
-        Relative depth and period of lamellae nested within the domains, across the crystal's tilt and in patches; too fine
-        for the truth to count them as walls.
+        Relative depth and period of lamellae nested within the domains, in patches; the truth does not count them as walls.
     relief_m
-        Standard deviation of the hills and valleys of film and substrate, which leave the response alone.
+        Standard deviation of the topography of film and substrate, which does not affect the response.
     written_boxes, written_box_m
-        Mean number of rectangles in which an earlier experiment turned the out-of-plane polarisation, and their typical side.
+        Mean number of rectangles in which an earlier experiment reversed the out-of-plane polarisation, and their typical side.
     """
 
     size_m: Positive = 3e-6
@@ -118,16 +116,16 @@ class SurfaceConfig(Settings):
     written_box_m: Positive = 0.8e-6
 
     @model_validator(mode="after")
-    def _can_be_grown(self) -> "SurfaceConfig":
+    def _check_values(self) -> "SurfaceConfig":
         if not 64 <= self.pixels <= 4096:
-            raise ValueError(f"a surface of {self.pixels} pixels a side was asked for; 64 to 4096 are allowed")
+            raise ValueError(f"the surface has {self.pixels} pixels per side; 64 to 4096 are allowed")
         if sum(self.shares.values()) == 0:
-            raise ValueError("all shares of superdomain kinds are 0; give at least one of them a positive share")
+            raise ValueError("all shares of superdomain kinds are 0; give at least one positive share")
         low_m = _CELL_MIN_PX * self.pitch_m
         if self.interspersed_m > 0 and not low_m <= self.interspersed_m <= self.superdomain_m:
             raise ValueError(
-                f"kinds in cells of {self.interspersed_m * 1e9:g} nm were asked for; {low_m * 1e9:.3g} nm ({_CELL_MIN_PX} grid "
-                f"points) to {self.superdomain_m * 1e9:g} nm (a superdomain) are allowed, or 0 for one kind a superdomain"
+                f"interspersed_m is {self.interspersed_m * 1e9:g} nm; {low_m * 1e9:.3g} nm ({_CELL_MIN_PX} grid points) to "
+                f"{self.superdomain_m * 1e9:g} nm (a superdomain) are allowed, or 0 for one kind per superdomain"
             )
         return self
 
@@ -148,7 +146,7 @@ class SurfaceConfig(Settings):
 
     @property
     def square(self) -> Frame:
-        """The square as a frame, which turns stage metres into grid points."""
+        """The square as a frame, which converts stage metres to grid points."""
         return Frame(
             size_fast_m=self.size_m,
             size_slow_m=self.size_m,
@@ -161,24 +159,24 @@ class SurfaceConfig(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A sample at one moment. Arrays are [row = y, col = x], ascending; beyond its border it goes on as its mirror image.
+    """State of a sample. Arrays are [row = y, col = x], ascending; beyond its border the surface is mirrored.
 
     Parameters
     ----------
     config
-        What it was grown from.
+        Settings from which it was grown.
     state, kind
         `DomainState` and `SuperdomainKind` of each grid point.
     superdomain
-        Number of the superdomain.
+        Number of the superdomain of each grid point.
     response
         Signed vertical electromechanical response, about ±1 on c domains.
     height_m
         Topography in metres.
     resonance_shift_Hz
-        By how much the contact resonance differs from the cantilever's nominal one.
+        Shift of the contact resonance from its nominal value in hertz.
     written
-        Where a bias wrote c domains; None before the first.
+        Mask of the c domains written by a bias; None before the first.
     """
 
     config: SurfaceConfig
@@ -197,16 +195,16 @@ class Surface:
         return np.asarray(np.minimum(folded, 2 * last - folded))
 
     def truth_at(self, xy_m: Float[np.ndarray, "n 2"]) -> Truth:
-        """What really lies at the stage positions (x, y); give true positions, after drift, not commanded ones."""
+        """Truth at the stage positions (x, y), which must be true positions (after drift), not commanded ones."""
         rc = self.grid(xy_m)
         row, col = np.rint(rc).astype(int).T
         distance_px, wall = self._nearest_walls(rc)
         return Truth(self.state[row, col], wall, distance_px * self.config.pitch_m, self.kind[row, col])
 
     def composition_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n types"]:
-        """Share of each wall type (in the order of `WALL_TYPES`) among the wall pixels of a window of side `window_m`.
+        """Share of each wall type (in the order of `WALL_TYPES`) among the wall pixels in windows of side `window_m`.
 
-        Zeros where the window holds no wall.
+        All shares are 0 if a window has no wall.
         """
         half = max(1, round(window_m / 2 / self.config.pitch_m))
         shares = np.zeros((len(xy_m), len(WALL_TYPES)))
@@ -217,19 +215,19 @@ class Surface:
         return shares
 
     def microstructure_at(self, xy_m: Float[np.ndarray, "n 2"], window_m: float) -> Float[np.ndarray, "n coarse"]:
-        """As `composition_at`, of the coarse types, in the order of `MICROSTRUCTURES`."""
+        """Like `composition_at`, for the coarse types, in the order of `MICROSTRUCTURES`."""
         return coarse_shares(self.composition_at(xy_m, window_m))
 
     def with_spot(self, x_m: float, y_m: float, radius_m: float, state: DomainState) -> "Surface":
-        """The surface after a bias wrote a round c domain of `state` around (x, y); this one is left as it was.
+        """New surface on which a bias has written a round c domain of `state` around (x, y).
 
-        What lay there has left no wall; the domain's rim is a 180° c-c wall, but for where the surroundings have its state.
+        Earlier walls inside are gone; the rim is a 180° c-c wall except where the surroundings have the same state.
         """
         near, rows, cols = self._grid_around(x_m, y_m, radius_m)
         return self._after_writing(near, rows**2 + cols**2 < (radius_m / self.config.pitch_m) ** 2, state)
 
     def with_box(self, x_m: float, y_m: float, side_m: float, state: DomainState) -> "Surface":
-        """The surface after a scan under bias wrote a square c domain of `state` around (x, y); this one is left as it was."""
+        """New surface on which a scan under bias has written a square c domain of `state` around (x, y)."""
         half_px = side_m / 2 / self.config.pitch_m
         near, rows, cols = self._grid_around(x_m, y_m, side_m / 2)
         return self._after_writing(near, (np.abs(rows) <= half_px) & (np.abs(cols) <= half_px), state)
@@ -240,8 +238,8 @@ class Surface:
         return mark_walls(self.state, self.kind, self.superdomain, self.written)
 
     def _nearest_walls(self, rc: Float[np.ndarray, "n 2"]) -> tuple[Float[np.ndarray, " n"], Int8[np.ndarray, " n"]]:
-        """(distance in grid points, `WallType`) of the wall nearest to each place."""
-        if len(rc) == 1:  # after each loop the walls are others, and a tree of all of them is slower than a look around
+        """(distance in grid points, `WallType`) of the wall nearest to each position."""
+        if len(rc) == 1:  # every loop changes the walls, and a local search is faster than building a tree of all of them
             low = np.maximum(np.rint(rc[0]).astype(int) - _NEARBY_PX, 0)
             around = self.walls[low[0] : low[0] + 2 * _NEARBY_PX + 1, low[1] : low[1] + 2 * _NEARBY_PX + 1]
             pixels = np.argwhere(around != WallType.NONE)
@@ -264,7 +262,7 @@ class Surface:
         return cKDTree(self._wall_pixels.reshape(-1, 2))
 
     def _after_writing(self, near: tuple[slice, slice], inside: Bool[np.ndarray, "rows cols"], state: DomainState) -> "Surface":
-        """The surface with a c domain where `inside` is true, within the part `near` of the grid."""
+        """New surface with a c domain where the mask `inside` is true, within the part `near` of the grid."""
         sign = 1.0 if state is DomainState.C_PLUS else -self.config.c_minus_response
         after, response, walls = self.state.copy(), self.response.copy(), self.walls.copy()
         written = np.zeros_like(after, bool) if self.written is None else self.written.copy()
@@ -274,13 +272,11 @@ class Surface:
         marked = mark_walls(after[near], self.kind[near], self.superdomain[near], written[near])
         walls[near][1:-1, 1:-1] = marked[1:-1, 1:-1]
         surface = replace(self, state=after, response=response, written=written)
-        vars(surface)["walls"] = walls  # those further away stay what they were
+        vars(surface)["walls"] = walls  # walls further away are unchanged
         return surface
 
     def _grid_around(self, x_m: float, y_m: float, reach_m: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-        """(a part of the grid that reaches so far from (x, y), and two points further; its points' distances along rows, as
-        (n, 1), and along columns, as (1, n)).
-        """
+        """(slices of the grid within `reach_m` of (x, y) plus two points, distances along rows (n, 1), along columns (1, n))."""
         centre, reach_px = self.grid(np.array([[x_m, y_m]]))[0], reach_m / self.config.pitch_m
         low = np.maximum(np.floor(centre - reach_px).astype(int) - 2, 0)
         high = np.minimum(np.ceil(centre + reach_px).astype(int) + 3, self.config.pixels)

@@ -12,6 +12,6 @@ def test_gains_are_paired_and_what_no_world_has_is_said_to_be_missing() -> None:
     assert round(outcome.figures["ari_gain"], 9) == 0.15
     assert outcome.figures["ari_gain_low"] < 0.15 < outcome.figures["ari_gain_high"]
     assert outcome.figures["elbo_per_px_gain"] == 0
-    assert outcome.missing == {"vae_ari_gain": "no world has it"}
+    assert outcome.missing == {"vae_ari_gain": "available on no world"}
     (rows,) = outcome.tables.values()
     assert [row["ARI"] for row in rows] == ["0.300 / 0.400", "0.300 / 0.500"]

@@ -1,4 +1,4 @@
-"""The value of a loop: its arithmetic by hand, the oracle's bound, and one small world from end to end."""
+"""Benchmark of the closed loop: figures checked by hand, the bound of the oracle, and one small world from end to end."""
 
 import math
 from typing import Any
@@ -75,7 +75,7 @@ def test_a_hit_is_a_wall_within_15_nm_of_where_the_tip_truly_was_and_not_an_earl
     assert [one.hit for one in loops.visits] == [WallType.HERRINGBONE] * 2
     truth = sample.surface.truth_at(np.array([one.true_m for one in loops.visits]))
     assert truth.distance_m.max() <= NEAR_M
-    assert loops._hit(loops.visits[0].true_m) == WallType.NONE  # the first loop's spot lies there
+    assert loops._hit(loops.visits[0].true_m) == WallType.NONE  # the spot of the first loop
 
 
 def test_the_oracle_needs_hardly_more_loops_than_there_are_to_be_hits(sample: Sample) -> None:
@@ -151,7 +151,7 @@ def test_figures_follow_from_the_worlds() -> None:
     assert figures["r2_50_random_easy"] == pytest.approx((0.3 + 0.3 + 0.1) / 3)
     assert outcome.tables["easy: hits of the first 100 loops, mean"][0]["STRIPE"] == 7
     row = next(row for row in outcome.tables["easy: loops needed"] if row["policy"] == loop_orders.RANDOM)
-    assert (row["not reached"], row["what was missing"]) == (1, "STRIPE 1")
+    assert (row["not reached"], row["types missing"]) == (1, "STRIPE 1")
 
 
 def test_a_median_beyond_the_cap_is_missing_with_the_reason() -> None:
@@ -181,7 +181,7 @@ def test_later_searches_keep_the_kind_and_the_window_of_the_first(bench: Bench) 
 
 
 def test_the_statistics_of_loops_find_what_was_put_in() -> None:
-    """200 loops each: all shares are told from each other by more than five standard errors."""
+    """With 200 loops each, all shares differ by more than five standard errors."""
     quiet = SpectroscopyConfig(failure_rate=0, spike_rate=0, noise=0.02)
     quiet = quiet.model_copy(update={"loop": quiet.loop.model_copy(update={"two_step_share": 0.0})})
     spiky = quiet.model_copy(update={"spike_rate": 1.0})
@@ -200,7 +200,7 @@ def test_noise_of_a_loop_is_its_standard_deviation() -> None:
     assert noise_of(Loop(np.linspace(-1, 1, 4000), noise)) == pytest.approx(3.0, rel=0.1)
 
 
-def test_a_visit_that_failed_teaches_nothing(sample: Sample, bench: Bench) -> None:
+def test_failed_loops_are_not_used_for_prediction(sample: Sample, bench: Bench) -> None:
     x_m, y_m = sample.config.frame.x_offset_m, sample.config.frame.y_offset_m
     failed = Visit((x_m, y_m), (x_m, y_m), 0.0, 0, {})
     assert Judge(sample, *bench.first).r2([failed] * 20) == 0

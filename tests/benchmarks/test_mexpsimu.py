@@ -1,4 +1,4 @@
-"""The benchmark on real loops: what it makes of loops, how it predicts them, and what its report says."""
+"""The benchmark on real loops: loop parameters, prediction, policies and report."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ BIAS_V = 12 * np.interp(STEPS % 16, [0, 4, 12, 16], [0, 1, -1, 0])  # two cycles
 
 
 def films(side: int = 24) -> np.ndarray:
-    """Loops (side, side, 32) of two cycles: their height follows a wave over the film, the first cycle is ten times larger."""
+    """Loops (side, side, 32) of two cycles, whose height is a wave over the film; the first cycle is ten times larger."""
     wave = np.sin(np.arange(side) / 3)[:, None] + np.cos(np.arange(side) / 4)
     loop = np.where(np.diff(BIAS_V, append=0.0) > 0, -1.0, 1.0)
     return (wave[..., None] + 3) * loop * np.where(STEPS < 16, 10.0, 1.0) + 0.01 * np.sin(STEPS)
@@ -161,26 +161,26 @@ def test_folds_are_square_blocks_equally_many_each() -> None:
     assert np.bincount(folds.ravel()).tolist() == [1000] * FOLDS
 
 
-def test_with_results_the_agent_is_told_where_was_measured_and_what_came_out_and_never_the_rest(folder: Path) -> None:
+def test_with_results_the_agent_receives_measured_positions_and_results_only(folder: Path) -> None:
     data = read_real_loops("3um", folder)
-    asked = []
+    calls = []
 
     class Agent:
-        def on_scan(self, scan, limits, measured_xy, *, results, previous):
-            asked.append((scan.scan_id, measured_xy, results, previous))
-            return places(100 * len(asked))
+        def decide(self, inputs):
+            calls.append((inputs.scan.scan_id, inputs.measured_xy, inputs.results, inputs.previous))
+            return places(100 * len(calls))
 
     def places(first: int):
-        made = decision("any")
-        requests = [made.record.requests[0].model_copy(update={"row": i // 24, "col": i % 24}) for i in range(first, first + 30)]
-        return type(made)(made.record.model_copy(update={"requests": requests}), {})
+        base = decision("any")
+        requests = [base.record.requests[0].model_copy(update={"row": i // 24, "col": i % 24}) for i in range(first, first + 30)]
+        return type(base)(base.record.model_copy(update={"requests": requests}), {})
 
     rows, decisions = closed_loop_places(Agent(), data, places(0), (20, 50), Limits())
     assert rows.tolist() == [*range(20), *range(100, 130), *range(200, 230)]
     assert len(decisions) == 3
-    assert [len(told[1]) for told in asked] == [20, 50]
-    assert asked[0][0] != asked[1][0]
-    _, xy, results, previous = asked[1]
+    assert [len(measured_xy) for _, measured_xy, *_ in calls] == [20, 50]
+    assert calls[0][0] != calls[1][0]
+    _, xy, results, previous = calls[1]
     assert previous is decisions[1]
     assert np.allclose(results.xy_m, xy)
     assert np.allclose(xy, data.scan().frame.to_metres(data.pixels[rows[:50]].astype(float)))
@@ -244,7 +244,7 @@ def test_the_report_has_its_figures_and_names_the_best_baseline(monkeypatch: pyt
     }
     assert set(outcome.missing) == {f"agent_feedback_loops_to_random_100{end}" for end in ("", "_low", "_high")}
     assert outcome.notes[0] == "Best baseline after 50 loops: grid."
-    assert outcome.notes[1] == "Types that the agent's search found: 1 in 3 of 6, 2 in 3 of 6 repeats."
+    assert outcome.notes[1] == "Types found by the agent's search: 1 in 3 of 6, 2 in 3 of 6 repeats."
     rows = outcome.tables["R² of held-out loops, patch and position"]
     assert [row["policy"] for row in rows] == [*reporting.POLICIES, reporting.CEILING]
     (feedback,) = (row for row in outcome.tables["Loops until every class was seen"] if row["policy"] == reporting.FEEDBACK)

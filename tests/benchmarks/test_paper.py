@@ -1,4 +1,4 @@
-"""The paper's analysis: a tiny run writes every figure and key, what is left out is drawn, and the docs quote what was found."""
+"""The paper's analysis: a tiny run writes all figures, rejected models are drawn, and the docs quote the findings."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ KINDS = ("fig2", "fig3", "fig4", "fig4-default-filter", "fig5", "fig6", "fig7")
 
 
 class InlineJournal(Journal):
-    """Does everything in this process: starting others would take longer than the work."""
+    """Runs all tasks in this process, since starting others would take longer than the tasks."""
 
     def all_once(self, tasks: Mapping[str, Task], workers: int, *, fresh: bool = False) -> dict[str, Any]:
         done: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
 
 
 def row(model: str, value: float | None, **changes: Any) -> dict[str, Any]:
-    """A model whose criteria all are `value` at K = 2, and one more at K = 3."""
+    """A model whose criteria are all `value` at K = 2, and larger by 1 at K = 3."""
     configuration, _, seed = model.rpartition("-s")
     invariance, _, window = configuration.partition("-w")
     known = value is not None
@@ -71,7 +71,7 @@ def row(model: str, value: float | None, **changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-#: By mean v-w5 has the smaller BIC; the second seed alone would choose r-w9.
+#: v-w5 has the smaller mean BIC; the second seed alone would choose r-w9.
 MODELS = [
     row("v-w5-s0", 1.0),
     row("v-w5-s1", 1.1),
@@ -110,9 +110,9 @@ def test_a_refitted_mixture_is_the_one_that_was_scored(ran: tuple[Outcome, Path]
         assert found == pytest.approx(likelihood, abs=1e-4)
 
 
-def test_means_over_seeds_decide_and_single_seeds_stand_beside_them() -> None:
-    judged = paper_findings.scored(MODELS, "bic")
-    found = paper_findings.winners(judged, "bic")
+def test_means_over_seeds_decide_and_single_seeds_are_reported() -> None:
+    scores = paper_findings.scored(MODELS, "bic")
+    found = paper_findings.winners(scores, "bic")
     assert found["best"] == "v-w5"
     assert found["single_seed"] == ["v-w5", "r-w9"]
     assert found["different"] == 2
@@ -125,9 +125,9 @@ def test_likelihood_is_maximised_and_bic_minimised() -> None:
     assert paper_findings.best_of_curve(MODELS[-1], "bic") is None
 
 
-def test_what_collapsed_is_ranked_though_it_may_not_win() -> None:
-    judged = paper_findings.scored(MODELS, "bic")
-    assert paper_findings.left_out_ranks(judged, "bic") == {"rt-w9-s0": 1}
+def test_collapsed_models_are_ranked_but_cannot_win() -> None:
+    scores = paper_findings.scored(MODELS, "bic")
+    assert paper_findings.left_out_ranks(scores, "bic") == {"rt-w9-s0": 1}
 
 
 def test_models_without_numbers_and_left_out_ones_are_drawn() -> None:

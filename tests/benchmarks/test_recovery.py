@@ -1,4 +1,4 @@
-"""Recovery of the truth: its arithmetic on partitions that can be checked by hand, and one world from end to end."""
+"""Recovery of the truth: figures of partitions that can be checked by hand, and one world from end to end."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import Decision
 from agent.search.candidates import Candidate, Configuration
 from benchmarks.harness.agreement import agreement, bootstrap_interval, core_purity, coverage, normalised
-from benchmarks.harness.worlds import visit
+from benchmarks.harness.worlds import scan_world
 from benchmarks.recovery import ceiling, one_world, paper_rule
 from benchmarks.recovery import report as recovery_report
 from benchmarks.recovery import study as recovery
@@ -31,7 +31,7 @@ def test_a_partition_is_compared_whatever_its_numbers_are() -> None:
     assert (one["ari"], one["nmi"], one["types_off"]) == (0.0, 0.0, 2.0)
 
 
-def test_core_points_are_pure_where_they_are_of_their_clusters_typical_type() -> None:
+def test_core_points_are_pure_if_they_have_the_majority_type_of_their_cluster() -> None:
     core = np.array([1, 1, 0, 0, 1, 0, 0, 1, 0, 1], bool)
     assert core_purity(FOUND, core, TRUTH) == 3 / 5
     assert core_purity(FOUND, np.ones(10, bool), TRUTH) == 7 / 10
@@ -44,7 +44,7 @@ def test_a_type_without_a_cluster_of_its_own_is_not_covered() -> None:
 
 def test_normalised_is_0_by_chance_and_1_at_the_ceiling() -> None:
     assert (normalised(0.0, 0.8), normalised(0.8, 0.8), normalised(0.5, 0.9, 0.1)) == (0, 1, 0.5)
-    with pytest.raises(ValueError, match="nothing can be recovered there"):
+    with pytest.raises(ValueError, match="nothing can be recovered"):
         normalised(0.1, 0.0)
 
 
@@ -55,14 +55,14 @@ def test_an_interval_of_equal_gains_has_no_width_and_one_of_mixed_gains_holds_th
 
 
 def test_an_interval_holds_the_true_mean_about_as_often_as_it_says() -> None:
-    """Of ten normal values a nominal 95 % holds it in about 90 %: outside 80-97 % of 200 in fewer than 1 in 10,000 runs."""
+    """For ten normal values, a nominal 95 % interval contains it in about 90 %; fewer than 1 in 10,000 runs fail."""
     rng = np.random.default_rng(1)
     intervals = [bootstrap_interval(rng.normal(size=10)) for _ in range(200)]
     assert 160 <= sum(low <= 0 <= high for low, high in intervals) <= 194
 
 
-def test_a_classifier_is_not_judged_on_what_it_learnt_from() -> None:
-    with pytest.raises(ValueError, match=r"worlds \[10003\] are among those that the classifier learns from"):
+def test_a_classifier_is_not_tested_on_its_training_worlds() -> None:
+    with pytest.raises(ValueError, match=r"worlds \[10003\] are training worlds of the classifier"):
         ceiling.ceilings("clean", [1, 10_003])
 
 
@@ -117,12 +117,12 @@ def test_the_report_counts_types_claimed_where_there_is_one() -> None:
     nulls = [null_world("stripes", answer) for answer in answers] + [null_world("shuffled", "one_type_only")]
     outcome = recovery_report.report({"easy": [world(1, 0.5)]}, nulls, left_out=["medium", "hard"])
     assert outcome.figures["null_false_discovery"] == 0.2
-    stripes, shuffled = outcome.tables["Worlds without types to tell apart"]
+    stripes, shuffled = outcome.tables["Worlds without distinct types"]
     assert stripes["answers"] == "one_type_only x2, types_found x1, not_resolvable x1"
     assert shuffled["world"] == "shuffled"
     assert {"ari_medium", "abstained_hard"} <= set(outcome.missing)
     assert outcome.details["tiers"] == ["easy", "null"]
-    assert "A part of the benchmark: without medium, hard." in outcome.notes
+    assert "Part of the benchmark only: without medium, hard." in outcome.notes
 
 
 def test_abstaining_is_right_in_hard_worlds_and_coarse_types_stand_beside_the_fine_ones() -> None:
@@ -142,27 +142,27 @@ def test_abstaining_is_right_in_hard_worlds_and_coarse_types_stand_beside_the_fi
     assert rows["supervised ceiling"] == 0.9
 
 
-def test_the_full_plan_visits_what_it_says_and_a_part_of_it_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_the_full_plan_runs_all_worlds_and_a_part_of_it_only_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[str] = []
 
     class Stop(Exception):  # noqa: N818 - ends the measurement before any work
         pass
 
     def stop(tasks: dict[str, Any], workers: int) -> None:
-        asked.extend(tasks)
+        requested.extend(tasks)
         raise Stop
 
     journal = Mock(all_once=stop)
     with pytest.raises(Stop):
         recovery.measure(recovery.FULL, range(100, 110), journal, quick=False)
-    assert sum(unit.startswith("ceiling") for unit in asked) == 6
-    assert sum(unit.startswith(("clean, ", "easy, ", "medium, ", "hard, ")) for unit in asked) == 40
-    assert sum("interspersed, world" in unit for unit in asked) == 10
-    assert sum("alone" in unit for unit in asked) == 3 * 4 + 3 * 3 + 4
-    asked.clear()
+    assert sum(unit.startswith("ceiling") for unit in requested) == 6
+    assert sum(unit.startswith(("clean, ", "easy, ", "medium, ", "hard, ")) for unit in requested) == 40
+    assert sum("interspersed, world" in unit for unit in requested) == 10
+    assert sum("alone" in unit for unit in requested) == 3 * 4 + 3 * 3 + 4
+    requested.clear()
     with pytest.raises(Stop):
         recovery.measure(recovery.FULL, range(100, 102), journal, ("medium",), quick=False)
-    assert asked == ["ceiling, medium", "medium, world 100", "medium, world 101"]
+    assert requested == ["ceiling, medium", "medium, world 100", "medium, world 101"]
 
 
 def test_tiers_are_named_by_commas_and_one_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_the_papers_rule_is_one_seeds_smallest_criterion_over_models_and_k(monke
     monkeypatch.setattr(
         paper_rule, "_bayesian", lambda candidates: (few[0], Mixture(np.ones(1), np.zeros((1, 2)), np.eye(2)[None]))
     )
-    seen = visit("stripes", 0, PLAIN)
+    stripes = scan_world("stripes", 0, PLAIN)
     rng = np.random.default_rng(0)
-    rc = seen.points_rc
+    rc = stripes.points_rc
     four = 10 * rng.integers(2, size=(len(rc), 2)) + rng.normal(size=(len(rc), 2))  # BIC says 4: two bits apart
     spread, tight = rng.normal(size=(len(rc), 2)), 0.05 * four
-    smaller = [candidate("r", 1, 1e-3 * four, rc), candidate("polar", 0, 1e-3 * four, rc)]  # of another seed, and no VAE
+    smaller = [candidate("r", 1, 1e-3 * four, rc), candidate("polar", 0, 1e-3 * four, rc)]  # of another seed, and not a VAE
     few = [candidate("v", 0, spread, rc), candidate("r", 0, tight, rc)]
-    rules = paper_rule.paper_rules(seen, [*few, *smaller])
+    rules = paper_rule.paper_rules(stripes, [*few, *smaller])
     assert {(rules[rule]["chosen"], rules[rule]["clusters"]) for rule in paper_rule.GAUSSIAN} == {("r-w15-s0", 4)}
     assert (rules[paper_rule.BAYESIAN]["chosen"], rules[paper_rule.BAYESIAN]["clusters"]) == ("v-w15-s0", 1)
 
@@ -232,8 +232,8 @@ def test_bayesian_mixtures_are_fitted_to_the_models_of_smallest_bic_and_the_smal
     assert paper_rule._bayesian(least)[0].spec.invariance == "r"
 
 
-def test_a_decision_without_clusters_says_that_all_points_are_alike() -> None:
-    seen = visit("stripes", 0, PLAIN)
-    said = one_world.judged(seen, Decision(Mock(), {}))
-    assert (said["ari"], said["clusters"], said["coverage"], said["types_off"]) == (1.0, 1.0, 1.0, 0.0)
-    assert "purity" not in said
+def test_a_decision_without_clusters_counts_as_one_cluster() -> None:
+    stripes = scan_world("stripes", 0, PLAIN)
+    scores = one_world.evaluate_decision(stripes, Decision(Mock(), {}))
+    assert (scores["ari"], scores["clusters"], scores["coverage"], scores["types_off"]) == (1.0, 1.0, 1.0, 0.0)
+    assert "purity" not in scores

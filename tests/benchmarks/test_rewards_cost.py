@@ -13,7 +13,7 @@ def test_every_cloud_has_two_thousand_points_in_the_plane_and_its_seed_draws_it(
     assert not np.array_equal(one.z, other.z)
 
 
-def test_the_dearest_cloud_counts_and_together_means_the_panel() -> None:
+def test_the_most_expensive_cloud_counts_and_together_means_the_panel() -> None:
     cheap = dict.fromkeys(REWARDS, 0.1)
     dear = dict.fromkeys(REWARDS, 0.2) | {"bgmm": 5.0}
     figures = outcome({"a": cheap, "b": dear}).figures

@@ -1,4 +1,4 @@
-"""What the benchmark of the service says follows from its books; the real processes are in `test_service_loops`."""
+"""Audit and report of the service benchmark; real processes are tested in `test_service_loops`."""
 
 import json
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ RECEIVED = ("scan_received", "afm-1-0007", {})
 MEASURED = ("result_received", "q1", {"status": "ok", "reason": ""})
 
 
-def test_books_that_agree_hold_nothing_against_the_agent(tmp_path: Path) -> None:
+def test_records_that_agree_have_no_discrepancies(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", RECEIVED, MEASURED)
     diary = noted(tmp_path / "diary", SCAN, answered("scan-afm-1-0007"), RESULT, answered("result-q1"))
     found = audit(run, {NAME: diary})
@@ -65,11 +65,11 @@ def test_what_was_acknowledged_and_is_not_in_the_history_is_lost(tmp_path: Path)
     assert len(audit(run, {NAME: diary}).lost) == 3
 
 
-def test_a_trouble_that_was_acknowledged_stands_in_the_history_once(tmp_path: Path) -> None:
-    heard = [sent("trouble", id=f"t{n}", event="scan_failed", sentence="no laser") for n in range(3)]
-    diary = noted(tmp_path / "diary", *heard, answered("t0"), answered("t1"))
+def test_an_acknowledged_trouble_is_in_the_history_exactly_once(tmp_path: Path) -> None:
+    troubles = [sent("trouble", id=f"t{n}", event="scan_failed", sentence="no laser") for n in range(3)]
+    diary = noted(tmp_path / "diary", *troubles, answered("t0"), answered("t1"))
     run = recorded(tmp_path / "run", ("instrument_troubled", "t0", {}))
-    assert audit(run, {NAME: diary}).lost == ["t1 of afm-1 was acknowledged, and is not once in the history"]
+    assert audit(run, {NAME: diary}).lost == ["t1 of afm-1 was acknowledged, but is not in the history exactly once"]
 
 
 def test_a_diary_says_what_is_unanswered_and_which_scan_was_the_last(tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_a_diary_says_what_is_unanswered_and_which_scan_was_the_last(tmp_path: P
     assert Diary.of(noted(tmp_path / "diary", SCAN, RESULT, ACCEPTED)).unanswered == {"result-q1"}
 
 
-def test_a_point_that_met_the_tip_twice_is_told_and_so_is_one_without_a_result(tmp_path: Path) -> None:
+def test_a_point_measured_twice_is_reported_and_so_is_one_without_a_result(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", RECEIVED, MEASURED)
     loops = [{"what": "loop", "request_id": r, "x_m": 0.0, "y_m": y} for r, y in (("q1", 0.0), ("q1", 1e-9), ("q2", 5e-7))]
     found = audit(run, {NAME: noted(tmp_path / "diary", *loops)})
     assert found.twice == ["afm-1 measured q1 2 times"]
-    assert found.lost == ["afm-1 measured q2, and the history does not hold one result of it"]
+    assert found.lost == ["afm-1 measured q2, but the history does not have exactly one result of it"]
     assert found.counts["nearest_two_places_pm"] == 1000
 
 
@@ -97,11 +97,11 @@ def test_an_event_that_was_seen_and_is_gone_is_lost(tmp_path: Path) -> None:
     assert audit(run, {}, witness.seen).lost == []
 
 
-def test_a_scan_without_an_end_is_told_but_for_the_newest_of_an_instrument_that_was_cut_off(tmp_path: Path) -> None:
-    made = ("decision_made", "d1", {"scan_id": "s1"})
-    run = recorded(tmp_path / "run", *(("scan_received", scan, {}) for scan in ("s1", "s2", "s3")), made)
-    assert service_faults.undecided(run) == [f"scan {scan} of afm-1 has no end" for scan in ("s2", "s3")]
-    assert service_faults.undecided(run, cut_off=True) == ["scan s2 of afm-1 has no end"]
+def test_a_scan_without_an_outcome_is_reported_except_the_newest_of_an_instrument_that_was_cut_off(tmp_path: Path) -> None:
+    decided = ("decision_made", "d1", {"scan_id": "s1"})
+    run = recorded(tmp_path / "run", *(("scan_received", scan, {}) for scan in ("s1", "s2", "s3")), decided)
+    assert service_faults.undecided(run) == [f"scan {scan} of afm-1 has no outcome" for scan in ("s2", "s3")]
+    assert service_faults.undecided(run, cut_off=True) == ["scan s2 of afm-1 has no outcome"]
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
@@ -111,23 +111,23 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("xy", "said"),
+    ("xy", "expected"),
     [
         ([(0.0, 0.0)], ""),
         ([(0.6e-6, 0.0)], "outside the frame"),
         ([(-0.45e-6, 0.0)], "outside the limits"),
-        ([(0.0, 0.0), (0.0, 90e-9)], "apart"),
+        ([(0.0, 0.0), (0.0, 90e-9)], "apart, less than"),
         ([(0.0, 0.0), (0.0, 2e-7), (0.0, 4e-7)], "are allowed"),
-        ([(0.3e-6, 0.3e-6)], "would be the 2th"),
+        ([(0.3e-6, 0.3e-6)], "is point 2 within"),
     ],
 )
-def test_points_that_should_not_arrive_are_seen(xy: list[tuple[float, float]], said: str) -> None:
+def test_points_that_should_not_arrive_are_seen(xy: list[tuple[float, float]], expected: str) -> None:
     frame = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=8, cols=8)
     limits = Limits(x_min_m=-0.4e-6, spacing_min_m=1e-7, points_max=2, dose_max=1, dose_radius_m=5e-8)
     requests = tuple(request(f"q{n}", x, y) for n, (x, y) in enumerate(xy))
     message = RecommendationMessage(id="m", sent_at=NOW, seq=1, decision_id="d", scan_id="s", requests=requests, reason="because")
-    found = service_property._faults(message, frame, limits, [(0.3e-6, 0.3e-6)])
-    assert (said in " ".join(found)) if said else not found
+    found = service_property._violations(message, frame, limits, [(0.3e-6, 0.3e-6)])
+    assert (expected in " ".join(found)) if expected else not found
 
 
 def test_a_slope_is_found_and_its_interval_holds_it() -> None:
@@ -148,7 +148,7 @@ def test_of_objects_that_share_a_part_it_is_counted_once() -> None:
 def test_the_figures_come_from_the_parts_that_were_run() -> None:
     one = {
         "seed": 1, "alive": True, "lost": 1, "measured_twice": 0, "stalled_s": 1.0, "wall_s": 2.0, "verify": [], "faults": [],
-        "kills": {"agent": 3, "worker": 1}, "counts": {"events": 9}, "sentences": ["scan s1 was acknowledged, and is not there"],
+        "kills": {"agent": 3, "worker": 1}, "counts": {"events": 9}, "sentences": ["scan s1 was acknowledged, but is not there"],
     }  # fmt: skip
     fault = {"fault": "crash", "outcome": "named", "named": ["x"], "told_by_client": [], "harm": []}
     found = {
@@ -170,7 +170,7 @@ def test_the_99th_percentile_has_an_interval() -> None:
 
 def test_parts_are_named_by_commas() -> None:
     assert service._parts("acks,kills") == ("kills", "acks")
-    with pytest.raises(Exception, match="no part 'all'"):
+    with pytest.raises(Exception, match="part 'all' is unknown"):
         service._parts("all")
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium and, in it, pages that may neither complain nor ask anybody but the agent."""
+"""Headless Chromium; a page fails the test if it logs an error or sends a request to another host."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.browser.served import Served, deciding_by_hand, served
+from tests.browser.served import Served, served, with_hand_made_decisions
 
 FLAGS = (
     "--headless",
@@ -19,16 +19,16 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nobody else can be asked
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # no other host can be reached
 )
-#: What a browser itself writes when an answer is not "ok" or nobody answers: these are tested for.
+#: What the browser itself logs on failed requests, which the tests cause on purpose.
 _EXPECTED = ("Failed to load resource", "net::ERR")
 Opens = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a file, no longer: while it is there an event loop runs, and no other can."""
+    """One Chromium per test file: while it exists its event loop runs, and no other can."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no chromium is installed")
@@ -40,39 +40,39 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opens(browser: Browser) -> Iterator[Opens]:
-    """Opens the page of an address; at the end nothing may have been complained of, and nobody else asked."""
-    complaints: list[str] = []
+    """Function that opens a page; afterwards no page may have logged an error or contacted another host."""
+    errors: list[str] = []
     contexts = []
 
-    def heard(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):
-            complaints.append(f"{message.type}: {message.text}")
+            errors.append(f"{message.type}: {message.text}")
 
     def open_page(address: str, token: str | None = "", width: int = 1440, height: int = 900, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
 
-        def asked(request: Request) -> None:
+        def on_request(request: Request) -> None:
             if urlsplit(request.url).netloc != urlsplit(address).netloc:
-                complaints.append(f"asked {request.url}")
+                errors.append(f"request to {request.url}")
 
-        context.on("request", asked)
+        context.on("request", on_request)
         page = context.new_page()
         page.set_default_timeout(6000)
-        page.on("console", heard)
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: errors.append(f"error: {error}"))
         page.goto(f"{address}/" + (f"#token={token}" if token else ""))
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A service in review mode, which decides by hand."""
-    deciding_by_hand(monkeypatch)
-    with served(tmp_path / "run") as made:
-        yield made
+    """A service in review mode with hand-made decisions."""
+    with_hand_made_decisions(monkeypatch)
+    with served(tmp_path / "run") as service:
+        yield service

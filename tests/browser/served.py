@@ -1,4 +1,4 @@
-"""A real service with its page in a thread of its own, a scripted instrument at its socket, and decisions made by hand."""
+"""A real service with its dashboard in a thread of its own, a scripted instrument, and hand-made decisions."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agent.config.model import Config
-from agent.dashboard.attach import show
+from agent.dashboard.attach import attach_dashboard
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.schema.decision import Decision
 from agent.service.service import Service
 from instrument_adapters.geometry import Frame
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 def a_scan(scan_id: str, frame: Frame = FRAME) -> Scan:
-    """Stripes and noise; a scan that no other equals."""
+    """Stripes and noise; every scan id gives a different scan."""
     rng = np.random.default_rng(sum(scan_id.encode()))
     stripes = np.sin(np.arange(frame.cols) / 3)[None, :] + 0.2 * rng.standard_normal((frame.rows, frame.cols))
     amplitude, height = (stripes * 1e-10 + 3e-10).astype(np.float32), (stripes * 1e-9).astype(np.float32)
@@ -37,7 +38,7 @@ def a_scan(scan_id: str, frame: Frame = FRAME) -> Scan:
 
 
 def a_decision(scan: Scan, **changes: Any) -> Decision:
-    """Three clusters with two places each, named after the scan."""
+    """A decision with three clusters and two requests each, with ids after the scan."""
     made = make_decision(scan.frame, **changes)
     decision_id = f"d-{scan.scan_id}"
     requests = [r.model_copy(update={"request_id": f"{decision_id}-{i:03d}"}) for i, r in enumerate(made.record.requests)]
@@ -47,7 +48,7 @@ def a_decision(scan: Scan, **changes: Any) -> Decision:
 
 @dataclass
 class Served:
-    """What a test does at the agent's side; everything happens in the service's event loop."""
+    """The running service and its instruments; every method runs in the service's event loop."""
 
     loop: asyncio.AbstractEventLoop
     service: Service
@@ -60,16 +61,16 @@ class Served:
     def token(self) -> str:
         return (self.run / "control.token").read_text()
 
-    def do(self, deed: Awaitable[T]) -> T:
-        async def done() -> T:
+    def do(self, action: Awaitable[T]) -> T:
+        async def with_timeout() -> T:
             async with asyncio.timeout(10):
-                return await deed
+                return await action
 
-        future: Future[T] = asyncio.run_coroutine_threadsafe(done(), self.loop)
+        future: Future[T] = asyncio.run_coroutine_threadsafe(with_timeout(), self.loop)
         return future.result(12)
 
     def connect(self, name: str = "afm-1", **limits: object) -> None:
-        """An instrument that has been welcomed."""
+        """Connect an instrument and wait for the welcome."""
 
         async def connected() -> None:
             stack = contextlib.ExitStack()
@@ -102,18 +103,18 @@ def settings(mode: str = "review") -> Config:
 
 @contextlib.contextmanager
 def served(run: Path, config: Config | None = None, http: str = "127.0.0.1:0") -> Iterator[Served]:
-    """The service with its page, until this is left."""
+    """Run the service with its dashboard while the context is open."""
     full = (config or settings()).with_service(http=http)
     ready: Future[Served] = Future()
-    over = asyncio.Event()
+    finished = asyncio.Event()
 
     async def main() -> None:
-        def show_page(service: Service) -> None:
-            show(service, full, run, announce=False)
+        def attach(service: Service) -> None:
+            attach_dashboard(service, full, run, announce=False)
 
-        async with serving(run, full, show_page) as (service, state):
+        async with serving(run, full, attach) as (service, state):
             ready.set_result(made := Served(asyncio.get_running_loop(), service, state["http"], run, state))
-            await over.wait()
+            await finished.wait()
             for bench in made.benches.values():
                 bench.close()
 
@@ -132,17 +133,15 @@ def served(run: Path, config: Config | None = None, http: str = "127.0.0.1:0") -
         yield made
     finally:
         if ready.done() and ready.exception() is None:
-            made.loop.call_soon_threadsafe(over.set)
+            made.loop.call_soon_threadsafe(finished.set)
         worker.join(20)
 
 
-def deciding_by_hand(monkeypatch: Any, decide: Callable[[Scan], Decision] = a_decision) -> None:
-    """No search: the decision on each scan is made by hand, at once."""
+def with_hand_made_decisions(monkeypatch: Any, decide: Callable[[Scan], Decision] = a_decision) -> None:
+    """Replace the search by `decide`, which returns a decision at once."""
 
-    def on_scan(
-        self: Agent, scan: Scan, *_others: object, progress: Callable[[str, int, int], None], **_more: object
-    ) -> Decision:
-        progress("training", 1, 2)
-        return decide(scan)
+    def by_hand(self: Agent, inputs: DecisionInputs, control: SearchControl, **_more: object) -> Decision:
+        control.progress("training", 1, 2)
+        return decide(inputs.scan)
 
-    monkeypatch.setattr(Agent, "on_scan", on_scan)
+    monkeypatch.setattr(Agent, "decide", by_hand)

@@ -1,4 +1,4 @@
-"""Everything that a person may do on the page, done at a real service with a scripted instrument."""
+"""Everything that an operator can do on the dashboard, with a real service and a scripted instrument."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -8,18 +8,16 @@ from tests.browser.conftest import Opens
 from tests.browser.served import Served
 from tests.system.bench import events, recorded
 
-WORDS = [("#pause", "Pause", "paused"), ("#stop", None, "emergency stop")]
-
 
 def answer(page: Page, **fields: str) -> None:
-    """Fill in the dialog that is open, and agree."""
+    """Fill in and confirm the open dialog."""
     for name, value in fields.items():
         page.fill(f"#ask input[name={name}]", value)
     page.click("#ask button[value=ok]")
 
 
 def waiting(agent: Served, opens: Opens, **options: object) -> Page:
-    """A page on which six places wait for approval."""
+    """A page on which six points wait for approval."""
     agent.connect()
     agent.scans("scan-1")
     page = opens(agent.address, agent.token, **options)
@@ -27,14 +25,14 @@ def waiting(agent: Served, opens: Opens, **options: object) -> Page:
     return page
 
 
-def said(agent: Served, kind: str) -> dict:
+def recorded_body(agent: Served, kind: str) -> dict:
     (event,) = events(agent.run, kind)
     return event.body
 
 
 def test_approved_places_go_to_the_instrument_with_the_persons_name(agent: Served, opens: Opens) -> None:
     page = waiting(agent, opens)
-    expect(page.locator("#words")).to_contain_text("3 types of microstructure")
+    expect(page.locator("#summary")).to_contain_text("3 types of microstructure")
     expect(page.locator(".place")).to_have_count(6)
     page.click("#approve")
     answer(page, reason="looks right")
@@ -43,32 +41,32 @@ def test_approved_places_go_to_the_instrument_with_the_persons_name(agent: Serve
     sent = agent.hears(wire.RecommendationMessage)
     assert len(sent.requests) == 6
     assert sent.approved_by == "Eva"
-    assert said(agent, "approval_given")["reason"] == "looks right"
+    assert recorded_body(agent, "approval_given")["reason"] == "looks right"
 
 
 def test_places_can_be_dropped_and_moved_within_the_limits_that_the_server_tells(agent: Served, opens: Opens) -> None:
     page = waiting(agent, opens)
-    page.locator(".place").nth(1).get_by_label("drop place 2").click()
+    page.locator(".place").nth(1).get_by_label("drop point 2").click()
     drag(page, place=0, dx=0, dy=-2000)
     expect(page.locator(".problem")).to_contain_text("outside")
     expect(page.locator("#approve")).to_be_disabled()
-    page.get_by_label("move place 1 back").click()
+    page.get_by_label("move point 1 back").click()
     drag(page, place=0, dx=9, dy=9)
-    expect(page.locator("#approve")).to_have_text("Approve 5 places")
+    expect(page.locator("#approve")).to_have_text("Approve 5 points")
     expect(page.locator("#approve-text")).to_contain_text("1 dropped, 1 moved")
     page.wait_for_timeout(200)
     page.click("#approve")
     answer(page)
     answer(page, by="Eva")
     sent = agent.hears(wire.RecommendationMessage)
-    given = said(agent, "approval_given")
+    given = recorded_body(agent, "approval_given")
     assert given["dropped"] == ["d-scan-1-001"]
     assert [m["moved_from"] for m in given["moved"]] == ["d-scan-1-000"]
     assert len(sent.requests) == 5
 
 
 def drag(page: Page, place: int, dx: float, dy: float) -> None:
-    """Drag a place on the scan by so many pixels of the screen."""
+    """Drag a point on the scan by `dx`, `dy` pixels of the screen."""
     x, y = page.evaluate(
         """async (n) => {
           const { state } = await import("/static/store.js"), { layout, toPixels } = await import("/static/geometry.js");
@@ -95,7 +93,7 @@ def test_places_can_be_rejected_with_a_reason(agent: Served, opens: Opens) -> No
     answer(page, by="Eva")
     expect(page.locator("#places-state")).to_have_text("rejected")
     assert agent.hears(wire.RecommendationMessage).requests == ()
-    assert said(agent, "approval_rejected")["by"] == "Eva"
+    assert recorded_body(agent, "approval_rejected")["by"] == "Eva"
 
 
 def test_pause_resume_and_the_emergency_stop_reach_the_instrument(agent: Served, opens: Opens) -> None:
@@ -109,7 +107,7 @@ def test_pause_resume_and_the_emergency_stop_reach_the_instrument(agent: Served,
     page.click("#resume")
     answer(page)
     assert agent.hears(wire.CommandMessage).command == "resume"
-    page.keyboard.press("Shift+S")  # one press: nothing is asked any more
+    page.keyboard.press("Shift+S")  # one press is enough: name and token are known
     assert agent.hears(wire.CommandMessage).command == "stop"
     expect(page.locator("#state")).to_have_text("emergency stop")
     assert [e.body["by"] for e in events(agent.run, "command_given")] == ["Eva"] * 3
@@ -123,7 +121,7 @@ def test_without_the_token_nothing_happens(agent: Served, opens: Opens, token: s
     answer(page, by="Mallory", **({} if token else {"token": "guessed"}))
     expect(page.locator("#notice")).to_contain_text("The token was refused; nothing was done.")
     assert events(agent.run, "command_given") == []
-    # It is asked for again, and the right one works.
+    # The token is asked for again, and the right one works.
     page.click("#stop")
     answer(page, token=agent.token)
     assert agent.hears(wire.CommandMessage).command == "stop"
@@ -140,7 +138,7 @@ def test_the_token_is_in_no_address_and_outlives_no_tab(agent: Served, opens: Op
 def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) -> None:
     page = waiting(agent, opens)
     page.evaluate("sessionStorage.setItem('vaestar-name', 'Eva')")
-    page.context.route("**/api/view*", lambda route: route.abort())  # it does not hear of the newer scan
+    page.context.route("**/api/view*", lambda route: route.abort())  # the page does not learn of the newer scan
     page.context.route("**/api/view/**", lambda route: route.abort())
     agent.scans("scan-2")
     agent.do(recorded(agent.run, "approval_asked", 2))
@@ -148,5 +146,5 @@ def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) 
     page.click("#approve")
     answer(page)
     expect(page.locator("#notice")).to_contain_text("Not done: decision 'd-scan-1' does not wait for approval")
-    expect(page.locator("#notice")).to_contain_text("a newer scan of the instrument has replaced it")
+    expect(page.locator("#notice")).to_contain_text("superseded by a newer scan of the instrument")
     assert events(agent.run, "approval_given") == []

@@ -1,4 +1,4 @@
-"""What the page shows, and that it goes on showing it: live, linked, with many points, on a phone."""
+"""What the dashboard shows: live, linked panels, many points, a phone, a restarted agent."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import specs
 from tests.browser.conftest import Opens
-from tests.browser.served import FRAME, Served, a_decision, deciding_by_hand, served, settings
+from tests.browser.served import FRAME, Served, a_decision, served, settings, with_hand_made_decisions
 from tests.support.samples import NOW
 
 MANY = 10_000
@@ -41,12 +41,12 @@ def test_an_empty_page_says_what_to_do_and_fills_by_itself(agent: Served, opens:
     agent.connect()
     expect(page.locator("#empty")).to_contain_text("Waiting for the first scan of afm-1")
     agent.scans("scan-1")
-    expect(page.locator("#words")).to_contain_text("3 types of microstructure")
+    expect(page.locator("#summary")).to_contain_text("3 types of microstructure")
     expect(page.locator("#empty")).to_be_hidden()
     expect(page.locator(".type")).to_have_count(3)
 
 
-def test_what_is_recorded_shows_within_half_a_second(agent: Served, opens: Opens) -> None:
+def test_a_recorded_scan_is_shown_within_half_a_second(agent: Served, opens: Opens) -> None:
     agent.connect()
     page = opens(agent.address)
     expect(page.locator("#live")).to_have_text("live")
@@ -83,11 +83,11 @@ def test_scan_latent_space_and_patch_are_linked(agent: Served, opens: Opens) -> 
     row = row_of_first_place(page)
     for canvas in ("scan-over", "latent-over"):
         page.mouse.move(*page.evaluate(WHERE, [canvas, row]))
-        expect(page.locator("#lens-text")).to_contain_text("Place 1, cluster 0")
+        expect(page.locator("#lens-text")).to_contain_text("Point 1, cluster 0")
         assert page.evaluate(STATE + "hover)") == row
         expect(page.locator(".place.hover .n")).to_have_text("1")
         assert page.evaluate("document.getElementById('lens-patch').width") == 9
-        expect(page.locator("#lens-made")).to_have_js_property("width", 9)
+        expect(page.locator("#lens-reconstruction")).to_have_js_property("width", 9)
         page.mouse.move(5, 5)
     page.locator(".type").nth(1).click()
     expect(page.locator(".place.faint")).to_have_count(4)
@@ -122,17 +122,17 @@ def test_the_keyboard_leads_through_places_and_clusters_and_approves(agent: Serv
     expect(page.locator("#approve-bar")).to_be_visible()
     page.evaluate("sessionStorage.setItem('vaestar-name', 'Eva')")
     page.keyboard.press("?")
-    expect(page.locator("#ask")).to_contain_text("emergency stop, at once")
+    expect(page.locator("#ask")).to_contain_text("emergency stop, immediately")
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.locator(".place.hover .n")).to_have_text("2")
     page.keyboard.press("x")
-    expect(page.locator("#approve")).to_have_text("Approve 5 places")
+    expect(page.locator("#approve")).to_have_text("Approve 5 points")
     page.keyboard.press("ArrowDown")
     expect(page.locator(".type[aria-pressed=true]")).to_contain_text("cluster 0")
     page.keyboard.press("Enter")
-    expect(page.locator("#ask")).to_contain_text("5 places will be measured")
+    expect(page.locator("#ask")).to_contain_text("5 points will be measured")
     page.keyboard.press("Enter")
     assert len(agent.hears(wire.RecommendationMessage).requests) == 5
 
@@ -148,7 +148,7 @@ def test_several_instruments_have_a_tab_each(agent: Served, opens: Opens) -> Non
 
 
 def test_a_page_catches_up_after_the_agent_was_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens) -> None:
-    deciding_by_hand(monkeypatch)
+    with_hand_made_decisions(monkeypatch)
     with served(tmp_path / "run") as agent:
         agent.connect()
         page = opens(agent.address)
@@ -159,12 +159,12 @@ def test_a_page_catches_up_after_the_agent_was_restarted(tmp_path: Path, monkeyp
         agent.connect()
         agent.scans("scan-1")
         expect(page.locator("#live")).to_have_text("live")
-        expect(page.locator("#words")).to_contain_text("3 types of microstructure")
+        expect(page.locator("#summary")).to_contain_text("3 types of microstructure")
 
 
 def test_ten_thousand_points_stay_fluid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens) -> None:
     frame = Frame(size_fast_m=5e-6, size_slow_m=5e-6, rows=256, cols=256)
-    deciding_by_hand(monkeypatch, lambda scan: a_decision(scan, points_each=MANY // 3))
+    with_hand_made_decisions(monkeypatch, lambda scan: a_decision(scan, points_each=MANY // 3))
     with served(tmp_path / "run", settings("auto")) as agent:
         agent.connect()
         agent.scans("scan-1", frame=frame)

@@ -18,7 +18,7 @@ from agent.preprocessing.normalise import normalise
 from agent.search.plugins import load_keypoints, load_reward
 from instrument_adapters.folder.command import _parser as folder_parser
 from instrument_adapters.folder.inbox import parse_results
-from instrument_adapters.folder.outbox import ABOUT, TO_FILL_IN
+from instrument_adapters.folder.outbox import ANSWER_COLUMNS, POINT_COLUMNS
 from instrument_adapters.replay.command import _parser
 from rewards.contract import CHECKS
 from simulators.settings_file import load_instrument
@@ -53,7 +53,7 @@ def test_the_options_of_the_folder_page_are_the_commands_and_its_results_are_und
     known = set(re.findall(r"--[a-z][a-z-]*", folder_parser().format_help()))
     page = (DOCS / "folder.md").read_text(encoding="utf-8")
     assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--run", "--out"} <= known
-    assert all(f"`{column}`" in page for column in (*ABOUT, *TO_FILL_IN))
+    assert all(f"`{column}`" in page for column in (*POINT_COLUMNS, *ANSWER_COLUMNS))
     first, second = parse_results(blocks("folder.md", "json")[0].encode(), Path("results.json"))
     assert (first.parameters, second.reason) == ({"coercive_plus_V": 2.5}, "a scratch")
 

@@ -77,7 +77,7 @@ def test_the_page_of_rewards_has_every_short_name(site: Path) -> None:
 def test_the_page_of_python_shows_what_a_notebook_and_an_adapter_use(site: Path) -> None:
     page = text_of(site / "reference-api.html")
     for name in (
-        "agent.cli.analyze",
+        "agent.analyze",
         "agent.Analysis",
         "agent.History",
         "run_client",
@@ -87,7 +87,7 @@ def test_the_page_of_python_shows_what_a_notebook_and_an_adapter_use(site: Path)
         "Frame",
     ):
         assert name in page
-    assert "Where to measure on a scan, and why." in page
+    assert "Decide where to measure on a scan" in page
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:

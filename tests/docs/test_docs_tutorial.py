@@ -37,7 +37,7 @@ def test_the_tutorial_can_be_followed_to_its_end(tmp_path: Path, monkeypatch: py
         real = [word.replace("d-35d0dbff38438525", decision) for word in words]
         told[" ".join(words[1:])] = programs.run(real)
     assert "2 decisions (" in told["history explain --run runs/first"]
-    assert told["history replay --all --run runs/first"].endswith("2 decisions, 2 the same, 0 not\n")
+    assert told["history replay --all --run runs/first"].endswith("2 decisions: 2 identical, 0 different\n")
     assert Path("first.html").stat().st_size > 100_000
     exec(compile(snippet(PAGE, "python"), PAGE, "exec"), {})
     assert Path("places.png").read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ PAGE = (DOCS / "faults.md").read_text(encoding="utf-8")
 
 def row(fault: Fault) -> str:
     parameters = "; ".join(f"`{key}`: {parameter.default} ({parameter})" for key, parameter in fault.parameters.items())
-    return f"| {fault.group} | `{fault.name}` | {fault.what} | {parameters} |"
+    return f"| {fault.group} | `{fault.name}` | {fault.description} | {parameters} |"
 
 
 def test_the_table_is_the_list_of_the_faults() -> None:

@@ -1,4 +1,4 @@
-"""A scripted agent behind a real ROUTER, and an instrument without physics, for the tests of the client."""
+"""A scripted agent on a real ROUTER socket, and an instrument without physics, for the tests of the client."""
 
 import queue
 import threading
@@ -39,7 +39,7 @@ FAST = ClientTimings(repeat_s=0.1, repeat_max_s=0.2, heartbeat_s=0.05, silence_s
 
 
 class FakeAgent:
-    """Answers as `script` says, and in order where that returns None: welcomes, acknowledges, recommends `points`."""
+    """Answers as `script` says; where that returns None it welcomes, acknowledges, and recommends `points`."""
 
     def __init__(self, address: str = "tcp://127.0.0.1:*", run_id: str = "run-1") -> None:
         self.run_id = run_id
@@ -51,7 +51,7 @@ class FakeAgent:
         self.state, self.state_reason = "running", ""
         self.newest_scan_id: str | None = None
         self._numbers: dict[str, int] = {}
-        self._orders: queue.Queue[AnyMessage] = queue.Queue()
+        self._outgoing: queue.Queue[AnyMessage] = queue.Queue()
         self._stop = threading.Event()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -66,22 +66,22 @@ class FakeAgent:
         self._thread.join()
         self._context.destroy(linger=0)
 
-    def say(self, message: AnyMessage) -> None:
-        """Send something unasked, to the last peer that spoke."""
-        self._orders.put(message)
+    def send(self, message: AnyMessage) -> None:
+        """Send a message to the last peer that wrote."""
+        self._outgoing.put(message)
 
     def got(self, kind: type) -> list:
         return [m for m in self.received if isinstance(m, kind)]
 
-    def hear(self, kind: type) -> list:
-        """What came of a kind, once at least one has: a client ends before its last words are read here."""
-        deadline = time.monotonic() + 5
+    def wait_for(self, kind: type) -> list:
+        """Received messages of a kind, once there is one: a client may end before its last messages are read here."""
+        deadline = time.monotonic() + 60
         while not self.got(kind):
-            assert time.monotonic() < deadline, f"no {kind.__name__} came within 5 s"
+            assert time.monotonic() < deadline, f"no {kind.__name__} came within 60 s"
             time.sleep(0.005)
         return self.got(kind)
 
-    def in_order(self, message: AnyMessage) -> list[AnyMessage]:
+    def default_answers(self, message: AnyMessage) -> list[AnyMessage]:
         match message:
             case Hello():
                 return [
@@ -129,21 +129,21 @@ class FakeAgent:
             newest_scan_id=self.newest_scan_id,
         )
 
-    def command(self, word: str, by: str = "Ada", reason: str = "lunch", *, lost: bool = False) -> CommandMessage:
-        """Told to the instrument, unless it is lost on the way."""
+    def command(self, name: str, by: str = "Ada", reason: str = "lunch", *, lost: bool = False) -> CommandMessage:
+        """Send a command to the instrument, unless it is `lost` on the way."""
         states = {"pause": "paused", "resume": "running", "stop": "stopped"}
         number = self._number(f"command-{self.seq + 1}")
-        self.state, self.state_reason = states[word], f"{by}: {reason}"
-        if word == "stop":
+        self.state, self.state_reason = states[name], f"{by}: {reason}"
+        if name == "stop":
             self.stop_seq = number
-        message = CommandMessage(id=f"command-{number}", sent_at=NOW, seq=number, command=word, by=by, reason=reason)
+        message = CommandMessage(id=f"command-{number}", sent_at=NOW, seq=number, command=name, by=by, reason=reason)
         if not lost:
-            self.say(message)
+            self.send(message)
         return message
 
-    def beat(self) -> None:
-        """A heartbeat that tells how far this agent is."""
-        self.say(Heartbeat(id=f"heartbeat-{len(self.received)}", sent_at=NOW, seq=self.seq))
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat with the last sequence number."""
+        self.send(Heartbeat(id=f"heartbeat-{len(self.received)}", sent_at=NOW, seq=self.seq))
 
     def acks(self, of: str) -> list[Ack]:
         return [a for a in self.got(Ack) if a.of == of]
@@ -156,15 +156,15 @@ class FakeAgent:
     def _serve(self) -> None:
         peer = b""
         while not self._stop.is_set():
-            while peer and not self._orders.empty():
-                self._send(peer, self._orders.get())
+            while peer and not self._outgoing.empty():
+                self._send(peer, self._outgoing.get())
             if self._socket.poll(10):
                 peer, *frames = self._socket.recv_multipart()
                 message = codec.decode(frames).message
                 self.received.append(message)
                 self.frames.append(frames)
                 answers = self.script(message)
-                for answer in self.in_order(message) if answers is None else answers:
+                for answer in self.default_answers(message) if answers is None else answers:
                     self._send(peer, answer)
 
     def _send(self, peer: bytes, message: AnyMessage | bytes) -> None:
@@ -173,7 +173,7 @@ class FakeAgent:
 
 
 class FakeInstrument:
-    """Scans 3 x 4 zeros and measures whatever it is told, or does what `on_scan` and `on_measure` do."""
+    """Scans 3 x 4 zeros and measures every request; `on_scan` and `on_measure` are called first."""
 
     instrument_id = "afm-1"
     model = "a table"
@@ -219,7 +219,7 @@ class FakeInstrument:
 
 
 class HaltingInstrument(FakeInstrument):
-    """One that can be halted and go on: a call that waits in `wait` ends, and so does every one until it is released."""
+    """An instrument that can be halted: a call that waits in `wait` ends, and every call fails until it is released."""
 
     bias_V = 5.0
 
@@ -234,7 +234,7 @@ class HaltingInstrument(FakeInstrument):
         return self.time
 
     def wait(self, *_: object) -> None:
-        """What a long call does."""
+        """Wait for the halt, as a long call does."""
         assert self.halted.wait(5), "it was not halted"
         self.refuse_if_halted()
 
@@ -261,7 +261,7 @@ class HaltingInstrument(FakeInstrument):
 
 
 class Runner:
-    """Runs the client with short pauses; `events` are what it told, and the event named by `stop_at` stops it."""
+    """Runs the client with short pauses, collects its `events`, and stops it at the event named by `stop_at`."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Mapping[str, object]]] = []
@@ -287,7 +287,7 @@ class Runner:
 
         return run_client(instrument, address, stop=self.stop, timings=timings, on_event=on_event, **options)
 
-    def told(self, name: str) -> list[Mapping[str, object]]:
+    def reported(self, name: str) -> list[Mapping[str, object]]:
         return [facts for n, facts in self.events if n == name]
 
 
@@ -300,7 +300,7 @@ def agent() -> Iterator[FakeAgent]:
 
 @pytest.fixture
 def new_agent() -> Iterator[Callable[..., FakeAgent]]:
-    """Starts further agents, at a given address."""
+    """Starts further agents at a given address."""
     started: list[FakeAgent] = []
 
     def start(address: str, run_id: str) -> FakeAgent:
@@ -329,7 +329,7 @@ def halting() -> HaltingInstrument:
 
 @pytest.fixture
 def client() -> Iterator[Runner]:
-    """The client; after the test no thread of it is left."""
+    """Runs the client; after the test none of its threads may be left."""
     before = {t.name for t in threading.enumerate()}
     yield Runner()
     deadline = time.monotonic() + 1

@@ -57,7 +57,7 @@ def test_a_channel_of_another_size_is_refused() -> None:
 
 
 def test_a_channel_of_another_type_is_refused() -> None:
-    # Where beartype checks the shapes it is first, with a TypeError of its own.
+    # If beartype checks the shapes, it raises its own TypeError first.
     with pytest.raises((ScanDataError, TypeError), match=r"float64, expected float32|f64"):
         Scan({"HeightRetrace": np.zeros((2, 3))}, {}, FRAME, "scan-1")
 

@@ -20,7 +20,7 @@ NO_ELBO = {"reconstruction"}  # eq. 1 is not defined for a plain family
 
 
 @pytest.mark.parametrize("name", sorted(REWARDS))
-def test_every_reward_of_ours_keeps_the_contract(name: str) -> None:
+def test_every_built_in_reward_keeps_the_contract(name: str) -> None:
     found = check_reward(REWARDS[name], OPTIONS.get(name, {}))
     assert [v.sentence for v in found if not v.warning] == []
     assert {v.check for v in found} == ({"plain_families"} if name in NO_ELBO else set())
@@ -56,7 +56,7 @@ def not_finite(representation: Representation, *, rng: np.random.Generator) -> S
 
 def with_text(representation: Representation, *, rng: np.random.Generator) -> Score:
     score = Score(1.0)
-    object.__setattr__(score, "metrics", {"kind": "good"})  # past the type check of the tests
+    object.__setattr__(score, "metrics", {"kind": "good"})  # not seen by the type check of the tests
     return score
 
 
@@ -120,11 +120,11 @@ def flat_mixture(representation: Representation, *, rng: np.random.Generator) ->
         (bare_number, "score", "returned a float; return a rewards.base.Score"),
         (not_finite, "score", "its value is nan; return a finite number"),
         (with_text, "metrics", "'kind': 'good'"),
-        (own_draws, "repeatable", "draw everything from `rng`"),
+        (own_draws, "repeatable", "draw all random numbers from `rng`"),
         (counting, "repeatable", "gave "),
-        (remembering, "stateless", "gave 1.0 and not 0.0; keep nothing between calls"),
+        (remembering, "stateless", "gave 1.0 instead of 0.0; keep no state"),
         (centring, "input_kept", "changed `z`"),
-        (first_row, "row_order", "the order of rows means nothing"),
+        (first_row, "row_order", "the order of the rows must not matter"),
         (plane_only, "dimensions", "on latents of 1 dimension it raised IndexError"),
         (by_elbo, "plain_families", "plain families are never chosen"),
         (needs_results, "results", "on 0 measured results it raised IndexError"),
@@ -133,7 +133,7 @@ def flat_mixture(representation: Representation, *, rng: np.random.Generator) ->
         (flat_mixture, "mixture", "eigenvalue 0; covariances must be positive definite"),
     ],
 )
-def test_each_broken_promise_is_one_sentence(reward: Callable[..., Any], check: str, sentence: str) -> None:
+def test_each_violation_is_one_sentence(reward: Callable[..., Any], check: str, sentence: str) -> None:
     _calls.clear()
     _seen.clear()
     (found,) = [v for v in check_reward(reward) if v.check == check]
@@ -143,11 +143,11 @@ def test_each_broken_promise_is_one_sentence(reward: Callable[..., Any], check: 
 
 
 def test_every_check_can_fail() -> None:
-    marks = test_each_broken_promise_is_one_sentence.pytestmark  # type: ignore[attr-defined]
+    marks = test_each_violation_is_one_sentence.pytestmark  # type: ignore[attr-defined]
     assert {case[1] for case in marks[0].args[1]} == set(CHECKS)
 
 
-def test_a_reward_that_takes_too_long_is_told_so() -> None:
+def test_a_reward_that_takes_too_long_violates_the_contract() -> None:
     (found,) = check_reward(spread, limit_s=-1.0)
     assert found.check == "sizes"
     assert "of CPU time, more than -1 s" in found.sentence
@@ -182,18 +182,18 @@ def test_faults_of_a_mixture_are_named(changes: dict[str, Any], fault: str) -> N
 
 
 def _unchecked(mixture: Mixture, changes: dict[str, Any]) -> Mixture:
-    """The mixture with `changes`, past the shape check of the tests."""
-    made = replace(mixture)
+    """The mixture with `changes`, set so that the type check of the tests does not see them."""
+    changed = replace(mixture)
     for name, value in changes.items():
-        object.__setattr__(made, name, value)
-    return made
+        object.__setattr__(changed, name, value)
+    return changed
 
 
 def test_the_example_is_what_its_arguments_say() -> None:
-    made = example(100, 6, seed=3, window_px=5)
-    assert made.z.shape == (100, 6)
-    assert made.window_px == 5
-    assert len(np.unique(made.points_rc, axis=0)) == 100
+    one = example(100, 6, seed=3, window_px=5)
+    assert one.z.shape == (100, 6)
+    assert one.window_px == 5
+    assert len(np.unique(one.points_rc, axis=0)) == 100
 
 
 def test_pytest_is_not_needed_to_run_it() -> None:

@@ -3,7 +3,7 @@ from inspect import signature
 import numpy as np
 import pytest
 
-from rewards.composite import BEST_KNOWN, criteria_table
+from rewards.composite import DEFAULT_CRITERIA, criteria_table
 from rewards.metrics import METRICS
 from rewards.panel import panel
 from rewards.registry import REWARDS
@@ -37,8 +37,8 @@ def test_the_direction_of_every_metric_of_ours_is_known() -> None:
         assert set(REWARDS[name](subject, rng=rng(), **quick.get(name, {})).metrics) <= set(METRICS)
 
 
-def test_its_metrics_make_the_table_that_the_best_known_rule_needs() -> None:
+def test_its_metrics_make_the_table_that_the_default_criteria_need() -> None:
     metrics = [panel(representation(blobs(k, n_each=60)), rng=rng(), resamples=1, **QUICK).metrics for k in (1, 3)]
-    table = criteria_table(metrics, BEST_KNOWN)
+    table = criteria_table(metrics, DEFAULT_CRITERIA)
     assert table.shape == (2, 3)
     assert table[1, 2] > table[0, 2] == pytest.approx(0)

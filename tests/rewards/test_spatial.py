@@ -19,12 +19,12 @@ def lattice() -> np.ndarray:
 
 
 def halves() -> np.ndarray:
-    """Type of each point: one on the left, one on the right."""
+    """Type of each point: one type on the left, another on the right."""
     return (lattice()[:, 1] >= SIDE * STEP / 2).astype(int)
 
 
 def bands() -> np.ndarray:
-    """Orientation of each point: upright or lying, in bands across both types."""
+    """Orientation of each point: vertical or horizontal, in bands across both types."""
     return ((lattice()[:, 0] // (SIDE * STEP // 4)) % 2).astype(int)
 
 
@@ -46,17 +46,17 @@ def test_clusters_of_types_are_rewarded() -> None:
     assert score.metrics["rotation_consistency"] == pytest.approx(1)
 
 
-def test_clusters_of_orientation_are_not_though_mixtures_love_them() -> None:
-    up, turned = bands(), 1 - bands()
-    subject = representation(latents(up), z_rotated=latents(turned, 1), z_mirrored=latents(up, 2), points_rc=lattice())
+def test_clusters_of_orientation_are_not_though_mixtures_prefer_them() -> None:
+    upright, turned = bands(), 1 - bands()
+    subject = representation(latents(upright), z_rotated=latents(turned, 1), z_mirrored=latents(upright, 2), points_rc=lattice())
     score = spatial(subject, rng=rng())
     assert score.metrics["bic_gain"] > 1
     assert score.value < 0.05
 
 
-def test_orientation_counts_when_it_is_asked_to() -> None:
-    up, turned = bands(), 1 - bands()
-    subject = representation(latents(up), z_rotated=latents(turned, 1), z_mirrored=latents(up, 2), points_rc=lattice())
+def test_orientation_counts_if_types_are_not_symmetric() -> None:
+    upright, turned = bands(), 1 - bands()
+    subject = representation(latents(upright), z_rotated=latents(turned, 1), z_mirrored=latents(upright, 2), points_rc=lattice())
     assert spatial(subject, rng=rng(), symmetric=False).value > 0.2
 
 
@@ -119,13 +119,13 @@ def test_types_that_are_given_are_judged_as_they_are() -> None:
 
 
 def heavy_tailed() -> np.ndarray:
-    """Two types, each of two Gaussians, one narrow and one wide: BIC takes four clusters to describe them."""
+    """Two types, each of two Gaussians, one narrow and one wide: BIC describes them by four clusters."""
     draws = np.random.default_rng(5)
     width = np.where(draws.random(SIDE * SIDE) < 0.5, 0.05, 0.8)[:, None]
     return np.stack([8.0 * halves() - 4, np.zeros(SIDE * SIDE)], axis=1) + width * draws.standard_normal((SIDE * SIDE, 2))
 
 
-def test_the_number_of_types_is_asked_of_the_neighbourhood_and_not_of_the_shape_of_a_cluster() -> None:
+def test_the_number_of_types_follows_from_the_neighbourhood_and_not_from_the_shape_of_a_cluster() -> None:
     # 20 of 20 other seeds gave K = 2 where BIC took 4.
     z = heavy_tailed()
     subject = representation(z, z_rotated=z, z_mirrored=z, points_rc=lattice())
@@ -134,7 +134,7 @@ def test_the_number_of_types_is_asked_of_the_neighbourhood_and_not_of_the_shape_
     assert score.metrics["K_bic"] == 4
     split = spatial(subject, rng=rng(), types="bic")
     assert split.metrics["K"] == 4
-    assert split.value < 0.8 * score.value  # √(ln 2 / ln 4) of it, were the split even
+    assert split.value < 0.8 * score.value  # an even split would give √(ln 2 / ln 4) of it
 
 
 def test_what_bic_does_not_tell_from_one_gaussian_is_one_type() -> None:

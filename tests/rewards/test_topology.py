@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage
 
-from rewards.topology import clusters_of, persistence, topology
+from rewards.topology import count_clusters, persistence, topology
 from tests.support.clouds import blobs, representation
 
 
@@ -19,7 +19,7 @@ def test_without_births_the_deaths_are_the_merges_of_single_linkage() -> None:
 
 def test_three_points_on_a_line_by_hand() -> None:
     assert sorted(persistence(np.array([[0.0], [1.0], [3.0]]), neighbours=0).tolist()) == [[0, 1], [0, 2]]
-    # With one neighbour they are born at 1, 1 and 2, and join at 1 and 2: nobody lives for a while.
+    # With one neighbour they are born at 1, 1 and 2, and merge at 1 and 2: no cluster has a lifetime.
     assert len(persistence(np.array([[0.0], [1.0], [3.0]]), neighbours=1)) == 0
 
 
@@ -58,7 +58,7 @@ def test_neither_affine_maps_nor_the_order_of_rows_matter() -> None:
 
 def test_coinciding_points_and_no_deaths_are_no_error() -> None:
     assert np.isfinite(topology(representation(np.repeat(blobs(2, n_each=5), 30, axis=0)), rng=rng()).value)
-    assert clusters_of(np.empty((0, 2))) == (1, 0.0)
+    assert count_clusters(np.empty((0, 2))) == (1, 0.0)
 
 
 def test_many_points_are_drawn_from() -> None:

@@ -9,7 +9,7 @@ from simulators.errors import InterruptedWaitError
 
 
 class Wall:
-    """A wall clock that only moves when somebody sleeps or when it is told to."""
+    """A wall clock that advances only during sleep or when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -62,7 +62,7 @@ def test_the_agents_thinking_is_charged_and_not_waited_for(wall: Wall, speed: fl
     clock.advance(60.0)
     slept = list(wall.slept)
     wall.now += 5.0
-    clock.idle(5.0)
+    clock.charge_wall_time(5.0)
     assert clock.elapsed_s == pytest.approx(60.0 + charged)
     assert wall.slept == slept
     clock.advance(60.0)
@@ -110,7 +110,7 @@ def test_a_speed_that_makes_no_sense_is_refused(speed: float) -> None:
 
 def test_time_does_not_run_backwards(wall: Wall) -> None:
     clock = make_clock(wall, None)
-    for move in (clock.advance, clock.idle):
+    for move in (clock.advance, clock.charge_wall_time):
         for seconds in (-1.0, float("nan")):
             with pytest.raises(ValueError, match="not negative"):
                 move(seconds)

@@ -1,4 +1,4 @@
-"""What a loop does to the sample, and what time does to a point: both through the microscope, as an agent would meet them."""
+"""Damage of a loop to the sample, and displacement of a point with time, measured through the microscope as an agent would."""
 
 from dataclasses import replace
 from typing import Any
@@ -67,7 +67,7 @@ def test_the_second_loop_is_recorded_of_the_written_state(small_surface: Surface
 def test_walls_after_many_spots_are_those_of_the_written_sample(small_surface: Surface) -> None:
     written = small_surface
     rng = np.random.default_rng(0)
-    for x_m, y_m in FRAME.to_metres(rng.uniform(-8, 56, (30, 2))):  # some reach over the border of the surface
+    for x_m, y_m in FRAME.to_metres(rng.uniform(-8, 56, (30, 2))):  # some extend beyond the border of the surface
         written = written.with_spot(float(x_m), float(y_m), 45e-9, DomainState.C_MINUS)
     afresh = replace(written)
     np.testing.assert_array_equal(written.walls, afresh.walls)

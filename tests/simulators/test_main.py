@@ -17,22 +17,22 @@ CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
     ("arguments", "says"),
     [
         ([], "--connect"),
-        (["--connect", "localhost"], "no address"),
+        (["--connect", "localhost"], "not an address"),
         ([*CONNECT, "--fault", "blunt"], "there is no fault 'blunt'; did you mean blunting?"),
         ([*CONNECT, "--fault", "crash@1:300"], "a frame has lines 0 to 255"),
         ([*CONNECT, "--fault", "crash@3", "--first-scan", "7"], "the first scan is 7"),
-        ([*CONNECT, "--fault-rate", "often"], "'often' is no rate; give one such as 0.5 or probe=0.5"),
+        ([*CONNECT, "--fault-rate", "often"], "'often' is not a rate; give a rate such as 0.5 or probe=0.5"),
         ([*CONNECT, "--fault-rate", "probe=-1"], "0 to 100 are allowed"),
         ([*CONNECT, "--sealed-log", "/nowhere/at/all.jsonl"], "No such file or directory"),
         ([*CONNECT, "--speed", "-3"], "a factor above 0"),
         ([*CONNECT, "--speed", "fast"], "not a finite number"),
         ([*CONNECT, "--pixels", "1"], "from 2 to 2048"),
-        ([*CONNECT, "--cycles", "many"], "from 0 on"),
+        ([*CONNECT, "--cycles", "many"], "of at least 0"),
         ([*CONNECT, "--size-um", "100"], "0.1 to 20 um"),
-        ([*CONNECT, "--seed", "-1"], "from 0 on"),
+        ([*CONNECT, "--seed", "-1"], "of at least 0"),
         ([*CONNECT, "--instrument-id", "two words"], "pattern"),
         ([*CONNECT, "--tier", "impossible"], "choose from"),
-        ([*CONNECT, "--size-um", "20"], "allowed are 20.0 um/s"),
+        ([*CONNECT, "--size-um", "20"], "at most 20.0 um/s is allowed"),
     ],
 )
 def test_bad_input_ends_with_code_2_and_says_what_is_allowed(
@@ -67,7 +67,7 @@ def test_faults_are_listed_with_group_and_meaning(capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(FAULTS)
-    assert "crash                     probe      The tip is broken" in "\n".join(lines)
+    assert "crash                     probe      The tip breaks" in "\n".join(lines)
 
 
 def scheduled(words: list[str]) -> FaultSchedule:
@@ -96,8 +96,8 @@ def test_a_signal_ends_it_in_order() -> None:
         assert process.stderr is not None
         assert "growing" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        said = process.stderr.read()
-    assert process.returncode == 0, said
+        message = process.stderr.read()
+    assert process.returncode == 0, message
 
 
 def test_importing_the_simulators_never_imports_torch() -> None:

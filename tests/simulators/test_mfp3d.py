@@ -108,12 +108,12 @@ def test_a_scan_fits_into_a_scan_message(microscope: SimulatedMFP3D) -> None:
 def test_the_note_speaks_of_the_frame_in_the_instruments_own_units(small_surface: Surface) -> None:
     turned = FRAME.model_copy(update={"angle_rad": 0.1, "size_fast_m": 1.0e-6, "size_slow_m": 0.5e-6})
     note = SimulatedMFP3D(altered(CONFIG, frame=turned), surface=small_surface).scan().metadata
-    said = {key: float(value) for key, value in note.items() if key.startswith(NUMBERS) and key != "ScanMode"}
-    assert said["ScanAngle"] == pytest.approx(np.rad2deg(0.1))
-    assert (said["ScanSize"], said["FastScanSize"], said["SlowScanSize"]) == (1.0e-6, 1.0e-6, 0.5e-6)
-    assert (said["XOffset"], said["YOffset"]) == (SMALL.centre_x_m, SMALL.centre_y_m)
-    assert said["ScanLines"] == said["ScanPoints"] == said["PointsLines"] == 48
-    assert said["DriveFrequency1"] - said["DriveFrequency"] == said["DFRTFrequencyWidth"] == 1e4
+    numbers = {key: float(value) for key, value in note.items() if key.startswith(NUMBERS) and key != "ScanMode"}
+    assert numbers["ScanAngle"] == pytest.approx(np.rad2deg(0.1))
+    assert (numbers["ScanSize"], numbers["FastScanSize"], numbers["SlowScanSize"]) == (1.0e-6, 1.0e-6, 0.5e-6)
+    assert (numbers["XOffset"], numbers["YOffset"]) == (SMALL.centre_x_m, SMALL.centre_y_m)
+    assert numbers["ScanLines"] == numbers["ScanPoints"] == numbers["PointsLines"] == 48
+    assert numbers["DriveFrequency1"] - numbers["DriveFrequency"] == numbers["DFRTFrequencyWidth"] == 1e4
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/data is absent: no recorded scan on this machine")
@@ -138,7 +138,7 @@ def test_a_loop_takes_about_ten_seconds_and_carries_bias_and_response(microscope
     before = microscope.clock.elapsed_s
     measurement = microscope.measure(request_at(10, 10))
     measurement = microscope.measure(request_at(10, 20))
-    # Twice a move (four commands), the loop and a look at its file; at the first, tuning and a look where the tip is.
+    # Twice: a move (four commands), the loop and a check of its file; for the first also a tuning and a reading of the position.
     assert microscope.clock.elapsed_s - before == pytest.approx(2 * (4 * 0.35 + 8.1 + 0.5) + 5.35 + 0.7)
     assert measurement.measured_at == microscope.clock.now()
     assert measurement.arrays["bias_V"].shape == measurement.arrays["response"].shape == (64,)
@@ -185,7 +185,7 @@ def test_a_point_too_near_to_one_measured_since_the_last_scan_is_refused(microsc
     with pytest.raises(LimitError, match="80 nm from one measured since the last scan, 100 nm are needed"):
         microscope.measure(near)
     measure(microscope, 10, 10 + 110e-9 / FRAME.pitch_m[1])
-    microscope.scan()  # drift may have carried the first spot anywhere: who compares scans has to say where it lies
+    microscope.scan()  # drift may have moved the first spot; only a comparison of scans can locate it
     measure(microscope, 10, 10 + 80e-9 / FRAME.pitch_m[1])
 
 
@@ -259,8 +259,8 @@ def test_closing_stops_a_scan_in_real_time_and_nothing_works_afterwards(small_su
         ({"frame": FRAME.model_copy(update={"x_offset_m": 0.0})}, "beyond the simulated surface"),
         ({"frame": FRAME.model_copy(update={"angle_rad": 0.7})}, "beyond the simulated surface"),
         ({"limits": Limits(y_min_m=-5e-6)}, "stage's range"),
-        ({"timing": TimingConfig(scan_rate_Hz=10.0)}, "30.0 um/s, allowed are 20.0 um/s"),
-        ({"limits": Limits(bias_max_V=5.0)}, "loops of 8.5 V were asked for, the limit is 5 V"),
+        ({"timing": TimingConfig(scan_rate_Hz=10.0)}, "30.0 um/s, at most 20.0 um/s is allowed"),
+        ({"limits": Limits(bias_max_V=5.0)}, "the bias of loops is 8.5 V, the limit is 5 V"),
     ],
     ids=["off the surface", "turned off the surface", "off the stage", "too fast", "too much bias"],
 )

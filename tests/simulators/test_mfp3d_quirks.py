@@ -1,4 +1,4 @@
-"""What the driver makes of a controller or a file that is not as it should be: nothing is measured, and the reason is told."""
+"""The driver with a misbehaving controller or file: nothing is measured, and the error names the reason."""
 
 from pathlib import Path
 
@@ -31,14 +31,14 @@ def test_a_frozen_read_back_is_noticed_nothing_is_measured_and_the_point_stays_f
 def test_a_silent_clamp_is_noticed_and_nothing_is_measured(microscope: SimulatedMFP3D) -> None:
     untouched = microscope.surface
     microscope.quirks.silent_clamp, microscope.quirks.half_range_m = True, 6.3e-6
-    with pytest.raises(InstrumentFaultError, match=r"sent to \(.*, -6.572\) um .* \(.*, -6.300\) um: the target was clamped"):
+    with pytest.raises(InstrumentFaultError, match=r"sent to \(.*, -6.572\) um.* \(.*, -6.300\) um: the target was clamped"):
         microscope.measure(request_at(5, 10))
     assert microscope.surface is untouched
 
 
 def test_a_frame_that_was_clamped_lies_elsewhere_and_is_refused(microscope: SimulatedMFP3D) -> None:
     microscope.quirks.silent_clamp, microscope.quirks.half_range_m = True, 6.3e-6
-    with pytest.raises(InstrumentFaultError, match=r"simulated0001.ibw lies 400 nm beside the frame that was set"):
+    with pytest.raises(InstrumentFaultError, match=r"simulated0001.ibw lies 400 nm from the frame that was set"):
         microscope.scan()
 
 
@@ -63,7 +63,7 @@ def test_a_frame_is_read_only_when_it_is_complete(microscope: SimulatedMFP3D) ->
 
 def test_a_file_that_stays_cut_short_is_a_failed_frame(microscope: SimulatedMFP3D) -> None:
     microscope.quirks.spoiled = lambda raw: raw[:3000]
-    with pytest.raises(InstrumentFaultError, match="has 3000 bytes but its header promises"):
+    with pytest.raises(InstrumentFaultError, match="has 3000 bytes but needs at least"):
         microscope.scan()
     microscope.quirks.spoiled = None
     assert microscope.scan().scan_id == "mfp3d-sim-scan-0002"
@@ -105,7 +105,7 @@ def test_frames_stay_in_a_given_folder_and_only_the_latest_in_one_of_its_own(sma
         kept.scan()
         own.scan()
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["simulated0001.ibw", "simulated0002.ibw"]
-    folder = own.controller.saving.folder
+    folder = own.controller.file_writer.folder
     assert [path.name for path in folder.iterdir()] == ["simulated0002.ibw"]
     del own
     assert not folder.exists()

@@ -52,7 +52,7 @@ def test_without_a_file_it_is_the_easy_tier() -> None:
 def test_the_surface_lies_under_the_frame_unless_something_else_is_said(path: Path) -> None:
     assert load_instrument(path).surface.centre_x_m == 1e-6
     assert load_instrument(None, {"frame": {"size_fast_m": 5e-6}}).surface.size_m == pytest.approx(6e-6)
-    with pytest.raises(InvalidSettingsError, match="the frame reaches beyond the simulated surface, a square of 1 um"):
+    with pytest.raises(InvalidSettingsError, match="the frame extends beyond the simulated surface, a square of 1 um"):
         load_instrument(path, {"surface": {"size_m": 1e-6}})
 
 
@@ -79,13 +79,13 @@ def test_the_effective_configuration_is_printed_and_nothing_is_started(path: Pat
             r"^.*t.toml, line 2: 'surface.stripes.period' is unknown; the allowed keys are period_m, ",
         ),
         ("[dart]\nQ = -3.0", r"^.*t.toml, line 2: 'dart.Q' is -3.0: Input should be greater than 0$"),
-        ("[surface]\npixels = 10", r"^.*t.toml, line 1: 'surface': a surface of 10 pixels a side was asked for; 64 to 4096"),
+        ("[surface]\npixels = 10", r"^.*t.toml, line 1: 'surface': the surface has 10 pixels per side; 64 to 4096"),
         ("[surface]\nsize_m = 'wide'", r"^.*t.toml, line 2: 'surface.size_m' is 'wide': Input should be a valid number"),
         ("[frame]\nrows = 'many'", r"^.*t.toml, line 2: 'frame.rows' is 'many': Input should be a valid integer"),
         ("surface = 3", r"^.*t.toml, line 1: 'surface' is 3: it must be a table, \[surface\]$"),
         ("[spectroscopy.loop]\nplus_V = nan", "^'spectroscopy.loop.plus_V' is nan: it must be a finite number$"),
-        ("[timing]\nscan_rate_Hz = 30.0", r"^the tip would move at 187.5 um/s, allowed are 20.0 um/s"),
-        ("tier = 'hopeless'", "^'tier' is 'hopeless': there is no tier 'hopeless'; use one of clean"),
+        ("[timing]\nscan_rate_Hz = 30.0", r"^the tip would move at 187.5 um/s, at most 20.0 um/s is allowed"),
+        ("tier = 'hopeless'", "^'tier' is 'hopeless': there is no tier 'hopeless'; give one of clean"),
         ("tier = 3", "^'tier' is 3: it must be the name of a tier"),
         ("[surface", r"^the configuration .*t.toml is not TOML: "),
     ],

@@ -85,5 +85,5 @@ def test_a_turned_world_adds_nothing_but_a_few_boundaries(name: str) -> None:
 
 
 def test_a_tier_that_there_is_not_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UnknownTierError, match="no tier 'impossible'; use one of clean, easy, medium, hard, clean-interspersed"):
+    with pytest.raises(UnknownTierError, match="no tier 'impossible'; give one of clean, easy, medium, hard, clean-interspersed"):
         tier("impossible", 0)

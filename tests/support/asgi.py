@@ -1,4 +1,4 @@
-"""An application asked without a socket, and an agent that only remembers what it was told."""
+"""The HTTP API without a socket, and a fake agent that records the commands it receives."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import ControlError
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
-from agent.web.api import Parts, create_app
+from agent.web.api import Backend, create_app
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
 
@@ -33,21 +33,21 @@ INSTRUMENT = {
 
 
 class FakeControl:
-    """Remembers what was said; refuses `no-such`."""
+    """Control that records its calls and refuses instrument or decision `no-such`."""
 
     def __init__(self) -> None:
-        self.told: list[tuple] = []
+        self.calls: list[tuple] = []
         self.facts: dict[str, Any] = {"run_id": "run-1", "instruments": {"afm-1": dict(INSTRUMENT)}}
         self.waiting: list[dict[str, Any]] = []
 
     async def pause(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        self._hear("pause", by, reason, instrument_id)
+        self._record("pause", by, reason, instrument_id)
 
     async def resume(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        self._hear("resume", by, reason, instrument_id)
+        self._record("resume", by, reason, instrument_id)
 
     async def emergency_stop(self, by: str, reason: str, instrument_id: str | None = None) -> None:
-        self._hear("stop", by, reason, instrument_id)
+        self._record("stop", by, reason, instrument_id)
 
     async def approve(
         self,
@@ -59,10 +59,10 @@ class FakeControl:
         move: Mapping[str, tuple[float, float]] | None = None,
         instrument_id: str | None = None,
     ) -> None:
-        self._hear("approve", by, reason, decision_id, tuple(drop), dict(move or {}), instrument_id)
+        self._record("approve", by, reason, decision_id, tuple(drop), dict(move or {}), instrument_id)
 
     async def reject(self, decision_id: str, by: str, reason: str, *, instrument_id: str | None = None) -> None:
-        self._hear("reject", by, reason, decision_id, instrument_id)
+        self._record("reject", by, reason, decision_id, instrument_id)
 
     def pending(self) -> list[dict[str, Any]]:
         return self.waiting
@@ -70,10 +70,10 @@ class FakeControl:
     def status(self) -> dict[str, Any]:
         return self.facts
 
-    def _hear(self, *said: Any) -> None:
-        if "no-such" in said:
+    def _record(self, *call: Any) -> None:
+        if "no-such" in call:
             raise ControlError("there is no instrument 'no-such'; known are afm-1")
-        self.told.append(said)
+        self.calls.append(call)
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class Asked:
+class ApiClient:
     """Sends requests to an application, as a server would."""
 
     def __init__(self, app: Any, control: FakeControl, feed: Feed, health: HealthChecks, meters: Meters) -> None:
@@ -95,15 +95,15 @@ class Asked:
         self.last = Answer(0, {}, b"")
 
     async def get(self, path: str, **headers: str) -> Answer:
-        return await self.ask("GET", path, b"", headers)
+        return await self.request("GET", path, b"", headers)
 
     async def post(self, path: str, body: Any, **headers: str) -> Answer:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.ask(
+        return await self.request(
             "POST", path, content, {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"} | headers
         )
 
-    async def ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+    async def request(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         self.last = answer = Answer(0, {}, b"")
 
         async def send(message: dict) -> None:
@@ -124,22 +124,22 @@ class Asked:
         await self.app(_scope(method, path, headers), receive, send)
         return answer
 
-    async def lines(self, path: str, most: int, **headers: str) -> list[str]:
-        """The first lines of a stream, which is then cut."""
-        got, enough = bytearray(), asyncio.Event()
+    async def lines(self, path: str, count: int, **headers: str) -> list[str]:
+        """Return the first blocks of a stream and disconnect."""
+        received, complete = bytearray(), asyncio.Event()
 
         async def send(message: dict) -> None:
-            got.extend(message.get("body", b""))
-            if got.count(b"\n\n") >= most:
-                enough.set()
+            received.extend(message.get("body", b""))
+            if received.count(b"\n\n") >= count:
+                complete.set()
 
         async def receive() -> dict:
-            await enough.wait()
+            await complete.wait()
             return {"type": "http.disconnect"}
 
         async with asyncio.timeout(5):
             await self.app(_scope("GET", path, headers), receive, send)
-        return got.decode().split("\n\n")[:most]
+        return received.decode().split("\n\n")[:count]
 
 
 def _scope(method: str, path: str, headers: Mapping[str, str]) -> dict:
@@ -162,13 +162,13 @@ def _scope(method: str, path: str, headers: Mapping[str, str]) -> dict:
 
 
 @asynccontextmanager
-async def asked(run: Path, comment_s: float = 15.0) -> AsyncIterator[Asked]:
-    """An application over the history in `run`."""
+async def api_client(run: Path, comment_s: float = 15.0) -> AsyncIterator[ApiClient]:
+    """A client of the API on the history in `run`."""
     control, reader = FakeControl(), HistoryReader(run)
     feed, health, meters = Feed(reader, comment_s), HealthChecks(run), Meters()
-    app = create_app(Parts(control, reader, feed, health, meters), TOKEN)
+    app = create_app(Backend(control, reader, feed, health, meters), TOKEN)
     try:
-        yield Asked(app, control, feed, health, meters)
+        yield ApiClient(app, control, feed, health, meters)
     finally:
         feed.end()
         await reader.close()

@@ -1,4 +1,4 @@
-"""Patches of a bar at a random angle: what a rotation-invariant model represents better than a vanilla one."""
+"""Patches of a bar at a random angle, which a rotation-invariant model represents better than a vanilla one."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Latent distributions whose right answer is known."""
+"""Latents with a known number of clusters."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from rewards.base import Representation
 
 
 def blobs(k: int, n_each: int = 200, spread: float = 0.15, d: int = 2, seed: int = 0) -> np.ndarray:
-    """k round Gaussians on a circle of radius 2, well apart."""
+    """Latents (k · n_each, d) from k isotropic Gaussians on a circle of radius 2, well separated."""
     rng = np.random.default_rng(seed)
     angle = 2 * np.pi * np.arange(k) / k
     centres = np.zeros((k, d))
@@ -17,7 +17,7 @@ def blobs(k: int, n_each: int = 200, spread: float = 0.15, d: int = 2, seed: int
 
 
 def representation(z: np.ndarray, **changes: object) -> Representation:
-    """A representation around latents z, everything else unremarkable."""
+    """A representation with the latents z and default values for all other fields, which `changes` replaces."""
     n = len(z)
     points = np.stack([np.arange(n), np.arange(n)], axis=1)
     fields: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Scans and decisions made by hand, with known clusters, so that figures and reports are tested without training."""
+"""Hand-made scans and decisions with known clusters, so that figures and reports can be tested without training."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ CHOSEN = "v-w9-s0"
 
 
 def make_scan(frame: Frame = PLAIN, *, level: float = 3e-10, channel: str = "AmplitudeRetrace", unit: str = "m") -> Scan:
-    """Noise around `level`, of the frame's size."""
+    """A scan of noise around `level` with the shape of the frame."""
     noise = np.random.default_rng(0).standard_normal((frame.rows, frame.cols))
     return Scan({channel: (level * (1 + 0.2 * noise)).astype(np.float32)}, {channel: unit}, frame, "scan-1")
 
@@ -35,7 +35,7 @@ def make_decision(
 ) -> Decision:
     """A decision that chose window 9 of `invariance`, seed 0.
 
-    Its other invariance is guarded out whole at window 9 (collapsed), and seed 1 of it at window 5 (stuck).
+    The guards reject its other invariance completely at window 9 (collapsed), and seed 1 of it at window 5 (stuck).
     """
     rng = np.random.default_rng(1)
     n = clusters * points_each
@@ -79,7 +79,7 @@ def make_decision(
 
 
 def make_unresolved(frame: Frame = PLAIN, *, channel: str = "AmplitudeRetrace") -> Decision:
-    """A decision not to measure."""
+    """A decision that recommends nothing."""
     reason = "Nothing to recommend: " + "the image is constant between its percentiles, " * 5 + "so rescan."
     record = DecisionRecord(
         **(_common(frame) | {"channel": channel}),
@@ -96,14 +96,14 @@ def make_unresolved(frame: Frame = PLAIN, *, channel: str = "AmplitudeRetrace") 
 
 
 def make_guarded_out() -> Decision:
-    """A decision not to measure, because no trained model can be trusted: it holds latents, but no labels."""
+    """A decision that recommends nothing because the guards rejected every model; it has latents, but no labels."""
     resolved = make_decision()
     candidates = [
         c.model_copy(update={"guarded_out": "collapsed: too narrow", "value": None}) for c in resolved.record.candidates
     ]
-    nothing = {"outcome": "not_resolvable", "chosen": None, "candidates": candidates}
+    unresolved = {"outcome": "not_resolvable", "chosen": None, "candidates": candidates}
     empty: dict[str, list[object]] = {"configurations": [], "clusters": [], "requests": []}
-    record = resolved.record.model_copy(update=nothing | empty)
+    record = resolved.record.model_copy(update=unresolved | empty)
     return Decision(record, {key: resolved.arrays[key] for key in ("points_rc", "latents")})
 
 

@@ -1,21 +1,19 @@
-"""A decider whose searches are ended by the test, with a real ledger and history; nothing runs in a thread."""
+"""An orchestrator whose searches are ended by the test, with a real ledger and history; nothing runs in a thread."""
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agent.config.model import Config
+from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.errors import SearchCancelledError
 from agent.history.event_log import History
 from agent.ledger.entries import ScanEntry
 from agent.messaging.dispatcher import Dispatcher
 from agent.orchestration.orchestrator import Orchestrator
 from agent.schema.decision import Decision
-from agent.search.task_cache import TaskCache
-from instrument_adapters.protocol import messages as wire
+from agent.search.task_cache import ResultCache, TaskCache
 from instrument_adapters.protocol.messages import State
 from instrument_adapters.scan import Scan
 from tests.support.samples import Clock, decision, hello, sample_scan, scan_message
@@ -24,13 +22,13 @@ QUICK = {"workers": 0}
 
 
 class Workers:
-    cancelled = dismissed = 0
+    cancelled = shut_downs = 0
 
     def cancel(self) -> None:
         self.cancelled += 1
 
-    def dismiss(self) -> None:
-        self.dismissed += 1
+    def shut_down(self) -> None:
+        self.shut_downs += 1
 
 
 class FakeAgent:
@@ -43,17 +41,18 @@ class FakeAgent:
     def unresolved(self, scan: Scan, reason: str) -> Decision:
         return decision(scan.scan_id, sample_id=scan.sample_id, outcome="not_resolvable", explanation=reason, chosen=None)
 
-    def on_scan(self, scan: Scan, limits: wire.Limits, measured_xy: np.ndarray, **asked: Any) -> Decision:
-        raise AssertionError("the test decides")
+    def decide(self, inputs: DecisionInputs, control: SearchControl, *, cache: ResultCache | None = None) -> Decision:
+        raise AssertionError("the test finishes this search")
 
 
 class Running:
-    """A search as the test sees it."""
+    """A running search, which the test finishes, fails or ends after its cancellation."""
 
     def __init__(self, call: Callable[[], Decision]) -> None:
         self.agent: FakeAgent = call.func.__self__  # type: ignore[attr-defined]
-        self.scan: Scan = call.args[0]  # type: ignore[attr-defined]
-        self.asked: dict[str, Any] = call.keywords  # type: ignore[attr-defined]
+        self.inputs: DecisionInputs = call.args[0]  # type: ignore[attr-defined]
+        self.control: SearchControl = call.args[1]  # type: ignore[attr-defined]
+        self.scan = self.inputs.scan
         self.future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
 
     @property
@@ -61,8 +60,8 @@ class Running:
         return self.agent.name == "deep"
 
     @property
-    def told_to_end(self) -> bool:
-        return bool(self.asked["cancelled"]())
+    def cancelled(self) -> bool:
+        return bool(self.control.cancelled())
 
     def finish(self) -> None:
         name = f"{self.agent.name}-{self.scan.scan_id}"
@@ -71,27 +70,28 @@ class Running:
     def fail(self, error: Exception) -> None:
         self.future.set_exception(error)
 
-    def heed(self) -> None:
-        assert self.told_to_end
+    def end_cancelled(self) -> None:
+        assert self.cancelled
         self.fail(SearchCancelledError("the search was cancelled"))
 
 
 class Bench:
-    """Instruments without sockets, and the decider that serves them; use it inside a `FastLoop`."""
+    """Instruments without sockets, and the orchestrator that serves them; use it inside a `FastLoop`."""
 
     def __init__(self, run: Path, instruments: tuple[str, ...] = ("afm-1",), **schedule: Any) -> None:
         self.history = History(run)
         self.history._db.execute("PRAGMA synchronous=OFF")
-        self.dispatch = Dispatcher(self.history, "run-1", Clock())
+        self.dispatcher = Dispatcher(self.history, "run-1", Clock(), finishes=lambda entry: self.orchestrator.finishes(entry))
         self.searches: list[Running] = []
         self.states: dict[str, State] = {}
         self.recommended: list[str] = []
         self.published: list[str] = []
         config = Config.model_validate({"search": QUICK, "schedule": schedule})
         clock = asyncio.get_running_loop().time
-        self.decider = Orchestrator(
+        self.orchestrator = Orchestrator(
             FakeAgent(),  # type: ignore[arg-type]
-            self.dispatch,
+            self.dispatcher.decision_log,
+            self.dispatcher.presence,
             config,
             TaskCache(run / "work"),
             self,
@@ -101,7 +101,7 @@ class Bench:
         )
         for name in instruments:
             self.connect(name)
-        self.task = asyncio.create_task(self.decider.run())
+        self.task = asyncio.create_task(self.orchestrator.run())
 
     def _start(self, call: Callable[[], Decision]) -> "asyncio.Future[Decision]":
         self.searches.append(Running(call))
@@ -114,25 +114,25 @@ class Bench:
         self.recommended.append(instrument_id)
 
     def connect(self, name: str) -> None:
-        self.dispatch.on_packet(name, hello(name))
-        self.decider.news()
+        self.dispatcher.on_packet(name, hello(name))
+        self.orchestrator.wake()
 
-    async def scan(self, scan_id: str, instrument: str = "afm-1", sample_id: str = "bto", *, poke: bool = True) -> ScanEntry:
-        scan = sample_scan(scan_id, value=float(len(self.dispatch.ledger.scans)), sample_id=sample_id)
-        self.dispatch.on_packet(instrument, scan_message(scan))
-        if poke:
-            self.decider.news()
+    async def scan(self, scan_id: str, instrument: str = "afm-1", sample_id: str = "bto", *, wake: bool = True) -> ScanEntry:
+        scan = sample_scan(scan_id, value=float(len(self.dispatcher.ledger.scans)), sample_id=sample_id)
+        self.dispatcher.on_packet(instrument, scan_message(scan))
+        if wake:
+            self.orchestrator.wake()
         await self.settle()
-        return self.dispatch.ledger.scans[instrument, scan_id]
+        return self.dispatcher.ledger.scans[instrument, scan_id]
 
     async def settle(self) -> None:
-        """Let everything happen that does not wait for time to pass."""
+        """Run all callbacks that do not wait for time to pass."""
         for _ in range(30):
             await asyncio.sleep(0)
 
     @property
     def running(self) -> Running:
-        """The one search under way."""
+        """The only running search."""
         (search,) = [s for s in self.searches if not s.future.done()]
         return search
 
@@ -142,15 +142,15 @@ class Bench:
         await self.settle()
         return search.scan.scan_id
 
-    async def heed(self) -> None:
-        self.running.heed()
+    async def end_cancelled(self) -> None:
+        self.running.end_cancelled()
         await self.settle()
 
     async def close(self) -> None:
-        self.decider.end()
+        self.orchestrator.end()
         for search in self.searches:
             if not search.future.done():
-                search.heed()
+                search.end_cancelled()
         await self.task
         assert self.history.verify() == []
         self.history.close()

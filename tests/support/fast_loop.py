@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when nothing is left to do, and then at once; and clocks that go with it."""
+"""An event loop with simulated time, which jumps to the next timer when nothing else is left to do, and clocks that follow it."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            return super().select(10.0)  # something in a thread
+            return super().select(10.0)  # a thread may still deliver something
         if not ready and timeout:
             self.now += timeout
         return ready
@@ -26,15 +26,15 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
 
 class FastLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._selected = _Selector()
-        super().__init__(self._selected)
+        self._selector_ = _Selector()
+        super().__init__(self._selector_)
 
     def time(self) -> float:
-        return self._selected.now
+        return self._selector_.now
 
 
 class Clocks:
-    """The wall clock and the monotonic one; the wall clock can be set."""
+    """A monotonic clock, and a wall clock that can be set."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0

@@ -1,11 +1,11 @@
-"""Runs that the real service wrote (tests/golden/history/make.py), copied so that a test may do with them what it likes."""
+"""Copies of runs that the real service wrote (tests/golden/history/make.py), for tests to change as they like."""
 
 import shutil
 from pathlib import Path
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "history"
-VERSIONS = ("v1", "v2")  # of the same events
-LATER = ("v2-approvals",)  # of schema 2, with what people and policy have to say
+VERSIONS = ("v1", "v2")  # the same events in both schemas
+LATER = ("v2-approvals",)  # schema 2 with approvals
 
 
 def golden_run(directory: Path, version: str = "v2") -> Path:

@@ -1,4 +1,4 @@
-"""A run with one event of each kind, made without a search; one of them is about a peer with an awkward name."""
+"""A run with one event of each common kind, made without a search; one event is about a peer whose name needs escaping."""
 
 from pathlib import Path
 
@@ -23,17 +23,17 @@ KINDS = (
 
 
 def hand_made_run(directory: Path) -> Path:
-    """The run, in a directory whose name is awkward too."""
+    """Write the run to a directory; returns the directory."""
     with History(directory) as history:
         agent = Dispatcher(history, "run-1", Clock())
-        agent.started({"seed": 0}, {"python": "3"})
+        agent.run_log.started({"seed": 0}, {"python": "3"})
         agent.on_packet("afm-1", hello())
         agent.on_packet("afm-1", scan_message(sample_scan("0007")))
         entry = agent.ledger.undecided("afm-1")
-        agent.decided(entry, decision("0007"), 1.5)
+        agent.decision_log.decided(entry, decision("0007"), 1.5)
         agent.sent(entry)
         agent.on_packet("afm-1", ack("rec-d-0007"))
         agent.on_packet("afm-1", result("d-0007-000"))
         agent.refuse("[/red] \\xff", None, ProtocolError("bad_json", "the header [/is] not JSON"))
-        agent.stopped("asked to stop")
+        agent.run_log.stopped("asked to stop")
     return directory

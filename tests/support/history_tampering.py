@@ -1,4 +1,4 @@
-"""What somebody who knows SQLite does to a history, leaving it looking as it did."""
+"""Tampering with a history as an attacker who knows SQLite would, without leaving traces in the schema."""
 
 import contextlib
 import sqlite3
@@ -8,7 +8,7 @@ from agent.history.run_directory import DATABASE
 
 
 def tamper(run: Path, *statements: str) -> None:
-    """Run statements on the database with the triggers out of the way; they are put back afterwards."""
+    """Run statements on the database with its triggers dropped; they are restored afterwards."""
     with contextlib.closing(sqlite3.connect(run / DATABASE)) as db, db:
         triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
         for name, _ in triggers:

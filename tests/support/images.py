@@ -1,4 +1,4 @@
-"""Images whose structure is known."""
+"""Images with a known structure."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A history in memory, for loops of which thousands are run; what is written goes through JSON as on disk."""
+"""A history in memory, for tests that run thousands of loops; bodies go through JSON as on disk."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,8 @@ from agent.history.event_log import Event
 
 
 class MemoryHistory:
+    """Stands in for `History`: records events and reads them back."""
+
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self._events: list[Event] = []

@@ -1,10 +1,10 @@
 """pyroVED 0.3.0 as a reference: its own model with given weights, and the terms of its loss.
 
-Weights, patches and noise come from formulas, so that what pyroVED made of them can be kept in tests/golden/pyroved.json and be
-compared with where pyroVED is not installed; `write_golden` writes that file anew.
+Weights, patches and noise are computed from formulas. pyroVED's results are stored in tests/golden/pyroved.json, so that the
+comparison works without pyroVED; `write_golden` rewrites that file.
 
-pyroVED stands beside the environment's packages (`make reference`): its wheel brings a package called `tests`, which
-would hide ours, and asks for torchvision, which brings another PyTorch.
+pyroVED is installed in a folder of its own (`make reference`): its wheel contains a package called `tests`, which would hide
+ours, and requires torchvision, which brings another PyTorch.
 """
 
 import importlib
@@ -51,7 +51,7 @@ def case(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def reference_terms(spec: ModelSpec) -> Terms:
-    """Of each patch: the encoder's mean and std, minus the log-likelihood, and the KL divergence, by pyroVED and Pyro."""
+    """For each patch, by pyroVED and Pyro: the encoder's mean and std, the negative log-likelihood, and the KL divergence."""
     import pyro
 
     pyroved = _pyroved()
@@ -71,14 +71,14 @@ def reference_terms(spec: ModelSpec) -> Terms:
     with torch.no_grad():
         of_model = pyro.poutine.trace(pyro.poutine.replay(model.model, trace=of_guide)).get_trace(images)
         divergence = torch.distributions.kl_divergence(latent["fn"].base_dist, of_model.nodes["latent"]["fn"].base_dist).sum(-1)
-        missfit = -of_model.nodes["obs"]["fn"].log_prob(x)
+        nll = -of_model.nodes["obs"]["fn"].log_prob(x)
     pyro.clear_param_store()
     of_encoder = latent["fn"].base_dist
-    return {k: v.tolist() for k, v in _named(of_encoder.loc, of_encoder.scale, missfit, divergence).items()}
+    return {k: v.tolist() for k, v in _named(of_encoder.loc, of_encoder.scale, nll, divergence).items()}
 
 
-def _named(mean: torch.Tensor, std: torch.Tensor, missfit: torch.Tensor, divergence: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"mean": mean, "std": std, "missfit": missfit, "divergence": divergence}
+def _named(mean: torch.Tensor, std: torch.Tensor, nll: torch.Tensor, divergence: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"mean": mean, "std": std, "missfit": nll, "divergence": divergence}
 
 
 def _state(spec: ModelSpec, flat: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -96,18 +96,18 @@ def _state(spec: ModelSpec, flat: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _pyroved() -> Any:
-    for name in ("torchvision", "torchvision.utils"):  # it draws figures with them; nothing here does
+    for name in ("torchvision", "torchvision.utils"):  # pyroVED imports them to draw figures, which the tests do not do
         sys.modules.setdefault(name, types.ModuleType(name))
     sys.modules["torchvision.utils"].make_grid = None  # type: ignore[attr-defined]
     sys.path.append(str(REFERENCE))
     try:
         return importlib.import_module("pyroved")
     finally:
-        sys.path.remove(str(REFERENCE))  # processes that later tests start must not find its `tests` there
+        sys.path.remove(str(REFERENCE))  # processes started by later tests must not import its `tests`
 
 
 def write_golden() -> None:
-    """Ask pyroVED, and keep what it says."""
+    """Compute the terms with pyroVED and store them."""
     terms = {f"{i} {likelihood}": reference_terms(spec_of(i, likelihood)) for i, likelihood in CASES}
     lines = [f'"{k}": {json.dumps({n: np.round(v, 6).tolist() for n, v in t.items()})}' for k, t in terms.items()]
     GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

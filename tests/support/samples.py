@@ -1,4 +1,4 @@
-"""Hand-made scans, messages and decisions, small enough to look at."""
+"""Small hand-made scans, messages and decisions."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ FRAME = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=3, cols=4)
 
 
 class Clock:
-    """A wall clock that goes on by a second whenever it is asked."""
+    """A wall clock that advances by a second on every call."""
 
     def __init__(self) -> None:
         self.time = NOW

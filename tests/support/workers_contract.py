@@ -1,4 +1,4 @@
-"""What all kinds of workers promise, as tests to inherit, with the tasks that they are given."""
+"""Tests that all kinds of workers inherit, and the tasks that they submit."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def until_stopped(started: Path, *, stopped: Callable[[], bool]) -> None:
 
 
 def cut(stack: np.ndarray, rows: list[int], *, stopped: Callable[[], bool]) -> tuple[np.ndarray, int]:
-    """Some of `stack`, and the address of its memory."""
+    """Some rows of `stack`, and the address of its memory."""
     return stack[rows], stack.ctypes.data
 
 
@@ -81,7 +81,7 @@ def draw(*, stopped: Callable[[], bool]) -> bytes:
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.02)
 
 
@@ -91,7 +91,7 @@ def pid_in(path: Path) -> int:
 
 
 class WorkersContract:
-    """Inherit it, and override `workers`."""
+    """Contract of `Workers`. Inherit it, and override the fixture `workers`."""
 
     @pytest.fixture
     def workers(self) -> Iterator[Workers]:
@@ -125,8 +125,8 @@ class WorkersContract:
         with pytest.raises(SearchCancelledError):
             workers.submit(until_stopped, tmp_path / "task").result(timeout=30)
 
-    def test_what_is_dismissed_runs_nothing_more(self, workers: Workers, tmp_path: Path) -> None:
-        workers.dismiss()
+    def test_after_shutting_down_no_task_runs(self, workers: Workers, tmp_path: Path) -> None:
+        workers.shut_down()
         workers.begin()
         with pytest.raises(SearchCancelledError):
             workers.submit(until_stopped, tmp_path / "task").result(timeout=30)

@@ -1,4 +1,4 @@
-"""A service in this event loop, and an instrument that speaks to it over a real socket."""
+"""A service in this event loop, and an instrument that talks to it over a real socket."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ import zmq.asyncio
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.history.event_log import Event, History
 from agent.schema.decision import Decision
 from agent.service.service import STATE_FILE, Service
@@ -26,23 +27,23 @@ _M = TypeVar("_M", bound=wire.Message)
 
 
 def config(**service: object) -> Config:
-    """Any port; nothing is trained in processes; no HTTP."""
+    """A configuration with free ports, without worker processes and without HTTP."""
     addresses = {"bind": "tcp://127.0.0.1:*", "telemetry": "tcp://127.0.0.1:*", "http": ""}
     return Config.model_validate({"search": {"workers": 0}, "service": addresses | service})
 
 
 class Bench:
-    """An instrument's DEALER; `name` None leaves it to zmq to name it."""
+    """The DEALER socket of an instrument."""
 
     def __init__(self, socket: zmq.asyncio.Socket) -> None:
         self._socket = socket
         self.heard: list[wire.Message] = []
 
-    async def say(self, said: Packet | Sequence[bytes]) -> None:
-        await self._socket.send_multipart(encode(said) if isinstance(said, Packet) else list(said))
+    async def say(self, sent: Packet | Sequence[bytes]) -> None:
+        await self._socket.send_multipart(encode(sent) if isinstance(sent, Packet) else list(sent))
 
     async def hear(self, kind: type[_M], of: str | None = None) -> _M:
-        """The next message of a kind (and answering `of`); what comes before it is passed over."""
+        """The next message of a kind (and answering `of`); earlier messages are skipped."""
         async with asyncio.timeout(LONGEST_S):
             while True:
                 message = decode(await self._socket.recv_multipart()).message
@@ -50,14 +51,14 @@ class Bench:
                 if isinstance(message, kind) and (of is None or getattr(message, "of", None) == of):
                     return message
 
-    async def ask(self, said: Packet | Sequence[bytes], kind: type[_M]) -> _M:
-        await self.say(said)
+    async def ask(self, sent: Packet | Sequence[bytes], kind: type[_M]) -> _M:
+        await self.say(sent)
         return await self.hear(kind)
 
 
 @contextmanager
 def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000, keys: ClientKeys | None = None):
-    """A connected instrument that has said nothing yet."""
+    """A connected instrument that has sent nothing yet. `name` None leaves the name to zmq."""
     with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, reads_ahead)
@@ -73,7 +74,7 @@ def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000
 async def serving(
     run: Path, settings: Config | None = None, prepare: Callable[[Service], None] = lambda _: None
 ) -> AsyncIterator[tuple[Service, dict[str, Any]]]:
-    """A service and what it announced; stopped at the end, with no task left behind."""
+    """A running service and its state file; stopped at the end, with no task left behind."""
     service = Service(settings or config(), run)
     prepare(service)
     task = asyncio.create_task(service.run())
@@ -95,7 +96,7 @@ async def serving(
 
 @asynccontextmanager
 async def connected(run: Path, settings: Config | None = None, name: str = "afm-1", **limits: object) -> AsyncIterator[Bench]:
-    """An instrument that has been welcomed by a service of its own."""
+    """An instrument after its hello to a service of its own."""
     async with serving(run, settings) as (_, state):
         with instrument(state["bind"], name) as bench:
             await bench.ask(hello(name, **limits), wire.Welcome)
@@ -103,16 +104,16 @@ async def connected(run: Path, settings: Config | None = None, name: str = "afm-
 
 
 def deciding(monkeypatch: pytest.MonkeyPatch, decide: Callable[..., Decision] | None = None) -> list[tuple]:
-    """Replaces the search; what it was asked is in the list."""
-    asked = []
+    """Replace the search; returns the list of (scan, limits, measured positions) of its calls."""
+    calls = []
 
-    def on_scan(self: Agent, scan, limits, measured_xy, *, progress, cancelled, **_others):
-        asked.append((scan, limits, measured_xy))
-        progress("training", 1, 1)
-        return decide(scan, cancelled) if decide else decision(scan.scan_id)
+    def by_hand(self: Agent, inputs: DecisionInputs, control: SearchControl, **_others: object) -> Decision:
+        calls.append((inputs.scan, inputs.limits, inputs.measured_xy))
+        control.progress("training", 1, 1)
+        return decide(inputs.scan, control.cancelled) if decide else decision(inputs.scan.scan_id)
 
-    monkeypatch.setattr(Agent, "on_scan", on_scan)
-    return asked
+    monkeypatch.setattr(Agent, "decide", by_hand)
+    return calls
 
 
 def events(run: Path, *kinds: str) -> list[Event]:

@@ -88,10 +88,10 @@ def test_a_folder_works_for_an_agent_without_torch(tmp_path: Path, agent: FakeAg
     (inbox / "done.csv").write_text(filled)
     code, log = ended(process)
     assert code == 0, log
-    (scan,) = agent.hear(ScanMessage)
+    (scan,) = agent.wait_for(ScanMessage)
     assert scan.scan_id.startswith("new-")
-    assert [(r.status, r.reason) for r in agent.hear(ResultMessage)] == [("skipped", "no time")] * 2, log
-    assert agent.hear(Bye)
+    assert [(r.status, r.reason) for r in agent.wait_for(ResultMessage)] == [("skipped", "no time")] * 2, log
+    assert agent.wait_for(Bye)
     assert "Traceback" not in log
 
 
@@ -100,7 +100,7 @@ def test_a_replay_works_for_an_agent_without_torch(tmp_path: Path, agent: FakeAg
     films = write_films(tmp_path)
     code, log = ended(bare("replay", "mexpsimu:1d3um", "--data", films, "--connect", agent.address, "--log-format", "json"))
     assert code == 0, log
-    assert [r.status for r in agent.hear(ResultMessage)] == ["ok"]
+    assert [r.status for r in agent.wait_for(ResultMessage)] == ["ok"]
     assert all(line.startswith("{") for line in log.splitlines())
 
 

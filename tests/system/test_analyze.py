@@ -45,7 +45,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], tuple[Path, str]]:
-    """Analyses one scan, each time with a directory of its own: (where, what was printed)."""
+    """Function that analyses one scan into a directory of its own; returns (directory, standard output)."""
     directory = tmp_path_factory.mktemp("analysed")
     scan, config = written(directory / "scan.ibw", two_textures(96)), quick_config(directory)
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import agent.workers.dask_cluster
 from agent.cli.app import app
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.errors import WorkersError
 from agent.schema.decision import Decision
 from agent.search.task_runner import TaskRunner
@@ -53,7 +54,7 @@ ANY_PORT = "127.0.0.1:0"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    # A task whose worker died is not tried again by Dask: the agent counts deaths itself.
+    # Dask does not repeat a task whose worker died: the agent counts deaths itself.
     settings = {"distributed.scheduler.allowed-failures": 0}
     with (
         dask.config.set(settings),
@@ -65,7 +66,7 @@ def cluster() -> Iterator[LocalCluster]:
 class TestDask(WorkersContract):
     @pytest.fixture
     def workers(self, cluster: LocalCluster, tmp_path: Path) -> Iterator[Workers]:
-        wait_for(lambda: len(cluster.scheduler.workers) == 2)  # a worker that a test has killed is replaced
+        wait_for(lambda: len(cluster.scheduler.workers) == 2)  # a worker killed by a test is replaced
         with workers_for(0, tmp_path, cluster.scheduler_address) as workers:
             yield workers
 
@@ -92,8 +93,8 @@ class TestDask(WorkersContract):
 
     def test_a_stage_survives_a_dead_worker(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
-        ask = TaskRunner(workers, lambda *_: None, lambda: False)
-        assert ask("training", die_once, [(tmp_path / "trace",)]) == ["done"]
+        runner = TaskRunner(workers, lambda *_: None, lambda: False)
+        assert runner.run("training", die_once, [(tmp_path / "trace",)]) == ["done"]
 
     def test_a_running_task_ends_when_its_client_restarts(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
@@ -133,25 +134,25 @@ def test_a_worker_of_several_threads_is_refused_and_a_scheduler_without_workers_
             workers_for(0, None, cluster.scheduler_address)
         cluster.scale(1)
         monkeypatch.undo()
-        with pytest.raises(WorkersError, match="runs 2 tasks at once in one process; start it with --nthreads 1"):
+        with pytest.raises(WorkersError, match="runs 2 tasks at the same time in one process; start it with --nthreads 1"):
             workers_for(0, None, cluster.scheduler_address)
 
 
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("127.0.0.1:8786", "is no address of a Dask scheduler"),
-        ("tcp://[127.0.0.1:8786", "is no address of a Dask scheduler"),
-        ("tcp://127.0.0.1:x", "is no address of a Dask scheduler"),
+        ("127.0.0.1:8786", "is not the address of a Dask scheduler"),
+        ("tcp://[127.0.0.1:8786", "is not the address of a Dask scheduler"),
+        ("tcp://127.0.0.1:x", "is not the address of a Dask scheduler"),
         ("tcp://127.0.0.1:1", "no Dask scheduler answers at tcp://127.0.0.1:1 .*refused.*; start one"),
     ],
 )
-def test_an_address_where_nobody_answers_is_refused(address: str, says: str) -> None:
+def test_an_address_without_a_scheduler_is_refused(address: str, says: str) -> None:
     with pytest.raises(WorkersError, match=says):
         workers_for(0, None, address)
 
 
-def test_when_the_scheduler_is_gone_tasks_say_so_and_no_more_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_scheduler_tasks_fail_and_no_more_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(agent.workers.dask_cluster, "_CONNECT_S", 0.5)
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=ANY_PORT) as cluster:
         workers = workers_for(0, None, cluster.scheduler_address)
@@ -172,7 +173,7 @@ def test_the_same_scan_gives_the_same_decision_here_in_processes_and_on_dask(clu
     for count, address in ((0, None), (2, None), (0, cluster.scheduler_address)):
         config = QUICK.model_copy(update={"search": search.model_copy(update={"workers": count})}).with_search(dask=address)
         with workers_for(count, None, address) as workers:
-            decisions.append(Agent(config, workers).on_scan(scan_of(two_textures(96))))
+            decisions.append(Agent(config, workers).decide(DecisionInputs(scan_of(two_textures(96)))))
     first, *others = decisions
     assert first.record.requests
     for other in others:
@@ -181,7 +182,7 @@ def test_the_same_scan_gives_the_same_decision_here_in_processes_and_on_dask(clu
         assert all(other.arrays[name].tobytes() == array.tobytes() for name, array in first.arrays.items())
 
 
-def test_the_command_trains_on_dask_and_refuses_an_address_where_nobody_answers(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_the_command_trains_on_dask_and_refuses_an_address_without_a_scheduler(cluster: LocalCluster, tmp_path: Path) -> None:
     scan, config = written(tmp_path / "scan.ibw", two_textures(96)), quick_config(tmp_path)
     command = ["analyze", str(scan), "--out", str(tmp_path / "out"), "--config", str(config), "--json", "--dask"]
     done = CliRunner().invoke(app, [*command, cluster.scheduler_address])

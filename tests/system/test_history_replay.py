@@ -1,4 +1,4 @@
-"""A small closed loop that really runs: every decision comes out the same again, from the history alone."""
+"""A small closed loop with the real service: every decision can be repeated from the history alone."""
 
 import asyncio
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 from agent.config.retention import RetentionSettings
 from agent.history.event_log import History
 from agent.history.readers import decision_in
-from agent.history.retention import retain
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol import messages as wire
 from tests.golden.history.make import decided, measure, picture, scan, settings
+from tests.support.retention import retain
 from tests.system.bench import connected
 from tests.system.commands import vaestar
 
 
-def loop(run: Path) -> None:
-    """Two scans with results, networks among the candidates, the second from the first one's weights; after a restart a third
-    that begins anew.
+def run_loop(run: Path) -> None:
+    """Two scans with results and VAEs among the candidates, the second search warm-started from the first; after a restart a
+    third scan with a cold start.
     """
     search = settings().search.model_copy(update={"families": ("vae", "pca"), "seeds": 1})
     warm = settings().warm.model_copy(update={"gap_per_px": 1.0, "cold_every": 2})
@@ -37,24 +37,24 @@ def loop(run: Path) -> None:
 
 def test_every_decision_of_a_closed_loop_comes_out_the_same_again_also_after_retention(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    loop(run)
+    run_loop(run)
     with History(run) as history:
         first, second, third = (decision_in(history, e).record for e in history.events(kind=kinds.DECISION_MADE))
         assert (first.warm_from, second.warm_from) == (None, first.decision_id)
-        assert third.cold_because == "every 2 scans the search starts from nothing"
+        assert third.cold_because == "a cold start is due every 2 scans (warm.cold_every)"
         assert second.drift.nm_per_min is not None
         late = max(e.recorded_at for e in history.events())
         event = retain(history, RetentionSettings(keep_days=0, keep_latents=False, keep_weights=False), late)
         gone = {(entry["seq"], entry["name"].split(":")[0]) for entry in event.body["released"]}
         made = [e.seq for e in history.events(kind=kinds.DECISION_MADE)]
-        # The second went on from the first one's weights; nobody from the second one's; somebody may from the third one's.
+        # The second search used the first one's weights, none used the second one's, and a later one may use the third one's.
         assert gone == {*((seq, "latents") for seq in made), (made[1], "weights")}
-        verdict = history.inspect()
-        assert verdict.faults == []
-        assert verdict.remarks == [f"{len(event.body['released'])} arrays were released on purpose (event {event.seq})"]
+        report = history.inspect()
+        assert report.faults == []
+        assert report.remarks == [f"{len(event.body['released'])} arrays were released on purpose (event {event.seq})"]
     done = vaestar("history", "replay", "--all", "--workers", 0, "--run", run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("3 decisions, 3 the same, 0 not\n")
+    assert done.stdout.endswith("3 decisions: 3 identical, 0 different\n")
 
 
 def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:

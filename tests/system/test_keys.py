@@ -1,4 +1,4 @@
-"""Encrypted connections: who is on the list is served under its own name, everybody else is turned away, told so and recorded."""
+"""Encrypted connections: allowed keys are served under their own name; all other clients are refused, informed and recorded."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ from tests.system.bench import config, events, instrument, recorded, serving
 
 
 class Keys:
-    """The agent's and those of two instruments, of which the first is allowed."""
+    """Key pairs of the agent and of two instruments, of which the first is allowed."""
 
     def __init__(self, folder: Path) -> None:
         make_keys("agent", folder)
@@ -43,7 +43,7 @@ def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path / "keys")
 
 
-def test_who_is_on_the_list_is_welcome_and_may_listen(tmp_path: Path, keys: Keys) -> None:
+def test_a_client_with_an_allowed_key_is_welcomed(tmp_path: Path, keys: Keys) -> None:
     async def scenario() -> None:
         async with serving(tmp_path / "run", keys.config()) as (_, state):
             with instrument(state["bind"], "afm-1", keys=keys.of("afm-1")) as bench:
@@ -52,7 +52,9 @@ def test_who_is_on_the_list_is_welcome_and_may_listen(tmp_path: Path, keys: Keys
     asyncio.run(scenario())
 
 
-def test_who_is_not_is_turned_away_and_recorded_once_and_let_in_when_the_key_is_there(tmp_path: Path, keys: Keys) -> None:
+def test_a_client_without_an_allowed_key_is_refused_and_recorded_once_and_admitted_when_its_key_is_added(
+    tmp_path: Path, keys: Keys
+) -> None:
     async def scenario() -> None:
         async with serving(tmp_path / "run", keys.config()) as (_, state):
             with instrument(state["bind"], "afm-2", keys=keys.of("afm-2")) as bench:
@@ -79,15 +81,15 @@ def test_a_key_speaks_under_its_own_name_only(tmp_path: Path, keys: Keys) -> Non
 
 
 @pytest.mark.parametrize("case", ["no keys", "another agent's key", "not on the list"])
-def test_a_client_that_is_not_let_in_says_why_and_goes_on_trying(tmp_path: Path, keys: Keys, case: str) -> None:
+def test_a_client_that_is_refused_reports_why_and_keeps_trying(tmp_path: Path, keys: Keys, case: str) -> None:
     makes = {
         "no keys": lambda: None,
         "another agent's key": lambda: replace(keys.of("afm-1"), agent=load_public(keys.folder / "afm-2.key")),
         "not on the list": lambda: keys.of("afm-2"),
     }
     says = {
-        "no keys": "wants keys",
-        "another agent's key": "is not the one",
+        "no keys": "requires keys",
+        "another agent's key": "differs from --agent-key",
         "not on the list": "does not accept this instrument",
     }
     heard: list[str] = []
@@ -117,15 +119,15 @@ def test_a_client_that_is_not_let_in_says_why_and_goes_on_trying(tmp_path: Path,
 
 
 class Idle:
-    """An instrument that is never asked for anything."""
+    """An instrument that is never used."""
 
     instrument_id, model, limits = "afm-2", "none", wire.Limits()
 
     def scan(self) -> None:
-        raise AssertionError("nobody was welcomed")
+        raise AssertionError("the client was not admitted")
 
     def measure(self, _: object) -> None:
-        raise AssertionError("nobody was welcomed")
+        raise AssertionError("the client was not admitted")
 
     def close(self) -> None:
         pass

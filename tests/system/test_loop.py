@@ -1,3 +1,5 @@
+"""`vaestar demo`: a closed loop of agent and simulated microscope."""
+
 import csv
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tests.system.commands import quick_config, vaestar
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of two cycles, and what the command printed."""
+    """Run directory of two cycles, and the output of the command."""
     directory = tmp_path_factory.mktemp("demo")
     done = vaestar("demo", "--run", directory / "run", "--cycles", 2, "--config", quick_config(directory), timeout_s=170)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -42,14 +44,14 @@ def test_the_demo_closes_the_loop_twice_and_records_everything(demo: tuple[Path,
         for n in ("0001", "0002")
     )
     apart = np.linalg.norm(first[:, None] - second, axis=2)
-    assert apart.min() > 80e-9  # spots of the first cycle are kept away from; positions are read back, hence not 100
+    assert apart.min() > 80e-9  # points of the first cycle are avoided; positions are read back, hence not exactly 100 nm
 
 
 def test_the_demo_refuses_a_directory_that_holds_a_run(tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_text("")
     done = vaestar("demo", "--run", tmp_path)
     assert done.returncode == 2
-    assert "holds a run already; name a new directory" in done.stderr
+    assert "already holds a run; choose a new directory" in done.stderr
 
 
 def test_the_reports_of_a_run_hold_the_places_that_were_sent(demo: tuple[Path, str]) -> None:

@@ -1,4 +1,4 @@
-"""`vaestar serve` as its operator sees it: a process with a door, a log and an exit code."""
+"""`vaestar serve` as its operator sees it: a process with an HTTP server, a log and an exit code."""
 
 import json
 import os
@@ -21,13 +21,15 @@ from agent.history.run_directory import STATE_FILE, TOKEN_FILE
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, decode, encode
-from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command sets up logs
+from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command configures logging
 from tests.support.samples import ack, hello, sample_scan, scan_message
 from tests.system.bench import events
 from tests.system.commands import quick_config, vaestar
 from tests.system.test_service_process import wait_for
 
-pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="limits another process' files, as Linux can")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc").is_dir(), reason="limits the file size of another process, which only Linux can"
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,10 +63,10 @@ class Agent:
             raise
 
     def end(self) -> tuple[int, list[dict]]:
-        """Exit code after SIGTERM, and what was told."""
+        """Send SIGTERM and return the exit code and the lines of the log."""
         self.process.send_signal(signal.SIGTERM)
-        _, told = self.process.communicate(timeout=20)
-        return self.process.returncode, [json.loads(line) for line in told.splitlines()]
+        _, stderr = self.process.communicate(timeout=20)
+        return self.process.returncode, [json.loads(line) for line in stderr.splitlines()]
 
 
 @pytest.fixture
@@ -75,32 +77,33 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     found.process.communicate()
 
 
-def told(connected: zmq.Socket, packet: Packet, kind: type) -> wire.Message:
+def request(connected: zmq.Socket, packet: Packet, kind: type) -> wire.Message:
+    """Send a packet and return the next message of the given kind."""
     connected.send_multipart(encode(packet))
-    return heard(connected, kind)
+    return receive(connected, kind)
 
 
-def heard(connected: zmq.Socket, kind: type) -> wire.Message:
+def receive(connected: zmq.Socket, kind: type) -> wire.Message:
     while True:
         message = decode(connected.recv_multipart()).message
         if isinstance(message, kind):
             return message
 
 
-def test_an_agent_is_watched_over_http_and_ends_in_order(agent: Agent, tmp_path: Path) -> None:
+def test_an_agent_is_monitored_over_http_and_shuts_down_cleanly(agent: Agent, tmp_path: Path) -> None:
     assert json.loads(agent.get("/healthz"))["ok"] is True
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.RCVTIMEO, 10_000)
         dealer.setsockopt(zmq.ROUTING_ID, b"afm-1")
         dealer.connect(agent.state["bind"])
-        told(dealer, hello(), wire.Welcome)
-        told(dealer, scan_message(sample_scan()), wire.Ack)
-        told(dealer, scan_message(sample_scan()), wire.RecommendationMessage)
+        request(dealer, hello(), wire.Welcome)
+        request(dealer, scan_message(sample_scan()), wire.Ack)
+        request(dealer, scan_message(sample_scan()), wire.RecommendationMessage)
         wait_for(lambda: 'vaestar_decisions_total{outcome="' in agent.get("/metrics"), 5)
-        figures = agent.get("/metrics")
-        assert 'vaestar_scans_total{instrument="afm-1"} 1.0' in figures
-        assert "vaestar_ack_seconds_count 2.0" in figures
+        metrics = agent.get("/metrics")
+        assert 'vaestar_scans_total{instrument="afm-1"} 1.0' in metrics
+        assert "vaestar_ack_seconds_count 2.0" in metrics
         assert [d["scan_id"] for d in json.loads(agent.get("/api/decisions"))["decisions"]] == ["scan-1"]
 
         stopping = subprocess.Popen(
@@ -109,18 +112,18 @@ def test_an_agent_is_watched_over_http_and_ends_in_order(agent: Agent, tmp_path:
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        command = heard(dealer, wire.CommandMessage)
+        command = receive(dealer, wire.CommandMessage)
         assert (command.command, command.by, command.reason) == ("stop", "eva", "smoke")
         dealer.send_multipart(encode(ack(command.id)))
         stdout, _ = stopping.communicate(timeout=20)
     assert stopping.returncode == 0
     assert stdout.splitlines() == [
-        "EMERGENCY STOP: the agent has recorded it (all instruments, by eva)",
+        "EMERGENCY STOP: recorded by the agent (all instruments, by eva)",
         "  afm-1: confirmed, stopped",
     ]
-    figures = agent.get("/metrics")
-    assert 'vaestar_commands_total{command="stop"} 1.0' in figures
-    assert 'vaestar_instrument_may_go_on{instrument="afm-1"} 0.0' in figures
+    metrics = agent.get("/metrics")
+    assert 'vaestar_commands_total{command="stop"} 1.0' in metrics
+    assert 'vaestar_instrument_may_go_on{instrument="afm-1"} 0.0' in metrics
 
     status = vaestar("status", "--run", agent.run)
     assert status.returncode == 0, status.stderr
@@ -138,16 +141,14 @@ def test_an_agent_is_watched_over_http_and_ends_in_order(agent: Agent, tmp_path:
     assert vaestar("status", "--run", agent.run).returncode == 3
 
 
-def test_a_full_disk_ends_the_agent_with_a_sentence_and_nothing_that_was_acknowledged_is_lost(
-    agent: Agent, tmp_path: Path
-) -> None:
+def test_a_full_disk_ends_the_agent_with_a_message_and_nothing_acknowledged_is_lost(agent: Agent, tmp_path: Path) -> None:
     acknowledged = []
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.RCVTIMEO, 10_000)
         dealer.setsockopt(zmq.ROUTING_ID, b"afm-1")
         dealer.connect(agent.state["bind"])
-        told(dealer, hello(), wire.Welcome)
+        request(dealer, hello(), wire.Welcome)
         resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))
         for number in range(1000):
             dealer.send_multipart(encode(scan_message(sample_scan(f"scan-{number}"), f"m-{number}")))
@@ -164,16 +165,16 @@ def test_a_full_disk_ends_the_agent_with_a_sentence_and_nothing_that_was_acknowl
     assert f"could not be written to {agent.run}: " in last
     assert "Traceback" not in stderr
     assert acknowledged
-    there = [e.subject for e in events(agent.run, kinds.SCAN_RECEIVED)]
-    assert there[: len(acknowledged)] == acknowledged
+    recorded = [e.subject for e in events(agent.run, kinds.SCAN_RECEIVED)]
+    assert recorded[: len(acknowledged)] == acknowledged
 
 
-def test_a_second_agent_cannot_have_the_same_door(tmp_path: Path) -> None:
+def test_a_second_agent_cannot_use_the_same_http_address(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         arguments = ["--run", str(tmp_path / "run"), "--bind", "tcp://127.0.0.1:*", "--telemetry", "", "--http", address]
         done = CliRunner().invoke(app, ["serve", *arguments])
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"vaestar: the HTTP door cannot listen on {address}: ")
-    assert "give this one another port with --http" in line
+    assert line.startswith(f"vaestar: the HTTP server cannot listen on {address}: ")
+    assert "choose another port with --http" in line

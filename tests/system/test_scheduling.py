@@ -1,4 +1,4 @@
-"""What is done while nothing waits, and what ends a search that hangs, with searches that really run."""
+"""Deeper searches, and searches that hang, with real searches."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def hang(representation, *, rng):
 
 
 def deep(config: Config, **schedule: Any) -> Config:
-    """Deepens at once; everything is quick and rough."""
+    """A configuration that deepens at once, with a quick and rough search."""
     given = {"deep": True, "idle_after_s": 0.0} | schedule
     rough = {
         "train": config.train.model_copy(update={"steps": 20}),
@@ -36,7 +36,7 @@ def deep(config: Config, **schedule: Any) -> Config:
     return config.model_copy(update=rough)
 
 
-def test_while_nothing_waits_a_decision_is_deepened_and_the_next_scan_goes_on_from_it(tmp_path: Path) -> None:
+def test_while_no_scan_waits_a_decision_is_deepened_and_the_next_scan_starts_from_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with connected(tmp_path, deep(quick(), deep_seeds=3)) as bench:
             await decided(bench, named("scan-0"))
@@ -56,7 +56,7 @@ def test_while_nothing_waits_a_decision_is_deepened_and_the_next_scan_goes_on_fr
     assert sent == {first.decision_id, second.decision_id}
 
 
-def test_a_deeper_search_makes_room_for_a_new_scan_within_a_second(tmp_path: Path) -> None:
+def test_a_deeper_search_gives_way_to_a_new_scan_within_a_second(tmp_path: Path) -> None:
     settings = deep(quick(workers=1), deep_seeds=50, deep_steps_factor=100.0)
 
     async def scenario() -> float:
@@ -65,17 +65,17 @@ def test_a_deeper_search_makes_room_for_a_new_scan_within_a_second(tmp_path: Pat
                 await bench.ask(hello(), wire.Welcome)
                 await decided(bench, named("scan-0"))
                 async with asyncio.timeout(LONGEST_S):
-                    while service._decider._deepening is None:
+                    while service._orchestrator._deepening is None:
                         await asyncio.sleep(0.01)
-                await asyncio.sleep(1.0)  # so that it trains
+                await asyncio.sleep(1.0)  # so that training has begun
                 await send(bench, "scan-1")
                 before = time.monotonic()
                 async with asyncio.timeout(LONGEST_S):
-                    while service._decider._turns.current is None:
+                    while service._orchestrator._queue.current is None:
                         await asyncio.sleep(0.005)
                 return time.monotonic() - before
 
-    assert asyncio.run(scenario()) < 1.5  # on a computer that has other things to do, too
+    assert asyncio.run(scenario()) < 1.5  # generous, for a busy computer
     assert events(tmp_path, kinds.DECISION_DEEPENED) == []
 
 
@@ -99,5 +99,5 @@ def test_a_reward_that_never_comes_back_is_ended_with_its_process_and_the_scan_i
     assert time.monotonic() - before < 30
     assert answer.requests == ()
     assert "did not end within 6 s (search.longest_s)" in answer.reason
-    if (tmp_path / "pid").exists():  # else the computer was too busy to get there
+    if (tmp_path / "pid").exists():  # otherwise the computer was too busy to start the task
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists() or os.name != "posix"

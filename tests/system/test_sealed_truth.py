@@ -17,7 +17,7 @@ from instrument_adapters.protocol.messages import MeasurementRequest, ResultMess
 from instrument_adapters.scan import Scan
 from simulators.config import MFP3DConfig
 from simulators.faults.catalogue import FAULTS, Group
-from simulators.faults.faulty_connection import FaultyLink
+from simulators.faults.faulty_connection import FaultyConnection
 from simulators.faults.injector import FaultInjector
 from simulators.faults.schedule import FaultSchedule, Injection
 from simulators.mfp3d import SimulatedMFP3D
@@ -117,8 +117,8 @@ def run(surfaces: tuple[Surface, Surface]) -> Iterator[Callable[..., Run]]:
             motion=MotionConfig(drift_m_per_min=(1e-9, 7e-9)[which]),
             charge_latency=False,
         )
-        with FaultyLink(agent.address) as link:
-            schedule = FaultSchedule.drawn(dict.fromkeys(rates, 3.0), np.random.default_rng(4), map(Injection.parsed, asked))
+        with FaultyConnection(agent.address) as link:
+            schedule = FaultSchedule.random(dict.fromkeys(rates, 3.0), np.random.default_rng(4), map(Injection.parse, asked))
             faults = FaultInjector(schedule, arm=link.arm)
             witness = Witness(config, surface=surfaces[which], faults=faults, leak=leak)
             run_client(witness, link.address, cycles=CYCLES, timings=FAST)

@@ -1,4 +1,4 @@
-"""The service in this process, over real sockets; the search is replaced by a hand-made decision."""
+"""The service in this process, over real sockets; the search is replaced by a prepared decision."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ async def scan_and_recommendation(bench: Bench, scan_id: str = "scan-1") -> wire
 
 
 def test_a_scan_is_followed_by_a_recommendation_and_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = deciding(monkeypatch)
+    calls = deciding(monkeypatch)
 
     async def scenario() -> None:
         async with connected(tmp_path, points_max=7) as bench:
@@ -42,9 +42,9 @@ def test_a_scan_is_followed_by_a_recommendation_and_its_results(tmp_path: Path, 
             await scan_and_recommendation(bench, "scan-2")
 
     asyncio.run(scenario())
-    assert [a[1].points_max for a in asked] == [7, 7]
-    assert [a[2].tolist() for a in asked] == [[], [[1e-7, 2e-7]]]
-    assert np.array_equal(asked[0][0].channels["Amplitude"], sample_scan().channels["Amplitude"])
+    assert [a[1].points_max for a in calls] == [7, 7]
+    assert [a[2].tolist() for a in calls] == [[], [[1e-7, 2e-7]]]
+    assert np.array_equal(calls[0][0].channels["Amplitude"], sample_scan().channels["Amplitude"])
     order = [e.kind for e in events(tmp_path)]
     assert order[:11] == [
         kinds.RUN_STARTED,
@@ -72,27 +72,27 @@ SCAN, ARRAY = encode(scan_message(sample_scan()))
 SPEC = {"name": "channels", "dtype": "<f4", "shape": [2, 3, 4]}
 MALFORMED = {
     "unknown version": ([header(version=1), ARRAY], "unknown_version"),
-    "a version that is no text": ([b'{"version": "\\ud800"}'], "unknown_version"),
+    "a version that is not text": ([b'{"version": "\\ud800"}'], "unknown_version"),
     "wrong shape": ([header(arrays=[SPEC | {"shape": [2, 4, 4]}]), ARRAY], "bad_message"),
     "wrong dtype": ([header(arrays=[SPEC | {"dtype": "<f8"}]), ARRAY + ARRAY], "bad_message"),
-    "dtype that nobody speaks": ([header(arrays=[SPEC | {"dtype": "O"}]), ARRAY], "bad_message"),
+    "unknown dtype": ([header(arrays=[SPEC | {"dtype": "O"}]), ARRAY], "bad_message"),
     "too few bytes": ([SCAN, ARRAY[:-1]], "wrong_byte_count"),
     "too many frames": ([SCAN, ARRAY, ARRAY], "wrong_frame_count"),
     "too few frames": ([SCAN], "wrong_frame_count"),
     "unknown field": ([header(execute="rm"), ARRAY], "bad_message"),
     "unknown type": ([header(type="go_to"), ARRAY], "bad_message"),
     "not JSON": ([b"\x80\x04pickle"], "bad_json"),
-    "no object": ([b"[1, 2]"], "bad_json"),
-    "nested without end": ([b"[" * 100_000], "bad_json"),
+    "not an object": ([b"[1, 2]"], "bad_json"),
+    "nested too deeply": ([b"[" * 100_000], "bad_json"),
     "empty": ([b""], "bad_json"),
-    "what only agents say": (
+    "what only the agent sends": (
         encode(packet(wire.Welcome(id="w", sent_at=NOW, of="h", run_id="r", scans_recorded=0))),
         "not_for_agent",
     ),
 }
 
 
-def test_malformed_messages_are_refused_with_their_code_and_the_service_goes_on(
+def test_malformed_messages_are_refused_with_their_code_and_the_service_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deciding(monkeypatch)
@@ -124,7 +124,7 @@ def test_an_oversized_frame_is_refused_by_name(tmp_path: Path, monkeypatch: pyte
     asyncio.run(scenario())
 
 
-def test_whoever_gives_no_name_or_not_its_own_is_answered(tmp_path: Path) -> None:
+def test_clients_without_a_name_or_with_a_wrong_name_are_answered(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as (_, state):
             with instrument(state["bind"], name=None) as nameless:
@@ -137,14 +137,14 @@ def test_whoever_gives_no_name_or_not_its_own_is_answered(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
-def test_a_fault_while_a_message_is_taken_is_answered_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_while_a_message_is_handled_is_answered_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(packet: Packet) -> None:
         raise ZeroDivisionError("nothing to divide")
 
     async def scenario() -> None:
         async with connected(tmp_path) as bench:
             with monkeypatch.context() as patched:
-                patched.setattr("agent.messaging.dispatcher.scan_of", broken)
+                patched.setattr("agent.messaging.dispatcher.scan_from_packet", broken)
                 answer = await bench.ask([SCAN, ARRAY], wire.Refused)
             assert (answer.code, answer.of) == ("agent_fault", "m-scan")
             assert "ZeroDivisionError: nothing to divide" in answer.reason
@@ -155,7 +155,7 @@ def test_a_fault_while_a_message_is_taken_is_answered_and_ends_nothing(tmp_path:
 
 
 def test_a_scan_sent_twice_is_decided_on_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = deciding(monkeypatch)
+    calls = deciding(monkeypatch)
 
     async def scenario() -> None:
         async with connected(tmp_path) as bench:
@@ -166,7 +166,7 @@ def test_a_scan_sent_twice_is_decided_on_once(tmp_path: Path, monkeypatch: pytes
             assert (other.code, other.of) == ("duplicate_scan_id", "other")
 
     asyncio.run(scenario())
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 def test_the_newest_scan_wins_and_the_older_search_is_recorded_as_cancelled(
@@ -190,9 +190,9 @@ def test_the_newest_scan_wins_and_the_older_search_is_recorded_as_cancelled(
             assert recommendation.scan_id == "scan-2"
             await bench.say(ack(recommendation.id))
 
-    asked = deciding(monkeypatch, decide)
+    calls = deciding(monkeypatch, decide)
     asyncio.run(scenario())
-    assert [a[0].scan_id for a in asked] == ["scan-1", "scan-2"]
+    assert [a[0].scan_id for a in calls] == ["scan-1", "scan-2"]
     (end,) = events(tmp_path, kinds.SEARCH_CANCELLED)
     assert (end.subject, end.body["reason"]) == ("scan-1", "a newer scan came in: scan-2")
     assert [e.body["scan_id"] for e in events(tmp_path, kinds.DECISION_MADE)] == ["scan-2"]

@@ -1,4 +1,4 @@
-"""Where the service may listen, what ends it, and what must not."""
+"""Allowed addresses of the service, what ends it, and what must not."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.support.samples import NOW, decision, hello, packet, sample_scan, sca
 from tests.system.bench import config, connected, deciding, events, instrument, recorded, serving
 
 
-def started_in_vain(run: Path, settings: Config) -> str:
+def start_error(run: Path, settings: Config) -> str:
     with pytest.raises(ServiceError) as caught:
         asyncio.run(Service(settings, run).run())
     assert not (run / STATE_FILE).exists()
@@ -33,7 +33,7 @@ def started_in_vain(run: Path, settings: Config) -> str:
     "address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.2:5555", "inproc://agent", "udp://127.0.0.1"]
 )
 def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, address: str) -> None:
-    message = started_in_vain(tmp_path, config(**{key: address}))
+    message = start_error(tmp_path, config(**{key: address}))
     assert message == (
         f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed, "
         "so make keys with `vaestar keygen` and set service.key and service.allowed"
@@ -41,8 +41,8 @@ def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, ad
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:port", "tcp://127.0.0.1.example.org:5555"])
-def test_what_is_no_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
-    message = started_in_vain(tmp_path, config(bind=address))
+def test_an_invalid_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
+    message = start_error(tmp_path, config(bind=address))
     assert message.startswith(f"cannot listen on {address}: ")
     assert message.endswith("; an address looks like tcp://127.0.0.1:5555")
 
@@ -50,11 +50,11 @@ def test_what_is_no_address_is_refused_with_an_example(tmp_path: Path, address: 
 def test_an_address_in_use_is_refused_with_advice(tmp_path: Path) -> None:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-        message = started_in_vain(tmp_path, config(bind=f"tcp://127.0.0.1:{port}"))
+        message = start_error(tmp_path, config(bind=f"tcp://127.0.0.1:{port}"))
     assert message == f"cannot listen on tcp://127.0.0.1:{port}: Address already in use; is another agent running there?"
 
 
-def test_a_second_agent_on_one_run_is_refused_and_the_first_serves_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_agent_on_one_run_is_refused_and_the_first_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
 
     async def scenario() -> None:
@@ -74,7 +74,7 @@ def test_a_reward_that_cannot_be_used_is_refused_before_anything_is_written(tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_what_happens_is_published_for_whoever_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_published_as_telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
 
     async def scenario() -> list[str]:
@@ -84,15 +84,15 @@ def test_what_happens_is_published_for_whoever_watches(tmp_path: Path, monkeypat
                 watcher.connect(state["telemetry"])
                 watcher.subscribe(b"vaestar")
                 async with asyncio.timeout(10):
-                    while not await watcher.poll(20):  # a publisher does not wait for its watchers
+                    while not await watcher.poll(20):  # a publisher does not wait for its subscribers
                         await service.publish("hello")
                 await bench.ask(hello(), wire.Welcome)
                 await bench.ask(scan_message(sample_scan()), wire.Ack)
                 async with asyncio.timeout(10):
                     while "decision" not in seen:
-                        news = json.loads((await watcher.recv_multipart())[1])
-                        seen.append(news["kind"])
-                        numbers.append(news["seq"])
+                        message = json.loads((await watcher.recv_multipart())[1])
+                        seen.append(message["kind"])
+                        numbers.append(message["seq"])
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         return [kind for kind in seen if kind != "hello"]
 
@@ -177,7 +177,7 @@ def test_when_the_history_cannot_be_written_nothing_is_acknowledged_and_the_serv
 async def closed_scan(run: Path) -> None:
     async with asyncio.timeout(10):
         while True:
-            with History(run, read_only=True) as history:  # its arrays are not to be looked at here
+            with History(run, read_only=True) as history:  # without verifying the arrays
                 if next(history.events(kind=kinds.SEARCH_CANCELLED), None) is not None:
                     return
             await asyncio.sleep(0.01)
@@ -239,9 +239,9 @@ def test_the_scan_that_waited_longest_is_decided_first(tmp_path: Path, monkeypat
                 first.set()
                 await recorded(tmp_path, kinds.DECISION_MADE, 2)
 
-    asked = deciding(monkeypatch, decide)
+    calls = deciding(monkeypatch, decide)
     asyncio.run(scenario())
-    assert [a[0].scan_id for a in asked] == ["a-1", "b-1", "a-2"]
+    assert [a[0].scan_id for a in calls] == ["a-1", "b-1", "a-2"]
 
 
 def test_what_could_not_be_sent_is_not_recorded_as_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

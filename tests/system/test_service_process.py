@@ -1,4 +1,4 @@
-"""`vaestar serve` as a process: signals, kills, and what they leave."""
+"""`vaestar serve` as a process: signals, kills, and the state they leave behind."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.support.samples import NOW, hello
 from tests.system.bench import events
 from tests.system.commands import vaestar
 
-pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads processes from /proc")
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = """
@@ -70,12 +70,12 @@ def announced(directory: Path) -> dict:
 def wait_for(condition: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.05)
 
 
 def stat(process: int) -> tuple[str, int] | None:
-    """State and parent of a process, None when there is none."""
+    """State and parent of a process; None if it does not exist."""
     try:
         state, parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
@@ -93,17 +93,17 @@ def alive(process: int) -> bool:
     return found is not None and found[0] != "Z"
 
 
-def joined(context: zmq.Context, address: str, scan: Scan | None = None) -> None:
-    """Say hello, and, if there is a scan, send it and wait until it is recorded."""
+def join(context: zmq.Context, address: str, scan: Scan | None = None) -> None:
+    """Send a hello and, if given, a scan; wait for the answers."""
     with context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, 10_000)
         socket.setsockopt(zmq.ROUTING_ID, b"afm-1")
         socket.connect(address)
-        said: list[tuple[Packet, type]] = [(hello(), wire.Welcome)]
+        exchanges: list[tuple[Packet, type]] = [(hello(), wire.Welcome)]
         if scan is not None:
-            said.append((scan_packet(scan, wire.Heartbeat(id="m-1", sent_at=NOW)), wire.Ack))
-        for packet, answer in said:
+            exchanges.append((scan_packet(scan, wire.Heartbeat(id="m-1", sent_at=NOW)), wire.Ack))
+        for packet, answer in exchanges:
             socket.send_multipart(encode(packet))
             while not isinstance(decode(socket.recv_multipart()).message, answer):
                 pass
@@ -115,7 +115,7 @@ def training(process: subprocess.Popen[bytes], directory: Path) -> list[int]:
         watcher.setsockopt(zmq.LINGER, 0)
         watcher.connect(announced(directory)["telemetry"])
         watcher.subscribe(b"")
-        joined(context, announced(directory)["bind"], scan_of(two_textures(96)))
+        join(context, announced(directory)["bind"], scan_of(two_textures(96)))
         log = directory / "agent.log"
         wait_for(lambda: "deciding" in log.read_text(), 10)
     wait_for(lambda: len(children(process.pid)) >= 2, 20)  # a worker and multiprocessing's resource tracker
@@ -125,29 +125,29 @@ def training(process: subprocess.Popen[bytes], directory: Path) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_agent_in_order_also_while_it_searches(tmp_path: Path, start: Start, number: int) -> None:
     process = start()
-    below = training(process, tmp_path) if number == signal.SIGTERM else children(process.pid)
+    workers = training(process, tmp_path) if number == signal.SIGTERM else children(process.pid)
     before = time.monotonic()
     process.send_signal(number)
     assert process.wait(20) == 0
     assert time.monotonic() - before < 5
-    wait_for(lambda: not any(alive(child) for child in below), 2)
+    wait_for(lambda: not any(alive(child) for child in workers), 2)
     assert not announced(tmp_path)
     assert events(tmp_path / "run")[-1].kind == kinds.RUN_STOPPED
     assert "Traceback" not in (tmp_path / "agent.log").read_text()
 
 
-def test_after_a_kill_no_worker_is_left_and_the_next_agent_takes_up_the_scan(tmp_path: Path, start: Start) -> None:
+def test_after_a_kill_no_worker_is_left_and_the_next_agent_decides_on_the_scan(tmp_path: Path, start: Start) -> None:
     process = start()
-    below = training(process, tmp_path)
+    workers = training(process, tmp_path)
     process.kill()
     process.wait()
-    wait_for(lambda: not any(alive(child) for child in below), 5)
+    wait_for(lambda: not any(alive(child) for child in workers), 5)
     assert events(tmp_path / "run", kinds.SEARCH_CANCELLED, kinds.DECISION_MADE, kinds.RUN_STOPPED) == []
 
     again = start()
     (tmp_path / "agent.log").write_text("")
     with zmq.Context() as context:
-        joined(context, announced(tmp_path)["bind"])
+        join(context, announced(tmp_path)["bind"])
     wait_for(lambda: "deciding" in (tmp_path / "agent.log").read_text(), 10)
     again.send_signal(signal.SIGTERM)
     assert again.wait(20) == 0
@@ -156,7 +156,7 @@ def test_after_a_kill_no_worker_is_left_and_the_next_agent_takes_up_the_scan(tmp
     assert len(events(tmp_path / "run", kinds.SCAN_RECEIVED)) == 1
 
 
-def test_what_keeps_an_agent_from_starting_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_failed_start_is_explained_in_one_sentence(tmp_path: Path) -> None:
     done = vaestar("serve", "--run", tmp_path / "run", "--bind", "tcp://0.0.0.0:1")
     assert done.returncode == 2
     assert done.stderr.startswith("vaestar: the address tcp://0.0.0.0:1 is not on this computer's loopback")

@@ -1,4 +1,4 @@
-"""What the service makes of rungs, deadlines, earlier decisions and unfinished work, with searches that really run."""
+"""Rungs, deadlines, earlier decisions and unfinished work in the service, with real searches."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ LONGEST_S = 60.0
 
 
 def quick(**search: Any) -> Config:
-    """A search of two seconds in the calling thread."""
+    """Configuration of a search that takes two seconds in the calling thread."""
     sections = {
         "search": {"windows_px": [5], "invariances": ["r"], "seeds": 2, "workers": 0, "drop_elbo_per_px": 1} | search,
         "train": {"steps": 60},
@@ -50,7 +50,7 @@ async def decided(bench: Any, scan: Scan) -> wire.RecommendationMessage:
                 recommendation = await bench.hear(wire.RecommendationMessage)
             except TimeoutError:
                 continue
-            if recommendation.scan_id == scan.scan_id:  # not the last one's, which nobody has acknowledged
+            if recommendation.scan_id == scan.scan_id:  # not the unacknowledged one of the previous scan
                 return recommendation
 
 
@@ -58,7 +58,7 @@ def decisions(run: Path) -> list[DecisionRecord]:
     return [DecisionRecord.model_validate(e.body["decision"]) for e in events(run, kinds.DECISION_MADE)]
 
 
-def test_the_next_scan_of_a_sample_goes_on_from_the_last_decision_also_after_a_restart(tmp_path: Path) -> None:
+def test_the_next_scan_of_a_sample_makes_a_warm_start_also_after_a_restart(tmp_path: Path) -> None:
     async def scenario(scan: Scan) -> None:
         async with connected(tmp_path, quick()) as bench:
             await decided(bench, scan)
@@ -72,7 +72,7 @@ def test_the_next_scan_of_a_sample_goes_on_from_the_last_decision_also_after_a_r
     assert not (tmp_path / "work").exists()
 
 
-def test_a_sample_whose_last_decision_cannot_be_read_back_starts_from_nothing(tmp_path: Path) -> None:
+def test_a_sample_whose_last_decision_cannot_be_read_back_makes_a_cold_start(tmp_path: Path) -> None:
     async def scenario(scan: Scan) -> None:
         async with connected(tmp_path, quick()) as bench:
             await decided(bench, scan)
@@ -94,7 +94,7 @@ def test_a_sample_whose_last_decision_cannot_be_read_back_starts_from_nothing(tm
 
 
 def decisions_unverified(run: Path) -> list[DecisionRecord]:
-    """Those of a run that has lost an array."""
+    """Decisions of a run that has lost an array."""
     from agent.history.event_log import History
 
     with History(run, read_only=True) as history:
@@ -102,7 +102,7 @@ def decisions_unverified(run: Path) -> list[DecisionRecord]:
 
 
 def test_results_on_a_sample_reach_the_decision_on_its_next_scan(tmp_path: Path) -> None:
-    def came_of(request: wire.MeasurementRequest, i: int) -> Packet:
+    def outcome_of(request: wire.MeasurementRequest, i: int) -> Packet:
         if i == 0:
             return result(request.request_id, "failed", f"m-result-{i}")
         parameters = {"width_V": float(i), "area_pmV": 2.0 * i} if i != 1 else {"width_V": 0.5}
@@ -113,7 +113,7 @@ def test_results_on_a_sample_reach_the_decision_on_its_next_scan(tmp_path: Path)
         async with connected(tmp_path, quick(families=["pca"], seeds=1).model_copy(update=again)) as bench:
             first = await decided(bench, named("scan-0"))
             for i, request in enumerate(first.requests):
-                await bench.ask(came_of(request, i), wire.Ack)
+                await bench.ask(outcome_of(request, i), wire.Ack)
             await decided(bench, named("scan-1"))
         return len(first.requests)
 
@@ -169,15 +169,15 @@ def test_work_that_a_stopped_agent_had_finished_is_not_done_again(tmp_path: Path
     before = list(made)
     assert 3 <= len(before) <= 4
     assert not decisions(tmp_path)
-    # A second agent on a copy of the run has the same decision to make, without the work.
+    # A second agent on a copy of the run makes the same decision, without the finished tasks.
     shutil.copytree(tmp_path, tmp_path.parent / "copy", ignore=shutil.ignore_patterns("work"))
 
-    async def taken_up(run: Path) -> None:
+    async def continued(run: Path) -> None:
         async with connected(run, settings):
             await recorded(run, kinds.DECISION_MADE)
 
-    asyncio.run(taken_up(tmp_path))
+    asyncio.run(continued(tmp_path))
     assert len(made) == 4
-    asyncio.run(taken_up(tmp_path.parent / "copy"))
+    asyncio.run(continued(tmp_path.parent / "copy"))
     assert len(made) == 8
     assert decisions(tmp_path) == decisions(tmp_path.parent / "copy")

@@ -1,4 +1,4 @@
-"""A person steers a running agent, over real sockets; the search is replaced by one that blocks, or by a hand-made decision."""
+"""Operator commands to a running agent over real sockets; the search blocks or is replaced by a prepared decision."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def welcomed(bench: Bench, name: str = "afm-1") -> wire.Welcome:
     return await bench.ask(hello(name), wire.Welcome)
 
 
-def steered(run: Path, scenario: Callable[[Service, Bench], Awaitable[None]], settings: Config | None = None) -> None:
+def with_instrument(run: Path, scenario: Callable[[Service, Bench], Awaitable[None]], settings: Config | None = None) -> None:
     """Run a scenario with one welcomed instrument."""
 
     async def whole() -> None:
@@ -57,11 +57,11 @@ def endless(searching: threading.Event) -> Callable[..., Decision]:
 def test_a_pause_reaches_the_instrument_within_a_second_while_a_search_blocks_and_holds_back_what_comes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    searching, go_on = threading.Event(), threading.Event()
+    searching, finish = threading.Event(), threading.Event()
 
     def decide(scan: object, cancelled: object) -> Decision:
         searching.set()
-        go_on.wait(10)
+        finish.wait(10)
         return decision(scan.scan_id)
 
     async def scenario(service: Service, bench: Bench) -> None:
@@ -74,7 +74,7 @@ def test_a_pause_reaches_the_instrument_within_a_second_while_a_search_blocks_an
         assert (command.command, command.by, command.reason, command.seq) == ("pause", "Ada", "lunch", 1)
         await bench.say(ack(command.id))
         await recorded(tmp_path, kinds.COMMAND_ACKNOWLEDGED)
-        go_on.set()
+        finish.set()
         await recorded(tmp_path, kinds.DECISION_MADE)
         await service.tick()
         assert (await bench.hear(wire.Heartbeat)).seq == 1
@@ -85,7 +85,7 @@ def test_a_pause_reaches_the_instrument_within_a_second_while_a_search_blocks_an
         assert (recommendation.seq, len(recommendation.requests)) == (3, 2)
 
     deciding(monkeypatch, decide)
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
 def test_an_emergency_stop_cancels_the_search_and_afterwards_the_instrument_begins_with_a_new_scan(
@@ -118,13 +118,13 @@ def test_an_emergency_stop_cancels_the_search_and_afterwards_the_instrument_begi
         assert len((await bench.hear(wire.RecommendationMessage)).requests) == 2
 
     deciding(monkeypatch, decide)
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
 def test_a_restarted_agent_keeps_an_instrument_stopped_and_says_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = deciding(monkeypatch)
+    calls = deciding(monkeypatch)
 
     async def before(service: Service, bench: Bench) -> None:
         await service.control.emergency_stop("Ada", "smoke")
@@ -133,7 +133,7 @@ def test_a_restarted_agent_keeps_an_instrument_stopped_and_says_what_it_found(
         assert service.status()["recovered"] == {}
 
     async def after(service: Service, bench: Bench) -> None:
-        command = await bench.hear(wire.CommandMessage)  # nobody has acknowledged it
+        command = await bench.hear(wire.CommandMessage)  # it is not acknowledged yet
         assert (command.command, command.seq) == ("stop", 1)
         found = service.status()["recovered"]
         assert (found["scans"], found["decisions"], found["states"]) == (1, 0, {"afm-1": "stopped"})
@@ -141,12 +141,12 @@ def test_a_restarted_agent_keeps_an_instrument_stopped_and_says_what_it_found(
         await service.control.resume("Ada", "")
         assert (await bench.hear(wire.RecommendationMessage)).requests == ()
 
-    steered(tmp_path, before)
-    steered(tmp_path, after)
-    assert asked == []  # nothing is searched for while it is stopped, nor on what came in meanwhile
+    with_instrument(tmp_path, before)
+    with_instrument(tmp_path, after)
+    assert calls == []  # no search while the instrument is stopped, nor on scans that were received meanwhile
 
 
-def test_a_person_approves_after_a_restart_what_was_asked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_approves_after_a_restart_what_was_submitted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
 
     async def before(service: Service, bench: Bench) -> None:
@@ -168,25 +168,23 @@ def test_a_person_approves_after_a_restart_what_was_asked_before(tmp_path: Path,
         with pytest.raises(ControlError, match="it was approved by Ada"):
             await service.control.reject("d-scan-1", "Bo", "no")
 
-    steered(tmp_path, before, review())
-    steered(tmp_path, after, review())
+    with_instrument(tmp_path, before, review())
+    with_instrument(tmp_path, after, review())
 
 
-def test_a_rejected_decision_lets_the_instrument_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_rejection_the_instrument_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
 
     async def scenario(service: Service, bench: Bench) -> None:
         await bench.ask(scan_message(sample_scan()), wire.Ack)
         await recorded(tmp_path, kinds.APPROVAL_ASKED)
         await service.control.reject("d-scan-1", "Ada", "a scratch")
-        assert (await bench.hear(wire.RecommendationMessage)).reason == "Nothing is measured: rejected by Ada, a scratch."
+        assert (await bench.hear(wire.RecommendationMessage)).reason == "Nothing is measured: rejected by Ada (a scratch)."
 
-    steered(tmp_path, scenario, review())
+    with_instrument(tmp_path, scenario, review())
 
 
-def test_a_command_is_repeated_and_what_is_open_is_said_again_to_who_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_are_repeated_and_open_messages_are_resent_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deciding(monkeypatch)
     monkeypatch.setattr(sending, "RESEND_S", 0.0)
 
@@ -203,10 +201,10 @@ def test_a_command_is_repeated_and_what_is_open_is_said_again_to_who_asks(
         assert commands[0].id == commands[1].id
         assert commands[0].seq == 2
 
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
-def test_an_instrument_that_waits_for_answers_in_vain_is_asked_to_say_it_again(tmp_path: Path) -> None:
+def test_an_instrument_that_misses_answers_is_asked_to_resend(tmp_path: Path) -> None:
     async def scenario(service: Service, bench: Bench) -> None:
         for i in range(3):
             await bench.say(packet(wire.Heartbeat(id=f"b-{i}", sent_at=NOW, unanswered=2)))
@@ -217,7 +215,7 @@ def test_an_instrument_that_waits_for_answers_in_vain_is_asked_to_say_it_again(t
         await service.tick()
         await bench.hear(wire.Resend)
 
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
 def test_an_instrument_that_goes_silent_is_recorded_once_and_again_when_it_is_back(tmp_path: Path) -> None:
@@ -226,11 +224,11 @@ def test_an_instrument_that_goes_silent_is_recorded_once_and_again_when_it_is_ba
         for _ in range(3):
             await service.tick()
         assert service.status()["instruments"]["afm-1"]["connected"] is False
-        await bench.ask([b""], wire.Refused)  # what nobody understands is no sign of life of this instrument
+        await bench.ask([b""], wire.Refused)  # a malformed message does not count as a sign of life
         await bench.say(packet(wire.Heartbeat(id="b", sent_at=NOW)))
         await recorded(tmp_path, kinds.INSTRUMENT_BACK)
 
-    steered(tmp_path, scenario, config(silence_s=0.05, heartbeat_s=60))
+    with_instrument(tmp_path, scenario, config(silence_s=0.05, heartbeat_s=60))
     assert [e.subject for e in events(tmp_path, kinds.INSTRUMENT_LOST)] == ["afm-1"]
     assert events(tmp_path, kinds.INSTRUMENT_LOST)[0].body["silent_s"] >= 0.05
 
@@ -261,22 +259,22 @@ def test_the_status_is_plain_json_and_says_what_every_instrument_is_doing(
         assert afm["points"] == {"open": 0, "ok": 1, "skipped": 0, "failed": 0}
 
     deciding(monkeypatch, decide)
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
-def test_every_event_is_offered_to_whoever_watches(tmp_path: Path) -> None:
+def test_every_event_is_passed_to_listeners(tmp_path: Path) -> None:
     async def scenario(service: Service, bench: Bench) -> None:
         seen: list[Event] = []
-        service._dispatch.recorder.listen(seen.append)
+        service._dispatcher.recorder.listen(seen.append)
         await bench.ask(scan_message(sample_scan()), wire.Ack)
         first = seen[0]
         assert (first.kind, first.subject, first.body["sample_id"]) == ("scan_received", "scan-1", "bto")
         assert events(tmp_path)[first.seq - 1] == first
 
-    steered(tmp_path, scenario)
+    with_instrument(tmp_path, scenario)
 
 
-def test_nothing_can_be_steered_before_the_service_runs(tmp_path: Path) -> None:
+def test_commands_are_refused_before_the_service_runs(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="not running yet"):
         _ = Service(config(), tmp_path).control
 
@@ -297,11 +295,11 @@ def test_a_command_that_cannot_be_recorded_ends_the_service_and_is_not_sent(
         heard.extend(bench.heard)
 
     with pytest.raises(HistoryError, match="'command_given' could not be written: No space left"):
-        steered(tmp_path, scenario)
+        with_instrument(tmp_path, scenario)
     assert not any(isinstance(m, wire.CommandMessage) for m in heard)
 
 
-def test_an_instrument_that_comes_after_a_command_to_all_is_told_of_it(tmp_path: Path) -> None:
+def test_an_instrument_that_connects_after_a_command_to_all_receives_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as (service, state):
             await service.control.pause("Ada", "night")

@@ -1,25 +1,25 @@
-// What a person may do. Each action names who asks, carries the token, and says plainly when it was refused.
+// Actions of the operator. Each carries the operator's name and the token; a refusal is shown with its reason.
 
 import { ask, notice } from "./ask.js";
 import { el, plural } from "./format.js";
 import { clearEdits, edited, set, state, waiting } from "./store.js";
 
-// The token lives in this tab only: it is taken out of the address at once, and never sent in one.
+// The token is kept in this tab only: it is removed from the address at once, and never sent as part of one.
 const TOKEN = "vaestar-token", NAME = "vaestar-name";
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given) {
-  sessionStorage.setItem(TOKEN, given);
+const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
+if (fromAddress) {
+  sessionStorage.setItem(TOKEN, fromAddress);
   history.replaceState(null, "", location.pathname + location.search);
 }
 
-// Token and name, asked for once; null if the person does not give them.
-async function who() {
+// Token and name, asked for once; null if the operator cancels.
+async function credentials() {
   let token = sessionStorage.getItem(TOKEN), by = sessionStorage.getItem(NAME);
   if (token && by) return { token, by };
   const fields = [];
-  if (!by) fields.push({ name: "by", label: "Your name, recorded with what you do", required: true });
-  if (!token) fields.push({ name: "token", label: "Token (of the address that vaestar serve printed, or the file control.token)", required: true, secret: true });
-  const answer = await ask({ title: "Who is acting?", text: "Reading is free; whoever acts on the instrument is asked once.", fields, ok: "Go on" });
+  if (!by) fields.push({ name: "by", label: "Your name, recorded with each action", required: true });
+  if (!token) fields.push({ name: "token", label: "Token (from the address printed by vaestar serve, or from control.token in the run directory)", required: true, secret: true });
+  const answer = await ask({ title: "Who are you?", text: "Watching needs no token; controlling the instrument does. You are asked once.", fields, ok: "Continue" });
   if (!answer) return null;
   token = answer.token ?? token;
   by = answer.by ?? by;
@@ -28,79 +28,79 @@ async function who() {
   return { token, by };
 }
 
-// True if the agent did it.
-async function act(path, body, done) {
-  const person = await who();
-  if (!person) return false;
+// Send an action; true if the agent carried it out.
+async function act(path, body, success) {
+  const operator = await credentials();
+  if (!operator) return false;
   let response;
   try {
     response = await fetch(`api/${path}`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", Authorization: `Bearer ${person.token}` },
-      body: JSON.stringify({ by: person.by, ...body }),
+      headers: { "Content-Type": "application/json", Authorization: `Bearer ${operator.token}` },
+      body: JSON.stringify({ by: operator.by, ...body }),
     });
   } catch {
-    notice("The agent does not answer; nothing was done. Look at the terminal where vaestar serve runs.", "bad", true);
+    notice("The agent does not respond; nothing was done. Check the terminal where vaestar serve runs.", "bad", true);
     return false;
   }
   if (response.ok) {
-    notice(done, "good");
+    notice(success, "good");
     return true;
   }
-  const reason = await sentence(response);
+  const reason = await errorText(response);
   if (response.status === 401 || response.status === 403) {
     sessionStorage.removeItem(TOKEN);
     notice(`The token was refused; nothing was done. ${reason}`, "bad", true);
   } else if (response.status === 409) {
     notice(`Not done: ${reason}.`, "bad", true);
-    set({ stale: Date.now() });  // where things stand now is fetched anew
+    set({ stale: Date.now() });  // fetch the present state
   } else notice(`Not done: ${reason}`, "bad", true);
   return false;
 }
 
-async function sentence(response) {
+async function errorText(response) {
   try {
-    const said = await response.json();
-    const detail = said.detail ?? said.error ?? said.reason ?? "";
+    const body = await response.json();
+    const detail = body.detail ?? body.error ?? body.reason ?? "";
     return typeof detail === "string" ? detail : detail.map((d) => d.msg).join("; ");
   } catch {
     return `(${response.status})`;
   }
 }
 
-const where = () => (state.run?.instruments.length > 1 ? state.instrument : "the instrument");
+const target = () => (state.run?.instruments.length > 1 ? state.instrument : "the instrument");
 
 export async function pause() {
-  const answer = await ask({ title: `Pause ${where()}?`, text: "It finishes what is under way and begins nothing new.", fields: [{ name: "reason", label: "Why (may be left empty)" }], ok: "Pause" });
+  const answer = await ask({ title: `Pause ${target()}?`, text: "It finishes the measurement under way and begins nothing new.", fields: [{ name: "reason", label: "Reason (optional)" }], ok: "Pause" });
   if (answer) await act("pause", { instrument_id: state.instrument, reason: answer.reason }, "Paused.");
 }
 
 export async function resume() {
-  const answer = await ask({ title: `Let ${where()} go on?`, fields: [{ name: "reason", label: "Why (may be left empty)" }], ok: "Resume" });
+  const answer = await ask({ title: `Resume ${target()}?`, fields: [{ name: "reason", label: "Reason (optional)" }], ok: "Resume" });
   if (answer) await act("resume", { instrument_id: state.instrument, reason: answer.reason }, "Resumed.");
 }
 
-// One press is enough, and it stops all instruments: a stop that asks back comes too late, and one too many costs a scan.
+// One press stops all instruments, without confirmation: a needless stop costs a scan, a late one a tip.
 export async function emergencyStop() {
-  await act("stop", { reason: "emergency stop on the page" }, "Emergency stop: every instrument ends what is under way, and nothing more is measured until a person resumes.");
+  await act("stop", { reason: "emergency stop on the dashboard" }, "Emergency stop: every instrument ends its measurement at once; nothing is measured until an operator resumes.");
 }
 
 export async function approve() {
   if (!waiting()) return;
   const decision = state.decision.decision_id, { drop, move, problems } = state.edits;
-  if (problems.size) return notice("Some places lie where nothing may be measured; move them back or drop them first.", "bad");
+  if (problems.size) return notice("Some points may not be measured where they are; move them back or drop them first.", "bad");
   const left = state.places.places.length - drop.size;
-  const text = [`${plural(left, "place")} will be measured${drop.size || move.size ? ` (${drop.size} dropped, ${move.size} moved)` : ""}.`];
-  const answer = await ask({ title: "Approve these places?", text, fields: [{ name: "reason", label: "Remark (may be left empty)" }], ok: "Approve" });
+  const text = [`${plural(left, "point")} will be measured${drop.size || move.size ? ` (${drop.size} dropped, ${move.size} moved)` : ""}.`];
+  const answer = await ask({ title: "Approve these points?", text, fields: [{ name: "reason", label: "Remark (optional)" }], ok: "Approve" });
   if (!answer) return;
   const moved = Object.fromEntries([...move].filter(([id]) => !drop.has(id)));
-  if (await act("approve", { decision_id: decision, reason: answer.reason, drop: [...drop], move: moved }, "Approved; the places go to the instrument.")) clearEdits();
+  if (await act("approve", { decision_id: decision, reason: answer.reason, drop: [...drop], move: moved }, "Approved; the points are sent to the instrument.")) clearEdits();
 }
 
 export async function reject() {
   if (!waiting()) return;
   const decision = state.decision.decision_id;
-  const answer = await ask({ title: "Reject all places?", text: "None is measured; the instrument goes on with a new scan.", fields: [{ name: "reason", label: "Why", required: true }], ok: "Reject" });
+  const answer = await ask({ title: "Reject all points?", text: "None is measured; the instrument continues with a new scan.", fields: [{ name: "reason", label: "Reason", required: true }], ok: "Reject" });
   if (answer && await act("reject", { decision_id: decision, reason: answer.reason }, "Rejected; nothing is measured on this scan.")) clearEdits();
 }
 
@@ -118,11 +118,11 @@ export function undoMove(id) {
   checkEdits();
 }
 
-// The server says where nothing may be measured; the page knows no limit by itself.
-let due = null;
+// The server checks the edits; the page knows no limits.
+let timer = null;
 export function checkEdits() {
-  clearTimeout(due);
-  due = setTimeout(async () => {
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
     const id = state.decision?.decision_id;
     if (!id || !edited()) return set({ edits: { ...state.edits, problems: new Map() } });
     const body = { drop: [...state.edits.drop], move: Object.fromEntries(state.edits.move) };
@@ -134,11 +134,11 @@ export function checkEdits() {
 }
 
 const KEYS = [
-  ["← →", "previous, next place"], ["↑ ↓", "filter by cluster"], ["x", "drop the place, or take it back"], ["Enter", "approve, after a question"],
-  ["p", "pause"], ["r", "resume"], ["Shift S", "emergency stop, at once"], ["1 … 5", "loops, candidates, timeline, scans, health"], ["Esc", "show all, close"], ["?", "these keys"],
+  ["← →", "previous, next point"], ["↑ ↓", "filter by cluster"], ["x", "drop the point, or restore it"], ["Enter", "approve (asks for confirmation)"],
+  ["p", "pause"], ["r", "resume"], ["Shift S", "emergency stop, immediately"], ["1 … 5", "loops, candidates, timeline, scans, health"], ["Esc", "show all, close"], ["?", "this list"],
 ];
 
 export function showKeys() {
   const rows = KEYS.map(([key, what]) => el("tr", {}, el("td", {}, el("kbd", {}, key)), el("td", {}, what)));
-  ask({ title: "Keys", text: [el("table", {}, ...rows), el("p", { class: "dim" }, "While places wait for approval they can be moved on the scan with the mouse or a finger.")], ok: "Close", cancel: null });
+  ask({ title: "Keys", text: [el("table", {}, ...rows), el("p", { class: "dim" }, "While points wait for approval, they can be moved on the scan by mouse or touch.")], ok: "Close", cancel: null });
 }

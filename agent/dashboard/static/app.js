@@ -1,4 +1,4 @@
-// The page: header, what there is to see, and everything started in order.
+// Entry point: draws the header and the empty page, and starts all panels.
 
 import { emergencyStop, pause, resume, showKeys } from "./actions.js";
 import { notice } from "./ask.js";
@@ -23,8 +23,8 @@ function choose(id) {
   if (id !== state.instrument) set({ instrument: id, pinned: null, scan: null, partial: null, decision: null, places: null, loops: null, cluster: null });
 }
 
-// What the instrument is about, in a word or two, and how urgent that is.
-function standing() {
+// State of the instrument in a word or two, and its tone.
+function instrumentState() {
   const i = instrument();
   if (!i) return ["no instrument yet", ""];
   if (i.state === "stopped") return ["emergency stop", "bad"];
@@ -39,7 +39,7 @@ function standing() {
 }
 
 function drawState() {
-  const [text, tone] = standing(), i = instrument();
+  const [text, tone] = instrumentState(), i = instrument();
   $("state").textContent = text;
   $("state").className = `pill ${tone}`;
   $("state").title = i?.state_reason ?? "";
@@ -57,15 +57,15 @@ function drawProgress() {
   $("progress-bar").style.width = `${Math.round(100 * p.share)}%`;
 }
 
-const LIVE = { connecting: ["connecting", "warn"], live: ["live", "good"], reconnecting: ["reconnecting", "warn"], gone: ["agent gone", "bad"] };
+const CONNECTION = { connecting: ["connecting", "warn"], live: ["live", "good"], reconnecting: ["reconnecting", "warn"], gone: ["agent not responding", "bad"] };
 
 function drawLive() {
-  const [text, tone] = LIVE[state.live];
+  const [text, tone] = CONNECTION[state.live];
   $("live").textContent = text;
   $("live").className = `pill quiet ${tone}`;
   document.body.classList.toggle("gone", state.live === "gone");
-  if (state.live === "gone") notice("The agent does not answer any more: what is shown is the last that it said. Look at the terminal where vaestar serve runs.", "bad", true);
-  else if (state.live === "live" && $("notice").textContent.startsWith("The agent does not answer any more")) notice("");
+  if (state.live === "gone") notice("The agent no longer responds. The page shows its last known state. Check the terminal where vaestar serve runs.", "bad", true);
+  else if (state.live === "live" && $("notice").textContent.startsWith("The agent no longer responds")) notice("");
 }
 
 function drawEmpty() {
@@ -76,7 +76,7 @@ function drawEmpty() {
   if (!nothing) return;
   const address = state.run?.listens_at || "tcp://127.0.0.1:5555";
   $("empty-title").textContent = i ? `Waiting for the first scan of ${i.instrument_id}` : "Waiting for an instrument";
-  $("empty-text").textContent = i ? "It is connected; its first scan shows here as it is recorded." : "The agent is listening. Connect a microscope, recorded data, or the simulated one:";
+  $("empty-text").textContent = i ? "It is connected. Its first scan appears here when it is recorded." : "The agent is listening. Connect a microscope, recorded data, or the simulated microscope:";
   $("empty-command").hidden = Boolean(i);
   $("empty-command").textContent = `vaestar simulate --connect ${address}`;
 }
@@ -87,10 +87,10 @@ function theme(dark) {
 }
 
 function startTheme() {
-  const wanted = matchMedia("(prefers-color-scheme: dark)");
+  const system = matchMedia("(prefers-color-scheme: dark)");
   const chosen = localStorage.getItem("vaestar-theme");
-  theme(chosen ? chosen === "dark" : wanted.matches);
-  wanted.addEventListener("change", (event) => { if (!localStorage.getItem("vaestar-theme")) theme(event.matches); });
+  theme(chosen ? chosen === "dark" : system.matches);
+  system.addEventListener("change", (event) => { if (!localStorage.getItem("vaestar-theme")) theme(event.matches); });
   $("theme").addEventListener("click", () => {
     const dark = document.documentElement.dataset.theme !== "dark";
     localStorage.setItem("vaestar-theme", dark ? "dark" : "light");

@@ -1,10 +1,10 @@
-// Questions to the person: one dialog for all of them.
+// One dialog for all questions to the operator, and the notice line.
 
 import { $, el } from "./format.js";
 
 const dialog = $("ask");
 
-// Ask; resolves to {name: value} of the fields, or null if the person thinks better of it.
+// Show the dialog; resolves to {name: value} of the fields, or null if cancelled.
 // fields: [{name, label, value, required, secret}]; `danger` colours the button.
 export function ask({ title, text = [], fields = [], ok = "OK", danger = false, cancel = "Cancel" }) {
   if (dialog.open) dialog.close();
@@ -35,11 +35,7 @@ export function ask({ title, text = [], fields = [], ok = "OK", danger = false, 
 
 export const asking = () => dialog.open;
 
-export function tell(title, text) {
-  return ask({ title, text, ok: "Close", cancel: null });
-}
-
-// A line under the header; it goes away by itself unless it must be read.
+// Show a line under the header; it disappears after some seconds unless `stay`.
 let timer = null;
 export function notice(text, tone = "bad", stay = false) {
   const line = $("notice");

@@ -1,4 +1,4 @@
-// The candidates: a board, reward against window, and what must be given up for what.
+// The candidates: a table of configurations, reward against window, and the Pareto front.
 
 import { colour } from "./paint.js";
 import { el, num, plural } from "./format.js";
@@ -6,13 +6,13 @@ import { chart } from "./plotted.js";
 import { state } from "./store.js";
 
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "pentagon", "triangle-left", "hexagon"];
-const SHOWN = 12;
+const MAX_KINDS = 12;
 
 export async function drawCandidates(box) {
   const d = state.decision;
   if (!d?.board.length) return box.replaceChildren(el("p", { class: "dim" }, "Candidates appear here once a decision is made."));
   const reward = el("div", { class: "chart" }), front = el("div", { class: "chart" });
-  box.replaceChildren(el("div", { class: "two" }, el("div", { class: "scroll" }, board(d)), el("div", {}, el("h3", {}, "Reward against window"), reward, d.front ? el("h3", {}, "What must be given up for what") : "", d.front ? front : "")));
+  box.replaceChildren(el("div", { class: "two" }, el("div", { class: "scroll" }, board(d)), el("div", {}, el("h3", {}, "Reward against window"), reward, d.front ? el("h3", {}, "Trade-offs (Pareto front)") : "", d.front ? front : "")));
   await drawReward(reward, d);
   if (d.front) await drawFront(front, d);
 }
@@ -26,13 +26,13 @@ function board(d) {
   ));
   const head = ["model", "window (px)", `reward (${d.reward})`, "seeds", "types (median)", "σ below best", ""].map((t, i) => el("th", { class: i > 0 && i < 6 ? "num" : "" }, t));
   const out = d.board.filter((c) => c.left_out).length;
-  return el("div", {}, el("p", { class: "dim" }, `${plural(d.board.length, "configuration")}; ${out ? `${out} stood back or were left out, with the reason` : "none was left out"}. Those that tie lie within noise of the best.`), el("table", {}, el("tr", {}, ...head), ...rows));
+  return el("div", {}, el("p", { class: "dim" }, `${plural(d.board.length, "configuration")}; ${out ? `${out} with rejected candidates, see the reasons` : "none rejected"}. Those that tie lie within the noise of the best.`), el("table", {}, el("tr", {}, ...head), ...rows));
 }
 
 async function drawReward(box, d) {
   const traces = [], windows = [...new Set(d.seeds.map((s) => s.window_px))].sort((a, b) => a - b);
   const room = windows.length > 1 ? 0.2 * Math.min(...windows.slice(1).map((w, i) => w - windows[i])) : 0.2;
-  d.kinds.slice(0, SHOWN).forEach((name, k) => {
+  d.kinds.slice(0, MAX_KINDS).forEach((name, k) => {
     const shift = d.kinds.length > 1 ? room * (k / (d.kinds.length - 1) - 0.5) : 0;
     const mine = d.board.filter((c) => c.kind === k && c.mean !== null).sort((a, b) => a.window_px - b.window_px);
     const seeds = d.seeds.filter((s) => s.kind === k && s.value !== null);

@@ -1,7 +1,6 @@
-// Fetches what is shown, and no more: what changed since, and each scan and decision once.
+// Fetches the data that is shown; each scan and each decision only once.
 
-import { instrument, on, set, state } from "./store.js";
-import { clearEdits } from "./store.js";
+import { clearEdits, instrument, on, set, state } from "./store.js";
 
 async function json(path) {
   const response = await fetch(path);
@@ -12,8 +11,8 @@ async function json(path) {
 const id = encodeURIComponent;
 const scans = new Map(), decisions = new Map();
 
-// The same promise for the same key; the last few are kept.
-function kept(map, key, make) {
+// Returns the cached promise for a key; keeps the last few.
+function cached(map, key, make) {
   if (!map.has(key)) {
     map.set(key, make());
     map.get(key).catch(() => map.delete(key));
@@ -22,7 +21,7 @@ function kept(map, key, make) {
   return map.get(key);
 }
 
-// One loading at a time; what is asked for meanwhile is done once more afterwards.
+// One load at a time; requests during a load lead to one more load afterwards.
 let busy = false, again = false;
 export async function refresh() {
   if (busy) { again = true; return; }
@@ -33,7 +32,7 @@ export async function refresh() {
       await load();
     } while (again);
   } catch {
-    // The connection says so itself (live.js), and comes back with another refresh.
+    // live.js notices the lost connection and refreshes again after reconnecting.
   } finally {
     busy = false;
   }
@@ -63,13 +62,13 @@ async function loadStatus() {
 async function loadScan(line) {
   if (state.scan?.scan_id === line.scan_id && state.scan.instrument_id === state.instrument) return;
   const path = `api/view/scans/${id(state.instrument)}/${id(line.scan_id)}`;
-  const scan = await kept(scans, path, () => json(path));
+  const scan = await cached(scans, path, () => json(path));
   const same = state.scan?.channels.map((c) => c.name).join() === scan.channels.map((c) => c.name).join();
   set({ scan, hover: null, ...(same ? {} : { channel: null }) });
   await loadChannel();
 }
 
-// The values of the analysed channel, which patches are cut from, and of the one that is shown.
+// Loads the values of the analysed channel, from which patches are cut, and of the channel shown.
 export async function loadChannel() {
   const scan = state.scan;
   if (!scan) return;
@@ -91,13 +90,13 @@ async function loadDecision(line) {
     return;
   }
   const path = `api/view/decisions/${id(line.decision_id)}`;
-  const [decision, places] = await Promise.all([kept(decisions, path, () => json(path)), json(`${path}/places`)]);
+  const [decision, places] = await Promise.all([cached(decisions, path, () => json(path)), json(`${path}/places`)]);
   if (old !== line.decision_id) { clearEdits(); set({ decision, loops: null, cluster: null, hover: null, place: null }); }
   const before = state.places;
   set({ places });
   const measured = (v) => v?.places.filter((p) => p.state === "ok").length ?? 0;
   if (old !== line.decision_id || measured(before) !== measured(places)) set({ loops: await json(`${path}/loops`) });
-  // What became settled while somebody edited it can be edited no more.
+  // A decision that was settled meanwhile can no longer be edited.
   if (!places.open && (state.edits.drop.size || state.edits.move.size)) clearEdits();
 }
 

@@ -1,4 +1,4 @@
-// Numbers with units, times in the viewer's zone, and small pieces of the page.
+// Formatting of numbers, units and times (in the viewer's zone), and creation of DOM elements.
 
 export const um = (metres) => (metres * 1e6).toFixed(3);
 
@@ -28,37 +28,37 @@ export function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
 }
 
-// How far a search is, in words, and how long it has still to go.
+// Stage of a search, and its remaining time.
 export function stage(p) {
-  const name = { plain: "plain models", warm: "going on from the last models" }[p.stage] ?? (/steps$/.test(p.stage) ? `training, ${p.stage}` : p.stage);
+  const name = { plain: "plain models", warm: "warm start from the last models" }[p.stage] ?? (/steps$/.test(p.stage) ? `training, ${p.stage}` : p.stage);
   return `${name}${p.total > 1 ? `: ${p.done} of ${p.total}` : ""}`;
 }
 
 export function left(p) {
   if (p.most_left_s !== null) return `, at most ${duration(p.most_left_s)} left`;
-  if (p.about_left_s !== null) return p.about_left_s > 1 ? `, about ${duration(p.about_left_s)} left` : ", nearly done";
-  return `, for ${duration(p.since_s)}`;
+  if (p.about_left_s !== null) return p.about_left_s > 1 ? `, about ${duration(p.about_left_s)} left` : ", almost done";
+  return `, running for ${duration(p.since_s)}`;
 }
 
 export const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 export const percent = (share) => `${Math.round(100 * share)}%`;
 
-// A name as instruments write it ("coercive_plus_V") in words and its unit.
+// Parameter name of an instrument ("coercive_plus_V") as words with the unit.
 export function parameter(name) {
   const found = name.match(/^(.*)_(V|mV|pm|nm|pmV|Hz|kHz|s|deg)$/);
   return found ? `${found[1].replaceAll("_", " ")} (${found[2] === "pmV" ? "pm·V" : found[2]})` : name.replaceAll("_", " ");
 }
 
-// An element: el("p", {class: "dim", onclick}, "text", child). Text is never read as HTML.
+// Creates an element: el("p", {class: "dim", onclick}, "text", child). Text is never parsed as HTML.
 export function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
-  return made;
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  return element;
 }
 
 export const $ = (id) => document.getElementById(id);

@@ -1,4 +1,4 @@
-// Between pixels of a scan, metres of the stage and pixels of the screen; as instrument_adapters/geometry.py.
+// Converts between scan pixels, stage metres and screen pixels; must agree with instrument_adapters/geometry.py.
 
 export function toPixels(frame, x, y) {
   const c = Math.cos(frame.angle_rad), s = Math.sin(frame.angle_rad);
@@ -17,7 +17,7 @@ export function toMetres(frame, row, col) {
   return [fast * c + slow * s + frame.x_offset_m, -fast * s + slow * c + frame.y_offset_m];
 }
 
-// Where a frame is drawn in a box: as large as fits, in its physical shape, row 0 at the bottom.
+// Layout of a frame in a box: as large as fits, at its physical aspect ratio, row 0 at the bottom.
 export function layout(frame, width, height) {
   const scale = Math.min(width / frame.size_fast_m, height / frame.size_slow_m);
   const w = frame.size_fast_m * scale, h = frame.size_slow_m * scale;
@@ -33,8 +33,8 @@ export function layout(frame, width, height) {
   };
 }
 
-// A round length for a scale bar, at most `most` metres.
-export function roundLength(most) {
-  const power = 10 ** Math.floor(Math.log10(most));
-  return [5, 2, 1].map((n) => n * power).find((n) => n <= most * 1.0001) ?? power;
+// Round length for a scale bar, at most `max` metres.
+export function roundLength(max) {
+  const power = 10 ** Math.floor(Math.log10(max));
+  return [5, 2, 1].map((n) => n * power).find((n) => n <= max * 1.0001) ?? power;
 }

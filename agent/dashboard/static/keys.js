@@ -1,4 +1,4 @@
-// The keyboard: through places and clusters, and the person's words.
+// Keyboard: navigation through points and clusters, and the operator's actions.
 
 import { approve, emergencyStop, pause, resume, showKeys, toggleDrop } from "./actions.js";
 import { asking } from "./ask.js";
@@ -42,9 +42,9 @@ export function startKeys() {
     const focused = event.target;
     if (focused.matches("input, select, textarea")) return;
     if (event.key === "Enter" && focused.matches("button, summary, a, [tabindex]:not(canvas)")) return;
-    const does = KEYS[event.key];
-    if (!does) return;
+    const action = KEYS[event.key];
+    if (!action) return;
     event.preventDefault();
-    does();
+    action();
   });
 }

@@ -1,4 +1,4 @@
-// The latent space: all key points, the core of each cluster, its Gaussian within 2 sigma, and the places.
+// The latent space: key points, core points, 2-sigma ellipse of each cluster, and the recommended points.
 
 import { Nearest } from "./nearest.js";
 import { colour, css, fit, isDark, marker } from "./paint.js";
@@ -10,14 +10,14 @@ const base = $("latent-base"), over = $("latent-over");
 const MARGIN = 34;
 let view = null;
 
-// Where the latent space is drawn; the same scale both ways where both axes are latents.
+// Computes the drawing transform; equal scales if both axes are latents.
 function fitView(width, height) {
   const { points, clusters, axes } = state.decision;
   let [u0, u1, v0, v1] = [Infinity, -Infinity, Infinity, -Infinity];
-  const take = (u, v) => { u0 = Math.min(u0, u); u1 = Math.max(u1, u); v0 = Math.min(v0, v); v1 = Math.max(v1, v); };
-  for (let i = 0; i < points.u.length; i++) take(points.u[i], points.v[i]);
-  const plane = !axes[1].startsWith("how many");
-  if (plane) for (const c of clusters) { const r = Math.max(...c.spread); take(c.centre[0] - r, c.centre[1] - r); take(c.centre[0] + r, c.centre[1] + r); }
+  const include = (u, v) => { u0 = Math.min(u0, u); u1 = Math.max(u1, u); v0 = Math.min(v0, v); v1 = Math.max(v1, v); };
+  for (let i = 0; i < points.u.length; i++) include(points.u[i], points.v[i]);
+  const plane = !axes[1].startsWith("density");
+  if (plane) for (const c of clusters) { const r = Math.max(...c.spread); include(c.centre[0] - r, c.centre[1] - r); include(c.centre[0] + r, c.centre[1] + r); }
   if (!(u1 > u0)) return null;
   let su = (width - MARGIN - 14) / (u1 - u0), sv = (height - MARGIN - 14) / (v1 - v0 || 1);
   if (plane) su = sv = Math.min(su, sv);
@@ -27,7 +27,7 @@ function fitView(width, height) {
   return { x, y, su, sv, plane, xs, ys, u: [cu, (width - MARGIN) / su], v: [cv, (height - MARGIN) / sv], index: new Nearest(xs, ys) };
 }
 
-// What lies above is placed by what lies below, so the two are drawn together.
+// The overlay uses the transform of the base, so both are drawn together.
 function drawBoth() {
   drawBase();
   drawOver();
@@ -137,7 +137,7 @@ function drawNothing(context, width, height) {
   context.fillStyle = css("--dim");
   context.font = "13.5px system-ui, sans-serif";
   context.textAlign = "center";
-  const text = !state.scan ? "What the models find alike appears here after the first scan." : state.decision ? "No types were found on this scan." : "The models are learning what is alike on this scan …";
+  const text = !state.scan ? "Patches arranged by similarity appear here after the first scan." : state.decision ? "No types were found on this scan." : "The models are being trained on this scan …";
   context.fillText(text, width / 2, height / 2);
 }
 
@@ -186,13 +186,13 @@ export function placeOf(row) {
   return (state.places?.places ?? []).find((place) => place.row === p.row[row] && place.col === p.col[row])?.request_id ?? null;
 }
 
-// Where a key point is drawn, in pixels of the canvas.
+// Position of a key point on the canvas, in pixels.
 export const pointOf = (row) => [view.xs[row], view.ys[row]];
 
 function head() {
   const d = state.decision;
   $("latent-name").textContent = d?.chosen ? `${d.chosen}, window ${d.window_px} px, ${d.points.row.length} key points` : "";
-  $("latent-read").textContent = d?.clusters.length ? "near: alike to the model. Ellipses: 2 σ of each cluster, coloured: its core, rings: next places" : "";
+  $("latent-read").textContent = d?.clusters.length ? "ellipses: 2 σ of each cluster; coloured: core points; rings: next points" : "";
 }
 
 export function startLatent() {

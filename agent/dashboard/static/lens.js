@@ -1,4 +1,4 @@
-// How things look: the patch that is pointed at with its reconstruction, and each cluster's mean and most typical patches.
+// Patches: the one pointed at with its reconstruction, and the mean and most typical patches of each cluster.
 
 import { clearSmall, drawSmall, mark } from "./paint.js";
 import { $, el, num, percent, plural, um } from "./format.js";
@@ -9,7 +9,7 @@ const BLOCK = 256;
 const EXAMPLES = 4;
 let blocks = new Map(), blocksOf = null;
 
-// The patch around a key point, cut from the analysed channel; null until that has come.
+// Patch around a key point, cut from the analysed channel; null until the channel is loaded.
 function patch(row) {
   const { points, window_px: w } = state.decision;
   const scan = state.scan, values = scan?.channels[scan.main].values;
@@ -27,7 +27,7 @@ function drawPatch(canvas, values) {
   drawSmall(canvas, values, state.decision.window_px, channel.low, channel.high);
 }
 
-// Reconstructions come in blocks, so that one request serves a few hundred points.
+// Reconstructions are fetched in blocks: one request for 256 key points.
 async function reconstruction(row) {
   const { decision_id: id, window_px: w } = state.decision;
   if (blocksOf !== id) { blocks = new Map(); blocksOf = id; }
@@ -41,29 +41,29 @@ async function reconstruction(row) {
 
 async function drawLens() {
   const d = state.decision, first = state.places?.places[0];
-  // At rest it shows what the first place is wanted for.
+  // Without the pointer on a key point, the first recommended point is shown.
   const row = state.hover ?? (d && first && state.places.decision_id === d.decision_id ? rowOf(first) : null);
-  if (!d || !d.window_px || row === null || row >= d.points.row.length) return rest();
+  if (!d || !d.window_px || row === null || row >= d.points.row.length) return clearLens();
   const values = patch(row);
   values ? drawPatch($("lens-patch"), values) : clearSmall($("lens-patch"));
-  $("lens-how").textContent = d.reconstruction.startsWith("by") ? "as the model sees it" : "best fit to its latents";
+  $("lens-how").textContent = d.reconstruction.startsWith("by") ? "reconstruction" : "fit to its latents";
   $("lens-how").title = d.reconstruction;
   const p = d.points, place = state.places?.places.find((q) => (state.place ? q.request_id === state.place : state.hover === null && q === first));
   $("lens-text").replaceChildren(
-    el("b", {}, place ? `Place ${place.number}, cluster ${p.label[row]}` : `Key point, cluster ${p.label[row]}`), el("br"),
-    `${p.core[row] ? "core" : "not core"}, ${num(p.distance[row], 2)} σ from the centre`, el("br"),
+    el("b", {}, place ? `Point ${place.number}, cluster ${p.label[row]}` : `Key point, cluster ${p.label[row]}`), el("br"),
+    `${p.core[row] ? "core point" : "not a core point"}, ${num(p.distance[row], 2)} σ from the centre`, el("br"),
     el("span", { class: "dim" }, `x ${um(p.x_m[row])}, y ${um(p.y_m[row])} µm`),
   );
-  const made = await reconstruction(row);
+  const reconstructed = await reconstruction(row);
   if ((state.hover !== null && state.hover !== row) || state.decision !== d) return;
-  made ? drawSmall($("lens-made"), made, d.window_px, 0, 255) : clearSmall($("lens-made"));
+  reconstructed ? drawSmall($("lens-reconstruction"), reconstructed, d.window_px, 0, 255) : clearSmall($("lens-reconstruction"));
 }
 
-function rest() {
+function clearLens() {
   const d = state.decision;
   clearSmall($("lens-patch"));
-  clearSmall($("lens-made"));
-  $("lens-text").replaceChildren(el("span", { class: "dim" }, d?.window_px ? "Point at a key point, on the scan or in the latent space, to see its patch and what the model makes of it." : ""));
+  clearSmall($("lens-reconstruction"));
+  $("lens-text").replaceChildren(el("span", { class: "dim" }, d?.window_px ? "Point at a key point, on the scan or in the latent space, to see its patch and its reconstruction." : ""));
 }
 
 function drawStrip() {
@@ -79,25 +79,25 @@ function card(d, c) {
   for (let i = 0; i < p.row.length; i++) if (p.core[i] && p.label[i] === c.cluster) core.push(i);
   core.sort((a, b) => p.distance[a] - p.distance[b]);
   const patches = core.map(patch).filter(Boolean);
-  const looks = el("div", { class: "looks" });
+  const gallery = el("div", { class: "patches" });
   if (patches.length) {
     const mean = new Float32Array(d.window_px ** 2);
     for (const one of patches) for (let k = 0; k < mean.length; k++) mean[k] += one[k] / patches.length;
     const big = el("canvas", { class: "mean", title: `mean of ${patches.length} core patches` });
     drawPatch(big, mean);
-    looks.append(big);
+    gallery.append(big);
     core.slice(0, EXAMPLES).forEach((row, i) => {
       const small = el("canvas", { title: "most typical first" });
       drawPatch(small, patches[i]);
       small.addEventListener("pointerenter", () => set({ hover: row }));
       small.addEventListener("pointerleave", () => set({ hover: null }));
-      looks.append(small);
+      gallery.append(small);
     });
   }
   const button = el(
     "button",
-    { class: `type${shows(c.cluster) ? "" : " faint"}`, "aria-pressed": String(state.cluster === c.cluster), title: `${plural(c.points, "key point")}, ${c.core_points} core; click shows this cluster alone`, onclick: () => set({ cluster: state.cluster === c.cluster ? null : c.cluster }) },
-    el("div", { class: "name" }, mark(c.cluster), `cluster ${c.cluster}`, el("span", { class: "dim" }, percent(c.share))), looks,
+    { class: `type${shows(c.cluster) ? "" : " faint"}`, "aria-pressed": String(state.cluster === c.cluster), title: `${plural(c.points, "key point")}, ${c.core_points} core points; click to show only this cluster`, onclick: () => set({ cluster: state.cluster === c.cluster ? null : c.cluster }) },
+    el("div", { class: "name" }, mark(c.cluster), `cluster ${c.cluster}`, el("span", { class: "dim" }, percent(c.share))), gallery,
   );
   return button;
 }

@@ -1,45 +1,45 @@
-// What happens, as it happens: recorded events over one stream that catches up by number, and what is only shown by asking often.
+// Live updates: recorded events from one stream that resumes by sequence number, and unrecorded state by polling.
 
 import { refresh } from "./data.js";
 import { set, state } from "./store.js";
 
-const GONE_S = 12, LOOK_MS = 400, PAUSES_MS = [300, 700, 1500, 3000];
-let seen = null, fails = 0, lost = null;
+const GONE_S = 12, POLL_MS = 400, RETRY_MS = [300, 700, 1500, 3000];
+let lastSeq = null, fails = 0, lostSince = null;
 
-function heard() {
+function onConnected() {
   fails = 0;
-  lost = null;
+  lostSince = null;
   if (state.live !== "live") {
     set({ live: "live" });
     refresh();
   }
 }
 
-function failed() {
-  lost ??= Date.now();
-  set({ live: Date.now() - lost > GONE_S * 1000 ? "gone" : "reconnecting" });
+function onDisconnected() {
+  lostSince ??= Date.now();
+  set({ live: Date.now() - lostSince > GONE_S * 1000 ? "gone" : "reconnecting" });
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const delay = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// A stream of server-sent events by hand: unlike EventSource it takes events of any name, and says when it is cut off.
+// Reads server-sent events by hand: unlike EventSource this accepts any event name and notices a broken connection.
 async function listen() {
   for (;;) {
     try {
       await follow();
     } catch {
-      // Cut off, refused or not there yet: the same to us.
+      // Broken off, refused or not up yet: retry in each case.
     }
-    failed();
-    await pause(PAUSES_MS[Math.min(fails++, PAUSES_MS.length - 1)]);
+    onDisconnected();
+    await delay(RETRY_MS[Math.min(fails++, RETRY_MS.length - 1)]);
   }
 }
 
 async function follow() {
-  const after = seen ?? state.run?.seq;
+  const after = lastSeq ?? state.run?.seq;
   const response = await fetch(`api/events${after === undefined || after === null ? "" : `?after=${after}`}`, { headers: { Accept: "text/event-stream" } });
   if (!response.ok) throw new Error(String(response.status));
-  heard();
+  onConnected();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -48,50 +48,50 @@ async function follow() {
     text += value;
     const parts = text.split("\n\n");
     text = parts.pop();
-    let news = false;
+    let received = false;
     for (const part of parts) {
       const number = part.match(/^id: (\d+)$/m);
       if (!number) continue;
-      // A history that is shorter than what was seen is another run's: begin anew.
-      seen = Number(number[1]);
-      news = true;
+      // The number may be lower than before: then it is another run's history.
+      lastSeq = Number(number[1]);
+      received = true;
     }
-    if (news) refresh();
+    if (received) refresh();
   }
 }
 
-// Progress, what instruments do, and lines of a frame: shown only, so they are asked for and not recorded.
-async function look() {
+// Progress, activity of the instruments, and lines of an unfinished scan are not recorded, so they are polled.
+async function poll() {
   for (;;) {
     if (!document.hidden && state.live !== "gone") {
       try {
         const response = await fetch("api/view/live");
         if (response.ok) await show(await response.json());
       } catch {
-        // The stream notices by itself.
+        // The event stream notices the lost connection.
       }
     }
-    await pause(LOOK_MS);
+    await delay(POLL_MS);
   }
 }
 
 async function show(live) {
-  if (state.run && live.run_id && live.run_id !== state.run.run_id) { seen = null; location.reload(); }
+  if (state.run && live.run_id && live.run_id !== state.run.run_id) { lastSeq = null; location.reload(); }
   set({ progress: live.progress, activity: live.activity });
-  const told = live.partial[state.instrument], shown = state.partial;
-  if (!told) return shown && set({ partial: null });
-  if (shown?.at === told) return;
+  const at = live.partial[state.instrument], shown = state.partial;
+  if (!at) return shown && set({ partial: null });
+  if (shown?.at === at) return;
   const response = await fetch(`api/view/partial/${encodeURIComponent(state.instrument)}`);
   if (!response.ok) return;
   const bytes = await response.arrayBuffer();
   const length = new DataView(bytes).getUint32(0, true);
   const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
   frame.channel.values = new Float32Array(bytes, 4 + length);
-  set({ partial: { ...frame, at: told } });
+  set({ partial: { ...frame, at } });
 }
 
 export async function startLive() {
   await refresh();
   listen();
-  look();
+  poll();
 }

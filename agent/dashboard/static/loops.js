@@ -1,4 +1,4 @@
-// Measured loops by cluster, and their numbers: mean and standard deviation.
+// Measured loops by cluster, and mean and standard deviation of their parameters.
 
 import { colour, mark } from "./paint.js";
 import { el, num, parameter } from "./format.js";
@@ -10,19 +10,19 @@ const MOST_COLUMNS = 3;
 export async function drawLoops(box) {
   const loops = state.loops?.decision_id === state.decision?.decision_id ? state.loops?.loops ?? [] : [];
   if (!loops.length) {
-    return box.replaceChildren(el("p", { class: "dim" }, "Loops appear here as they are measured on the places of this scan."));
+    return box.replaceChildren(el("p", { class: "dim" }, "Loops appear here as the points of this scan are measured."));
   }
   let chartBox = box.querySelector(".chart");
   if (!chartBox) {
     box.replaceChildren(el("div", { class: "two" }, el("div", { class: "chart" }), el("div", { class: "scroll numbers" })));
     chartBox = box.querySelector(".chart");
   }
-  box.querySelector(".numbers").replaceChildren(numbers());
+  box.querySelector(".numbers").replaceChildren(parameterTable());
   const traces = [];
   const clusters = [...new Set(loops.map((l) => l.cluster))].sort((a, b) => a - b);
   for (const cluster of clusters.filter(shows)) {
     const mine = loops.filter((l) => l.cluster === cluster);
-    for (const l of mine) traces.push(trace(l.bias_V, l.response, cluster, { width: 1 }, 0.33, `place ${l.number}, cluster ${cluster}`));
+    for (const l of mine) traces.push(trace(l.bias_V, l.response, cluster, { width: 1 }, 0.33, `point ${l.number}, cluster ${cluster}`));
     const same = mine.every((l) => l.bias_V.length === mine[0].bias_V.length);
     const mean = same ? mine[0].response.map((_, i) => mine.reduce((sum, l) => sum + l.response[i], 0) / mine.length) : mine[0].response;
     traces.push({ ...trace(mine[0].bias_V, mean, cluster, { width: 2.6 }, 1, `cluster ${cluster}, mean of ${mine.length}`), showlegend: true, name: `cluster ${cluster} (${mine.length})` });
@@ -31,14 +31,14 @@ export async function drawLoops(box) {
 }
 
 function trace(bias, response, cluster, line, opacity, text) {
-  // A loop is closed: its last point is its first.
+  // Close the loop: repeat its first point at the end.
   return {
     type: "scatter", mode: "lines", x: [...bias, bias[0]], y: [...response, response[0]], opacity, line: { color: colour(cluster), ...line },
     legendgroup: `c${cluster}`, showlegend: false, hoverinfo: "text", text,
   };
 }
 
-function numbers() {
+function parameterTable() {
   const places = state.places?.places ?? [];
   const names = [...new Set(places.flatMap((p) => Object.keys(p.parameters)))]
     .sort((a, b) => Number(!a.endsWith("_V")) - Number(!b.endsWith("_V")) || a.localeCompare(b)).slice(0, MOST_COLUMNS);

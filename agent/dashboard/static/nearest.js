@@ -1,4 +1,4 @@
-// The nearest of many points, looked up in cells, so that hovering stays fluid with tens of thousands.
+// Nearest-point search on a grid of cells, fast enough for hovering over tens of thousands of points.
 
 export class Nearest {
   constructor(x, y, cells = 64) {
@@ -24,7 +24,7 @@ export class Nearest {
     return (Math.floor((x - this.x0) / this.size) + dx) * 4096 + Math.floor((y - this.y0) / this.size) + dy;
   }
 
-  // Index of the nearest point within `reach`, or null; `wanted(i)` may leave points out.
+  // Index of the nearest point within `reach` that satisfies `wanted(i)`, or null.
   find(x, y, reach, wanted = () => true) {
     const around = Math.ceil(reach / this.size);
     let best = null, least = reach * reach;

@@ -1,7 +1,7 @@
-// Colours and markers of the clusters, as in the figures (agent/reporting/figures/style.py), and how they are drawn.
+// Colours and markers of the clusters, as in the figures (agent/reporting/figures/style.py), and canvas drawing.
 
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8"];
-const ON_DARK = { "#000000": "#FFFFFF", "#7A1F5C": "#B0479A", "#0072B2": "#2C94D8" };  // what would not show on dark
+const ON_DARK = { "#000000": "#FFFFFF", "#7A1F5C": "#B0479A", "#0072B2": "#2C94D8" };  // too dark for a dark background
 
 export const isDark = () => document.documentElement.dataset.theme === "dark";
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -20,10 +20,10 @@ function polygon(corners, start) {
 }
 
 const plus = [[-1, -0.35], [-0.35, -0.35], [-0.35, -1], [0.35, -1], [0.35, -0.35], [1, -0.35], [1, 0.35], [0.35, 0.35], [0.35, 1], [-0.35, 1], [-0.35, 0.35], [-1, 0.35]];
-const turned = plus.map(([x, y]) => [(x - y) * 0.75, (x + y) * 0.75]);
+const saltire = plus.map(([x, y]) => [(x - y) * 0.75, (x + y) * 0.75]);
 const UP = -Math.PI / 2;
 // Circle, square, triangle up, diamond, triangle down, plus, x, pentagon, triangle left, hexagon.
-const SHAPES = [null, polygon(4, Math.PI / 4), polygon(3, UP), polygon(4, UP), polygon(3, -UP), plus, turned, polygon(5, UP), polygon(3, Math.PI), polygon(6, UP)];
+const SHAPES = [null, polygon(4, Math.PI / 4), polygon(3, UP), polygon(4, UP), polygon(3, -UP), plus, saltire, polygon(5, UP), polygon(3, Math.PI), polygon(6, UP)];
 
 // Adds a cluster's marker to the current path.
 export function marker(context, cluster, x, y, r) {
@@ -37,7 +37,7 @@ export function marker(context, cluster, x, y, r) {
   context.closePath();
 }
 
-// A small picture of a cluster's marker.
+// A small canvas with a cluster's marker.
 export function mark(cluster) {
   const canvas = document.createElement("canvas");
   const ratio = 2;
@@ -55,7 +55,7 @@ export function mark(cluster) {
   return canvas;
 }
 
-// Fit a canvas to its box on this screen; returns {context, width, height} in CSS pixels.
+// Fits a canvas to its box; returns {context, width, height} in CSS pixels.
 export function fit(canvas) {
   const box = canvas.parentElement.getBoundingClientRect();
   const ratio = window.devicePixelRatio || 1;
@@ -70,7 +70,7 @@ export function fit(canvas) {
   return { context, width, height };
 }
 
-// Float values as a grey picture, `low` black and `high` white, what is not a number bluish; row 0 is at the bottom.
+// Grey image of float values: `low` black, `high` white, NaN bluish; row 0 at the bottom.
 export function greyPicture(values, rows, cols, low, high) {
   const image = new ImageData(cols, rows);
   const out = new Uint32Array(image.data.buffer);
@@ -90,7 +90,7 @@ export function greyPicture(values, rows, cols, low, high) {
   return canvas;
 }
 
-// A small square picture into a canvas of the page.
+// Draws a small square image into a canvas.
 export function drawSmall(canvas, values, side, low, high) {
   const picture = greyPicture(values, side, side, low, high);
   canvas.width = canvas.height = side;

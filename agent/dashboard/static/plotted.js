@@ -1,4 +1,4 @@
-// Charts by the vendored plotly, loaded when the first one is shown, in the page's colours.
+// Charts by the vendored plotly in the page's colours; plotly is loaded with the first chart.
 
 import { css } from "./paint.js";
 
@@ -17,7 +17,7 @@ function plotly() {
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false, scrollZoom: false };
 
-// Draw traces into `box`; `x`, `y` are axis titles, `more` goes into the layout.
+// Draws traces into `box`; `x` and `y` are axis titles, `more` is merged into the layout.
 export async function chart(box, traces, x, y, more = {}) {
   const Plotly = await plotly();
   const axis = (title) => ({

@@ -1,4 +1,4 @@
-// The scan with its key points and places; points are found on it and places are moved on it.
+// The scan with key points and recommended points; points can be selected and, while they wait for approval, moved.
 
 import { roundLength, layout, toMetres, toPixels } from "./geometry.js";
 import { Nearest } from "./nearest.js";
@@ -10,7 +10,7 @@ import { checkEdits } from "./actions.js";
 const base = $("scan-base"), over = $("scan-over");
 let picture = null, near = null, dragging = null;
 
-// The frame that is drawn: one that is being recorded goes before the last one.
+// The scan that is drawn: an unfinished one has precedence over the last complete one.
 const drawn = () => (state.partial && !state.pinned ? state.partial : state.scan);
 
 function drawBase() {
@@ -82,16 +82,16 @@ function drawOver() {
 function drawPlace(context, at, place) {
   const [x, y] = screen(at, place);
   const dropped = state.edits.drop.has(place.request_id) || place.state === "dropped";
-  const wrong = state.edits.problems.has(place.request_id);
-  const pointed = state.place === place.request_id;
+  const invalid = state.edits.problems.has(place.request_id);
+  const selected = state.place === place.request_id;
   context.globalAlpha = dropped ? 0.35 : shows(place.cluster) ? 1 : 0.15;
-  const r = pointed ? 11 : 8.5;
+  const r = selected ? 11 : 8.5;
   if (state.edits.move.has(place.request_id)) {
     const [row, col] = toPixels(state.scan.frame, place.x_m, place.y_m);
     stroke(context, "#fff", 1, () => { context.moveTo(at.x(col), at.y(row)); context.lineTo(x, y); });
   }
   stroke(context, "#fff", 5, () => context.arc(x, y, r, 0, 7));
-  stroke(context, wrong ? "#e0383d" : colour(place.cluster, false), wrong ? 4 : 2.6, () => context.arc(x, y, r, 0, 7));
+  stroke(context, invalid ? "#e0383d" : colour(place.cluster, false), invalid ? 4 : 2.6, () => context.arc(x, y, r, 0, 7));
   if (place.state === "ok") {
     context.beginPath();
     context.arc(x, y, 3.5, 0, 7);
@@ -146,7 +146,7 @@ over.addEventListener("pointermove", (event) => {
   const { at, x, y } = pointer(event);
   if (dragging) return drag(at, x, y);
   const row = at.row(y), col = at.col(x);
-  read(row, col);
+  showValue(row, col);
   if (drawn() !== state.scan) return;
   const place = placeAt(at, x, y);
   over.classList.toggle("grab", Boolean(place && waiting()));
@@ -157,7 +157,7 @@ over.addEventListener("pointermove", (event) => {
   set({ hover: place ? rowOf(place) : hover, place: place?.request_id ?? null });
 });
 
-// The key point of a place, if it is one of those that are shown.
+// Index of the key point of a recommended point, or null.
 export function rowOf(place) {
   const p = state.decision?.points;
   if (!p) return null;
@@ -189,7 +189,7 @@ function drag(at, x, y) {
 over.addEventListener("pointerup", () => { dragging = null; });
 over.addEventListener("pointercancel", () => { dragging = null; });
 
-function read(row, col) {
+function showValue(row, col) {
   const scan = drawn();
   const r = Math.round(row), c = Math.round(col);
   if (r < 0 || c < 0 || r >= scan.frame.rows || c >= scan.frame.cols) return;
@@ -202,9 +202,9 @@ function read(row, col) {
 function head() {
   const scan = drawn();
   if (!scan) return;
-  const turned = scan.frame.angle_rad ? `, turned by ${num((scan.frame.angle_rad * 180) / Math.PI)}° against the stage` : "";
+  const rotation = scan.frame.angle_rad ? `, rotated by ${num((scan.frame.angle_rad * 180) / Math.PI)}°` : "";
   const part = scan === state.partial ? `: ${scan.recorded} of ${scan.frame.rows} lines` : "";
-  $("scan-name").textContent = `${scan.scan_id}${part}${turned}`;
+  $("scan-name").textContent = `${scan.scan_id}${part}${rotation}`;
   const chooser = $("channel");
   chooser.hidden = scan === state.partial;
   const key = state.scan && `${state.scan.scan_id}`;

@@ -1,4 +1,4 @@
-// What the agent saw, believes and wants, in words; its next places; and the bar to say yes or no.
+// Summary of the decision in words, the recommended points, and the bar to approve or reject them.
 
 import { approve, reject, toggleDrop, undoMove } from "./actions.js";
 import { mark } from "./paint.js";
@@ -6,27 +6,27 @@ import { $, el, left, num, parameter, plural, stage, um } from "./format.js";
 import { clearEdits, edited, on, placeXY, set, shows, state, waiting } from "./store.js";
 import { rowOf } from "./scan.js";
 
-function drawWords() {
-  const d = state.decision, box = $("words");
-  if (!d || (state.partial && !state.pinned)) return box.replaceChildren(block("What it is doing", [undecided(), ...soFar()]), progressBlock());
+function drawSummary() {
+  const d = state.decision, box = $("summary");
+  if (!d || (state.partial && !state.pinned)) return box.replaceChildren(block("Now", [activityText(), ...provisionalText()]), progressBlock());
   box.replaceChildren(
     ...d.warnings.map((w) => el("p", { class: "warning" }, w)),
-    block("What it saw", d.saw),
-    block("What it believes", d.believes, true),
-    block("What it wants, and why", d.wants),
-    el("details", {}, el("summary", {}, "In full"), el("p", {}, d.explanation)),
+    block("What the agent saw", d.saw),
+    block("What it concluded", d.believes, true),
+    block("Where to measure, and why", d.wants),
+    el("details", {}, el("summary", {}, "Full explanation"), el("p", {}, d.explanation)),
   );
 }
 
-function undecided() {
+function activityText() {
   const { partial } = state;
-  if (partial) return `Recording scan ${partial.scan_id}: ${partial.recorded} of ${partial.frame.rows} lines have come. It is decided on once it is complete.`;
+  if (partial) return `Recording scan ${partial.scan_id}: ${partial.recorded} of ${partial.frame.rows} lines received. The search starts when it is complete.`;
   const scan = state.scan, progress = state.progress[state.instrument];
   if (!scan) return "Waiting for the first scan.";
   const line = state.run?.instruments.find((i) => i.instrument_id === state.instrument)?.scans.find((s) => s.scan_id === scan.scan_id);
-  if (line?.closed) return "No decision was made on this scan: a newer one came in, or it could not be used.";
-  if (!progress) return "A scan has come in; the agent is looking at it.";
-  return "Searching: several models learn, each in its own way, which patterns of the scan are alike. The best one decides.";
+  if (line?.closed) return "No decision was made on this scan: it was superseded by a newer one, or the search was cancelled.";
+  if (!progress) return "A scan has been received; the search is about to start.";
+  return "Searching: several models are trained on the patches of this scan and compared. The best one decides where to measure.";
 }
 
 function progressBlock() {
@@ -34,13 +34,13 @@ function progressBlock() {
   if (!p) return "";
   const bar = el("span");
   bar.style.width = `${Math.round(100 * p.share)}%`;
-  return el("div", { class: "block" }, el("h3", {}, "How far"), el("p", {}, `${stage(p)}${left(p)}`), el("div", { class: "bar wide" }, bar));
+  return el("div", { class: "block" }, el("h3", {}, "Progress"), el("p", {}, `${stage(p)}${left(p)}`), el("div", { class: "bar wide" }, bar));
 }
 
-// What would come of the search if it ended now.
-function soFar() {
+// Result of the search if it ended now.
+function provisionalText() {
   const p = state.progress[state.instrument];
-  return p?.places ? [`If it ended now, ${plural(p.places, "place")} would be measured.`] : [];
+  return p?.places ? [`If the search ended now, ${plural(p.places, "point")} would be recommended.`] : [];
 }
 
 function block(title, sentences, lead = false) {
@@ -49,7 +49,7 @@ function block(title, sentences, lead = false) {
 
 const TONES = { ok: "good", failed: "bad", skipped: "bad", "not allowed": "bad", measuring: "busy", waiting: "", sent: "", dropped: "", "not measured": "" };
 const STATES = {
-  "waiting for approval": "warn", measured: "good", measuring: "busy", sent: "busy", rejected: "bad", "given up": "bad", "refused by the instrument": "bad",
+  "waiting for approval": "warn", measured: "good", measuring: "busy", sent: "busy", rejected: "bad", cancelled: "bad", "refused by the instrument": "bad",
 };
 
 function drawPlaces() {
@@ -63,38 +63,38 @@ function drawPlaces() {
   pill.textContent = v.state === "measuring" ? `measuring, ${done} of ${v.places.length}` : v.state;
   pill.title = v.approval;
   pill.className = `pill ${STATES[v.state] ?? ""}`;
-  $("places").replaceChildren(...(v.approval ? [el("p", { class: "dim place" }, el("span"), el("span"), v.approval)] : []), ...v.places.map(line));
+  $("places").replaceChildren(...(v.approval ? [el("p", { class: "dim place" }, el("span"), el("span"), v.approval)] : []), ...v.places.map(row));
   drawBar();
 }
 
-function line(place) {
+function row(place) {
   const id = place.request_id, open = waiting();
   const [x, y] = placeXY(place);
   const dropped = state.edits.drop.has(id) || place.state === "dropped", moved = state.edits.move.has(id);
-  const numbers = Object.entries(place.parameters).filter(([n]) => n.endsWith("_V")).slice(0, 2);
-  const says = dropped ? "dropped" : moved ? "moved" : place.state === "waiting" ? "" : place.state;
+  const voltages = Object.entries(place.parameters).filter(([n]) => n.endsWith("_V")).slice(0, 2);
+  const label = dropped ? "dropped" : moved ? "moved" : place.state === "waiting" ? "" : place.state;
   const problem = state.edits.problems.get(id);
   return el(
     "div",
     {
       class: `place${dropped ? " dropped" : ""}${state.place === id ? " hover" : ""}${shows(place.cluster) ? "" : " faint"}`, "data-id": id,
-      title: numbers.map(([n, value]) => `${parameter(n)}: ${num(value)}`).join(", "),
+      title: voltages.map(([n, value]) => `${parameter(n)}: ${num(value)}`).join(", "),
       onpointerenter: () => set({ place: id, hover: rowOf(place) }), onpointerleave: () => set({ place: null, hover: null }),
     },
     el("span", { class: "n" }, String(place.number)), mark(place.cluster),
-    el("span", { class: "where" }, `${um(x)}, ${um(y)} µm `, el("span", { class: "dim" }, place.state === "ok" && numbers.length ? numbers.map(([, value]) => `${num(value)} V`).join(", ") : `cluster ${place.cluster}`)),
-    el("span", { class: `what ${TONES[place.state] ?? ""}` }, says),
-    open && el("button", { "aria-label": dropped ? `take place ${place.number} back` : moved ? `move place ${place.number} back` : `drop place ${place.number}`, onclick: () => (moved ? undoMove(id) : toggleDrop(id)) }, dropped ? "take back" : moved ? "move back" : "✕"),
+    el("span", { class: "where" }, `${um(x)}, ${um(y)} µm `, el("span", { class: "dim" }, place.state === "ok" && voltages.length ? voltages.map(([, value]) => `${num(value)} V`).join(", ") : `cluster ${place.cluster}`)),
+    el("span", { class: `what ${TONES[place.state] ?? ""}` }, label),
+    open && el("button", { "aria-label": dropped ? `restore point ${place.number}` : moved ? `move point ${place.number} back` : `drop point ${place.number}`, onclick: () => (moved ? undoMove(id) : toggleDrop(id)) }, dropped ? "restore" : moved ? "move back" : "✕"),
     problem && el("span", { class: "problem" }, problem),
     !problem && place.reason && place.state !== "ok" && el("span", { class: "why" }, place.reason),
   );
 }
 
-function pointAt() {
-  for (const row of $("places").children) {
-    const mine = row.dataset.id === state.place;
-    row.classList.toggle("hover", mine);
-    if (mine && !row.matches(":hover")) row.scrollIntoView({ block: "nearest" });
+function highlight() {
+  for (const element of $("places").children) {
+    const selected = element.dataset.id === state.place;
+    element.classList.toggle("hover", selected);
+    if (selected && !element.matches(":hover")) element.scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -105,18 +105,18 @@ function drawBar() {
   const left = v.places.length - drop.size;
   const changes = [drop.size && `${drop.size} dropped`, move.size && `${move.size} moved`].filter(Boolean).join(", ");
   $("approve-text").textContent = problems.size
-    ? `${plural(problems.size, "place")} may not be measured where ${problems.size === 1 ? "it is" : "they are"}: move back or drop.`
-    : `${plural(left, "place")} wait for your yes${changes ? ` (${changes})` : ". Drag on the scan to move, ✕ to drop"}.`;
-  $("approve").textContent = left ? `Approve ${plural(left, "place")}` : "Approve none";
+    ? `${plural(problems.size, "point")} may not be measured where ${problems.size === 1 ? "it is" : "they are"}: move back or drop.`
+    : `${plural(left, "point")} ${left === 1 ? "waits" : "wait"} for your approval${changes ? ` (${changes})` : ". Drag a point on the scan to move it, ✕ drops it"}.`;
+  $("approve").textContent = left ? `Approve ${plural(left, "point")}` : "Approve none";
   $("approve").disabled = problems.size > 0 || left === 0 || state.live === "gone";
   $("reject").disabled = state.live === "gone";
   $("undo").hidden = !edited();
 }
 
 export function startSide() {
-  on("decision scan progress run instrument partial pinned", drawWords);
+  on("decision scan progress run instrument partial pinned", drawSummary);
   on("places decision edits cluster live", drawPlaces);
-  on("place", pointAt);
+  on("place", highlight);
   $("approve").addEventListener("click", approve);
   $("reject").addEventListener("click", reject);
   $("undo").addEventListener("click", clearEdits);

@@ -1,21 +1,21 @@
-// What the page knows and what the person points at. Panels listen; nobody draws from anything else.
+// State of the page: data from the agent, selection and edits. Panels subscribe to it and draw from nothing else.
 
 export const state = {
   run: null,          // RunView
-  status: null,       // the agent's own status (Control.status)
+  status: null,       // status of the agent (GET /api/status)
   instrument: null,   // id
-  scan: null,         // ScanView, its channels filled with `values` as they come
-  partial: null,      // a frame that is being recorded
-  channel: null,      // number of the channel that is shown
-  decision: null,     // DecisionView of the scan that is shown
+  scan: null,         // ScanView; `values` are added to its channels when loaded
+  partial: null,      // an unfinished scan
+  channel: null,      // index of the channel shown
+  decision: null,     // DecisionView of the scan shown
   places: null,       // PlacesView
   loops: null,        // LoopsView
   timeline: [],
   progress: {},       // instrument -> {stage, done, total, ...}
-  activity: {},       // instrument -> what it says it is doing
-  pinned: null,       // a scan id chosen from the list; null: the newest
-  hover: null,        // row of a key point
-  place: null,        // request id that is pointed at
+  activity: {},       // instrument -> what it reports it is doing
+  pinned: null,       // scan id selected in the list; null: the newest
+  hover: null,        // index of the key point pointed at
+  place: null,        // id of the request pointed at
   cluster: null,      // selected cluster; null: all
   showPoints: true,
   edits: { drop: new Set(), move: new Map(), problems: new Map() },
@@ -24,7 +24,7 @@ export const state = {
 
 const listeners = new Map();
 
-// Call `fn` whenever one of the space-separated names is told.
+// Calls `fn` whenever one of the space-separated keys changes.
 export function on(names, fn) {
   for (const name of names.split(" ")) {
     if (!listeners.has(name)) listeners.set(name, new Set());
@@ -32,28 +32,28 @@ export function on(names, fn) {
   }
 }
 
-// Put values in place and tell who listens, once each, in the next frame.
-const told = new Set();
-let due = false;
+// Sets values and notifies subscribers, each once, in the next animation frame.
+const changed = new Set();
+let scheduled = false;
 export function set(values) {
   for (const [name, value] of Object.entries(values)) {
-    // An object may have changed inside; a number or a word that is the same is no news.
+    // Objects may have been modified in place; equal primitives are no change.
     if (state[name] === value && (value === null || typeof value !== "object")) continue;
     state[name] = value;
-    told.add(name);
+    changed.add(name);
   }
-  if (told.size && !due) {
-    due = true;
-    // Hidden pages get no frames, but must keep up.
+  if (changed.size && !scheduled) {
+    scheduled = true;
+    // Hidden pages get no animation frames but must stay up to date.
     document.hidden ? setTimeout(flush, 0) : requestAnimationFrame(flush);
   }
 }
 
 function flush() {
-  due = false;
+  scheduled = false;
   const fns = new Set();
-  for (const name of told) for (const fn of listeners.get(name) ?? []) fns.add(fn);
-  told.clear();
+  for (const name of changed) for (const fn of listeners.get(name) ?? []) fns.add(fn);
+  changed.clear();
   for (const fn of fns) fn();
 }
 
@@ -62,10 +62,10 @@ export const waiting = () => Boolean(state.places?.open && state.places.decision
 export const edited = () => state.edits.drop.size > 0 || state.edits.move.size > 0;
 export const clearEdits = () => set({ edits: { drop: new Set(), move: new Map(), problems: new Map() } });
 
-// Whether something of this cluster is shown in full.
+// Whether points of this cluster are shown at full opacity.
 export const shows = (cluster) => state.cluster === null || state.cluster === cluster;
 
-// Where a place is now: where it was moved to, or where it is.
+// Position of a recommended point, including a move by the operator.
 export function placeXY(place) {
   return state.edits.move.get(place.request_id) ?? [place.x_m, place.y_m];
 }

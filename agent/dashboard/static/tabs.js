@@ -1,4 +1,4 @@
-// The tabs below: loops, candidates, timeline, scans, health. Only the one that is shown is drawn.
+// Tabs: loops, candidates, timeline, scans, health. Only the visible one is drawn.
 
 import { drawCandidates } from "./candidates.js";
 import { drawHealth } from "./health.js";
@@ -28,20 +28,18 @@ function drawTimeline(box) {
   box.replaceChildren(...(entries.length ? entries : [el("p", { class: "dim" }, "Nothing has happened yet.")]));
 }
 
-const OUTCOMES = { types_found: "types found", one_type_only: "one type only", not_resolvable: "nothing to tell apart", bad_scan: "scan not fit" };
-
 function drawScans(box) {
   const scans = instrument()?.scans ?? [];
   if (!scans.length) return box.replaceChildren(el("p", { class: "dim" }, "No scan yet."));
   const rows = scans.map((s, i) => el(
     "tr", { class: `link${s.scan_id === state.scan?.scan_id ? " chosen" : ""}`, tabindex: "0", onclick: () => set({ pinned: i ? s.scan_id : null }), onkeydown: (e) => { if (e.key === "Enter") { e.stopPropagation(); set({ pinned: i ? s.scan_id : null }); } } },
     el("td", {}, clock(s.at)), el("td", {}, s.scan_id), el("td", {}, s.sample_id),
-    el("td", {}, s.outcome ? OUTCOMES[s.outcome] ?? s.outcome : s.closed ? "no decision" : i ? "" : "being looked at"),
-    el("td", { class: "num" }, s.places ? `${s.measured} of ${plural(s.places, "place")}` : ""),
+    el("td", {}, s.outcome_text || (s.closed ? "no decision" : i ? "" : "undecided")),
+    el("td", { class: "num" }, s.places ? `${s.measured} of ${plural(s.places, "point")}` : ""),
   ));
   box.replaceChildren(
     state.pinned ? el("p", {}, el("button", { onclick: () => set({ pinned: null }) }, "Back to the newest scan")) : "",
-    el("div", { class: "scroll" }, el("table", {}, el("tr", {}, ...["time", "scan", "sample", "came to", "measured"].map((t) => el("th", {}, t))), ...rows)),
+    el("div", { class: "scroll" }, el("table", {}, el("tr", {}, ...["time", "scan", "sample", "outcome", "measured"].map((t) => el("th", {}, t))), ...rows)),
   );
 }
 

@@ -1,7 +1,8 @@
-"""Where patches are cut: points of interest of the image, thinned to a spacing, with a record of what was dropped.
+"""Key points: the pixels around which patches are cut, thinned to a spacing, with a record of those that were dropped.
 
-A key-point method is a plain callable `(image, *, rng, **options) -> (n, 2)` of (row, col) pixels, in order of preference;
-the user's own is named in the configuration. Thinning, border and invalid pixels are handled in `find` for all of them alike.
+A key-point method is a plain callable `(image, *, rng, **options) -> (n, 2)` that returns (row, col) pixels in order of
+preference; a user's own method is named in the configuration. `find_keypoints` handles spacing, border and invalid pixels in the
+same way for all methods.
 """
 
 from agent.preprocessing.keypoints.canny_walls import canny_walls

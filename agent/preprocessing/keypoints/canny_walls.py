@@ -1,4 +1,4 @@
-"""Domain walls as Canny's edges."""
+"""Domain walls as edges found by the Canny detector."""
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -12,10 +12,10 @@ def canny_walls(
     rng: np.random.Generator,  # noqa: ARG001 - the KeypointMethod signature
     sigma_px: float = 1.5,
 ) -> Int[np.ndarray, "n 2"]:
-    """Points on domain walls: the skeleton of Canny's edges (J. Canny, IEEE TPAMI 8, 679, 1986), in raster order.
+    """Points on domain walls: the skeleton of Canny edges (J. Canny, IEEE TPAMI 8, 679, 1986), in raster order.
 
-    Raster order makes the greedy thinning pack the walls as densely as the spacing allows (a fifth more points than random
-    order on a real scan).
+    In raster order, the greedy thinning fills the walls as densely as the spacing allows (on a real scan, with a fifth more
+    points than in random order).
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def canny_walls(
     rng
         Not used.
     sigma_px
-        Width of the Gaussian that smooths before the gradient is taken.
+        Width of the Gaussian smoothing before the gradient is computed, in pixels.
     """
     walls = skeletonize(canny(np.asarray(image, dtype=np.float64), sigma=sigma_px))
     return np.asarray(np.argwhere(walls))

@@ -1,4 +1,4 @@
-"""Corners, by the detector of ORB."""
+"""Corners found by the detector of ORB."""
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -21,8 +21,8 @@ def orb(
 ) -> Int[np.ndarray, "n 2"]:
     """Corners of the image at several scales, the strongest first (E. Rublee et al., ICCV 2011, 2564; scikit-image's `ORB`).
 
-    Images larger than 1024 px are searched in tiles. Each tile has an image pyramid of its own, so that corners of its coarser
-    levels may lie a pixel or so from where a search of the whole would find them.
+    Images larger than 1024 px are searched in tiles. Each tile has an image pyramid of its own, so corners at its coarser levels
+    can lie about a pixel from where a search of the whole image would find them.
 
     Parameters
     ----------
@@ -31,21 +31,21 @@ def orb(
     rng
         Not used.
     most_points
-        Of all corners, so many with the highest Harris response are returned.
+        Largest number of corners; those with the highest Harris response are returned.
     fast_threshold
-        By how much (in [0, 1]) a ring of pixels must be brighter or darker than its centre; 0.05 is about three times the
-        noise of a real PFM amplitude (15 pm of 570 pm).
+        Difference in brightness (in [0, 1]) between a ring of pixels and its centre; 0.05 is about three times the noise of a
+        real PFM amplitude (15 pm of 570 pm).
     fast_arc_px
-        How many consecutive pixels of the ring of 16 must be so.
+        Number of consecutive pixels of the ring of 16 that must differ by so much.
     scales
-        Levels of the image pyramid, each 1.2 times smaller than the one before.
+        Number of levels of the image pyramid, each 1.2 times smaller than the one before.
     """
 
     def detect(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         detector = ORB(n_keypoints=most_points, fast_threshold=fast_threshold, fast_n=fast_arc_px, n_scales=scales)
         try:
             detector.detect(np.asarray(part, dtype=np.float64))
-        except RuntimeError:  # scikit-image's way to say that there is no corner
+        except RuntimeError:  # raised by scikit-image if there is no corner
             return np.empty((0, 2)), np.empty(0)
         return detector.keypoints, detector.responses
 

@@ -1,4 +1,4 @@
-"""Domain walls as ridges."""
+"""Domain walls as ridges found by Sato's tubeness filter."""
 
 import math
 
@@ -10,7 +10,7 @@ from skimage.morphology import skeletonize
 from agent.preprocessing.keypoints.tiling import filter_in_strips
 
 _STRIP_PX = 512
-_REACH_SIGMAS = 12  # beyond it, two derivatives of Gaussians weigh less than rounding
+_REACH_SIGMAS = 12  # further away, second derivatives of a Gaussian are below rounding
 
 
 def sato_ridges(
@@ -23,7 +23,20 @@ def sato_ridges(
 ) -> Int[np.ndarray, "n 2"]:
     """Points on ridges: the skeleton of the strongest responses of Sato's tubeness filter, in raster order.
 
-    `black_ridges` looks for dark lines, as walls are in an amplitude image (Y. Sato et al., Med. Image Anal. 2, 143, 1998).
+    See Y. Sato et al., Med. Image Anal. 2, 143, 1998.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, cols), in [0, 1].
+    rng
+        Not used.
+    sigmas_px
+        Widths of the ridges in pixels.
+    quantile
+        Quantile of the response above which a pixel belongs to a ridge.
+    black_ridges
+        True to find dark ridges, as walls are in an amplitude image.
     """
 
     def respond(part: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Thinning, border, validity and the record of what was dropped, for all key-point methods alike."""
+"""Selection of the usable points of any key-point method by border, validity and spacing, with the number dropped for each."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,16 @@ LEAST_POINTS = 200
 
 @dataclass(frozen=True, eq=False)
 class Keypoints:
-    """Key points that every window of a search can be cut around.
+    """Key points around which all windows of a search can be cut.
 
     Parameters
     ----------
     points_rc
         Shape (n, 2), (row, col) in pixels, in raster order.
     found
-        How many the method returned.
+        Number of points that the method returned.
     dropped
-        Reason -> how many were left out for it.
+        Reason -> number of points that were dropped because of it.
     """
 
     points_rc: Int[np.ndarray, "n 2"]
@@ -36,29 +36,29 @@ class Keypoints:
 def find_keypoints(
     image: NormalisedImage, method: KeypointMethod, *, spacing_px: float, largest_window_px: int, rng: np.random.Generator
 ) -> Keypoints:
-    """Key points at least `spacing_px` apart, around which a window of `largest_window_px` holds only valid pixels.
+    """Key points at least `spacing_px` apart, around which a window of `largest_window_px` contains only valid pixels.
 
-    One set of points serves all windows of a search, so that scores of different windows rest on the same places.
+    All windows of a search use the same key points, so that their scores refer to the same places.
 
     Parameters
     ----------
     image
-        Shape (rows, cols).
+        Normalised main channel, shape (rows, cols).
     method
-        Finds the points.
+        Key-point method.
     spacing_px
-        Smallest distance between two points.
+        Smallest distance between two points in pixels.
     largest_window_px
-        Side of the largest patch.
+        Side of the largest patch in pixels.
     rng
-        Given to the method.
+        Random generator passed to the method.
 
     Raises
     ------
     UnusableScanError
         If the window does not fit into the image, or fewer than `LEAST_POINTS` points remain.
     PluginError
-        If the method returns anything but (n, 2) pixels inside the image.
+        If the method returns anything other than (n, 2) pixels inside the image.
     """
     shape = image.values.shape
     if largest_window_px > min(shape):
@@ -68,19 +68,19 @@ def find_keypoints(
         )
     points = _checked(method(level_lines(image.values).clip(0, 1), rng=rng), shape)
     inside = _window_inside(points, shape, largest_window_px)
-    whole = _window_valid(points, image.valid, largest_window_px)
-    usable = points[inside & whole]
+    valid = _window_valid(points, image.valid, largest_window_px)
+    usable = points[inside & valid]
     kept = usable[thin(usable, spacing_px)]
     dropped = {
         "window beyond the border": int((~inside).sum()),
-        "invalid pixels in the window": int((inside & ~whole).sum()),
+        "invalid pixels in the window": int((inside & ~valid).sum()),
         "nearer than the spacing": len(usable) - len(kept),
     }
     if len(kept) < LEAST_POINTS:
-        lost = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
+        counts = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
         raise UnusableScanError(
             f"only {len(kept)} key points were found, at least {LEAST_POINTS} are needed to train on "
-            f"(of {len(points)}: {lost or 'none dropped'}); scan more walls, or choose another key-point method or spacing"
+            f"(of {len(points)}: {counts or 'none dropped'}); scan more walls, or choose another key-point method or spacing"
         )
     order = np.lexsort((kept[:, 1], kept[:, 0]))
     return Keypoints(kept[order], len(points), dropped)
@@ -106,7 +106,7 @@ def _window_inside(points: np.ndarray, shape: tuple[int, ...], window_px: int) -
 
 
 def _window_valid(points: np.ndarray, valid: np.ndarray, window_px: int) -> np.ndarray:
-    """True where no pixel of the window is invalid (windows beyond the border are judged by what lies inside)."""
+    """True for points whose window contains no invalid pixel; of windows across the border, the part inside counts."""
     missing = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
     missing[1:, 1:] = np.cumsum(np.cumsum(~valid, axis=0), axis=1)
     low = np.maximum(points - window_px // 2, 0)

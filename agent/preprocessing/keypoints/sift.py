@@ -1,4 +1,4 @@
-"""Blobs, by the detector of SIFT."""
+"""Blobs found by the detector of SIFT."""
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -7,7 +7,7 @@ from skimage.feature import SIFT
 from agent.preprocessing.keypoints.tiling import detect_in_tiles
 
 _TILE_PX = 512
-_HALO_PX = 64  # a multiple of the coarser octaves' pixels, so that tiles sample them at the same places as the whole image
+_HALO_PX = 64  # a multiple of the coarser octaves' pixel size, so that tiles are sampled at the same positions as the whole image
 
 
 def sift(
@@ -20,9 +20,9 @@ def sift(
 ) -> Int[np.ndarray, "n 2"]:
     """Extrema of the difference of Gaussians, the smallest scale first (D. Lowe, Int. J. Comput. Vis. 60, 91, 2004).
 
-    Small structures come first because they are what a patch of a few pixels can hold. A place found with several
-    orientations is returned once. Images larger than 512 px are searched in tiles with a margin of 64 px: what is wider than that
-    and lies on a seam may be found twice, elsewhere or not at all; no patch could hold it.
+    Small structures come first because they fit into a patch of a few pixels. A point found with several orientations is returned
+    once. Images larger than 512 px are searched in tiles with a margin of 64 px. A structure that is wider than that and lies on
+    a seam may be missed, displaced or found twice; it would not fit into a patch anyway.
 
     Parameters
     ----------
@@ -31,18 +31,18 @@ def sift(
     rng
         Not used.
     least_contrast
-        Of the difference of Gaussians; lower finds more points, more of them noise.
+        Smallest contrast of the difference of Gaussians; a lower value finds more points, more of them noise.
     largest_edge_ratio
-        Of the two principal curvatures; higher keeps more points along straight walls.
+        Largest ratio of the two principal curvatures; a higher value keeps more points along straight walls.
     upsampling
-        1, 2 or 4: how much the image is enlarged before, which finds smaller structures and costs memory.
+        Factor by which the image is enlarged first (1, 2 or 4); a larger one finds smaller structures and needs more memory.
     """
 
     def detect(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         detector = SIFT(upsampling=upsampling, c_dog=least_contrast, c_edge=largest_edge_ratio)
         try:
             detector.detect(np.asarray(part, dtype=np.float64))
-        except RuntimeError:  # scikit-image's way to say that there is no extremum
+        except RuntimeError:  # raised by scikit-image if there is no extremum
             return np.empty((0, 2)), np.empty(0)
         return detector.keypoints, detector.scales
 

@@ -1,4 +1,4 @@
-"""A detector applied to parts of a large image, so that its memory does not grow with the image."""
+"""Detectors and filters applied to a large image part by part, so that their memory does not grow with the image."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,9 +11,9 @@ Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 def detect_in_tiles(
     image: Float32[np.ndarray, "rows cols"], detect: Detector, tile_px: int, halo_px: int
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
-    """Points that `detect` finds in square tiles, each with a margin; a point counts where it lies in the tile itself.
+    """Points that `detect` finds in square tiles with a margin; a point in the margin belongs to the neighbouring tile.
 
-    An image no larger than a tile is given to the detector whole.
+    An image no larger than a tile is passed to the detector as a whole.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ def detect_in_tiles(
     detect
         `(part) -> (points (n, 2) in pixels of the part, ranks (n,))`.
     tile_px
-        Side of a tile without its margin.
+        Side of a tile without its margin, in pixels.
     halo_px
-        Width of the margin: as far as a point's detection sees.
+        Width of the margin in pixels: the distance up to which pixels influence the detection of a point.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def detect_in_tiles(
             first = np.array([max(low_row - halo_px, 0), max(low_col - halo_px, 0)])
             points, ranks = detect(image[first[0] : high_row + halo_px, first[1] : high_col + halo_px])
             points = points + first
-            # Positions are real numbers: from half a pixel before a tile's first pixel to half a pixel before the next tile's.
+            # Positions are real numbers: a tile extends from half a pixel before its first pixel to half a pixel after its last.
             low, high = np.array([low_row, low_col]) - 0.5, np.array([high_row, high_col]) - 0.5
             own = ((points >= low) & (points < high)).all(axis=1)
             found.append((points[own], ranks[own]))
@@ -49,7 +49,7 @@ def filter_in_strips(
     strip_px: int,
     halo_px: int,
 ) -> Float[np.ndarray, "rows cols"]:
-    """The image filtered by a function that sees no further than `halo_px`, in strips of rows."""
+    """The image filtered in strips of rows by a function that depends on no pixel further away than `halo_px`."""
     out = np.empty_like(image)
     for low, high in _spans(len(image), strip_px):
         first = max(low - halo_px, 0)

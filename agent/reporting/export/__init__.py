@@ -1,1 +1,1 @@
-"""Runs exported to other formats."""
+"""Exporting runs to other formats."""

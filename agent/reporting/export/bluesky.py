@@ -1,8 +1,8 @@
-"""A history as bluesky documents: a run for each scan, with streams "scan", "decision" and "measurement".
+"""Export as bluesky documents: one bluesky run for each scan, with streams "scan", "decision" and "measurement".
 
 Each line is `["start", {...}]`, `["descriptor", {...}]`, `["event", {...}]` or `["stop", {...}]`, as suitcase-jsonl writes them.
-Names of documents follow from the history, so that the same history gives the same documents. Every document is held against
-event-model's schema. Images stay where they are: the event names the `.npy` file in the run directory.
+The uids are derived from the history, so the same history gives the same documents. event-model validates every document. Images
+are not copied: the event names the `.npy` file in the run directory.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any
 
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.history.filters import Part, stream
-from agent.reporting.export.rows import Measurement, decisions_of, measurements, scans_of
+from agent.history.filters import EventFilter, filtered_events
+from agent.reporting.export.rows import Measurement, decisions_only, measurements, scans_only
 from agent.schema.decision import versions
 
-_SPACE = uuid.UUID("6a1f0d6e-5d6f-5f0c-9a56-0c5a3c1f7b1e")
-_DECISION = ("decision_id", "outcome", "explanation", "keypoints_used", "points_measured_before")
+_UID_NAMESPACE = uuid.UUID("6a1f0d6e-5d6f-5f0c-9a56-0c5a3c1f7b1e")
+_DECISION_KEYS = ("decision_id", "outcome", "explanation", "keypoints_used", "points_measured_before")
 
 
-def documents(history: History, part: Part) -> Iterator[str]:
-    """The documents, a JSON line each.
+def documents(history: History, event_filter: EventFilter) -> Iterator[str]:
+    """The documents, one JSON line each.
 
     Raises
     ------
@@ -33,19 +33,19 @@ def documents(history: History, part: Part) -> Iterator[str]:
         import event_model
     except ModuleNotFoundError as error:
         raise HistoryError(
-            f"bluesky documents need '{error.name}', which is not installed; install with: pip install 'vaestar[bluesky]'"
+            f"bluesky documents need '{error.name}', which is not installed; install it with: pip install 'vaestar[bluesky]'"
         ) from error
-    for event in stream(history, scans_of(part)):
+    for event in filtered_events(history, scans_only(event_filter)):
         for name, document in _Run(event_model, history, event).documents():
             yield json.dumps([name, document])
 
 
 class _Run:
-    """One scan and what became of it."""
+    """The bluesky run of one scan."""
 
     def __init__(self, event_model: Any, history: History, scan: Event) -> None:
         self._history, self._scan = history, scan
-        self._about = Part(instrument=scan.body["instrument_id"], scan=scan.subject)
+        self._about = EventFilter(instrument=scan.body["instrument_id"], scan=scan.subject)
         frame = scan.body["header"]["frame"]
         self._bundle = event_model.compose_run(
             uid=_uid(scan, "start"),
@@ -64,23 +64,23 @@ class _Run:
         )
 
     def documents(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Start, then each stream, then stop."""
+        """(name, document) in order: start, the streams, stop."""
         yield "start", self._bundle.start_doc
         image = self._history.arrays.path(self._scan.arrays["channels"]).relative_to(self._history.run_directory)
         yield from self._stream("scan", [(self._scan, {"scan_name": self._scan.subject, "channels_npy": image.as_posix()}, {})])
         last = self._scan
-        made = list(stream(self._history, decisions_of(self._about)))
+        made = list(filtered_events(self._history, decisions_only(self._about)))
         yield from self._stream("decision", [(e, _decision(e), {}) for e in made])
         last = made[-1] if made else last
-        for i, group in enumerate(self._alike()):
+        for i, group in enumerate(self._measurement_groups()):
             yield from self._stream("measurement" if i == 0 else f"measurement_{i + 1}", group)
             last = max((e for e, _, _ in group), key=lambda e: e.seq)
         why = "" if made else "no decision was made on this scan"
         stop = self._bundle.compose_stop
         yield "stop", stop(uid=_uid(self._scan, "stop"), time=last.recorded_at.timestamp(), exit_status="success", reason=why)
 
-    def _alike(self) -> list[list[tuple[Event, dict[str, Any], dict[str, list[int]]]]]:
-        """Results in groups that have the same keys, as the events of a stream must."""
+    def _measurement_groups(self) -> list[list[tuple[Event, dict[str, Any], dict[str, list[int]]]]]:
+        """Results grouped by their keys and shapes, because all events of a stream must have the same."""
         groups: dict[tuple[str, ...], list[tuple[Event, dict[str, Any], dict[str, list[int]]]]] = {}
         for m in measurements(self._history, self._about):
             if m.result is not None:
@@ -116,11 +116,11 @@ class _Run:
 
 def _decision(event: Event) -> dict[str, Any]:
     record = event.body["decision"]
-    return {name: record[name] for name in _DECISION} | {"chosen": record["chosen"] or "", "places": len(record["requests"])}
+    return {name: record[name] for name in _DECISION_KEYS} | {"chosen": record["chosen"] or "", "places": len(record["requests"])}
 
 
 def _key(name: str, value: Any, shape: list[int]) -> dict[str, Any]:
-    """The data key of a value: its type, its shape, and the unit that its name ends in."""
+    """Data key of a value: type, shape, and the unit at the end of its name."""
     kind = "array" if isinstance(value, list) else "string" if isinstance(value, str) else "number"
     unit = name.rpartition("_")[2] if kind != "string" and "_" in name else ""
     return {"source": f"vaestar:{name}", "dtype": kind, "shape": shape} | ({"units": unit} if unit else {})
@@ -132,4 +132,4 @@ def _measured_s(event: Event) -> float | None:
 
 
 def _uid(event: Event, what: str) -> str:
-    return str(uuid.uuid5(_SPACE, f"{event.hash} {what}"))
+    return str(uuid.uuid5(_UID_NAMESPACE, f"{event.hash} {what}"))

@@ -1,4 +1,4 @@
-"""A history as tables: events, decisions, candidates, requests with their results, loops; columns carry their units."""
+"""Export as CSV tables: events, decisions, candidates, requests with results, and loops. Column names contain units."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.history.event_log import Event, History
-from agent.history.filters import Part, scan_of_event, stream
+from agent.history.filters import EventFilter, filtered_events, scan_of_event
 from agent.history.lookup import entries
-from agent.history.readers import trusted
-from agent.reporting.export.rows import Measurement, decisions_of, measurements
+from agent.history.readers import reading_event
+from agent.reporting.export.rows import Measurement, decisions_only, measurements
 
 Row = Mapping[str, Any]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_CANDIDATE = (
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+_CANDIDATE_COLUMNS = (
     "candidate_id",
     "window_px",
     "invariance",
@@ -31,23 +31,27 @@ _CANDIDATE = (
     "value",
     "guarded_out",
 )
-_REQUEST = ("request_id", "x_m", "y_m", "row", "col", "cluster", "rank", "core_distance")
+_REQUEST_COLUMNS = ("request_id", "x_m", "y_m", "row", "col", "cluster", "rank", "core_distance")
 
 
-def write_tables(history: History, part: Part, folder: Path) -> str:
-    """Write the five tables into a folder; says how much."""
+def write_tables(history: History, event_filter: EventFilter, folder: Path) -> str:
+    """Write the five tables into a folder; returns a summary of their size."""
     counts = [
-        _table(folder / "events.csv", _events(history, part)),
-        _table(folder / "decisions.csv", _decisions(history, part)),
-        _table(folder / "candidates.csv", _candidates(history, part), _names(_candidates(history, part))),
-        _table(folder / "requests_and_results.csv", _measured(history, part), _names(_measured(history, part))),
-        _table(folder / "loops.csv", _loops(history, part), _names(_loops(history, part))),
+        _write_table(folder / "events.csv", _events(history, event_filter)),
+        _write_table(folder / "decisions.csv", _decisions(history, event_filter)),
+        _write_table(
+            folder / "candidates.csv", _candidates(history, event_filter), _column_names(_candidates(history, event_filter))
+        ),
+        _write_table(
+            folder / "requests_and_results.csv", _measured(history, event_filter), _column_names(_measured(history, event_filter))
+        ),
+        _write_table(folder / "loops.csv", _loops(history, event_filter), _column_names(_loops(history, event_filter))),
     ]
     return f"5 tables with {sum(counts)} rows"
 
 
-def _table(path: Path, rows: Iterable[Row], columns: Sequence[str] | None = None) -> int:
-    """Write rows; the columns are those of the first one if they are not given. Returns how many."""
+def _write_table(path: Path, rows: Iterable[Row], columns: Sequence[str] | None = None) -> int:
+    """Write rows to a CSV file and return their number; by default the columns are the keys of the first row."""
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -62,23 +66,23 @@ def _table(path: Path, rows: Iterable[Row], columns: Sequence[str] | None = None
     return count
 
 
-def _names(rows: Iterable[Row]) -> list[str]:
-    """All columns that any row has, in the order in which they come."""
-    found: dict[str, None] = {}
+def _column_names(rows: Iterable[Row]) -> list[str]:
+    """Keys that any of the rows has, in the order of their first appearance."""
+    names: dict[str, None] = {}
     for row in rows:
-        found |= dict.fromkeys(row)
-    return list(found)
+        names |= dict.fromkeys(row)
+    return list(names)
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers read back as they were."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    """The value, with an apostrophe in front if it is text that a spreadsheet would take for a formula."""
+    if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES):
         return f"'{value}"
     return value
 
 
-def _events(history: History, part: Part) -> Iterator[Row]:
-    for e in stream(history, part):
+def _events(history: History, event_filter: EventFilter) -> Iterator[Row]:
+    for e in filtered_events(history, event_filter):
         yield {
             "seq": e.seq,
             "recorded_at_utc": e.recorded_at.isoformat(),
@@ -92,9 +96,9 @@ def _events(history: History, part: Part) -> Iterator[Row]:
         }
 
 
-def _decisions(history: History, part: Part) -> Iterator[Row]:
-    for e in stream(history, decisions_of(part)):
-        with trusted(e):
+def _decisions(history: History, event_filter: EventFilter) -> Iterator[Row]:
+    for e in filtered_events(history, decisions_only(event_filter)):
+        with reading_event(e):
             yield _decision(e, e.body["decision"])
 
 
@@ -125,30 +129,30 @@ def _decision(e: Event, d: Mapping[str, Any]) -> Row:
     }
 
 
-def _candidates(history: History, part: Part) -> Iterator[Row]:
-    for e in stream(history, decisions_of(part)):
+def _candidates(history: History, event_filter: EventFilter) -> Iterator[Row]:
+    for e in filtered_events(history, decisions_only(event_filter)):
         d = e.body["decision"]
         for c in entries(d, "candidates"):
             head = {"decision_id": d["decision_id"], "scan_id": d["scan_id"], "chosen": int(c["candidate_id"] == d["chosen"])}
-            yield head | {name: c.get(name) for name in _CANDIDATE} | {f"metric_{n}": v for n, v in c["metrics"].items()}
+            yield head | {name: c.get(name) for name in _CANDIDATE_COLUMNS} | {f"metric_{n}": v for n, v in c["metrics"].items()}
 
 
-def _measured(history: History, part: Part) -> Iterator[Row]:
-    return (_measurement(m) for m in measurements(history, part))
+def _measured(history: History, event_filter: EventFilter) -> Iterator[Row]:
+    return (_measurement(m) for m in measurements(history, event_filter))
 
 
 def _measurement(m: Measurement) -> Row:
     body: Mapping[str, Any] = m.result.body if m.result else {}
     decision = m.decision.body["decision"]
     row = {"decision_id": decision["decision_id"], "scan_id": decision["scan_id"], "sample_id": decision["sample_id"]}
-    row |= {"instrument_id": m.decision.body["instrument_id"]} | {name: m.request[name] for name in _REQUEST}
+    row |= {"instrument_id": m.decision.body["instrument_id"]} | {name: m.request[name] for name in _REQUEST_COLUMNS}
     row |= {"fate": m.fate, "status": body.get("status"), "reason": body.get("reason"), "measured_at": body.get("measured_at")}
     row |= {"measured_x_m": body.get("x_m"), "measured_y_m": body.get("y_m")}
     return row | dict(body.get("parameters", {}))
 
 
-def _loops(history: History, part: Part) -> Iterator[Row]:
-    for m in measurements(history, part):
+def _loops(history: History, event_filter: EventFilter) -> Iterator[Row]:
+    for m in measurements(history, event_filter):
         if m.result is None or not m.result.arrays:
             continue
         arrays = {name: history.arrays.get(digest).ravel() for name, digest in m.result.arrays.items()}

@@ -1,11 +1,11 @@
-"""A history as JSON lines: the first says what they are, the others are one event each, with all that the chain is made of."""
+"""Export as JSON lines: a header, then one line for each event with everything that its hash covers."""
 
 import json
 from collections.abc import Iterator
 
 from agent.history.database import SCHEMA_VERSION
 from agent.history.event_log import Event, History
-from agent.history.filters import Part, stream
+from agent.history.filters import EventFilter, filtered_events
 from agent.schema.decision import versions
 
 FORMAT = "vaestar-history"
@@ -15,8 +15,8 @@ _RULE = (
 )
 
 
-def json_lines(history: History, part: Part) -> Iterator[str]:
-    """The lines, ASCII only, without line ends."""
+def json_lines(history: History, event_filter: EventFilter) -> Iterator[str]:
+    """The lines in ASCII, without line ends."""
     yield json.dumps(
         {
             "format": FORMAT,
@@ -24,16 +24,16 @@ def json_lines(history: History, part: Part) -> Iterator[str]:
             "schema": SCHEMA_VERSION,
             "vaestar": versions()["vaestar"],
             "run": history.run_directory.name,
-            "part": str(part),
+            "part": str(event_filter),
             "head": str(history.head),
             "rule": _RULE,
         }
     )
-    for event in stream(history, part):
-        yield json.dumps(told(event))
+    for event in filtered_events(history, event_filter):
+        yield json.dumps(event_as_json(event))
 
 
-def told(event: Event) -> dict[str, object]:
+def event_as_json(event: Event) -> dict[str, object]:
     """An event as a JSON object."""
     return {
         "seq": event.seq,

@@ -1,10 +1,10 @@
-"""Scans with their decisions and loops as NSID HDF5 files, one a scan.
+"""Export as NSID HDF5 files, one for each scan with its decisions and loops.
 
-`Measurement_000` holds the scan as pyNSID lays it out and `instrument_adapters.formats.nsid` reads it:
-`Channel_N/Channel_N/Channel_N` of shape (fast x, slow y), its axes `x` and `y` beside it, and the instrument's note in
-`original_metadata`. `Measurement_001`, if there are any, holds the loops, a channel for each of their arrays, of shape (points,
-steps); its `places` say where, when and in answer to what each was measured. `Decision_000` and so on hold the decisions on the
-scan: the record as JSON, and arrays.
+`Measurement_000` holds the scan in the layout of pyNSID, which `instrument_adapters.formats.nsid` reads:
+`Channel_N/Channel_N/Channel_N` of shape (fast x, slow y), with the axes `x` and `y` beside it and the instrument's note in
+`original_metadata`. If there are loops, `Measurement_001` holds one channel for each of their arrays, of shape (points, steps);
+its group `places` holds request, time and position of each loop. `Decision_000` and so on hold the decisions on the scan: the
+record as JSON, and the arrays.
 """
 
 import json
@@ -18,35 +18,35 @@ import h5py
 import numpy as np
 
 from agent.history.event_log import Event, History
-from agent.history.filters import Part, stream
+from agent.history.filters import EventFilter, filtered_events
 from agent.history.readers import decision_in, scan_in
-from agent.reporting.export.rows import Measurement, decisions_of, measurements, scans_of
+from agent.reporting.export.rows import Measurement, decisions_only, measurements, scans_only
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
-_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)  # of the note's `Seconds`
-# pyNSID takes for its own what has all of these; the version is the one whose layout is followed.
-_WRITER = {"main_data_name": "generic", "modality": "generic", "source": "vaestar", "pyNSID_version": "0.0.7.2"}
+_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)  # epoch of `Seconds` in the note
+# pyNSID accepts data sets with all of these attributes; the version is the one whose layout is followed.
+_PYNSID_ATTRIBUTES = {"main_data_name": "generic", "modality": "generic", "source": "vaestar", "pyNSID_version": "0.0.7.2"}
 
 
-def write_scans(history: History, part: Part, folder: Path) -> str:
-    """Write a file for each scan of a part into a folder; says how many."""
-    scans = list(stream(history, scans_of(part)))
-    several = len({e.body["instrument_id"] for e in scans}) > 1
+def write_scans(history: History, event_filter: EventFilter, folder: Path) -> str:
+    """Write one file for each selected scan into a folder; returns a summary such as "3 scans"."""
+    scans = list(filtered_events(history, scans_only(event_filter)))
+    several_instruments = len({e.body["instrument_id"] for e in scans}) > 1
     for event in scans:
         owner = event.body["instrument_id"]
-        name = f"{owner}-{event.subject}" if several else event.subject
-        about = Part(instrument=owner, scan=event.subject)
+        name = f"{owner}-{event.subject}" if several_instruments else event.subject
+        about = EventFilter(instrument=owner, scan=event.subject)
         with h5py.File(folder / f"{name}.h5", "w") as file:
             write_scan(file, scan_in(history, event), event)
             _write_loops(file, history, [m for m in measurements(history, about) if m.result and m.result.arrays])
-            for i, made in enumerate(stream(history, decisions_of(about))):
+            for i, made in enumerate(filtered_events(history, decisions_only(about))):
                 _write_decision(file.create_group(f"Decision_{i:03d}"), history, made)
     return f"{len(scans)} scans"
 
 
 def write_scan(file: h5py.File, scan: Scan, event: Event | None = None) -> None:
-    """The channels of a scan as `Measurement_000`."""
+    """Write the channels of a scan as `Measurement_000`."""
     measurement = file.create_group("Measurement_000")
     facts: dict[str, str | int] = {"scan_id": scan.scan_id, "sample_id": scan.sample_id}
     if event is not None:
@@ -64,7 +64,7 @@ def write_scan(file: h5py.File, scan: Scan, event: Event | None = None) -> None:
 
 
 def _note(scan: Scan) -> dict[str, str | float]:
-    """The instrument's note, with the frame and the times as the scan has them."""
+    """The instrument's note, with frame and times taken from the scan."""
     return dict(scan.metadata) | _geometry(scan.frame) | _times(scan)
 
 
@@ -83,7 +83,7 @@ def _times(scan: Scan) -> dict[str, str | float]:
 
 
 def _write_loops(file: h5py.File, history: History, measured: Sequence[Measurement]) -> None:
-    """Loops as `Measurement_001`; shorter ones are filled up with NaN."""
+    """Write loops as `Measurement_001`; shorter ones are padded with NaN."""
     if not measured:
         return
     measurement = file.create_group("Measurement_001")
@@ -103,7 +103,7 @@ def _write_loops(file: h5py.File, history: History, measured: Sequence[Measureme
 
 
 def _write_places(group: h5py.Group, measured: Sequence[Measurement]) -> None:
-    """Where, when and in answer to what each loop was measured, and what the instrument drew from it."""
+    """Write request, time, position and parameters of each loop."""
     results = [m.result for m in measured if m.result]
     text = h5py.string_dtype()
     group.create_dataset("request_id", data=[r.subject for r in results], dtype=text)
@@ -128,12 +128,12 @@ def _write_decision(group: h5py.Group, history: History, event: Event) -> None:
 def _channel(measurement: h5py.Group, i: int, values: np.ndarray, quantity: str, unit: str, kind: str) -> h5py.Dataset:
     name = f"Channel_{i}"
     data = measurement.create_group(f"{name}/{name}").create_dataset(name, data=values)
-    data.attrs.update(_WRITER | {"quantity": quantity, "units": unit, "data_type": kind})
+    data.attrs.update(_PYNSID_ATTRIBUTES | {"quantity": quantity, "units": unit, "data_type": kind})
     return data
 
 
 def _scale(data: h5py.Dataset, dim: int, name: str, values: np.ndarray, unit: str, kind: str) -> None:
-    """An axis beside its data, attached as HDF5 attaches scales, with the attributes that sidpy looks for."""
+    """Write an axis beside its data and attach it as an HDF5 dimension scale with the attributes that sidpy expects."""
     scale = data.parent.create_dataset(name, data=values)
     scale.attrs.update({"name": name, "quantity": name, "units": unit, "dimension_type": kind})
     scale.make_scale(name)

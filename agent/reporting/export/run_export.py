@@ -1,4 +1,4 @@
-"""`vaestar history export`: a run, or a part of it, in formats that other programs read; there whole, or not at all."""
+"""`vaestar history export`: writes a run, or a part of it, in formats for other programs; completely or not at all."""
 
 import contextlib
 import os
@@ -11,77 +11,78 @@ from typing import Literal
 
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.history.filters import Part
-from agent.history.lookup import legible, opened
+from agent.history.filters import EventFilter
+from agent.history.lookup import open_history, reading_history
 from agent.reporting.terminal import ERR
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
-#: How the files of each format are named, of those that are folders: --force replaces folders of such files only.
-_FOLDERS = {"nsid": ".h5", "csv": ".csv"}
+#: Formats that are folders, with the suffix of their files; --force replaces only folders of such files.
+_FOLDER_SUFFIXES = {"nsid": ".h5", "csv": ".csv"}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be exported, and where to.
+class ExportRequest:
+    """What to export, and where to.
 
     Parameters
     ----------
     format
-        "jsonl" (all events), "csv" (five tables), "nsid" (an HDF5 file for each scan) or "bluesky" (documents, a run each scan).
-    part
-        Which events.
+        "jsonl" (all events), "csv" (five tables), "nsid" (one HDF5 file for each scan) or "bluesky" (documents, one bluesky run
+        for each scan).
+    event_filter
+        Events to export.
     out
-        A file, or a folder for "csv" and "nsid"; None: standard output.
+        File to write, or folder for "csv" and "nsid"; None for standard output.
     force
-        Whether what is there already may be replaced.
+        Whether an existing file or folder may be replaced.
     """
 
     format: Format
-    part: Part
+    event_filter: EventFilter
     out: Path | None
     force: bool = False
 
 
-def export(run: Path | None, wanted: Wanted) -> None:
-    """Write a run, or a part of it.
+def export(run: Path | None, request: ExportRequest) -> None:
+    """Write a run, or a part of it, to a file, a folder, or standard output.
 
     Raises
     ------
     HistoryError
-        If it cannot be written there, or something is there already.
+        If the output cannot be written or exists already.
     """
-    folder = wanted.format in _FOLDERS
-    if wanted.out is None and folder:
-        raise HistoryError(f"the format '{wanted.format}' is a folder of files; say where it shall lie with --out")
-    with opened(run) as history, legible(history):
-        if wanted.out is None:
-            for line in _lines(wanted.format)(history, wanted.part):
+    folder = request.format in _FOLDER_SUFFIXES
+    if request.out is None and folder:
+        raise HistoryError(f"the format '{request.format}' is a folder of files; name the folder with --out")
+    with open_history(run) as history, reading_history(history):
+        if request.out is None:
+            for line in _lines(request.format)(history, request.event_filter):
                 sys.stdout.write(line + "\n")
             return
-        with placed(wanted.out, folder=_FOLDERS.get(wanted.format), force=wanted.force) as target:
-            count = _written(history, wanted, target)
-    ERR.print(f"{count} written to {wanted.out}", highlight=False, markup=False, soft_wrap=True)
+        with atomic_output(request.out, folder=_FOLDER_SUFFIXES.get(request.format), force=request.force) as target:
+            count = _write(history, request, target)
+    ERR.print(f"{count} written to {request.out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _written(history: History, wanted: Wanted, target: Path) -> str:
-    """Write to `target`; says how much."""
-    if wanted.format == "csv":
+def _write(history: History, request: ExportRequest, target: Path) -> str:
+    """Write to `target`; returns a summary such as "12 lines"."""
+    if request.format == "csv":
         from agent.reporting.export.csv_tables import write_tables
 
-        return write_tables(history, wanted.part, target)
-    if wanted.format == "nsid":
+        return write_tables(history, request.event_filter, target)
+    if request.format == "nsid":
         from agent.reporting.export.nsid import write_scans
 
-        return write_scans(history, wanted.part, target)
+        return write_scans(history, request.event_filter, target)
     lines = 0
     with target.open("w", encoding="utf-8", newline="\n") as file:
-        for line in _lines(wanted.format)(history, wanted.part):
+        for line in _lines(request.format)(history, request.event_filter):
             file.write(line + "\n")
             lines += 1
     return f"{lines} lines"
 
 
-def _lines(form: Format) -> Callable[[History, Part], Iterator[str]]:
+def _lines(form: Format) -> Callable[[History, EventFilter], Iterator[str]]:
     if form == "bluesky":
         from agent.reporting.export.bluesky import documents
 
@@ -92,22 +93,22 @@ def _lines(form: Format) -> Callable[[History, Part], Iterator[str]]:
 
 
 @contextlib.contextmanager
-def placed(out: Path, *, folder: str | None, force: bool) -> Iterator[Path]:
-    """A path to write to, which becomes `out` when all went well.
+def atomic_output(out: Path, *, folder: str | None, force: bool) -> Iterator[Path]:
+    """Yields a temporary path, which is renamed to `out` if the block succeeds.
 
     Parameters
     ----------
     out
-        Where the result shall be.
+        Final path of the file or folder.
     folder
-        Suffix of the files if it is a folder; None for a file.
+        Suffix of the files if the output is a folder; None for a file.
     force
-        Whether an earlier result may be replaced; of a folder, only one that holds such files and nothing else.
+        Whether an existing output may be replaced; a folder is replaced only if it holds nothing but files with this suffix.
 
     Raises
     ------
     HistoryError
-        If something is there already, or it cannot be written.
+        If `out` exists already or cannot be written.
     """
     _check_free(out, folder, force)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -123,7 +124,7 @@ def placed(out: Path, *, folder: str | None, force: bool) -> Iterator[Path]:
     except HistoryError:
         raise
     except OSError as error:
-        raise HistoryError(f"{out} cannot be written: {error}; choose another place with --out") from error
+        raise HistoryError(f"{out} cannot be written: {error}; choose another path with --out") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -134,8 +135,8 @@ def _check_free(out: Path, folder: str | None, force: bool) -> None:
     if not out.exists() and not out.is_symlink():
         return
     if not force:
-        raise HistoryError(f"{out} is there already; choose another place, or replace it with --force")
+        raise HistoryError(f"{out} exists already; choose another path, or replace it with --force")
     if out.is_dir() != (folder is not None) or out.is_symlink():
-        raise HistoryError(f"{out} is {'a folder' if out.is_dir() else 'no folder'}, it is not replaced; choose another place")
+        raise HistoryError(f"{out} is {'a folder' if out.is_dir() else 'not a folder'} and is not replaced; choose another path")
     if folder is not None and any(p.is_dir() or p.suffix != folder for p in out.iterdir()):
-        raise HistoryError(f"the folder {out} holds other things than {folder} files, it is not replaced; choose another place")
+        raise HistoryError(f"the folder {out} holds more than {folder} files and is not replaced; choose another path")

@@ -1,4 +1,4 @@
-"""Figures of a decision, fit for a paper: every function returns a matplotlib `Figure` and leaves no global state."""
+"""Publication-quality figures of a decision. Every function returns a matplotlib `Figure` and leaves no global state."""
 
 from matplotlib.figure import Figure
 
@@ -33,8 +33,8 @@ FIGURES = ("scan", "latent", "reward", "latent_grid", "patches", "pareto")
 def draw_all(scan: Scan, decision: Decision) -> dict[str, Figure]:
     """Name -> figure, for all of `FIGURES` that the decision can show.
 
-    A decision that chose nothing has the scan only, and, where models were trained, what became of them. A Pareto front needs two
-    configurations whose reward reports both of its criteria.
+    A decision that chose nothing has only the scan and, if models were trained, their latent spaces. A Pareto front needs two
+    configurations whose reward reports both criteria.
     """
     figures = {"scan": scan_figure(scan, decision)}
     if decision.record.chosen is not None:

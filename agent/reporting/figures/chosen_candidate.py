@@ -11,18 +11,18 @@ from agent.schema.decision import CandidateRecord, ClusterRecord, Decision
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The candidate that a decision rests on.
+    """The chosen candidate with its arrays.
 
     Parameters
     ----------
     candidate
-        Its record.
+        Record of the candidate.
     points_rc
-        Shape (n, 2): the key points.
+        Key points, shape (n, 2), as (row, col).
     z
-        Shape (n, d): their latents.
+        Latents, shape (n, d).
     labels, core, core_distance
-        Shape (n,): their cluster, whether they are core, and how far from the centre.
+        Cluster, whether it is a core point, and core distance of each key point; shape (n,).
     """
 
     candidate: CandidateRecord
@@ -33,23 +33,23 @@ class Chosen:
     core_distance: Float[np.ndarray, " n"]
 
     def core_of(self, cluster: int) -> Int[np.ndarray, " m"]:
-        """Rows of a cluster's core points, the most typical first."""
+        """Rows of the core points of a cluster, most typical first."""
         rows = np.flatnonzero(self.core & (self.labels == cluster))
         return rows[np.argsort(self.core_distance[rows], kind="stable")]
 
 
 def chosen_of(decision: Decision) -> Chosen:
-    """What was chosen, with its arrays.
+    """The chosen candidate of a decision, with its arrays.
 
     Raises
     ------
     FigureError
-        If nothing was.
+        If nothing was chosen.
     """
     record, arrays = decision.record, decision.arrays
     index = next((i for i, c in enumerate(record.candidates) if c.candidate_id == record.chosen), None)
     if index is None or "labels" not in arrays:
-        raise FigureError(f"decision {record.decision_id} chose no model, so it has no types to draw; draw its scan_figure")
+        raise FigureError(f"decision {record.decision_id} chose no model, so there are no types to draw; use scan_figure instead")
     return Chosen(
         candidate=record.candidates[index],
         points_rc=arrays["points_rc"],
@@ -62,16 +62,16 @@ def chosen_of(decision: Decision) -> Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A linear map of a latent space onto what can be drawn: itself (d of 1 or 2), or its first two principal axes.
+    """Linear projection of a latent space to at most two dimensions: the identity for d up to 2, else two principal axes.
 
     Parameters
     ----------
     axes
-        Shape (d, k), orthonormal columns.
+        Orthonormal columns, shape (d, k).
     centre
-        Shape (d,): what becomes the origin.
+        Point that becomes the origin, shape (d,).
     labels
-        What to write at each of the k axes.
+        Labels of the k axes.
     """
 
     axes: Float[np.ndarray, "d k"]
@@ -86,16 +86,16 @@ class Projection:
             return cls(np.eye(d), np.zeros(d), tuple(f"z{'₁₂'[i]}" for i in range(d)))
         variances, axes = np.linalg.eigh(np.cov(z, rowvar=False))
         first = axes[:, ::-1][:, :2]
-        first = first * np.sign(first[np.abs(first).argmax(axis=0), [0, 1]])  # eigh leaves the sign open
+        first = first * np.sign(first[np.abs(first).argmax(axis=0), [0, 1]])  # eigh leaves the sign undetermined
         shares = variances[::-1][:2] / (variances.sum() or 1.0)
         labels = tuple(f"principal axis {i + 1} of {d} latents ({share:.0%})" for i, share in enumerate(shares))
         return cls(first, z.mean(axis=0), labels)
 
     def points(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
-        """Latents in the plane (or on the line)."""
+        """Projected latents, shape (n, k)."""
         return np.asarray((z - self.centre) @ self.axes)
 
     def gaussian(self, cluster: ClusterRecord) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k k"]]:
-        """Mean (k,) and covariance (k, k) of a cluster's Gaussian in the plane."""
+        """Mean (k,) and covariance (k, k) of the projected Gaussian of a cluster."""
         mean = (np.array(cluster.mean) - self.centre) @ self.axes
         return mean, self.axes.T @ np.array(cluster.covariance) @ self.axes

@@ -1,4 +1,4 @@
-"""The chosen latent space: its points, the Gaussians fitted to it, the core of each and the recommended places."""
+"""Figure of the chosen latent space: its points, the fitted Gaussians, core points, and recommended places."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ _BINS = 60
 
 
 def latent_figure(decision: Decision) -> Figure:
-    """The latent space in which the types were found; more than two latents are shown along their first two principal axes.
+    """The chosen latent space; more than two latents are projected onto their first two principal axes.
 
     Raises
     ------
@@ -38,14 +38,14 @@ def latent_figure(decision: Decision) -> Figure:
 
 
 def ellipse(mean: Float[np.ndarray, " 2"], covariance: Float[np.ndarray, "2 2"], sigmas: float) -> Ellipse:
-    """The curve on which a Gaussian's Mahalanobis distance from its mean is `sigmas`."""
+    """The ellipse at a Mahalanobis distance of `sigmas` from the mean of a Gaussian."""
     variances, axes = np.linalg.eigh(covariance)
     width, height = 2 * sigmas * np.sqrt(np.maximum(variances, 0.0))
     return Ellipse(tuple(mean), width, height, angle=float(np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))))
 
 
 def recommended_rows(decision: Decision, chosen: Chosen) -> Int[np.ndarray, " m"]:
-    """Rows of the key points that are recommended, in the order of the requests."""
+    """Rows of the recommended key points, in the order of the requests."""
     row_of = {(int(r), int(c)): i for i, (r, c) in enumerate(chosen.points_rc)}
     return np.array([row_of[r.row, r.col] for r in decision.record.requests], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""What the choice was made from: the latent distribution of every window and invariance, as the paper's figure 2."""
+"""Figure of the latent distributions of all windows and kinds of representation, as figure 2 of the paper."""
 
 import math
 import textwrap
@@ -18,15 +18,15 @@ from agent.schema.model_kinds import label
 _CELLS = 80
 _SMOOTH_CELLS = 1.5
 _AXES = {1: ("z₁", "key points, relative to the fullest bin"), 2: ("z₁", "z₂")}
-_TEXT, _SMALL_TEXT, _NARROW_IN = SMALL - 1, SMALL - 2, 0.8  # narrower panels have the smaller text above them
-_CHARACTERS_PER_IN = 125  # of a size of 1 pt
+_TEXT, _SMALL_TEXT, _NARROW_IN = SMALL - 1, SMALL - 2, 0.8  # panels narrower than this have the smaller text
+_CHARACTERS_PER_IN = 125  # at a font size of 1 pt
 
 
 def latent_grid_figure(decision: Decision) -> Figure:
-    """Small multiples: a row for each kind, a column for each window, the chosen one framed.
+    """Grid of panels: a row for each kind of representation, a column for each window, with the chosen one framed.
 
-    Each panel shows the seed with the best held-out ELBO among those that were not guarded out, its points shaded by their
-    density; where all were, the best of them, in grey, under the reason. All panels have the same limits.
+    Each panel shows the seed with the best held-out ELBO among those that passed the guards, with points shaded by density. If
+    none passed, it shows the best one in grey, with the reason above. All panels have the same limits.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def latent_grid_figure(decision: Decision) -> Figure:
     record = decision.record
     if not record.candidates or "latents" not in decision.arrays:
         raise FigureError(
-            f"decision {record.decision_id} trained no model, so it has no latent space to draw; draw its scan_figure"
+            f"decision {record.decision_id} trained no model, so there is no latent space to draw; use scan_figure instead"
         )
     kinds = list(dict.fromkeys((c.invariance, c.variant) for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
@@ -46,7 +46,7 @@ def latent_grid_figure(decision: Decision) -> Figure:
     line = int(side * _CHARACTERS_PER_IN / size)
     figure = new_figure(height_in=len(kinds) * (side + above) + 0.7)
     panels = figure.subplots(len(kinds), len(windows), sharex=True, sharey=True, squeeze=False)
-    shown = {(window, kind): _shown(record, window, kind) for window in windows for kind in kinds}
+    shown = {(window, kind): _representative(record, window, kind) for window in windows for kind in kinds}
     drawn = {place: _drawn_points(decision, index) for place, index in shown.items()}
     limit = max((float(np.abs(xy).max(initial=0.0)) for xy in drawn.values()), default=0.0) * 1.05 or 1.0
     for (window, kind), index in shown.items():
@@ -56,8 +56,8 @@ def latent_grid_figure(decision: Decision) -> Figure:
         if index is None:
             continue
         candidate = record.candidates[index]
-        _draw_points(axes, drawn[window, kind], limit, trusted=candidate.guarded_out is None, narrow=narrow)
-        axes.set_title(textwrap.fill(_verdict(record, candidate), line), fontsize=size, color=DARK, pad=3)
+        _draw_points(axes, drawn[window, kind], limit, accepted=candidate.guarded_out is None, narrow=narrow)
+        axes.set_title(textwrap.fill(_panel_title(record, candidate), line), fontsize=size, color=DARK, pad=3)
         if candidate.candidate_id == record.chosen:
             _frame(axes)
     for axes, window in zip(panels[0], windows, strict=True):
@@ -70,7 +70,7 @@ def latent_grid_figure(decision: Decision) -> Figure:
 
 
 def density(xy: Float[np.ndarray, "n 2"], limit: float) -> Float[np.ndarray, " n"]:
-    """Density at each point relative to the densest, from a smoothed histogram of the square ±limit."""
+    """Density at each point relative to the maximum, from a smoothed histogram over ±limit."""
     cell = np.clip(((xy / limit + 1) / 2 * _CELLS).astype(np.int64), 0, _CELLS - 1)
     counts = np.zeros((_CELLS, _CELLS))
     np.add.at(counts, (cell[:, 0], cell[:, 1]), 1.0)
@@ -78,12 +78,12 @@ def density(xy: Float[np.ndarray, "n 2"], limit: float) -> Float[np.ndarray, " n
     return np.asarray(smooth[cell[:, 0], cell[:, 1]] / smooth.max())
 
 
-def _shown(record: DecisionRecord, window_px: int, kind: tuple[str, str]) -> int | None:
-    """Row of the candidate that stands for a configuration."""
+def _representative(record: DecisionRecord, window_px: int, kind: tuple[str, str]) -> int | None:
+    """Index of the candidate that represents a configuration in its panel, or None."""
     group = [i for i, c in enumerate(record.candidates) if (c.window_px, c.invariance, c.variant) == (window_px, *kind)]
     chosen = [i for i in group if record.candidates[i].candidate_id == record.chosen]
-    trusted = [i for i in group if record.candidates[i].guarded_out is None]
-    return max(chosen or trusted or group, key=lambda i: _elbo(record.candidates[i]), default=None)
+    accepted = [i for i in group if record.candidates[i].guarded_out is None]
+    return max(chosen or accepted or group, key=lambda i: _elbo(record.candidates[i]), default=None)
 
 
 def _elbo(candidate: CandidateRecord) -> float:
@@ -91,7 +91,7 @@ def _elbo(candidate: CandidateRecord) -> float:
 
 
 def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n k"]:
-    """A candidate's latents on at most two axes, less those that are not finite; none where it diverged or was not trained."""
+    """Finite latents of a candidate on at most two axes; empty if it diverged or was not trained."""
     if index is None:
         return np.empty((0, 2))
     z = decision.latents_of(index)
@@ -99,13 +99,13 @@ def _drawn_points(decision: Decision, index: int | None) -> Float[np.ndarray, "n
     return Projection.of(z).points(z) if len(z) > 1 else np.empty((0, 2))
 
 
-def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trusted: bool, narrow: bool) -> None:
+def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, accepted: bool, narrow: bool) -> None:
     far = max(1, int(0.75 * limit))
     ticks = [-far, 0, far]
-    along = [0] if narrow else ticks  # three numbers would run into one another
+    along = [0] if narrow else ticks  # three numbers would overlap
     if xy.shape[1] == 1:
         heights, edges = np.histogram(xy[:, 0], bins=_CELLS, range=(-limit, limit))
-        axes.stairs(heights / heights.max(), edges, fill=True, color=DARK if trusted else GREY)
+        axes.stairs(heights / heights.max(), edges, fill=True, color=DARK if accepted else GREY)
         axes.set(xlim=(-limit, limit), ylim=(0, 1.1), xticks=along, yticks=[0, 0.5, 1])
         return
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=along, yticks=ticks)
@@ -113,14 +113,14 @@ def _draw_points(axes: Axes, xy: Float[np.ndarray, "n k"], limit: float, *, trus
         return
     shade = density(xy, limit)
     order = np.argsort(shade, kind="stable")
-    colours = {"c": shade[order], "cmap": "viridis", "vmin": 0.0, "vmax": 1.0} if trusted else {"c": GREY}
+    colours = {"c": shade[order], "cmap": "viridis", "vmin": 0.0, "vmax": 1.0} if accepted else {"c": GREY}
     axes.scatter(xy[order, 0], xy[order, 1], s=2.2, linewidths=0, gid="latents", **colours)
 
 
-def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
-    """What is written above a panel: the reward over all seeds, or why nothing of it was trusted."""
+def _panel_title(record: DecisionRecord, candidate: CandidateRecord) -> str:
+    """Text above a panel: the reward over all seeds, or why the candidate was rejected."""
     if candidate.guarded_out is not None:
-        return f"left out: {candidate.guarded_out.split(':')[0]}"
+        return f"rejected: {candidate.guarded_out.split(':')[0]}"
     name = configuration_name(candidate.invariance, candidate.window_px, candidate.variant)
     found = next((c for c in record.configurations if c.name == name), None)
     if found is None:
@@ -130,7 +130,7 @@ def _verdict(record: DecisionRecord, candidate: CandidateRecord) -> str:
 
 
 def _decimals(largest: float) -> int:
-    """Decimals that give the largest reward two digits."""
+    """Number of decimals that shows two digits of the largest reward."""
     return max(0, 2 - math.ceil(math.log10(largest))) if largest > 0 else 2
 
 

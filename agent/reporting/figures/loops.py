@@ -1,4 +1,4 @@
-"""What was measured, by type: every hysteresis loop thin, the mean of each type thick."""
+"""Figure of the measured hysteresis loops by type: single loops thin, the mean of each type thick."""
 
 from collections.abc import Sequence
 
@@ -16,23 +16,25 @@ _COLUMNS, _PANEL_IN = 4, 1.75
 
 
 def loops_of(results: Sequence[Measured]) -> list[Measured]:
-    """The results that hold a loop."""
+    """The results that contain a hysteresis loop."""
     return [r for r in results if r.status == "ok" and {X, Y} <= r.curves.keys()]
 
 
 def loops_figure(results: Sequence[Measured], heading: str = "") -> Figure:
-    """A panel for each type with the loops measured at its places, all on the same scales.
+    """One panel for each type with the loops measured at its places, all with the same axis limits.
 
-    Loops of one shape are averaged point by point; where their shapes differ, the mean is left out.
+    Loops with the same number of points are averaged point by point; otherwise no mean is drawn.
 
     Raises
     ------
     FigureError
-        If there is no loop.
+        If there are no loops.
     """
     loops = loops_of(results)
     if not loops:
-        raise FigureError("no loop has been measured on this decision, so there is none to draw; draw its scan")
+        raise FigureError(
+            "no loops have been measured for this decision, so there is nothing to draw; use the scan figure instead"
+        )
     clusters = sorted({r.cluster for r in loops})
     columns = min(_COLUMNS, len(clusters))
     lines = -(-len(clusters) // columns)
@@ -50,7 +52,7 @@ def loops_figure(results: Sequence[Measured], heading: str = "") -> Figure:
 
 
 def mean_loop(loops: Sequence[Measured]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]] | None:
-    """Bias and mean response of loops that have one shape, else None; NaNs are left out of the mean."""
+    """Bias and mean response of loops of equal length, ignoring NaN; None if their lengths differ."""
     if len({r.curves[Y].shape for r in loops}) != 1:
         return None
     responses = np.stack([np.asarray(r.curves[Y], dtype=np.float64) for r in loops])

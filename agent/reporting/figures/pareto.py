@@ -1,4 +1,4 @@
-"""What must be given up for what: all configurations by two criteria, and the front that none of them beats in both."""
+"""Trade-offs (Pareto front): all configurations by two criteria, with the front of those that none beats in both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from rewards.metrics import bare, higher_is_better
 _NAMES = {
     "bic": "BIC (per point)",
     "icl": "ICL (per point)",
-    "log_likelihood": "log-likelihood (nats a point)",
-    "bic_gain_per_d": "BIC gain over one Gaussian per latent (nats a point)",
-    "bic_gain": "BIC gain over one Gaussian (nats a point)",
-    "icl_gain": "ICL gain over one Gaussian (nats a point)",
-    "NMI_rot": "NMI$_{rot}$, information on the neighbourhood",
+    "log_likelihood": "log-likelihood (nats per point)",
+    "bic_gain_per_d": "BIC gain over one Gaussian per latent (nats per point)",
+    "bic_gain": "BIC gain over one Gaussian (nats per point)",
+    "icl_gain": "ICL gain over one Gaussian (nats per point)",
+    "NMI_rot": "NMI$_{rot}$, information about the neighbourhood",
     "rotation_consistency": "rotation consistency of the clusters",
     "stability": "stability, mean ARI over resamples",
 }
-_MOST_NAMED = 14
+_MOST_LISTED = 14
 
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """A configuration with its seeds' values of both criteria, shape (seeds, 2), as they are in the metrics."""
+    """A configuration with the values of both criteria for each seed, shape (seeds, 2)."""
 
     name: str
     kind: tuple[str, str]
@@ -46,57 +46,57 @@ class _Point:
 
 
 def has_front(record: DecisionRecord, criteria: Sequence[str] = CRITERIA) -> bool:
-    """Whether at least two configurations of the record hold both criteria."""
+    """Whether at least two configurations of the record have both criteria."""
     return len(_points(record, criteria)) > 1
 
 
 def pareto_figure(record: DecisionRecord, criteria: Sequence[str] = CRITERIA) -> Figure:
-    """Each configuration's mean over seeds of two criteria, the seeds, the Pareto front of the means, and what was chosen.
+    """Two criteria of each configuration (mean and seeds), the Pareto front of the means, and the chosen configuration.
 
-    Better is always up and to the right: the axis of a criterion that is minimised is turned. Along the front the configurations
+    Better is always up and to the right: the axis of a criterion that is minimised is inverted. The configurations on the front
     are numbered and named.
 
     Parameters
     ----------
     record
-        Its candidates' metrics hold the criteria.
+        Decision whose candidates have the criteria among their metrics.
     criteria
-        Two names of metrics, horizontal first; one that `rewards.metrics` does not know gets its direction before it ("-mine").
+        Names of two metrics, horizontal first; a metric unknown to `rewards.metrics` needs a sign for its direction ("-mine").
 
     Raises
     ------
     FigureError
-        If fewer than two configurations have both.
+        If fewer than two configurations have both criteria.
     UnknownMetricError
         If the direction of a criterion is neither known nor given.
     """
     points = _points(record, criteria)
     if len(points) < 2:
         raise FigureError(
-            f"decision {record.decision_id} holds {' and '.join(map(bare, criteria))} of {len(points)} configurations; "
-            "a front needs two or more, judged by a reward that reports both; draw its scan_figure"
+            f"decision {record.decision_id} has {' and '.join(map(bare, criteria))} for {len(points)} configurations; "
+            "a front needs at least two, scored by a reward that reports both; use scan_figure instead"
         )
     means = np.array([p.mean for p in points])
-    order = _along(means, criteria)
+    order = _front_rows(means, criteria)
     kinds = list(dict.fromkeys((c.invariance, c.variant) for c in record.candidates))
     figure = new_figure(height_in=4.0)
     axes = figure.add_subplot()
     _draw(axes, points, kinds)
     axes.plot(*means[order].T, color=DARK, lw=1.0, ls="--", zorder=3, gid="front")
-    for number, at in enumerate(means[order], start=1):  # beyond the front no configuration can be in the way
+    for number, at in enumerate(means[order], start=1):  # no configuration lies beyond the front, so labels there cover none
         text = axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=MEDIUM, zorder=6)
         text.set_path_effects(halo("white"))
     chosen = _mark_chosen(axes, record, points, kinds)
-    _axes(axes, criteria)
+    _set_up_axes(axes, criteria)
     title(axes, f"{record.scan_id}: {len(order)} of {len(points)} configurations are on the front{chosen}")
     used = [(i, kind) for i, kind in enumerate(kinds) if any(p.kind == kind for p in points)]
-    handles = [*_legend(used), *_named([points[i] for i in order])]
+    handles = [*_legend(used), *_front_entries([points[i] for i in order])]
     figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
     return figure
 
 
 def _points(record: DecisionRecord, criteria: Sequence[str]) -> list[_Point]:
-    """Configurations of which a seed that is not guarded out has both criteria."""
+    """Configurations with at least one candidate that passed the guards and has both criteria."""
     x, y = (bare(c) for c in criteria)
     groups: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     for c in record.candidates:
@@ -109,8 +109,8 @@ def _points(record: DecisionRecord, criteria: Sequence[str]) -> list[_Point]:
     ]
 
 
-def _along(means: Float[np.ndarray, "n 2"], criteria: Sequence[str]) -> list[int]:
-    """Rows of the front's members, from left to right as they are drawn."""
+def _front_rows(means: Float[np.ndarray, "n 2"], criteria: Sequence[str]) -> list[int]:
+    """Rows of the means on the front, from left to right as drawn."""
     names = [bare(c) for c in criteria]
     rightwards = 1 if higher_is_better(criteria[0]) else -1
     members = np.flatnonzero(pareto_front(criteria_table([dict(zip(names, m.tolist(), strict=True)) for m in means], criteria)))
@@ -126,8 +126,8 @@ def _draw(axes: Axes, points: Sequence[_Point], kinds: Sequence[tuple[str, str]]
         )
 
 
-def _axes(axes: Axes, criteria: Sequence[str]) -> None:
-    """Labels, and axes turned so that better is up and to the right."""
+def _set_up_axes(axes: Axes, criteria: Sequence[str]) -> None:
+    """Label the axes, and invert them where needed so that better is up and to the right."""
     label_axes(axes, *(_NAMES.get(bare(c), bare(c)) for c in criteria))
     axes.margins(0.08)
     if not higher_is_better(criteria[0]):
@@ -139,13 +139,13 @@ def _axes(axes: Axes, criteria: Sequence[str]) -> None:
 
 
 def _mark_chosen(axes: Axes, record: DecisionRecord, points: Sequence[_Point], kinds: Sequence[tuple[str, str]]) -> str:
-    """Draws a star on the chosen configuration; returns what to add to the title where there is none to draw."""
+    """Draw a star on the chosen configuration; returns an addition to the title if there is none to draw."""
     candidate = next((c for c in record.candidates if c.candidate_id == record.chosen), None)
-    mine = [p for p in points if candidate and (*p.kind, p.window_px) == _key(candidate)]
-    if not mine:
-        return "; nothing was chosen" if candidate is None else "; the chosen one is not among them"
-    star = axes.scatter([mine[0].mean[0]], [mine[0].mean[1]], s=190, marker="*", linewidths=0.9, zorder=5)
-    star.set(facecolor=colour(kinds.index(mine[0].kind)), edgecolor="black", gid="chosen")
+    matching = [p for p in points if candidate and (*p.kind, p.window_px) == _key(candidate)]
+    if not matching:
+        return "; nothing was chosen" if candidate is None else "; the chosen one lacks a criterion"
+    star = axes.scatter([matching[0].mean[0]], [matching[0].mean[1]], s=190, marker="*", linewidths=0.9, zorder=5)
+    star.set(facecolor=colour(kinds.index(matching[0].kind)), edgecolor="black", gid="chosen")
     return ""
 
 
@@ -162,8 +162,8 @@ def _legend(kinds: Sequence[tuple[int, tuple[str, str]]]) -> list[Line2D]:
     ]
 
 
-def _named(front: Sequence[_Point]) -> list[Line2D]:
+def _front_entries(front: Sequence[_Point]) -> list[Line2D]:
     lines = [f"{i}  {label(*p.kind)}, window {p.window_px} px" for i, p in enumerate(front, start=1)]
-    if len(lines) > _MOST_NAMED:
-        lines = [*lines[: _MOST_NAMED - 1], f"... and {len(lines) - _MOST_NAMED + 1} more"]
+    if len(lines) > _MOST_LISTED:
+        lines = [*lines[: _MOST_LISTED - 1], f"... and {len(lines) - _MOST_LISTED + 1} more"]
     return [Line2D([], [], ls="", label=line) for line in lines]

@@ -1,4 +1,4 @@
-"""What a type looks like: for each cluster the mean of its core patches and the most typical ones."""
+"""Figure of the patches of each cluster: the mean of the core patches and the most typical ones."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,13 +16,14 @@ from instrument_adapters.scan import Scan
 
 EXAMPLES = 8
 _ROW_IN = 0.72
-_CHANGED = {"r": "turned", "t": "shifted", "s": "scaled"}
+_CHANGES = {"r": "rotated", "t": "shifted", "s": "scaled"}
 
 
 def patch_figure(scan: Scan, decision: Decision) -> Figure:
-    """A strip for each cluster: the mean patch of its core points, then its most typical patches, nearest the centre first.
+    """One strip for each cluster: the mean patch of its core points, then its most typical patches, most typical first.
 
-    The patches are those that the chosen model saw, on the grey scale of the normalised image, rows upwards as in the scan.
+    These are the patches that the chosen model was given, on the grey scale of the normalised image, with rows upwards as in the
+    scan.
 
     Raises
     ------
@@ -82,6 +83,6 @@ def _title(scan_id: str, frame: Frame, chosen: Chosen) -> str:
     size = f"{fast * factor:.3g} × {slow * factor:.3g} {unit}"
     title = f"{scan_id}: patches of {label(c.invariance, c.variant)}, window {c.window_px} px ({size})"
     if GEOMETRIC_LATENTS.get(c.invariance, 0):
-        changed = " and ".join(_CHANGED[letter] for letter in c.invariance)
-        title += f"\nas recorded: to this model, patches of one type may be {changed}, so their mean is blurred"
+        changes = " or ".join(_CHANGES[letter] for letter in c.invariance)
+        title += f"\nas recorded: this model ignores that patches are {changes}, so the mean of a type is blurred"
     return title

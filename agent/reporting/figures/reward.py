@@ -1,4 +1,4 @@
-"""Why this configuration: the reward against window size, for each invariance."""
+"""Figure of the reward against window size, for each kind of representation."""
 
 from collections import Counter
 
@@ -13,14 +13,14 @@ from agent.schema.decision import CandidateRecord, ConfigurationRecord, Decision
 from agent.schema.model_kinds import label
 
 Kind = tuple[str, str]
-_SPREAD = 0.2  # of the smallest distance between windows: all invariances of one window lie within it
+_SPREAD = 0.2  # of the smallest distance between windows: the range over which the kinds of one window are spread
 
 
 def reward_figure(decision: Decision) -> Figure:
-    """Mean and standard deviation of the reward over seeds, the seeds themselves, the tie set, and what was chosen.
+    """Mean and standard deviation of the reward over seeds, with single seeds, the tie set, and the chosen configuration.
 
-    Kinds of representation are drawn a little beside one another, so that their error bars can be told apart. Seeds that were
-    guarded out have no reward; a note counts them.
+    Kinds of representation are shifted slightly against each other, so that their error bars do not overlap. Candidates rejected
+    by the guards have no reward; a note counts them.
 
     Raises
     ------
@@ -42,26 +42,26 @@ def reward_figure(decision: Decision) -> Figure:
     axes.set_axisbelow(True)
     figure.legend(handles=_legend(list(shifts)), loc="outside right upper", fontsize=SMALL, frameon=False)
     title(axes, f"{record.scan_id}: chosen is {label(*_kind(best))}, window {best.window_px} px")
-    figure.supxlabel(left_out_note(record), fontsize=SMALL, color=DARK)
+    figure.supxlabel(rejection_note(record), fontsize=SMALL, color=DARK)
     return figure
 
 
-def left_out_note(record: DecisionRecord) -> str:
-    """How many candidates were guarded out and are not shown, by reason; empty when none was."""
+def rejection_note(record: DecisionRecord) -> str:
+    """Number of candidates that the guards rejected, by reason; empty if there are none."""
     reasons = Counter(c.guarded_out.split(":")[0] for c in record.candidates if c.guarded_out)
     if not reasons:
         return ""
     named = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
-    return f"Not shown: {reasons.total()} of {len(record.candidates)} candidates, left out by the guards ({named})."
+    return f"Not shown: {reasons.total()} of {len(record.candidates)} candidates, rejected by the guards ({named})."
 
 
 def _kind(of: CandidateRecord | ConfigurationRecord) -> Kind:
-    """What a line is drawn for: invariance or plain family, and what else tells candidates of one window apart."""
+    """Kind of representation of a line: invariance or plain family, and variant."""
     return of.invariance, of.variant
 
 
 def _shifts(record: DecisionRecord) -> dict[Kind, float]:
-    """How far beside its window each kind is drawn, in the order of the configuration."""
+    """Horizontal shift of each kind from its window, in pixels."""
     kinds = list(dict.fromkeys(_kind(c) for c in record.candidates))
     windows = sorted({c.window_px for c in record.candidates})
     room = _SPREAD * float(np.diff(windows).min()) if len(windows) > 1 else _SPREAD
@@ -70,13 +70,13 @@ def _shifts(record: DecisionRecord) -> dict[Kind, float]:
 
 
 def _draw_kind(axes: Axes, record: DecisionRecord, kind: Kind, i: int, shift: float) -> None:
-    mine = [c for c in record.candidates if _kind(c) == kind and not c.guarded_out]
-    seeds = np.array([(c.window_px + shift, c.value) for c in mine if c.value is not None]).reshape(-1, 2)
+    candidates = [c for c in record.candidates if _kind(c) == kind and not c.guarded_out]
+    seeds = np.array([(c.window_px + shift, c.value) for c in candidates if c.value is not None]).reshape(-1, 2)
     axes.scatter(seeds[:, 0], seeds[:, 1], s=9, color=colour(i), alpha=0.45, linewidths=0, zorder=2, gid=f"seeds-{kind[0]}")
     line = {c.window_px: c for c in record.configurations if _kind(c) == kind}
     windows = sorted({c.window_px for c in record.candidates})
     x = [w + shift for w in windows]
-    mean = [line[w].mean if w in line else np.nan for w in windows]  # a gap in the line where all seeds were guarded out
+    mean = [line[w].mean if w in line else np.nan for w in windows]  # a gap in the line if all seeds were rejected
     std = [line[w].std if w in line else None for w in windows]
     spread = [np.nan if s is None else s for s in std]
     axes.errorbar(x, mean, yerr=spread, color=colour(i), marker=marker(i), ms=4.5, lw=1.2, elinewidth=0.9, capsize=2, zorder=3)

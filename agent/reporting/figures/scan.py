@@ -1,4 +1,4 @@
-"""Where the types lie in real space: the scan, the core points of each cluster and the recommended places."""
+"""Figure of the scan in real space, with the core points of each cluster and the recommended places."""
 
 import textwrap
 
@@ -40,17 +40,17 @@ _TALLEST_IN, _BELOW_IN, _TITLE_LINE_IN, _ENTRY_IN = 6.5, 0.5, 0.14, 0.35
 
 
 def scan_figure(scan: Scan, decision: Decision) -> Figure:
-    """The analysed channel in the instrument's x and y, with core points by cluster and the recommended places, numbered.
+    """The analysed channel in stage coordinates, with core points by cluster and the recommended places, numbered.
 
-    A scan taken at an angle is drawn turned, as it lies under the tip, so that every position can be read off in the
-    coordinates of the stage. A decision that resolved nothing gives the scan with the reason above it.
+    A scan taken at an angle is drawn rotated, so that all positions can be read off in stage coordinates. For a decision that
+    resolved nothing, the explanation is the title.
 
     Parameters
     ----------
     scan
-        The scan that was analysed.
+        Scan that was analysed.
     decision
-        What was decided on it.
+        Decision on it.
     """
     record = decision.record
     text = f"{record.scan_id}: {record.explanation}"
@@ -73,14 +73,14 @@ def scan_figure(scan: Scan, decision: Decision) -> Figure:
 
 
 def corners_um(frame: Frame) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]]:
-    """Lower left and upper right corner, in micrometres, of the upright rectangle around all pixels of the scan."""
+    """Lower left and upper right corner of the bounding box of the scan, in micrometres."""
     last = np.array([frame.rows, frame.cols]) - 0.5
     xy = frame.to_metres(np.array([[-0.5, -0.5], [-0.5, last[1]], [last[0], -0.5], last])) * MICROMETRES
     return xy.min(axis=0), xy.max(axis=0)
 
 
 def image_to_micrometres(frame: Frame) -> Affine2D:
-    """The map from image coordinates (col, row) to the stage's (x, y) in micrometres."""
+    """The transform from image coordinates (col, row) to stage coordinates (x, y) in micrometres."""
     origin, along_col, along_row = frame.to_metres(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])) * MICROMETRES
     (a, b), (c, d) = along_col - origin, along_row - origin
     return Affine2D.from_values(a, b, c, d, *origin)
@@ -89,36 +89,36 @@ def image_to_micrometres(frame: Frame) -> Affine2D:
 def place_labels(
     points: Float[np.ndarray, "n 2"], reach: float, low: Float[np.ndarray, " 2"], high: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "n 2"]:
-    """Where to write beside each point, at the distance `reach`: where other points and earlier labels leave room.
+    """Position of a label beside each point, away from other points and labels; shape (n, 2).
 
     Parameters
     ----------
     points
-        Shape (n, 2).
+        Points, shape (n, 2).
     reach
         Distance of a label from its point.
     low, high
-        Shape (2,): corners of the area to stay in.
+        Corners of the area in which labels may lie, shape (2,).
     """
     angles = np.pi / 4 + np.arange(8) * np.pi / 4
     around = reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     labels: list[np.ndarray] = []
     for i, point in enumerate(points):
-        spots = point + around
-        taken = np.array([*np.delete(points, i, axis=0), *labels])
-        room = np.full(len(spots), np.inf)
-        if len(taken):
-            room = np.hypot(*(spots[:, None] - taken[None]).transpose(2, 0, 1)).min(axis=1)
-        room = np.round(np.minimum(room / reach, 1.5), 6)  # beyond that all are equally good, and the first is taken
-        outside = ((spots < low + reach / 2) | (spots > high - reach / 2)).any(axis=1)
-        labels.append(spots[np.argmax(room - 10 * outside)])
+        positions = point + around
+        occupied = np.array([*np.delete(points, i, axis=0), *labels])
+        room = np.full(len(positions), np.inf)
+        if len(occupied):
+            room = np.hypot(*(positions[:, None] - occupied[None]).transpose(2, 0, 1)).min(axis=1)
+        room = np.round(np.minimum(room / reach, 1.5), 6)  # more room than this is no better; the first such place is taken
+        outside = ((positions < low + reach / 2) | (positions > high - reach / 2)).any(axis=1)
+        labels.append(positions[np.argmax(room - 10 * outside)])
     return np.array(labels)
 
 
 def _page(frame: Frame, entries: int, title_lines: int) -> tuple[Figure, Axes, Axes]:
-    """A figure with axes of the frame's shape and, beside it, one for the colour bar.
+    """A figure with axes in the shape of the frame, and axes for the colour bar beside it.
 
-    Laid out by hand: matplotlib's engines do not settle at once for axes of a fixed shape, and cut off the label at the left.
+    The layout is computed here because matplotlib's layout engines cut off the left label of axes with a fixed shape.
     """
     low, high = corners_um(frame)
     aspect = float((high - low)[1] / (high - low)[0])
@@ -177,8 +177,6 @@ def _legend(decision: Decision) -> list[Line2D]:
     record = decision.record
     handles = cluster_handles(record)
     if record.requests:
-        ring = Line2D(
-            [], [], ls="", marker="o", mfc="none", mec=DARK, ms=8, label="recommended,\nnumbered in the\norder of measuring"
-        )
+        ring = Line2D([], [], ls="", marker="o", mfc="none", mec=DARK, ms=8, label="recommended,\nnumbered in\nmeasuring order")
         handles.append(ring)
     return handles

@@ -1,4 +1,4 @@
-"""How all figures look: size, type sizes, colours and markers of the clusters, and units with a sensible prefix."""
+"""Common style of all figures: page width, font sizes, and colours and markers of the clusters."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,47 +13,47 @@ from matplotlib.patheffects import withStroke
 from agent.reporting.figures.units import prefixed as prefixed
 from agent.schema.decision import DecisionRecord
 
-WIDTH_IN = 180 / 25.4  # a page of two columns
+WIDTH_IN = 180 / 25.4  # width of a two-column page
 DPI = 160
 SMALL, MEDIUM = 7.0, 8.0
 CHOSEN_COLOUR = "#D55E00"
 GREY, DARK = "0.8", "0.25"
 
-#: M. Okabe and K. Ito's eight, then two that stay apart from them under all three colour-vision deficiencies.
+#: The eight colours of M. Okabe and K. Ito, and two more that remain distinct under all three colour-vision deficiencies.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#7A1F5C", "#9EF0C8")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h")
 
 
 def colour(cluster: int) -> str:
-    """Colour of a cluster; the ten repeat after cluster 9."""
+    """Colour of a cluster; the ten colours repeat after cluster 9."""
     return COLOURS[cluster % len(COLOURS)]
 
 
 def marker(cluster: int) -> str:
-    """Marker of a cluster; after cluster 9 they are shifted, so that colour and marker together stay unique up to 100."""
+    """Marker of a cluster; shifted after cluster 9, so that colour and marker together are unique for 100 clusters."""
     return MARKERS[(cluster + cluster // len(COLOURS)) % len(MARKERS)]
 
 
 def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
-    """Path effect that keeps a line or a text readable on any background."""
+    """Path effect that keeps lines and text readable on any background."""
     return [withStroke(linewidth=width_pt, foreground=foreground)]
 
 
-_MAKE: ContextVar[Callable[..., Figure]] = ContextVar("make", default=Figure)
+_FACTORY: ContextVar[Callable[..., Figure]] = ContextVar("factory", default=Figure)
 
 
 @contextmanager
-def made_by(make: Callable[..., Figure]) -> Iterator[None]:
-    """Let figures be made by another function inside, such as `matplotlib.pyplot.figure`, which a notebook shows by itself."""
-    before = _MAKE.set(make)
+def figure_factory(factory: Callable[..., Figure]) -> Iterator[None]:
+    """Create figures with another function in this context, such as `matplotlib.pyplot.figure`, which notebooks display."""
+    before = _FACTORY.set(factory)
     try:
         yield
     finally:
-        _MAKE.reset(before)
+        _FACTORY.reset(before)
 
 
 def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
-    """An empty figure of page width, made without pyplot, so that no global state is touched; see `made_by`.
+    """An empty figure of page width, made without pyplot, so that no global state is touched; see `figure_factory`.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
     by_hand
         The caller places all axes; otherwise matplotlib's constrained layout does.
     """
-    return _MAKE.get()(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
+    return _FACTORY.get()(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=None if by_hand else "constrained")
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:

@@ -1,18 +1,18 @@
-"""How values are shown, in figures and on the page: units with a sensible prefix, grey scales, the criteria of a front."""
+"""Display of values in figures and on the dashboard: SI prefixes, grey scales, criteria of the Pareto front."""
 
 import numpy as np
 from jaxtyping import Float32
 
-#: Horizontal and vertical criterion.
+#: Horizontal and vertical criterion of the Pareto front.
 CRITERIA = ("bic_gain_per_d", "NMI_rot")
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
 _PREFIXED_UNITS = frozenset({"m", "V", "A", "Hz", "N", "W", "F", "C", "Pa", "s"})
 
 
 def prefixed(unit: str, magnitude: float) -> tuple[float, str]:
-    """(factor, unit) such that values of `magnitude` times the factor are between 1 and 1000 in the unit returned.
+    """(factor, unit with SI prefix) such that `magnitude` times the factor is between 1 and 1000.
 
-    Units that take no prefix ("deg", "", a detector's "a.u.") are returned as they are, and so is any magnitude of 0.
+    Units without prefixes ("deg", "", "a.u.") are returned unchanged, as is any unit if the magnitude is 0.
     """
     if unit not in _PREFIXED_UNITS or not np.isfinite(magnitude) or magnitude <= 0:
         return 1.0, unit
@@ -21,7 +21,7 @@ def prefixed(unit: str, magnitude: float) -> tuple[float, str]:
 
 
 def grey_range(image: Float32[np.ndarray, "rows cols"], low_percentile: float, high_percentile: float) -> tuple[float, float]:
-    """The values drawn black and white: two percentiles of what is finite, kept apart where the image is constant."""
+    """Values drawn black and white: two percentiles of the finite pixels, kept apart if the image is constant."""
     finite = image[np.isfinite(image)]
     if not finite.size:
         return 0.0, 1.0

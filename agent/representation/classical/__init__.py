@@ -1,12 +1,12 @@
-"""Plain representations that need no training: the baseline that a VAE must beat, and on simulated surfaces often does not.
+"""Plain families: representations that need no training. A VAE must beat them, and on simulated surfaces often does not.
 
 - "amplitude": mean and spread of the amplitude (see `amplitude`).
 - "pca": principal components of the patches (K. Pearson, Phil. Mag. 2, 559, 1901).
-- "kmeans": what k-means with d + 1 centroids sees of the patches (see `centroids`).
-- "polar": principal components of what rings around the patch's centre hold, whatever its orientation (see `polar`).
+- "kmeans": the patches within the span of d + 1 centroids of k-means (see `kmeans`).
+- "polar": principal components of rotation-averaged Fourier magnitudes on rings around the patch's centre (see `polar`).
 - "multi": the polar features of several windows together.
 
-Latents are scaled to unit variance, as a VAE's prior asks of its own, so that guards and filters mean the same for both.
+Latents are scaled to unit variance, as a VAE's prior demands, so that guards and filters mean the same for both.
 """
 
 from agent.representation.classical.amplitude import amplitude_moments

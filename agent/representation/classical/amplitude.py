@@ -1,13 +1,13 @@
-"""Mean and spread of a patch's main channel: the plainest partition that a microscopist would try, bright, dim and mixed places.
+"""Mean and spread of a patch's main channel: the simplest partition a microscopist would try, into bright, dim and mixed places.
 
-It knows nothing of how the pixels of a patch lie. What it finds may be no microstructure at all: a slow change of the amplitude
-over the scan, as of a drifting resonance, looks the same.
+The arrangement of the pixels in a patch is ignored. The clusters may be no microstructure at all: a slow change of the amplitude
+over the scan, for instance because the resonance drifts, looks the same.
 """
 
 import numpy as np
 from jaxtyping import Float
 
-MOST_LATENTS = 2
+MAX_LATENTS = 2
 
 
 def amplitude_moments(patches: Float[np.ndarray, "n C w w"]) -> Float[np.ndarray, "n 2"]:
@@ -20,8 +20,8 @@ def amplitude_moments(patches: Float[np.ndarray, "n C w w"]) -> Float[np.ndarray
 
     Returns
     -------
-    Shape (n, 2): bit for bit the same when a patch is turned by 90 degrees or mirrored.
+    Shape (n, 2): bit for bit the same when a patch is rotated by 90 degrees or mirrored.
     """
-    # In order of size: a sum rounds by the order of its terms, and a turned patch holds them in another.
+    # Sorted, because rounding depends on the order of the terms, which differs in a rotated patch.
     pixels = np.sort(patches[:, 0].reshape(len(patches), -1), axis=1)
     return np.stack([pixels.mean(axis=1), pixels.std(axis=1)], axis=1)

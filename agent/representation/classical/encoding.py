@@ -1,4 +1,4 @@
-"""Representations by a plain family: a basis fitted to some patches, any number of others encoded with it."""
+"""Representations by plain families: a basis is fitted to some patches, and any number of patches are encoded with it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,9 +16,9 @@ from agent.representation.classical.spec import PlainSpec
 from rewards.base import Representation
 
 CHUNK = 1024  # patches encoded at a time
-_VIEWS = ("as it is", "rotated", "mirrored")
-_OF_PIXELS = ("pca", "kmeans")  # families whose features are the pixels themselves
-_LEAST_P = 1e-3  # reconstructions are probabilities in eq. 1: kept this far from 0 and 1
+_VIEWS = ("unchanged", "rotated", "mirrored")
+_PIXEL_FAMILIES = ("pca", "kmeans")  # their features are the pixels themselves
+_MIN_P = 1e-3  # eq. 1 takes reconstructions as probabilities; this is their smallest distance from 0 and 1
 
 
 def represent_plain(
@@ -31,42 +31,42 @@ def represent_plain(
     held_out_rc: Int[np.ndarray, "h 2"],
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[tuple[Representation, Basis]]:
-    """A representation for each seed and the basis it rests on, fitted to a bootstrap resample of the patches at `fit_rc`.
+    """For each seed, a representation and its basis, fitted to a bootstrap resample of the patches at `fit_rc`.
 
-    The resamples say how far the family's score depends on which patches there happened to be; a VAE's seeds say how far it
-    depends on training. Linear algebra runs on one thread: the number of threads changes the last bits. Memory is governed by
-    the number of points to fit to; those to encode are taken in chunks.
+    The resamples show how far the family's score depends on the choice of patches, as a VAE's seeds show how far it depends on
+    training. Linear algebra runs on one thread: the number of threads changes the last bits. Memory grows with the number of
+    points to fit to; the others are encoded in chunks.
 
     Parameters
     ----------
     images
         Shape (C, rows, cols), in [0, 1].
     points_rc
-        Shape (n, 2): the patches to encode.
+        Shape (n, 2): key points of the patches to encode, pixels.
     spec
-        The family.
+        Family, window and number of latents.
     seeds
-        One resample each.
+        Seeds of the resamples, one for each representation.
     fit_rc
-        Shape (f, 2): the patches to fit to.
+        Shape (f, 2): key points of the patches to fit to, pixels.
     held_out_rc
-        Shape (h, 2): the patches that judge the reconstruction.
+        Shape (h, 2): key points of the patches on which the reconstruction is judged, pixels.
     stopped
-        Asked between chunks and before each fit.
+        Polled between chunks and before each fit.
 
     Raises
     ------
     SearchCancelledError
-        If `stopped` said so.
+        If `stopped` returned true.
     """
     with threadpool_limits(1):
         features = np.concatenate([f for (f,) in _chunks(images, fit_rc, spec, _VIEWS[:1], stopped)])
         bases = []
         for seed in seeds:
-            _heed(stopped)
+            _raise_if_stopped(stopped)
             bases.append(_fit(features, spec, seed))
         encoded = _encode(images, points_rc, spec, bases, _VIEWS, stopped)
-        judged = _judge(images, held_out_rc, spec, bases, stopped)
+        reconstructions = _reconstruction_per_px(images, held_out_rc, spec, bases, stopped)
     return [
         (
             Representation(
@@ -84,7 +84,7 @@ def represent_plain(
             ),
             basis,
         )
-        for seed, basis, (z, z_rotated, z_mirrored), reconstruction in zip(seeds, bases, encoded, judged, strict=True)
+        for seed, basis, (z, z_rotated, z_mirrored), reconstruction in zip(seeds, bases, encoded, reconstructions, strict=True)
     ]
 
 
@@ -95,23 +95,23 @@ def encode_plain(
     basis: Basis,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Float[np.ndarray, "n d"]:
-    """Latents of the patches at `points_rc`, bit for bit the same whatever points stand beside them.
+    """Latents of the patches at `points_rc`; those of a patch do not depend, bit for bit, on the other points.
 
     Parameters
     ----------
     images
         Shape (C, rows, cols), in [0, 1].
     points_rc
-        Shape (n, 2).
+        Shape (n, 2): key points, pixels.
     spec, basis
-        What `represent_plain` was given and returned.
+        Specification given to `represent_plain`, and the basis that it returned.
     stopped
-        Asked between chunks.
+        Polled between chunks.
 
     Raises
     ------
     SearchCancelledError
-        If `stopped` said so.
+        If `stopped` returned true.
     """
     with threadpool_limits(1):
         return _encode(images, points_rc, spec, [basis], _VIEWS[:1], stopped)[0][0]
@@ -134,29 +134,29 @@ def _encode(
     views: Sequence[str],
     stopped: Callable[[], bool],
 ) -> list[list[np.ndarray]]:
-    """Of each basis, of each view, latents (n, d)."""
+    """For each basis and each view, latents of shape (n, d)."""
     z = [[np.empty((len(points_rc), spec.latent_dim)) for _ in views] for _ in bases]
     for i, chunk in enumerate(_chunks(images, points_rc, spec, views, stopped)):
         rows = slice(i * CHUNK, i * CHUNK + len(chunk[0]))
         for v, features in enumerate(chunk):
-            # A matrix product rounds by its shape: padded, each row's result is its own whatever the chunk.
+            # Rounding in a matrix product depends on its shape; with padding all chunks have the same.
             padded = np.pad(features, ((0, CHUNK - len(features)), (0, 0)))
-            for of_basis, basis in zip(z, bases, strict=True):
-                of_basis[v][rows] = basis.encode(padded)[: len(features)]
+            for latents, basis in zip(z, bases, strict=True):
+                latents[v][rows] = basis.encode(padded)[: len(features)]
     return z
 
 
-def _judge(
+def _reconstruction_per_px(
     images: np.ndarray, points_rc: np.ndarray, spec: PlainSpec, bases: Sequence[Basis], stopped: Callable[[], bool]
 ) -> list[float]:
-    """Eq. 1 of the paper: Bernoulli log-likelihood per pixel, in nats; NaN where a family does not reconstruct pixels."""
-    if spec.invariance not in _OF_PIXELS or not len(points_rc):
+    """For each basis, eq. 1 of the paper: Bernoulli log-likelihood per pixel in nats; NaN if pixels are not reconstructed."""
+    if spec.invariance not in _PIXEL_FAMILIES or not len(points_rc):
         return [float("nan")] * len(bases)
     total, pixels = np.zeros(len(bases)), 0
     for (x,) in _chunks(images, points_rc, spec, _VIEWS[:1], stopped):
         pixels += x.size
         for b, basis in enumerate(bases):
-            p = np.clip(basis.decode(basis.encode(x)), _LEAST_P, 1 - _LEAST_P)
+            p = np.clip(basis.decode(basis.encode(x)), _MIN_P, 1 - _MIN_P)
             total[b] += (x * np.log(p) + (1 - x) * np.log(1 - p)).sum()
     return [float(one) for one in total / pixels]
 
@@ -164,13 +164,13 @@ def _judge(
 def _chunks(
     images: np.ndarray, points_rc: np.ndarray, spec: PlainSpec, views: Sequence[str], stopped: Callable[[], bool]
 ) -> Iterator[list[np.ndarray]]:
-    """Features (up to CHUNK, features) of each view, chunk after chunk."""
+    """For each chunk, the features of each view, shape (up to CHUNK, features)."""
     for first in range(0, len(points_rc), CHUNK):
-        _heed(stopped)
+        _raise_if_stopped(stopped)
         yield _features(images, points_rc[first : first + CHUNK], spec, views)
 
 
-def _heed(stopped: Callable[[], bool]) -> None:
+def _raise_if_stopped(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise SearchCancelledError("the search was cancelled while a plain family was encoding")
 
@@ -179,20 +179,20 @@ def _features(images: np.ndarray, points_rc: np.ndarray, spec: PlainSpec, views:
     parts: list[list[np.ndarray]] = [[] for _ in views]
     for window in spec.windows_px or (spec.window_px,):
         patches = cut_patches(images, points_rc, window).astype(np.float64)
-        for of_view, view in zip(parts, views, strict=True):
-            part = _features_of(_seen(patches, view), spec)
-            # Of several windows, each has an equal say, however many rings it has.
-            of_view.append(part / np.sqrt(part.shape[1]) if spec.windows_px else part)
-    return [np.concatenate(of_view, axis=1) for of_view in parts]
+        for view_parts, view in zip(parts, views, strict=True):
+            part = _features_of(_transformed(patches, view), spec)
+            # Several windows have equal weight, whatever their number of rings.
+            view_parts.append(part / np.sqrt(part.shape[1]) if spec.windows_px else part)
+    return [np.concatenate(view_parts, axis=1) for view_parts in parts]
 
 
-def _seen(patches: np.ndarray, view: str) -> np.ndarray:
+def _transformed(patches: np.ndarray, view: str) -> np.ndarray:
     if view == "rotated":
         return np.rot90(patches, axes=(2, 3))
     return np.flip(patches, axis=3) if view == "mirrored" else patches
 
 
 def _features_of(patches: np.ndarray, spec: PlainSpec) -> np.ndarray:
-    if spec.invariance in _OF_PIXELS:
+    if spec.invariance in _PIXEL_FAMILIES:
         return patches.reshape(len(patches), -1)
     return amplitude_moments(patches) if spec.invariance == "amplitude" else polar_magnitudes(patches)

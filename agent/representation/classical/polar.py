@@ -1,14 +1,14 @@
-"""Features of a patch that do not know its orientation.
+"""Features of a patch that do not depend on its orientation.
 
 Magnitudes of angular Fourier series on rings around the patch's centre. A rotation shifts the phases of such a series, a mirror
-conjugates it; the magnitudes know of neither. It must not be confused with a polar transform or with averaging over rings: what a
-ring holds is kept up to a rotation of each ring by itself.
+conjugates it; neither changes the magnitudes. This is neither a polar transform nor an average over rings: the content of each
+ring is kept up to a rotation of that ring by itself.
 """
 
 import numpy as np
 from jaxtyping import Float
 
-ANGLES = 24  # a multiple of four, so that a quarter turn maps samples onto samples
+ANGLES = 24  # a multiple of four, so that a rotation by 90 degrees maps samples onto samples
 FREQUENCIES = 8
 
 
@@ -22,8 +22,8 @@ def polar_magnitudes(patches: Float[np.ndarray, "n C w w"]) -> Float[np.ndarray,
 
     Returns
     -------
-    Shape (n, channels · rings · frequencies): unchanged, up to rounding, when a patch is turned by 90 degrees or mirrored, and
-    up to interpolation when it is turned by any angle.
+    Shape (n, channels · rings · frequencies): unchanged, up to rounding, when a patch is rotated by 90 degrees or mirrored, and
+    up to interpolation when it is rotated by any angle.
     """
     n, channels, w, _ = patches.shape
     middle = (w - 1) / 2

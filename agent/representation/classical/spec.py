@@ -1,4 +1,4 @@
-"""Which plain family, at which window."""
+"""Specification of a plain family."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ class PlainSpec:
     Parameters
     ----------
     window_px
-        Side of the patches; of "multi", of the largest.
+        Side of the patches in pixels; for "multi", of the largest.
     invariance
-        The family's short name; records call the kind of every representation so.
+        Short name of the family; records use this field for the kind of any representation.
     latent_dim
-        Principal components kept; of "kmeans", one less than its centroids.
+        Number of principal components; for "kmeans", one less than that of the centroids.
     channels
-        Channels of a patch.
+        Number of channels of a patch.
     windows_px
-        Of "multi", all windows.
+        All windows of "multi", in pixels; empty for other families.
     """
 
     window_px: int
@@ -29,5 +29,5 @@ class PlainSpec:
 
     @property
     def kl_weight(self) -> float:
-        """β: 0, nothing is traded against the reconstruction."""
+        """β, which is 0: there is no KL term."""
         return 0.0

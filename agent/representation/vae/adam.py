@@ -1,7 +1,7 @@
-"""Adam on one flat tensor, bit for bit that of `torch.optim.Adam(fused=True)`.
+"""Adam on one flat tensor, bit for bit equal to `torch.optim.Adam(fused=True)`.
 
-The optimiser class imports PyTorch's compiler when it is made, which nothing here uses: two seconds of processor time in every
-training process. Its function does not.
+That class imports PyTorch's compiler when it is created, which costs two seconds of processor time in every training process and
+is not used here. The function `torch.optim.adam.adam` does not import it.
 """
 
 import torch
@@ -12,14 +12,14 @@ _EPSILON = 1e-8
 
 
 class Adam:
-    """The state of Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+    """Optimiser and its state (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
     Parameters
     ----------
     weights
-        Changed by each step.
+        Flat tensor that each step updates in place.
     gradient
-        Of the weights, of the same shape; read by each step.
+        Gradient of the loss, of the same shape; each step reads it.
     """
 
     def __init__(self, weights: Tensor, gradient: Tensor) -> None:
@@ -28,7 +28,7 @@ class Adam:
         self._steps = torch.zeros((), dtype=torch.float32, device=weights.device)
 
     def step(self, learning_rate: float, betas: tuple[float, float]) -> None:
-        """Move the weights once; without recording gradients, so call it under `torch.no_grad`."""
+        """Update the weights once; to be called under `torch.no_grad`."""
         adam(
             [self._weights],
             [self._gradient],

@@ -1,9 +1,9 @@
 """The gradient of a stack's loss, derived by hand.
 
-`StackedVAE.loss_terms` defines the loss; automatic differentiation gives the same gradient, and a test says so. Derived by
-hand, a step takes a third less time: the likelihood's value, whose logarithms cost more than a small model's matrix products, is
-not needed, nothing is recorded, all gradients lie in one tensor, and tanh is computed as 2σ(2x) - 1, which PyTorch has
-vectorised five times better on a CPU.
+`StackedVAE.loss_terms` defines the loss; a test compares this gradient with that of automatic differentiation. It makes a step a
+third faster: the value of the likelihood, whose logarithms cost more than a small model's matrix products, is not computed,
+no graph is recorded, all gradients lie in one tensor, and tanh is computed as 2σ(2x) - 1, which PyTorch vectorises five times
+better on a CPU.
 """
 
 import torch
@@ -15,12 +15,12 @@ from agent.representation.vae.transforms import affine, affine_gradient
 
 
 class Gradient:
-    """Writes the gradient of Σ over models of (mean over patches of missfit + β · divergence) into `flat`.
+    """Writes the gradient of the loss, Σ over models of the mean over patches of (NLL + β · divergence), into `flat`.
 
     Parameters
     ----------
     stack
-        The models. `flat` is laid out as `stack.flat` is.
+        The models; `flat` has the layout of `stack.flat`.
     """
 
     def __init__(self, stack: StackedVAE) -> None:
@@ -31,32 +31,41 @@ class Gradient:
         if stack.present is not None:
             self._kl_weight = self._kl_weight * stack.present
 
-    def __call__(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None, seen: Tensor | None = None) -> None:
-        """For patches (E, B, pixels), noise (E, B, latents) and drawn pixels (E, B, k); see `StackedVAE.loss_terms`.
+    def __call__(self, x: Tensor, noise: Tensor, drawn: Tensor | None = None, encoder_input: Tensor | None = None) -> None:
+        """Compute the gradient; the first three parameters are those of `StackedVAE.loss_terms`.
 
-        What the encoder has `seen` may differ from the patches by which the decoder is judged; see `Centred`.
+        Parameters
+        ----------
+        x
+            Shape (E, B, pixels): patches that the decoder is to reconstruct.
+        noise
+            Shape (E, B, latents of the union), standard normal.
+        drawn
+            Shape (E, B, k): pixels that represent all in the likelihood; None for all pixels.
+        encoder_input
+            Shape (E, B, pixels): input of the encoder if it differs from `x`; see `CentredInput`.
         """
-        seen = x if seen is None else seen
+        encoder_input = x if encoder_input is None else encoder_input
         stack, batch = self._stack, x.shape[1]
-        h1 = self._tanh("encode1", seen)
+        h1 = self._tanh("encode1", encoder_input)
         h2 = self._tanh("encode2", h1)
-        mean, before = stack.linear("heads", h2).chunk(2, dim=-1)
-        spread = torch.nn.functional.softplus(before)
-        z = torch.addcmul(mean, spread, noise)
+        mean, raw_std = stack.linear("heads", h2).chunk(2, dim=-1)
+        std = torch.nn.functional.softplus(raw_std)
+        z = torch.addcmul(mean, std, noise)
         if stack.present is not None:
             z = z * stack.present
-        by_z = self._through_decoder(x, z, drawn) if stack.union.per_pixel else self._through_canvas(x, z)
+        by_z = self._through_exact_decoder(x, z, drawn) if stack.union.per_pixel else self._through_warp_decoder(x, z)
         if stack.present is not None:
             by_z = by_z * stack.present
         weight = self._kl_weight / batch
-        by_spread = by_z * noise + weight * (spread - 1 / (spread + 1e-12))
-        by_heads = torch.cat([by_z + weight * mean, by_spread * torch.sigmoid(before)], dim=-1)
+        by_std = by_z * noise + weight * (std - 1 / (std + 1e-12))
+        by_heads = torch.cat([by_z + weight * mean, by_std * torch.sigmoid(raw_std)], dim=-1)
         by_h2 = self._back("heads", h2, by_heads)
         by_h1 = self._back("encode2", h1, _through_tanh(by_h2, h2))
-        self._weights_only("encode1", seen, _through_tanh(by_h1, h1))
+        self._weights_only("encode1", encoder_input, _through_tanh(by_h1, h1))
 
-    def _through_canvas(self, x: Tensor, z: Tensor) -> Tensor:
-        """The gradient by the latents; those of the fully connected decoder's weights are written."""
+    def _through_warp_decoder(self, x: Tensor, z: Tensor) -> Tensor:
+        """Gradient with respect to the latents; writes that of the fully connected decoder's weights."""
         stack, union = self._stack, self._stack.union
         structural = z[..., union.geometric :]
         h1 = self._tanh("decode1", structural)
@@ -64,17 +73,17 @@ class Gradient:
         canvas = stack.linear("canvas", h2)
         geometric = []
         if union.geometric:
-            places = stack.resampler.places(affine(z, union.invariance))
-            by_logits = self._by_logits(stack.resampler(canvas, places), x)
-            by_canvas, by_map = stack.resampler.gradient(by_logits, canvas, places)
+            coordinates = stack.resampler.coordinates(affine(z, union.invariance))
+            by_logits = self._by_logits(stack.resampler(canvas, coordinates), x)
+            by_canvas, by_map = stack.resampler.gradient(by_logits, canvas, coordinates)
             geometric = [affine_gradient(by_map, z, union.invariance)]
         else:
             by_canvas = self._by_logits(canvas, x)
         by_h1 = self._back("decode2", h1, _through_tanh(self._back("canvas", h2, by_canvas), h2))
         return torch.cat([*geometric, self._back("decode1", structural, _through_tanh(by_h1, h1))], dim=-1)
 
-    def _through_decoder(self, x: Tensor, z: Tensor, drawn: Tensor | None) -> Tensor:
-        """The gradient by the latents; those of the per-pixel decoder's weights are written."""
+    def _through_exact_decoder(self, x: Tensor, z: Tensor, drawn: Tensor | None) -> Tensor:
+        """Gradient with respect to the latents; writes that of the per-pixel decoder's weights."""
         stack, union, tensors = self._stack, self._stack.union, self._stack.tensors
         structural = z[..., union.geometric :]
         grid = stack.grid if drawn is None else stack.grid[drawn]
@@ -110,7 +119,7 @@ class Gradient:
         return twice.sigmoid_().mul_(2).sub_(1)
 
     def _back(self, name: str, h: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient by a layer's input, from that by its output; those by its weights and biases are written."""
+        """Gradient with respect to a layer's input, from that with respect to its output; writes that of weights and biases."""
         self._weights_only(name, h, gradient)
         return torch.bmm(gradient, self._stack.tensors[f"{name}_weight"].transpose(1, 2))
 
@@ -120,5 +129,5 @@ class Gradient:
 
 
 def _through_tanh(gradient: Tensor, h: Tensor) -> Tensor:
-    """The gradient before a tanh whose value is h, in place."""
+    """Gradient with respect to the argument of a tanh with the value h, in place."""
     return gradient.addcmul_(gradient * h, h, value=-1)

@@ -1,4 +1,4 @@
-"""Where training begins: the first weights, and what the encoder is shown."""
+"""Initial weights of a VAE, and centring of the encoder's input during training."""
 
 import math
 
@@ -9,33 +9,33 @@ from agent.representation.vae.model import StackedVAE
 from agent.representation.vae.random_streams import stream
 from agent.representation.vae.spec import ModelSpec, Weights, parameter_shapes
 
-_INPUT_SIZE = 4.0  # root mean square of a centred patch's length; 16 in units of the contrast of a real scan
-_LEAST_CONTRAST = 1e-3  # of patches in [0, 1]; below it they are noise
+_INPUT_NORM = 4.0  # root mean square of the norm of a centred patch; 16 in units of the contrast of a real scan
+_MIN_CONTRAST = 1e-3  # of patches in [0, 1]; below it they are noise
 
 
 def initial_weights(spec: ModelSpec, seed: int) -> Weights:
-    """Uniform in ±1/√(fan in), weights and biases alike, as PyTorch's linear layers begin."""
+    """Weights and biases drawn uniformly in ±1/√(fan in), like those of PyTorch's linear layers."""
     generator = stream(seed, spec, "start")
     parts, bound = [], 0.0
     for rows, columns in parameter_shapes(spec).values():
-        bound = 1 / math.sqrt(rows) if rows > 1 else bound  # a bias follows the weight whose fan in bounds it
+        bound = 1 / math.sqrt(rows) if rows > 1 else bound  # a bias has the bound of the weights before it
         parts.append((torch.rand(rows * columns, generator=generator) * 2 - 1) * bound)
     return torch.cat(parts).numpy()
 
 
-class Centred:
-    """A stack whose encoder is shown patches about their mean, and of one size whatever the window and the contrast.
+class CentredInput:
+    """Encoder input centred on the mean patch, and scaled to one norm for all windows and contrasts.
 
-    Pixels are positive: in a step of Adam, all weights of a hidden unit move the same way and their effect adds up over the
-    window. Such a step saturates tanh at large windows, at learning rates that small windows train best with. W (x - m) + b is
-    the model W x + (b - W m): in training the latter is written as the former, which changes the steps and not the model.
+    Pixels are positive, so in a step of Adam all weights of a hidden unit move in the same direction and their effect adds up
+    over the window. At learning rates that are best for small windows, such a step saturates tanh at large ones. During training,
+    the model W x + (b - W m) is therefore written as W (x - m) + b, which changes the steps but not the model.
 
     Parameters
     ----------
     stack
-        The models.
+        The models, whose weights are rewritten in place.
     x
-        What it is trained on, patches (n, pixels).
+        Training patches, shape (n, pixels).
     """
 
     def __init__(self, stack: StackedVAE, x: Tensor) -> None:
@@ -43,8 +43,8 @@ class Centred:
         self._mean = x.mean(dim=0)
         centred = x - self._mean
         contrast = float(torch.sqrt((centred**2).mean()))
-        self._scale = _INPUT_SIZE / (max(contrast, _LEAST_CONTRAST) * math.sqrt(stack.union.pixels))
-        #: What the encoder is shown instead of x.
+        self._scale = _INPUT_NORM / (max(contrast, _MIN_CONTRAST) * math.sqrt(stack.union.pixels))
+        #: Input of the encoder in place of x.
         self.patches = centred * self._scale
 
     def enter(self) -> None:

@@ -1,7 +1,7 @@
-"""The random streams of a model in training: they depend on its seed and specification, never on what is trained beside it.
+"""Random streams of a model in training, which depend on its seed and specification only, not on the other models of the stack.
 
-Everything is drawn on the CPU, so that a GPU trains on the same draws; in blocks of many steps, since one large draw costs
-hardly more than a small one.
+Everything is drawn on the CPU, so that training on a GPU uses the same draws, and in blocks of many steps, because one large draw
+costs hardly more than a small one.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _STREAMS = {"start": 0, "batches": 1, "noise": 2, "held_out": 3, "pixels": 4}
 
 
 def stream(seed: int, spec: ModelSpec, purpose: str, continued: bool = False) -> torch.Generator:
-    """A generator of one seed, specification and purpose; hashed through NumPy's SeedSequence, so that none repeat."""
+    """Generator for one seed, specification and purpose; NumPy's SeedSequence hashes them, so that no two streams coincide."""
     key = [seed, _STREAMS[purpose], int(continued), *repr(spec).encode()]
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state & 0x7FFF_FFFF_FFFF_FFFF)
@@ -24,7 +24,17 @@ def stream(seed: int, spec: ModelSpec, purpose: str, continued: bool = False) ->
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Draws of consecutive steps: rows (steps, B), noise (steps, B, latents), pixels (steps, B, k) or None for all pixels."""
+    """Draws of consecutive steps.
+
+    Parameters
+    ----------
+    rows
+        Shape (steps, B): patches of each batch.
+    noise
+        Shape (steps, B, latents): standard normal.
+    pixels
+        Shape (steps, B, k): pixels at which the decoder is evaluated; None for all.
+    """
 
     rows: Tensor
     noise: Tensor
@@ -32,38 +42,38 @@ class Block:
 
 
 class Draws:
-    """One model's batches, noise and pixels, block after block.
+    """Batches, noise and pixels of one model, drawn block by block.
 
     Parameters
     ----------
     seed, spec
-        Of the model.
+        Seed and specification of the model.
     patches
-        How many there are to train on.
+        Number of training patches.
     batch
-        Patches a step, at most `patches`.
+        Number of patches per step, at most `patches`.
     continued
-        Whether an earlier training is gone on with, which shall not see the same draws again.
+        Whether training starts from the weights of an earlier training, whose draws must not repeat.
     """
 
     def __init__(self, seed: int, spec: ModelSpec, patches: int, batch: int, continued: bool = False) -> None:
         self._spec, self._patches, self._batch = spec, patches, batch
         self._batches, self._noise, self._pixels = (stream(seed, spec, p, continued) for p in ("batches", "noise", "pixels"))
-        self._waiting = torch.empty(0, dtype=torch.long)
+        self._remaining = torch.empty(0, dtype=torch.long)
 
     def block(self, steps: int) -> Block:
-        """The next `steps` steps."""
+        """Draws of the next `steps` steps."""
         noise = torch.randn(steps, self._batch, self._spec.latents, generator=self._noise)
         return Block(self._rows(steps), noise, self._drawn(steps))
 
     def _rows(self, steps: int) -> Tensor:
-        """Each pass over the patches is a new permutation; a batch may begin in one pass and end in the next."""
+        """Rows of the patches; each epoch is a new permutation, and a batch may extend over two epochs."""
         needed = steps * self._batch
-        parts = [self._waiting]
+        parts = [self._remaining]
         while sum(map(len, parts)) < needed:
             parts.append(torch.randperm(self._patches, generator=self._batches))
         rows = torch.cat(parts)
-        self._waiting = rows[needed:]
+        self._remaining = rows[needed:]
         return rows[:needed].reshape(steps, self._batch)
 
     def _drawn(self, steps: int) -> Tensor | None:

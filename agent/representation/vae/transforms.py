@@ -1,4 +1,4 @@
-"""Where the pixels of a patch lie in the canonical frame: an affine map for each patch, made of its geometric latents.
+"""Affine map of each patch's pixels to the canonical patch, from its geometric latents, and resampling by it.
 
 As in pyroVED 0.3.0 (`generate_grid`, `transform_coordinates`, `iVAE.model`): a pixel's coordinates are (row, minus column), each
 in [-1, 1]; they are rotated by φ = z, multiplied by k = 1 + 0.1·z and shifted by 0.1·z:
@@ -14,28 +14,28 @@ SCALE_PRIOR = 0.1
 
 
 def pixel_grid(window_px: int) -> Tensor:
-    """Homogeneous coordinates (window², 3) of a patch's pixels, row by row: row, minus column, 1."""
+    """Homogeneous coordinates (row, minus column, 1) of a patch's pixels, row by row; shape (window², 3)."""
     u = torch.linspace(-1, 1, window_px)
     rows, columns = torch.meshgrid(u, -u, indexing="ij")
     return torch.stack([rows.reshape(-1), columns.reshape(-1), torch.ones(window_px**2)], dim=-1)
 
 
 def affine(z: Tensor, invariance: str) -> Tensor:
-    """Maps (E, B, 2, 3) from homogeneous pixel coordinates to canonical ones.
+    """Maps from homogeneous pixel coordinates to canonical ones, shape (E, B, 2, 3).
 
     Parameters
     ----------
     z
-        Shape (E, B, latents), the geometric ones first.
+        Shape (E, B, latents): latents, the geometric ones first.
     invariance
-        Letters of "r", "t", "s".
+        Letters from "r", "t" and "s".
     """
     c, s, k, shift = _parts(z, invariance)
     return torch.stack([k * c, -k * s, shift[..., 0], k * s, k * c, shift[..., 1]], dim=-1).reshape(*c.shape, 2, 3)
 
 
 def affine_gradient(gradient: Tensor, z: Tensor, invariance: str) -> Tensor:
-    """The gradient (E, B, geometric) by the geometric latents, from that by the maps of `affine` (E, B, 2, 3)."""
+    """Gradient with respect to the geometric latents (E, B, geometric), from that with respect to the maps (E, B, 2, 3)."""
     c, s, k, _ = _parts(z, invariance)
     along = gradient[..., 0, 0] + gradient[..., 1, 1]
     across = gradient[..., 1, 0] - gradient[..., 0, 1]
@@ -60,40 +60,42 @@ def _parts(z: Tensor, invariance: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class Resampler:
-    """Canonical patches seen through affine maps, bilinear; beyond its edge a patch goes on as it ends.
+    """Bilinear resampling of canonical patches at affinely mapped coordinates; edge pixels are repeated outside.
 
     Parameters
     ----------
     window_px, canvas_px
-        Sides of the patches and of the canonical patch; their pixels have the same size.
+        Sides of the patches and of the canonical patch in pixels, which have the same size in both.
     device
-        Of the tensors.
+        Device of the tensors.
     """
 
     def __init__(self, window_px: int, canvas_px: int, device: str) -> None:
         homogeneous = pixel_grid(window_px).T / ((canvas_px - 1) / (window_px - 1))
-        # `grid_sample` wants (column, row) of each pixel side by side: a product with this matrix makes all of them at once.
+        # `grid_sampler_2d` takes interleaved (column, row) pairs; one product with this matrix gives those of all pixels.
         basis = torch.zeros(2, 3, window_px**2, 2)
         basis[0, :, :, 1] = homogeneous
         basis[1, :, :, 0] = -homogeneous
         self._basis = basis.reshape(6, -1).to(device)
         self._side = canvas_px
 
-    def places(self, maps: Tensor) -> Tensor:
-        """Where each patch samples, shape (E·B, 1, N, 2), for `__call__` and `gradient`."""
+    def coordinates(self, maps: Tensor) -> Tensor:
+        """Coordinates at which each patch samples, shape (E·B, 1, N, 2), for `__call__` and `gradient`."""
         return (maps.reshape(-1, 6) @ self._basis).reshape(maps.shape[0] * maps.shape[1], 1, -1, 2)
 
-    def __call__(self, canvas: Tensor, places: Tensor) -> Tensor:
-        """Patches (E, B, C·N) of canonical patches (E, B, C·side²)."""
-        out = torch.grid_sampler_2d(self._images(canvas), places, 0, 1, True)
+    def __call__(self, canvas: Tensor, coordinates: Tensor) -> Tensor:
+        """Patches (E, B, C·N) resampled from canonical patches (E, B, C·side²)."""
+        out = torch.grid_sampler_2d(self._images(canvas), coordinates, 0, 1, True)
         return out.reshape(*canvas.shape[:2], -1)
 
-    def gradient(self, gradient: Tensor, canvas: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients by the canonical patches (E, B, C·side²) and by the maps (E, B, 2, 3), from that by the patches."""
+    def gradient(self, gradient: Tensor, canvas: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients with respect to canonical patches (E, B, C·side²) and maps (E, B, 2, 3), from that of the patches."""
         images = self._images(canvas)
         by_patch = gradient.reshape(*images.shape[:2], 1, -1)
-        by_canvas, by_place = torch.ops.aten.grid_sampler_2d_backward(by_patch, images, places, 0, 1, True, (True, True))
-        by_map = by_place.reshape(len(images), -1) @ self._basis.T
+        by_canvas, by_coordinates = torch.ops.aten.grid_sampler_2d_backward(
+            by_patch, images, coordinates, 0, 1, True, (True, True)
+        )
+        by_map = by_coordinates.reshape(len(images), -1) @ self._basis.T
         return by_canvas.reshape(canvas.shape), by_map.reshape(*canvas.shape[:2], 2, 3)
 
     def _images(self, canvas: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`vaestar check-reward`, on rewards that keep the contract and rewards that do not."""
+"""`vaestar check-reward` on rewards that satisfy the contract and rewards that do not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ Vaestar = Callable[..., Result]
 
 @pytest.fixture
 def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
-    """The command, run in a directory that holds a file of rewards."""
+    """Function that runs the command in a directory with a file of rewards."""
     (tmp_path / "checked_lab.py").write_text(CHECKED)
     (tmp_path / "lab.toml").write_text('reward = "checked_lab:spread"\n[reward_options]\nweight = 2.0\n')
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ def test_one_that_breaks_it_is_told_how_in_a_sentence(name: str, sentence: str, 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "no reward to check; name one"),
+        ([], "no reward to check; give one"),
         (["variance", "--config", "lab.toml"], "has options for reward = 'checked_lab:spread', not for 'variance'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`vaestar history`, on a run made by hand."""
+"""`vaestar history` on a hand-made run."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def test_the_list_has_a_line_for_each_event(run: Path, vaestar: Vaestar) -> None
     assert done.exit_code == 0
     for kind in KINDS:
         assert kind in done.stdout
-    for said in ("3 x 4 px, 2 channels, from afm-1", "2 candidates, 1 left out", "one_type_only: rt-w9-s0, 2 places, 1.5 s"):
-        assert said in done.stdout
+    for text in ("3 x 4 px, 2 channels, from afm-1", "2 candidates, 1 rejected", "one_type_only: rt-w9-s0, 2 points, 1.5 s"):
+        assert text in done.stdout
     assert "cluster 0: ok" in done.stdout
     assert "[/red] \\xff" in done.stdout
     assert "the header [/is] not JSON" in done.stdout
@@ -57,7 +57,7 @@ def test_without_a_name_the_newest_run_is_taken(run: Path, vaestar: Vaestar) -> 
     assert "11 events, 0 faults" in vaestar("history", "verify").stdout
 
 
-def test_where_there_is_no_run_that_is_said(vaestar: Vaestar, tmp_path: Path) -> None:
+def test_a_missing_run_is_an_error(vaestar: Vaestar, tmp_path: Path) -> None:
     for command in (["list"], ["show", "1"], ["export"], ["verify"]):
         done = vaestar("history", *command)
         assert done.exit_code == 2
@@ -67,19 +67,19 @@ def test_where_there_is_no_run_that_is_said(vaestar: Vaestar, tmp_path: Path) ->
         assert "there is no history in" in named.stderr
 
 
-def test_showing_a_scan_shows_all_that_became_of_it(run: Path, vaestar: Vaestar) -> None:
+def test_showing_a_scan_shows_all_its_events(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "show", "0007", "--run", run)  # it looks like a number, too
     assert done.exit_code == 0
-    for said in ("#3 scan_received 0007", "decision_made d-0007", "recommendation_acknowledged", "result_received d-0007-000"):
-        assert said in done.stdout
+    for text in ("#3 scan_received 0007", "decision_made d-0007", "recommendation_acknowledged", "result_received d-0007-000"):
+        assert text in done.stdout
     assert '"operator": "Łukasz"' in done.stdout
     assert "array channels: (2, 3, 4) float32" in done.stdout
 
 
-def test_showing_a_decision_shows_its_words_its_clusters_and_its_configurations(run: Path, vaestar: Vaestar) -> None:
+def test_showing_a_decision_shows_its_explanation_clusters_and_configurations(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "show", "d-0007", "--run", run)
-    for said in ("One type [/in brackets]; reward 1.5 ± 0.1.", "configurations, best first", "collapsed: latent variance [0.1]"):
-        assert said in done.stdout
+    for text in ("One type [/in brackets]; reward 1.5 ± 0.1.", "configurations, best first", "collapsed: latent variance [0.1]"):
+        assert text in done.stdout
     assert "scan_received" not in done.stdout
     assert "most typical at" in done.stdout
 
@@ -103,13 +103,13 @@ def test_events_are_found_by_number_by_request_and_by_the_beginning_of_a_name(
 
 
 @pytest.mark.parametrize("identifier", ["12", "8007", "99999999999999999999999", "d-9999", "-", "²", "9" * 5000])
-def test_an_id_that_is_not_there_is_said_not_to_be(run: Path, vaestar: Vaestar, identifier: str) -> None:
+def test_an_unknown_id_is_an_error(run: Path, vaestar: Vaestar, identifier: str) -> None:
     done = vaestar("history", "show", "--run", run, "--", identifier)
     assert done.exit_code == 2
-    assert f"'{identifier}' is not in {run}; `vaestar history list` shows what is" in done.stderr
+    assert f"'{identifier}' is not in {run}; `vaestar history list` shows what it holds" in done.stderr
 
 
-def test_verify_finds_a_whole_run_whole(run: Path, vaestar: Vaestar) -> None:
+def test_verify_accepts_an_intact_run(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "verify", "--run", run)
     assert (done.exit_code, done.stdout) == (0, f"11 events, 0 faults in {run}\n")
 

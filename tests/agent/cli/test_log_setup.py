@@ -1,4 +1,4 @@
-"""Where lines go and what they carry."""
+"""Log lines: their destinations and fields."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ def _put_back() -> Iterator[None]:
     yield
     for handler in [h for h in root.handlers if h not in handlers]:
         root.removeHandler(handler)
-        with suppress(OSError):  # what could not be written is tried once more
+        with suppress(OSError):  # closing tries to write again what could not be written
             handler.close()
     for handler in handlers:
         if handler not in root.handlers:
@@ -66,15 +66,15 @@ def test_the_start_is_a_block_for_people_without_what_is_empty(capsys: pytest.Ca
     assert [line.split() for line in block] == [["run", "runs/a"], ["mode", "auto"]]
 
 
-def test_less_than_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     log_to(level=LogLevel.WARNING)
     structlog.get_logger("vaestar").info("a detail")
     structlog.get_logger("vaestar").warning("a warning")
-    assert "a detail" not in (told := capsys.readouterr().err)
-    assert "a warning" in told
+    assert "a detail" not in (output := capsys.readouterr().err)
+    assert "a warning" in output
 
 
-def test_the_file_holds_json_lines_and_is_exchanged_before_it_grows_too_large(
+def test_the_file_holds_json_lines_and_is_rotated_before_it_grows_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.cli.log_setup._FILE_BYTES", 2000)
@@ -94,8 +94,8 @@ def test_a_file_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Path
         log_to(file=tmp_path / "file" / "agent.log")
 
 
-def test_a_log_that_cannot_be_written_any_more_does_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_can_no_longer_be_written_does_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log_to(file=Path("/dev/full"))
     structlog.get_logger("vaestar").info("still there")
-    assert "still there" in (told := capsys.readouterr().err)
-    assert "Traceback" not in told
+    assert "still there" in (output := capsys.readouterr().err)
+    assert "Traceback" not in output

@@ -1,4 +1,4 @@
-"""`vaestar status`, `pause`, `resume`, `stop`, `pending`, `approve`, `reject`, against a door with an agent that only listens."""
+"""`vaestar status`, `pause`, `resume`, `stop`, `pending`, `approve`, `reject`, with a fake agent that records commands."""
 
 import json
 import os
@@ -14,11 +14,11 @@ import structlog
 from click.testing import Result
 from typer.testing import CliRunner
 
-from agent.cli import agent_client as remote
+from agent.cli import agent_client
 from agent.cli.app import app
 from agent.history.run_directory import STATE_FILE
 from tests.support.asgi import INSTRUMENT, FakeControl
-from tests.support.doors import open_door
+from tests.support.http_server import http_server
 from tests.support.runs import record_run
 
 Vaestar = Callable[..., Result]
@@ -27,19 +27,19 @@ Vaestar = Callable[..., Result]
 @pytest.fixture
 def vaestar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vaestar:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # is not asked for what is on this computer
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used for loopback
     monkeypatch.setenv("LOGNAME", "eva")
-    monkeypatch.setattr("agent.cli.operator_commands._OBEY_S", 0.2)
+    monkeypatch.setattr("agent.cli.operator_commands._CONFIRM_TIMEOUT_S", 0.2)
     return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[FakeControl]:
-    """An agent on runs/now, which instrument afm-1 obeys at once."""
+    """An agent on runs/now whose instrument afm-1 confirms at once."""
     (tmp_path / "runs").mkdir()
     found = FakeControl()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    with open_door(tmp_path / "runs" / "now", found):
+    with http_server(tmp_path / "runs" / "now", found):
         yield found
     structlog.reset_defaults()
 
@@ -54,7 +54,7 @@ def test_status_says_what_each_instrument_does(vaestar: Vaestar, control: FakeCo
         "agent    running for 3 min, healthy",
         "mode     review",
         "afm-1",
-        "         connected, heard 2 s ago",
+        "         connected, last message 2 s ago",
         "         running",
         "         measuring, 3 points left",
         "         deciding on scan-1: training 3/9",
@@ -62,15 +62,15 @@ def test_status_says_what_each_instrument_does(vaestar: Vaestar, control: FakeCo
     assert json.loads(vaestar("status", "--json").stdout)["run_id"] == "run-1"
 
 
-def test_a_stop_is_told_with_who_and_why_and_confirmed_by_the_instruments(vaestar: Vaestar, control: FakeControl) -> None:
+def test_a_stop_is_sent_with_name_and_reason_and_confirmed_by_the_instruments(vaestar: Vaestar, control: FakeControl) -> None:
     control.facts["instruments"]["afm-2"] = INSTRUMENT | {"connected": False}
     done = vaestar("stop", "--reason", "smoke")
     assert done.exit_code == 0, done.stderr
-    assert control.told == [("stop", "eva", "smoke", None)]
+    assert control.calls == [("stop", "eva", "smoke", None)]
     assert done.stdout.splitlines() == [
-        "EMERGENCY STOP: the agent has recorded it (all instruments, by eva)",
+        "EMERGENCY STOP: recorded by the agent (all instruments, by eva)",
         "  afm-1: confirmed, running",
-        "  afm-2: not connected; it is told when it comes back",
+        "  afm-2: not connected; receives the command when it reconnects",
     ]
 
 
@@ -78,18 +78,18 @@ def test_an_instrument_that_does_not_confirm_is_named_and_the_command_fails(vaes
     control.facts["instruments"]["afm-1"]["command_unacknowledged"] = "stop"
     done = vaestar("stop", "afm-1", "--by", "otto")
     assert done.exit_code == 1
-    assert done.stderr.startswith("vaestar: not confirmed within 0.2 s by afm-1; the agent tells it again until it is")
-    assert control.told == [("stop", "otto", "", "afm-1")]
+    assert done.stderr.startswith("vaestar: not confirmed within 0.2 s by afm-1; the agent repeats the command")
+    assert control.calls == [("stop", "otto", "", "afm-1")]
 
 
 def test_pause_and_resume(vaestar: Vaestar, control: FakeControl) -> None:
     assert vaestar("pause", "afm-1", "--reason", "lunch").exit_code == 0
     assert vaestar("resume").exit_code == 0
-    assert control.told == [("pause", "eva", "lunch", "afm-1"), ("resume", "eva", "", None)]
+    assert control.calls == [("pause", "eva", "lunch", "afm-1"), ("resume", "eva", "", None)]
     assert vaestar("pause").exit_code == 2  # without a reason
 
 
-def test_what_waits_is_listed_approved_with_changes_or_rejected(vaestar: Vaestar, control: FakeControl) -> None:
+def test_pending_decisions_are_listed_approved_with_edits_or_rejected(vaestar: Vaestar, control: FakeControl) -> None:
     assert vaestar("pending").stdout == "nothing waits for approval\n"
     request = {"request_id": "d-1-000", "x_m": 1e-6, "y_m": -2e-6, "cluster": 1}
     control.waiting.append({"decision_id": "d-1", "instrument_id": "afm-1", "scan_id": "s-1", "requests": [request]})
@@ -99,15 +99,18 @@ def test_what_waits_is_listed_approved_with_changes_or_rejected(vaestar: Vaestar
     arguments = ("--drop", "d-1-001", "--move", "d-1-000=1.25,-0.5", "--instrument", "afm-1")
     assert vaestar("approve", "d-1", *arguments).stdout == "approved: d-1, by eva\n"
     assert vaestar("reject", "d-1", "--reason", "a scratch").stdout == "rejected: d-1, by eva\n"
-    assert control.told == [
+    assert control.calls == [
         ("approve", "eva", "", "d-1", ("d-1-001",), {"d-1-000": (1.25e-6, -5e-7)}, "afm-1"),
         ("reject", "eva", "a scratch", "d-1", None),
     ]
     wrong = vaestar("approve", "d-1", "--move", "d-1-000")
-    assert (wrong.exit_code, wrong.stderr.startswith("vaestar: --move d-1-000 is no place; give one such as")) == (2, True)
+    assert (
+        wrong.exit_code,
+        wrong.stderr.startswith("vaestar: --move d-1-000 is not of the form REQUEST=X_UM,Y_UM; an example is"),
+    ) == (2, True)
 
 
-def test_what_the_agent_refuses_is_told_in_its_words(vaestar: Vaestar, control: FakeControl) -> None:
+def test_a_refusal_is_printed_with_the_agents_reason(vaestar: Vaestar, control: FakeControl) -> None:
     done = vaestar("pause", "no-such", "--reason", "x")
     assert done.exit_code == 1
     assert done.stderr == "vaestar: the agent refuses: there is no instrument 'no-such'; known are afm-1\n"
@@ -115,7 +118,7 @@ def test_what_the_agent_refuses_is_told_in_its_words(vaestar: Vaestar, control: 
     assert (bad.exit_code, "'instrument_id' is '../x'" in bad.stderr) == (1, True)
 
 
-WORDS = [
+COMMANDS = [
     ("status",),
     ("pending",),
     ("pause", "--reason", "x"),
@@ -126,13 +129,13 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_where_no_agent_runs_the_exit_code_is_3(vaestar: Vaestar, tmp_path: Path, words: tuple[str, ...]) -> None:
-    nothing = vaestar(*words)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_where_no_agent_runs_the_exit_code_is_3(vaestar: Vaestar, tmp_path: Path, command: tuple[str, ...]) -> None:
+    nothing = vaestar(*command)
     assert nothing.exit_code == 3
     assert nothing.stderr == "vaestar: no agent runs, and there is no run in ./runs; name a run directory with --run\n"
     record_run(tmp_path / "runs" / "old")
-    ended = vaestar(*words)
+    ended = vaestar(*command)
     assert ended.exit_code == 3
     assert ended.stderr == "vaestar: no agent runs on runs/old; start one with `vaestar serve --run runs/old`\n"
 
@@ -140,7 +143,12 @@ def test_where_no_agent_runs_the_exit_code_is_3(vaestar: Vaestar, tmp_path: Path
 def test_status_of_a_run_without_agent_comes_from_its_history(vaestar: Vaestar, tmp_path: Path) -> None:
     record_run(tmp_path / "runs" / "old", 2)
     done = vaestar("status")
-    for line in ("ended            without a farewell", "scans            2", "decisions        2", "results          4"):
+    for line in (
+        "ended            terminated without a clean shutdown",
+        "scans            2",
+        "decisions        2",
+        "results          4",
+    ):
         assert line in done.stdout.splitlines()
     known = json.loads(vaestar("status", "--json").stdout)
     assert (known["running"], known["decisions"]) == (False, 2)
@@ -152,15 +160,15 @@ def dead_process() -> int:
     return process.pid
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a process cannot be asked after elsewhere")
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX can test whether a process exists")
 def test_an_agent_that_was_killed_is_recognised(vaestar: Vaestar, tmp_path: Path) -> None:
     record_run(tmp_path / "runs" / "killed")
     state = {"pid": (pid := dead_process()), "http": "http://127.0.0.1:1"}
     (tmp_path / "runs" / "killed" / STATE_FILE).write_text(json.dumps(state))
     done = vaestar("stop")
     assert done.exit_code == 3
-    assert done.stderr.startswith(f"vaestar: no agent runs on runs/killed: process {pid} ended without a farewell")
-    assert "`vaestar serve --run runs/killed` takes the run up" in done.stderr
+    assert done.stderr.startswith(f"vaestar: no agent runs on runs/killed: process {pid} ended without a clean shutdown")
+    assert "`vaestar serve --run runs/killed` continues the run" in done.stderr
 
 
 def test_the_newest_run_that_an_agent_runs_on_is_taken(vaestar: Vaestar, control: FakeControl, tmp_path: Path) -> None:
@@ -170,31 +178,31 @@ def test_the_newest_run_that_an_agent_runs_on_is_taken(vaestar: Vaestar, control
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": "x"}', '{"pid": -1}', '{"pid": true, "http": ""}'])
-def test_a_state_file_that_is_none_is_no_agent(vaestar: Vaestar, tmp_path: Path, content: str) -> None:
+def test_an_invalid_state_file_means_that_no_agent_runs(vaestar: Vaestar, tmp_path: Path, content: str) -> None:
     record_run(tmp_path / "runs" / "odd")
     (tmp_path / "runs" / "odd" / STATE_FILE).write_text(content)
     assert vaestar("status").exit_code == 3
 
 
-def test_an_agent_without_a_door_is_said_so(vaestar: Vaestar, tmp_path: Path) -> None:
+def test_an_agent_without_http_server_is_an_error(vaestar: Vaestar, tmp_path: Path) -> None:
     record_run(tmp_path / "runs" / "shut")
     (tmp_path / "runs" / "shut" / STATE_FILE).write_text(json.dumps({"pid": os.getpid(), "http": ""}))
     done = vaestar("stop")
-    assert (done.exit_code, "the agent on runs/shut has no HTTP door; start it with service.http" in done.stderr) == (3, True)
+    assert (done.exit_code, "the agent on runs/shut has no HTTP server; start it with service.http" in done.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("how", ["silent", "nonsense", "elsewhere", "nobody"])
+@pytest.mark.parametrize("how", ["silent", "nonsense", "redirect", "closed port"])
 def test_an_agent_that_does_not_answer_is_not_waited_for(
     vaestar: Vaestar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(remote, "_PATIENCE_S", 0.2)
-    over = threading.Event()
+    monkeypatch.setattr(agent_client, "_TIMEOUT_S", 0.2)
+    finished = threading.Event()
 
     class Odd(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if how == "silent":
-                over.wait(5)
-            self.send_response(302 if how == "elsewhere" else 200)
+                finished.wait(5)
+            self.send_response(302 if how == "redirect" else 200)
             self.send_header("Location", "http://192.0.2.1/")
             self.end_headers()
             self.wfile.write(b"nonsense")
@@ -206,17 +214,17 @@ def test_an_agent_that_does_not_answer_is_not_waited_for(
     with HTTPServer(("127.0.0.1", 0), Odd) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        port = 1 if how == "nobody" else server.server_port
+        port = 1 if how == "closed port" else server.server_port
         state = {"pid": os.getpid(), "http": f"http://127.0.0.1:{port}"}
         (tmp_path / "runs" / "odd" / STATE_FILE).write_text(json.dumps(state))
         done = vaestar("pending")
-        over.set()
+        finished.set()
         server.shutdown()
         thread.join()
     assert done.exit_code in (1, 3)
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert ("stop the instrument itself if there is danger" in done.stderr) == (how != "elsewhere")
+    assert ("stop the instrument directly if there is danger" in done.stderr) == (how != "redirect")
 
 
 def test_the_commands_load_nothing_heavy() -> None:

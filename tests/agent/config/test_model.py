@@ -35,15 +35,15 @@ REFUSED = {
     "text for a number": ("seed = 'one'", "'seed' is 'one': Input should be a valid integer"),
     "a consensus of nothing": (
         "[search]\nfamilies = ['polar', 'consensus']",
-        "'search.families' is ['polar', 'consensus']: a consensus is one of VAEs: add 'vae'",
+        "'search.families' is ['polar', 'consensus']: a consensus is built from VAEs; add 'vae'",
     ),
     "auto among others": (
         "[scan]\nchannels = ['auto', 'vector']",
-        "'scan.channels' is ['auto', 'vector']: 'auto' stands alone; name the modes to compare",
+        "'scan.channels' is ['auto', 'vector']: 'auto' cannot be combined with other modes; name the modes to compare",
     ),
     "options of no key-point method": (
         "keypoints = ['canny_walls', 'grid']\n[keypoints_options]\nsigma_px = 2",
-        "'keypoints_options': with several key-point methods, give a table for each: canny_",
+        "'keypoints_options': with several key-point methods, give one table for each: canny_",
     ),
     "pixels sampled by the warp decoder": (
         "[search]\nsampled_px = 9",
@@ -51,7 +51,7 @@ REFUSED = {
     ),
     "more pixels than a patch has": (
         "[search]\ndecoder = 'exact'\nwindows_px = [5, 7]\nsampled_px = 26",
-        "'search.sampled_px' is 26: a patch of the smallest window, 5 px, has 25 pixels only",
+        "'search.sampled_px' is 26: a patch of the smallest window, 5 px, has only 25 pixels",
     ),
     "a deadline of nothing": ("[search]\ndeadline_s = 0", "'search.deadline_s' is 0: Input should be greater than 0"),
     "a number for text": ("reward = 3", "'reward' is 3: Input should be a valid string"),
@@ -63,10 +63,10 @@ REFUSED = {
     ),
     "no windows": ("[search]\nwindows_px = []", "'search.windows_px' is []: Tuple should have at least 1 item"),
     "no invariances": ("[search]\ninvariances = []", "'search.invariances' is []: Tuple should have at least 1 item"),
-    "a window twice": ("[search]\nwindows_px = [5, 7, 5]", "'search.windows_px' is [5, 7, 5]: holds a value twice"),
+    "a window twice": ("[search]\nwindows_px = [5, 7, 5]", "'search.windows_px' is [5, 7, 5]: a value occurs twice"),
     "an invariance twice": (
         "[search]\ninvariances = ['v', 'v']",
-        "'search.invariances' is ['v', 'v']: holds a value twice",
+        "'search.invariances' is ['v', 'v']: a value occurs twice",
     ),
     "an unknown invariance": (
         "[search]\ninvariances = ['x']",
@@ -83,7 +83,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_value_that_is_not_allowed_is_named_with_what_is(tmp_path: Path, case: str) -> None:
+def test_an_invalid_value_is_named_with_what_is_allowed(tmp_path: Path, case: str) -> None:
     text, sentence = REFUSED[case]
     assert refusal(tmp_path, text).startswith(sentence)
 
@@ -108,12 +108,12 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
     assert (config.seed, config.search.seeds) == (5, 2)
 
 
-def test_without_a_file_all_is_by_default() -> None:
+def test_without_a_file_all_values_are_defaults() -> None:
     assert load_config(None) == Config()
     assert load_config(None).directory is None
 
 
-def test_what_is_said_on_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+def test_the_command_line_takes_precedence_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "lab.toml"
     path.write_text("seed = 5\nchannel = 'Phase'")
     config = load_config(path, seed=7, channel=None)

@@ -1,4 +1,4 @@
-"""Every value that is wrong is named with its line, what it is, what is allowed, and what was probably meant."""
+"""Each invalid value is reported with its line, the value, what is allowed, and the key that was probably meant."""
 
 import time
 from pathlib import Path
@@ -30,20 +30,20 @@ steps = 0
 """
 
 
-def told(path: Path, text: str, **overrides: object) -> list[str]:
+def error_lines(path: Path, text: str, **overrides: object) -> list[str]:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(path, **overrides)
     return str(caught.value).split("\n")
 
 
-def test_all_that_is_wrong_is_told_at_once_in_the_files_order_with_lines(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once_in_the_order_of_the_file_with_lines(tmp_path: Path) -> None:
     path = tmp_path / "lab.toml"
-    lines = told(path, WRONG)
+    lines = error_lines(path, WRONG)
     assert [line.split(": ")[:2] for line in lines[:-1]] == [
         [
             f"{path}, line 3",
-            "'workers' is unknown; it belongs into [search]; the allowed keys are " + ", ".join(Config.model_fields),
+            "'workers' is unknown; it belongs in [search]; the allowed keys are " + ", ".join(Config.model_fields),
         ],
         [f"{path}, line 6", lines[1].split(": ")[1]],
         [f"{path}, line 9", "'search.windows_px.1' is 99"],
@@ -55,8 +55,8 @@ def test_all_that_is_wrong_is_told_at_once_in_the_files_order_with_lines(tmp_pat
     assert lines[5] == "and 2 more"
 
 
-def test_two_keys_that_belong_together_are_told_at_their_table(tmp_path: Path) -> None:
-    (line,) = told(tmp_path / "lab.toml", 'seed = 1\n\n[service]\nkey = "a"\n')
+def test_two_keys_that_belong_together_are_reported_at_their_table(tmp_path: Path) -> None:
+    (line,) = error_lines(tmp_path / "lab.toml", 'seed = 1\n\n[service]\nkey = "a"\n')
     assert ", line 3: 'service': 'key' and 'allowed' belong together" in line
 
 
@@ -72,39 +72,39 @@ def test_two_keys_that_belong_together_are_told_at_their_table(tmp_path: Path) -
 )
 def test_a_value_is_found_however_it_is_written(tmp_path: Path, text: str, place: str) -> None:
     path = tmp_path / "lab.toml"
-    (line,) = told(path, text)
+    (line,) = error_lines(path, text)
     assert line.startswith(f"{path}, {place}")
 
 
 def test_a_wrong_value_of_the_command_line_is_not_blamed_on_a_line(tmp_path: Path) -> None:
-    assert told(tmp_path / "lab.toml", "seed = 1", seed=-5)[0].startswith("'seed' is -5: ")
+    assert error_lines(tmp_path / "lab.toml", "seed = 1", seed=-5)[0].startswith("'seed' is -5: ")
     with pytest.raises(ConfigError, match=r"^'search.deadline_s' is 0"):
         Config().with_search(deadline_s=0)
 
 
 def test_a_long_value_is_cut_short(tmp_path: Path) -> None:
-    (line,) = told(tmp_path / "lab.toml", f"seed = '{'x' * 5000}'")
+    (line,) = error_lines(tmp_path / "lab.toml", f"seed = '{'x' * 5000}'")
     assert len(line) < 500
 
 
 def test_nesting_without_end_is_no_toml(tmp_path: Path) -> None:
-    (line,) = told(tmp_path / "lab.toml", "a = " + "[" * 100_000)
+    (line,) = error_lines(tmp_path / "lab.toml", "a = " + "[" * 100_000)
     assert "lab.toml is not TOML: " in line
 
 
-def test_of_many_mistakes_the_first_are_told_in_no_time(tmp_path: Path) -> None:
+def test_of_many_errors_the_first_are_reported_quickly(tmp_path: Path) -> None:
     before = time.process_time()
-    lines = told(tmp_path / "lab.toml", "".join(f"sede_{i} = {i}\n" for i in range(5_000)))
+    lines = error_lines(tmp_path / "lab.toml", "".join(f"sede_{i} = {i}\n" for i in range(5_000)))
     assert time.process_time() - before < 5
     assert (len(lines), lines[-1]) == (6, "and 4995 more")
 
 
 def test_a_number_without_end_is_refused(tmp_path: Path) -> None:
-    (line,) = told(tmp_path / "lab.toml", "seed = " + "1" * 10_000)
+    (line,) = error_lines(tmp_path / "lab.toml", "seed = " + "1" * 10_000)
     assert "lab.toml holds a value that cannot be read: " in line
 
 
-def test_the_command_tells_each_in_a_line_of_its_own_and_ends_with_2(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_for_each_error_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text("[search]\nworkers = 'two'\nseed = 1\n")
     done = vaestar("serve", "--run", tmp_path / "run", "--config", tmp_path / "lab.toml")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Reconstructions by numpy are those of the model itself."""
+"""Reconstructions in numpy equal those of the PyTorch model."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ SPECS += [ModelSpec(8, "rt", 3, channels=3), ModelSpec(7, "rts", decoder="exact"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.invariance}-{s.decoder}-{s.channels}")
-def test_it_is_what_the_model_makes_of_its_mean_latents(spec: ModelSpec) -> None:
+def test_it_equals_the_models_reconstruction_from_its_mean_latents(spec: ModelSpec) -> None:
     rng = np.random.default_rng(0)
-    weights = 3 * initial_weights(spec, seed=1)  # wide enough that patches are turned and moved
+    weights = 3 * initial_weights(spec, seed=1)  # large enough that patches are rotated and shifted
     patches = rng.random((5, spec.channels, spec.window_px, spec.window_px), dtype=np.float32)
     stack = StackedVAE([spec], [weights])
     mean, _ = stack.encode(torch.from_numpy(patches.reshape(1, 5, -1)))
@@ -30,5 +30,5 @@ def test_priors_are_the_models_own() -> None:
 
 
 def test_weights_of_another_model_are_refused() -> None:
-    with pytest.raises(ValueError, match="has 35979 weights, given were 3"):
+    with pytest.raises(ValueError, match="has 35979 weights, but 3 were given"):
         reconstruct(np.zeros((1, 1, 3, 3), np.float32), ModelSpec(3, "v", 1), np.zeros(3, np.float32))

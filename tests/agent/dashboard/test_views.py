@@ -1,4 +1,4 @@
-"""What the page is told of a run, from its history alone."""
+"""The dashboard's views of a run, computed from its history alone."""
 
 import json
 import threading
@@ -12,11 +12,11 @@ import pytest
 from agent.config.safety import ApprovalSettings, SafetySettings
 from agent.dashboard.candidate_board import board, front
 from agent.dashboard.decision_view import decision_view
-from agent.dashboard.live_state import Live
-from agent.dashboard.model_view import BY_DECODER, BY_FIT, Looks, made_by
+from agent.dashboard.live_state import SearchProgress
+from agent.dashboard.model_view import BY_DECODER, BY_FIT, PatchReconstructor, reconstruction_method
 from agent.dashboard.models import Edits, Problem, ProgressView
-from agent.dashboard.run_follower import DecisionStory
-from agent.dashboard.views import Kept, Views
+from agent.dashboard.run_follower import FollowedDecision
+from agent.dashboard.views import LruCache, Views
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
 from agent.ledger.entries import ScanEntry
@@ -29,8 +29,8 @@ from tests.support.decision_records import make_decision, make_guarded_out, make
 from tests.support.samples import NOW, Clock, hello, result, scan_message
 
 
-class Nobody:
-    """An agent that shows nothing but its history."""
+class NoLiveState:
+    """Live state of an agent that measures one request and reports nothing else."""
 
     def searches(self, undecided: Mapping[str, str]) -> dict[str, ProgressView]:
         return {}
@@ -49,20 +49,20 @@ class Nobody:
 
 
 class Run:
-    """A run in review mode, written as the service writes it, and what the page is told of it."""
+    """A run in review mode, written as the service writes it, and its views."""
 
     def __init__(self, directory: Path, history: History) -> None:
         self.dispatch = Dispatcher(history, "run-1", Clock(), SafetySettings(), ApprovalSettings(mode="review"))
-        self.dispatch.started({"reward": "icl_gain"}, {"python": "3"})
-        self.views = Views(directory, Nobody())
+        self.dispatch.run_log.started({"reward": "icl_gain"}, {"python": "3"})
+        self.views = Views(directory, NoLiveState())
 
     def decide(self, decision: Decision | None = None) -> None:
         self.dispatch.on_packet("afm-1", hello())
         self.dispatch.on_packet("afm-1", scan_message(make_scan()))
         entry = self.dispatch.ledger.latest("afm-1")
         assert entry is not None
-        self.dispatch.decided(entry, decision or make_decision(), 2.0)
-        self.dispatch.approvals.settle("afm-1")
+        self.dispatch.decision_log.decided(entry, decision or make_decision(), 2.0)
+        self.dispatch.approvals.advance("afm-1")
 
     def states(self) -> list[str]:
         return [place.state for place in self.views.places("d-1").places]
@@ -74,10 +74,10 @@ def run(tmp_path: Path):
         yield Run(tmp_path / "run", history)
 
 
-def story_of(decision: Decision) -> DecisionStory:
+def followed(decision: Decision) -> FollowedDecision:
     event = Event(7, NOW, "decision_made", decision.record.decision_id, {"seconds": 3.0})
     entry = ScanEntry("scan-1", "afm-1", "sample", "", event, decision=decision.record)
-    return DecisionStory(event, decision.record, entry)
+    return FollowedDecision(event, decision.record, entry)
 
 
 def test_an_empty_run_has_no_instrument(run: Run) -> None:
@@ -98,7 +98,8 @@ def test_places_wait_then_are_sent_and_measured(run: Run) -> None:
     assert [p.state for p in places] == ["ok", "measuring", "dropped", "ok", "sent", "sent"]
     assert (places[3].x_m, places[3].request_id) == (1e-7, "d-1-003")
     assert [loop.number for loop in run.views.loops("d-1").loops] == [1, 4]
-    assert run.views.run().instruments[0].scans[0].measured == 2
+    (scan,) = run.views.run().instruments[0].scans
+    assert (scan.measured, scan.outcome_text) == (2, "types found")
 
 
 def test_a_rejected_decision_is_closed(run: Run) -> None:
@@ -134,8 +135,8 @@ def test_a_view_is_the_same_from_many_threads(run: Run) -> None:
 @pytest.mark.parametrize(
     "ask", [lambda v: v.decision("d-9"), lambda v: v.scan("afm-1", "scan-9"), lambda v: v.channel("x", "y", 0)]
 )
-def test_what_the_run_does_not_hold_is_said(run: Run, ask) -> None:
-    with pytest.raises(HistoryError, match="this run holds no"):
+def test_an_unknown_id_is_an_error(run: Run, ask) -> None:
+    with pytest.raises(HistoryError, match="this run has no"):
         ask(run.views)
 
 
@@ -147,81 +148,81 @@ def test_a_channel_comes_as_raw_numbers_with_the_scale_of_the_models(run: Run) -
     (channel,) = run.views.scan("afm-1", "scan-1").channels
     assert (channel.shown_unit, channel.factor) == ("pm", pytest.approx(1e12))
     assert channel.low < 3e-10 < channel.high
-    with pytest.raises(HistoryError, match="channels 0 to 0, asked for was 3"):
+    with pytest.raises(HistoryError, match="channels 0 to 0, not 3"):
         run.views.channel("afm-1", "scan-1", 3)
 
 
-def test_a_decision_is_told_with_ellipses_of_two_sigma_and_all_points() -> None:
+def test_a_decision_has_ellipses_of_two_sigma_and_all_points() -> None:
     decision = make_decision()
-    view = decision_view(story_of(decision), decision)
+    view = decision_view(followed(decision), decision)
     assert len(view.points.u) == len(view.points.core) == decision.record.keypoints_used
     assert sorted(view.clusters[0].spread) == pytest.approx([0.4, 0.8])
     assert view.believes[0] == "3 types of microstructure."
-    assert view.wants[0].startswith("6 places in 3 types")
+    assert view.wants[0].startswith("6 points in 3 types")
     assert view.axes == ("z₁", "z₂")
     json.loads(view.model_dump_json())
 
 
 @pytest.mark.parametrize("latent_dim", [1, 5])
-def test_other_than_two_latents_are_shown_in_a_plane(latent_dim: int) -> None:
+def test_one_latent_or_more_than_two_are_shown_in_a_plane(latent_dim: int) -> None:
     decision = make_decision(latent_dim=latent_dim)
-    view = decision_view(story_of(decision), decision)
+    view = decision_view(followed(decision), decision)
     assert np.ptp(view.points.v) > 0
     assert len(view.axes) == 2
 
 
 @pytest.mark.parametrize("decision", [make_unresolved(), make_guarded_out()])
 def test_a_decision_not_to_measure_says_why(decision: Decision) -> None:
-    view = decision_view(story_of(decision), decision)
+    view = decision_view(followed(decision), decision)
     assert view.clusters == []
-    assert view.wants == ["Nothing on this scan; the next one may tell more."]
-    assert view.believes[0] == "Nothing can be told apart on this scan."
+    assert view.wants == ["Nothing on this scan; the next one may show more."]
+    assert view.believes[0] == "No types can be distinguished on this scan."
     assert view.reconstruction == ""
 
 
-def test_the_board_names_what_was_left_out_and_why() -> None:
+def test_the_board_gives_the_reason_why_a_configuration_was_left_out() -> None:
     record = make_decision().record
     lines = {line.name: line for line in board(record)}
     assert lines["v-w9"].chosen
     assert lines["v-w9"].in_tie_set
     assert lines["r-w9"].left_out == "collapsed"
-    assert lines["r-w5"].left_out == "1 of its seeds: stuck"
+    assert lines["r-w5"].left_out == "1 seed rejected: stuck"
     shown = front(record)
     assert shown is not None
     assert shown.x == [pytest.approx(v) for v in shown.x]
     assert set(shown.front) <= set(range(len(shown.names)))
 
 
-def test_reconstructions_come_from_kept_weights_else_from_a_fit() -> None:
+def test_reconstructions_come_from_recorded_weights_or_from_a_fit() -> None:
     scan, decision = make_scan(), make_decision()
-    assert made_by(decision) == BY_FIT
-    fitted = Looks.of(scan, decision).reconstructions(0)
+    assert reconstruction_method(decision) == BY_FIT
+    fitted = PatchReconstructor.of(scan, decision).reconstructions(0)
     assert fitted.shape == (72, 9, 9)
     kept = replace(decision, arrays={**decision.arrays, "weights:v-w9-s0": initial_weights(ModelSpec(9, "v"), 0)})
-    assert made_by(kept) == BY_DECODER
-    assert Looks.of(scan, kept).reconstructions(64).shape == (8, 9, 9)
+    assert reconstruction_method(kept) == BY_DECODER
+    assert PatchReconstructor.of(scan, kept).reconstructions(64).shape == (8, 9, 9)
 
 
-def test_only_the_newest_few_are_kept() -> None:
-    kept: Kept[int] = Kept(2)
-    made = [kept.get(key, lambda key=key: key) for key in (1, 2, 3)]
+def test_the_cache_keeps_the_values_used_last() -> None:
+    cache: LruCache[int] = LruCache(2)
+    made = [cache.get(key, lambda key=key: key) for key in (1, 2, 3)]
     assert made == [1, 2, 3]
-    assert kept.get(1, lambda: 10) == 10
-    assert kept.get(3, lambda: 30) == 3
+    assert cache.get(1, lambda: 10) == 10
+    assert cache.get(3, lambda: 30) == 3
 
 
-def test_a_search_tells_how_long_it_has_still_to_go() -> None:
+def test_progress_gives_the_remaining_time_of_a_search() -> None:
     now = [0.0]
-    live = Live(deadline_s=60.0, now=lambda: now[0])
-    live.tell("scan", {"instrument_id": "afm-1", "scan_id": "s1"})
-    live.tell("progress", {"scan_id": "s1", "stage": "training", "done": 1, "total": 4})
+    live = SearchProgress(deadline_s=60.0, now=lambda: now[0])
+    live.update("scan", {"instrument_id": "afm-1", "scan_id": "s1"})
+    live.update("progress", {"scan_id": "s1", "stage": "training", "done": 1, "total": 4})
     now[0] = 20.0
     shown = live.searches({"s1": "afm-1"})["afm-1"]
     assert (shown.most_left_s, shown.about_left_s) == (40.0, None)
-    live.tell("provisional", {"scan_id": "s1", "rungs": ["plain"], "places": 5})
+    live.update("provisional", {"scan_id": "s1", "rungs": ["plain"], "places": 5})
     assert live.searches({"s1": "afm-1"})["afm-1"].places == 5
-    live.tell("decision", {"scan_id": "s1"})
+    live.update("decision", {"scan_id": "s1"})
     assert live.searches({}) == {}
-    live.tell("progress", {"scan_id": "s2", "stage": "training", "done": 0, "total": 4})
+    live.update("progress", {"scan_id": "s2", "stage": "training", "done": 0, "total": 4})
     now[0] = 25.0
     assert live.searches({"s2": "afm-1"})["afm-1"].most_left_s == 55.0

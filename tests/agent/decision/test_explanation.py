@@ -36,17 +36,17 @@ def text(*configurations: ConfigurationRecord, places: Recommended = PLACES) -> 
     return explain(found(*configurations), places, None)[1]
 
 
-def test_what_was_chosen_is_said_with_its_reward_and_spread() -> None:
-    outcome, words = explain(found(), PLACES, None)
+def test_the_chosen_configuration_is_named_with_its_reward_and_spread() -> None:
+    outcome, sentences = explain(found(), PLACES, None)
     assert outcome == "types_found"
-    assert "window 9 px: 2 types; reward 1.500 ± 0.100 over 2 seeds." in words
-    assert words.endswith("3 places in 2 clusters recommended. Core points passed over: 1 outside the limits.")
+    assert "window 9 px: 2 types; reward 1.500 ± 0.100 over 2 seeds." in sentences
+    assert sentences.endswith("3 targets in 2 clusters recommended. Core points passed over: 1 outside the limits.")
 
 
 def test_one_type_only_is_an_outcome_of_its_own() -> None:
-    outcome, words = explain(found(chosen=candidate(types=1)), PLACES, None)
+    outcome, sentences = explain(found(chosen=candidate(types=1)), PLACES, None)
     assert outcome == "one_type_only"
-    assert "window 9 px: 1 type; reward" in words
+    assert "window 9 px: 1 type; reward" in sentences
 
 
 def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() -> None:
@@ -55,40 +55,40 @@ def test_where_nothing_shows_types_the_strongest_evidence_for_some_is_given() ->
         configuration(7, mean=1.1, information=0.034, resolves=False, in_tie_set=False),
     )
     result = replace(found(*ways, chosen=candidate(types=1)), finding="one_type")
-    outcome, words = explain(result, PLACES, None)
+    outcome, sentences = explain(result, PLACES, None)
     assert outcome == "one_type_only"
-    assert "is at most 0.034 nats (rt-VAE, window 7 px); types are claimed from 0.125 on." in words
-    assert "splits the latents of rt-VAE, window 9 px into 5 clusters, but that is no" in words
-    assert "ties" not in words
-    assert "Next best" not in words
+    assert "MI_rot is at most 0.034 nats (rt-VAE, window 7 px); types require at least 0.125 nats." in sentences
+    assert "The mixture of rt-VAE, window 9 px has 5 clusters, but clusters alone are no evidence for types." in sentences
+    assert "tie" not in sentences
+    assert "Next best" not in sentences
 
 
-def test_a_continuum_is_not_resolvable_and_says_how_to_have_it_cut() -> None:
+def test_a_continuum_is_not_resolvable_and_the_sentence_names_the_setting_that_divides_it() -> None:
     ways = (
         configuration(9, types=2, information=0.3, icl_gain=0.0, resolves=False),
         configuration(7, mean=1.0, information=0.01),
     )
-    outcome, words = explain(replace(found(*ways), chosen=None, finding="continuum"), None, None)
+    outcome, sentences = explain(replace(found(*ways), chosen=None, finding="continuum"), None, None)
     assert outcome == "not_resolvable"
-    assert words.startswith(
-        "Nothing to recommend: the scan varies from place to place (0.300 nats of spatial information, rt-VAE, "
+    assert sentences.startswith(
+        "Nothing to recommend: the scan has spatial structure (MI_rot 0.300 nats, rt-VAE, window 9 px), but varies as a continuum"
     )
-    assert words.endswith("rule.groups = false makes it all the same.")
+    assert sentences.endswith("Set rule.groups = false to divide it all the same.")
 
 
-def test_configurations_that_stood_back_are_counted_by_reason() -> None:
+def test_rejected_configurations_are_counted_by_reason() -> None:
     ways = (
         configuration(9, information=0.4),
         configuration(7, mean=1.1, information=0.034, informs=False, resolves=False, in_tie_set=False),
         configuration(5, mean=1.0, information=0.2, icl_gain=0.0, resolves=False, in_tie_set=False),
     )
     assert (
-        "2 configurations of 3 stood back: 1 because their clusters say too little of their neighbourhood, "
-        "1 because their clusters are no groups."
+        "2 of 3 configurations were rejected: 1 with too little spatial structure (MI_rot below 0.125 nats), "
+        "1 without separate groups (ICL prefers one Gaussian)."
     ) in text(*ways)
 
 
-def test_what_did_not_work_is_said_first() -> None:
+def test_faults_come_first() -> None:
     result = replace(found(), faults=("reward = 'lab:x' failed on 3 candidates (KeyError).",))
     assert explain(result, PLACES, None)[1].startswith("reward = 'lab:x' failed on 3 candidates (KeyError). rt-VAE")
 
@@ -97,49 +97,51 @@ def test_an_unusable_scan_is_answered_with_the_reason() -> None:
     assert explain(None, None, "the image is constant") == ("not_resolvable", "Nothing to recommend: the image is constant.")
 
 
-def test_when_no_candidate_can_be_trusted_the_reasons_are_named_once_each() -> None:
+def test_when_no_candidate_is_eligible_each_reason_is_named_once() -> None:
     out = tuple(
         candidate(seed=s, guarded_out=why) for s, why in enumerate(("stuck: by 0.1", "collapsed: to 0.2", "stuck: by 0.3"))
     )
-    outcome, words = explain(SearchResult(out), None, None)
+    outcome, sentences = explain(SearchResult(out), None, None)
     assert outcome == "not_resolvable"
-    assert words == "Nothing to recommend: no candidate can be trusted (collapsed, stuck)."
+    assert sentences == "Nothing to recommend: no candidate is eligible (collapsed, stuck)."
     assert "none was trained" in explain(SearchResult(), None, None)[1]
 
 
-def test_who_stands_alone_is_said_to() -> None:
-    assert "It stands alone: no other configuration lies within noise of it." in text()
+def test_a_configuration_without_ties_is_said_to_have_none() -> None:
+    assert "No other configuration ties with it." in text()
 
 
 def test_ties_are_named_up_to_three() -> None:
     ties = [configuration(w, mean=1.4) for w in (11, 13, 15, 17, 19)]
-    words = text(configuration(), *ties)
-    assert "It ties, within 2 σ of the best, with" in words
-    assert words.count("(1.400)") == 3
-    assert "and 2 more, and is the most parsimonious of them." in words
+    sentences = text(configuration(), *ties)
+    assert (
+        "6 of 6 configurations tie for best (within 2 σ), and it is the most parsimonious of them; the others are " in sentences
+    )
+    assert sentences.count("(1.400)") == 3
+    assert " and 2 more." in sentences
 
 
 @pytest.mark.parametrize(
-    ("below", "seeds", "said"),
+    ("below", "seeds", "sentence"),
     [
         (3.25, 2, "window 5 px, 3.2 σ below the best."),
-        (None, 1, "window 5 px, noise unknown with one seed."),
-        (None, 2, "window 5 px, with no spread over seeds."),
+        (None, 1, "window 5 px; the noise is unknown with a single seed."),
+        (None, 2, "window 5 px; the rewards do not vary between seeds."),
     ],
 )
-def test_the_next_best_is_said_with_its_distance(below: float | None, seeds: int, said: str) -> None:
+def test_the_next_best_is_named_with_its_distance(below: float | None, seeds: int, sentence: str) -> None:
     rest = {"in_tie_set": False, "sigmas_below_best": below, "seeds": seeds}
-    assert said in text(configuration(seeds=seeds), configuration(5, **rest))
+    assert sentence in text(configuration(seeds=seeds), configuration(5, **rest))
 
 
-def test_models_left_out_are_counted_with_their_reasons() -> None:
+def test_rejected_candidates_are_counted_with_their_reasons() -> None:
     others = (candidate(seed=1, guarded_out="stuck: by 0.1"), candidate(seed=2, guarded_out="collapsed: to 0.2"))
-    words = explain(found(others=others), PLACES, None)[1]
-    assert "2 of 3 candidates were left out (collapsed, stuck)." in words
-    assert "left out" not in text()
+    sentences = explain(found(others=others), PLACES, None)[1]
+    assert "2 of 3 candidates were rejected by the guards (collapsed, stuck)." in sentences
+    assert "guards" not in text()
 
 
-def test_when_no_place_is_left_the_reasons_are_counted() -> None:
-    words = text(places=Recommended((), NO_PLACES))
-    assert words.endswith("No place is left to recommend: 3 outside the limits, 2 more than the instrument takes.")
-    assert text(places=Recommended((), {})).endswith("No place is left to recommend: no core points.")
+def test_when_no_target_is_left_the_reasons_are_counted() -> None:
+    sentences = text(places=Recommended((), NO_PLACES))
+    assert sentences.endswith("No target is left to recommend: 3 outside the limits, 2 more than the instrument takes.")
+    assert text(places=Recommended((), {})).endswith("No target is left to recommend: no core points.")

@@ -5,6 +5,7 @@ import pytest
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
+from agent.decision.inputs import DecisionInputs
 from agent.schema.decision import Decision
 from agent.schema.measurements import MeasuredOnSample, Result
 from agent.workers.factory import workers_for
@@ -28,7 +29,11 @@ def decided(results: MeasuredOnSample | None = None, **evidence: float) -> Decis
     config = CONFIG.model_copy(update={"evidence": CONFIG.evidence.model_copy(update=evidence)})
     with workers_for(0) as workers:
         agent = Agent(config, workers)
-        return agent.on_scan(SCAN) if results is None else agent.on_scan(SCAN, Limits(), results=results)
+        return (
+            agent.decide(DecisionInputs(SCAN))
+            if results is None
+            else agent.decide(DecisionInputs(SCAN, limits=Limits(), results=results))
+        )
 
 
 def measured_at(points_rc: np.ndarray, width_v: float = 1.0) -> MeasuredOnSample:

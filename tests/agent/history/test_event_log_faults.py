@@ -1,4 +1,4 @@
-"""What `verify` finds, and what is left after a kill."""
+"""Faults that `verify` finds, and what remains after a kill."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Parts of a history, and the list that follows a run."""
+"""Filters on a history, and the event list that follows a run."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from agent.cli import history_events as audit
+from agent.cli import history_events
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.history.filters import Part, since, stream
+from agent.history.filters import EventFilter, filtered_events, parse_since
 from agent.schema import event_kinds as kinds
 from tests.support.golden_runs import golden_run
 from tests.support.samples import NOW
@@ -23,43 +23,43 @@ def run(tmp_path: Path) -> Path:
     return golden_run(tmp_path)
 
 
-def found(run: Path, part: Part, **asked: int) -> list[int]:
+def found(run: Path, event_filter: EventFilter, **options: int) -> list[int]:
     with History(run, read_only=True) as history:
-        return [e.seq for e in stream(history, part, **asked)]
+        return [e.seq for e in filtered_events(history, event_filter, **options)]
 
 
 def test_each_instrument_and_each_sample_has_a_stream_of_its_own(run: Path) -> None:
     assert (
-        found(run, Part(instrument="afm-2"))
+        found(run, EventFilter(instrument="afm-2"))
         == [24, 25, 26, 27, 28, 29]
-        == [*found(run, Part(sample="pzt")), 24][-1:] + found(run, Part(sample="pzt"))
+        == [*found(run, EventFilter(sample="pzt")), 24][-1:] + found(run, EventFilter(sample="pzt"))
     )
-    afm_1 = found(run, Part(instrument="afm-1"))
-    assert set(afm_1).isdisjoint(found(run, Part(instrument="afm-2")))
-    of_samples = [found(run, Part(sample=sample)) for sample in ("bto", "mica", "pzt")]
+    afm_1 = found(run, EventFilter(instrument="afm-1"))
+    assert set(afm_1).isdisjoint(found(run, EventFilter(instrument="afm-2")))
+    of_samples = [found(run, EventFilter(sample=sample)) for sample in ("bto", "mica", "pzt")]
     assert sum(map(len, of_samples)) == len(set().union(*of_samples))
-    assert found(run, Part(sample="nothing")) == []
+    assert found(run, EventFilter(sample="nothing")) == []
 
 
 def test_what_became_of_a_scan_is_its_scan_its_decision_and_its_results(run: Path) -> None:
     with History(run, read_only=True) as history:
-        told = [e.kind for e in stream(history, Part(scan="scan-2"))]
+        event_kinds = [e.kind for e in filtered_events(history, EventFilter(scan="scan-2"))]
     sent = [kinds.RECOMMENDATION_SENT, kinds.RECOMMENDATION_ACKNOWLEDGED]
-    assert told == [kinds.SCAN_RECEIVED, kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, *sent, *[kinds.RESULT_RECEIVED] * 5]
+    assert event_kinds == [kinds.SCAN_RECEIVED, kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, *sent, *[kinds.RESULT_RECEIVED] * 5]
 
 
-def test_the_newest_of_a_part_are_given_in_order(run: Path) -> None:
-    everything = found(run, Part())
-    assert found(run, Part(), last=3) == everything[-3:]
-    assert found(run, Part(sample="bto"), last=2) == found(run, Part(sample="bto"))[-2:]
-    assert found(run, Part(kind=kinds.SCAN_RECEIVED), last=1) == found(run, Part(kind=kinds.SCAN_RECEIVED))[-1:]
-    assert found(run, Part(), after=50) == everything[50:]
+def test_the_newest_matching_events_are_given_in_order(run: Path) -> None:
+    everything = found(run, EventFilter())
+    assert found(run, EventFilter(), last=3) == everything[-3:]
+    assert found(run, EventFilter(sample="bto"), last=2) == found(run, EventFilter(sample="bto"))[-2:]
+    assert found(run, EventFilter(kind=kinds.SCAN_RECEIVED), last=1) == found(run, EventFilter(kind=kinds.SCAN_RECEIVED))[-1:]
+    assert found(run, EventFilter(), after=50) == everything[50:]
 
 
 def test_events_since_a_time(run: Path) -> None:
     with History(run, read_only=True) as history:
         times = [e.recorded_at for e in history.events()]
-    assert found(run, Part(since=times[30])) == [i + 1 for i, time in enumerate(times) if time >= times[30]]
+    assert found(run, EventFilter(since=times[30])) == [i + 1 for i, time in enumerate(times) if time >= times[30]]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_events_since_a_time(run: Path) -> None:
     ],
 )
 def test_times_as_people_write_them(text: str | None, time: datetime | None) -> None:
-    assert since(text, lambda: NOW) == time
+    assert parse_since(text, lambda: NOW) == time
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2h ago", "-3d", "9999999d"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(HistoryError, match=r"is no time; give one such as"):
-        since(text, lambda: datetime.now(UTC))
+def test_what_is_not_a_time_is_refused(text: str) -> None:
+    with pytest.raises(HistoryError, match=r"is not a time; give one such as"):
+        parse_since(text, lambda: datetime.now(UTC))
 
 
 def test_the_list_is_of_an_instrument_of_a_sample_of_the_newest(run: Path, vaestar: Vaestar) -> None:
@@ -92,7 +92,7 @@ def test_the_list_is_of_an_instrument_of_a_sample_of_the_newest(run: Path, vaest
     assert vaestar("history", "list", "--run", run, "--since", "2000-01-01").exit_code == 0
     nothing = vaestar("history", "list", "--run", run, "--instrument", "afm-9")
     assert (nothing.exit_code, nothing.stderr) == (2, f"vaestar: no event of instrument 'afm-9' in {run}\n")
-    assert "is no time" in vaestar("history", "list", "--run", run, "--since", "soon").stderr
+    assert "is not a time" in vaestar("history", "list", "--run", run, "--since", "soon").stderr
 
 
 def test_the_list_follows_a_run_until_it_is_interrupted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,5 +107,5 @@ def test_the_list_follows_a_run_until_it_is_interrupted(run: Path, capsys: pytes
             history.record("noted", f"round-{rounds}", {"instrument_id": "afm-2"}, at=NOW)
 
         with pytest.raises(KeyboardInterrupt):
-            audit.follow(run, Part(instrument="afm-2"), last=1, wait=wait)
+            history_events.follow(run, EventFilter(instrument="afm-2"), last=1, wait=wait)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["29", "57", "58"]

@@ -1,4 +1,4 @@
-"""Histories that earlier versions wrote are read, checked, replayed and gone on with by this one."""
+"""This version reads, checks, replays and continues histories that earlier versions wrote."""
 
 import contextlib
 import sqlite3
@@ -23,7 +23,7 @@ Vaestar = Callable[..., Result]
 
 def schema_of(run: Path) -> int:
     with contextlib.closing(sqlite3.connect(run / DATABASE)) as db:
-        return schema.version_of(db)
+        return schema.schema_version(db)
 
 
 def events_in(path: Path) -> list[tuple]:
@@ -63,12 +63,12 @@ def test_every_decision_of_an_old_run_comes_out_the_same_again(tmp_path: Path, v
     if "versions have changed since" in done.stdout:
         pytest.skip("the golden runs were written with other versions of numpy and scikit-learn")
     assert done.exit_code == 0, done.stdout
-    assert done.stdout.endswith("7 decisions, 7 the same, 0 not\n")
+    assert done.stdout.endswith("7 decisions: 7 identical, 0 different\n")
     assert done.stdout.count("ids are not compared") == (7 if version == "v1" else 0)
 
 
 @pytest.mark.parametrize("version", LATER)
-def test_a_later_run_of_the_same_schema_is_read_checked_replayed_and_gone_on_with(
+def test_a_later_run_of_the_same_schema_is_read_checked_replayed_and_continued(
     tmp_path: Path, version: str, vaestar: Vaestar
 ) -> None:
     run = golden_run(tmp_path, version)
@@ -81,7 +81,7 @@ def test_a_later_run_of_the_same_schema_is_read_checked_replayed_and_gone_on_wit
     done = vaestar("history", "replay", "--all", "--workers", 0, "--run", run)
     if "versions have changed since" in done.stdout:
         pytest.skip("the golden runs were written with other versions of numpy and scikit-learn")
-    assert done.stdout.endswith("7 decisions, 7 the same, 0 not\n")
+    assert done.stdout.endswith("7 decisions: 7 identical, 0 different\n")
 
 
 def test_taking_up_an_old_run_brings_it_up_to_date_and_keeps_a_copy(tmp_path: Path) -> None:
@@ -89,15 +89,18 @@ def test_taking_up_an_old_run_brings_it_up_to_date_and_keeps_a_copy(tmp_path: Pa
     before = events_in(run / DATABASE)
     with History(run) as history:
         assert history.record("noted", "x", {}, at=NOW).seq == len(before) + 2
-        told = history.event(len(before) + 1)
-        assert (told.kind, told.body) == (kinds.HISTORY_MIGRATED, {"from": 1, "to": 2, "backup": "history.sqlite.v1-backup"})
+        migrated = history.event(len(before) + 1)
+        assert (migrated.kind, migrated.body) == (
+            kinds.HISTORY_MIGRATED,
+            {"from": 1, "to": 2, "backup": "history.sqlite.v1-backup"},
+        )
         assert history.verify() == []
     backup = schema.backup_path(run / DATABASE, 1)
     assert events_in(backup) == before == events_in(run / DATABASE)[:-2]
     assert (schema_of(run), (run / HEAD).exists()) == (2, True)
     with contextlib.closing(sqlite3.connect(backup)) as db:
-        assert schema.version_of(db) == 1
-        assert schema.objects(db) == schema.expected(1)
+        assert schema.schema_version(db) == 1
+        assert schema.schema_objects(db) == schema.expected_objects(1)
     with History(run) as history:  # a second time there is nothing to do
         assert len(history) == len(before) + 2
 
@@ -109,8 +112,8 @@ def test_a_migrated_database_is_word_for_word_what_a_new_one_is(tmp_path: Path) 
     found = []
     for directory in (run, tmp_path / "new"):
         with contextlib.closing(sqlite3.connect(directory / DATABASE)) as db:
-            found.append(schema.objects(db))
-    assert found[0] == found[1] == schema.expected(schema.SCHEMA_VERSION)
+            found.append(schema.schema_objects(db))
+    assert found[0] == found[1] == schema.expected_objects(schema.SCHEMA_VERSION)
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "No space left on device")])
@@ -121,16 +124,16 @@ def test_a_migration_that_fails_leaves_the_history_as_it_was(
     run = golden_run(tmp_path, "v1")
     before = events_in(run / DATABASE)
 
-    def fails(db: sqlite3.Connection, *_: object) -> None:
+    def failing_step(db: sqlite3.Connection, *_: object) -> None:
         if where == "step":
             db.execute("CREATE INDEX half_done ON event (once)")
         raise error
 
     with monkeypatch.context() as patched:
         if where == "step":
-            patched.setattr(schema, "STEPS", (schema.STEPS[0], fails))
+            patched.setattr(schema, "MIGRATIONS", (schema.MIGRATIONS[0], failing_step))
         else:
-            patched.setattr(schema, "_back_up", fails)
+            patched.setattr(schema, "_back_up", failing_step)
         with pytest.raises(HistoryError, match=f"cannot be opened: .*{str(error)[-10:]}"):
             History(run)
     assert (schema_of(run), events_in(run / DATABASE)) == (1, before)

@@ -1,4 +1,4 @@
-"""Whatever single thing is done to a history behind its back, `verify` says so and names the place."""
+"""`verify` finds any single change made to a history, and names the place."""
 
 import contextlib
 import os
@@ -43,9 +43,9 @@ def run(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def faults(run: Path, noted: Head | None = None) -> list[str]:
+def faults(run: Path, known_head: Head | None = None) -> list[str]:
     with History(run, read_only=True) as history:
-        return history.inspect(noted).faults
+        return history.inspect(known_head).faults
 
 
 def copied(whole: Path, tmp_path: Path) -> Path:
@@ -141,7 +141,7 @@ def test_any_altered_byte_of_any_array_and_any_missing_array_is_found(whole: Pat
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "fault"),
     [
         ("DROP TRIGGER event_stays", "the trigger 'event_stays' of the database was altered or is missing"),
         ("DROP INDEX event_of_kind", "the index 'event_of_kind' of the database was altered or is missing"),
@@ -150,13 +150,13 @@ def test_any_altered_byte_of_any_array_and_any_missing_array_is_found(whole: Pat
         ("PRAGMA user_version=1", "was altered or is missing"),
     ],
 )
-def test_tables_and_triggers_that_are_not_those_of_the_schema_are_told(run: Path, statement: str, said: str) -> None:
+def test_tables_and_triggers_that_differ_from_the_schema_are_reported(run: Path, statement: str, fault: str) -> None:
     with contextlib.closing(sqlite3.connect(run / DATABASE)) as db, db:
         db.execute(statement)
-    assert any(said in f for f in faults(run))
+    assert any(fault in f for f in faults(run))
 
 
-def test_a_trigger_that_does_nothing_any_more_is_told(run: Path) -> None:
+def test_a_trigger_that_no_longer_does_anything_is_reported(run: Path) -> None:
     with contextlib.closing(sqlite3.connect(run / DATABASE)) as db, db:
         db.execute("DROP TRIGGER event_is_final")
         db.execute("CREATE TRIGGER event_is_final BEFORE UPDATE ON event BEGIN SELECT 1; END")
@@ -167,22 +167,22 @@ def test_a_trigger_that_does_nothing_any_more_is_told(run: Path) -> None:
 def test_events_cut_off_at_the_end_are_found_by_the_head_file(run: Path, cut: int) -> None:
     tamper(run, f"DELETE FROM event WHERE seq > {EVENTS - cut}")
     (fault,) = (f for f in faults(run) if "cut off" in f)
-    assert fault.endswith(f"event {EVENTS} was written: events {EVENTS - cut + 1} to {EVENTS} were cut off")
+    assert fault.endswith(f"names event {EVENTS}: events {EVENTS - cut + 1} to {EVENTS} were cut off")
 
 
-def test_a_history_cut_off_at_the_end_is_not_gone_on_with(run: Path) -> None:
+def test_a_history_cut_off_at_the_end_is_not_continued(run: Path) -> None:
     tamper(run, f"DELETE FROM event WHERE seq = {EVENTS}")
-    with pytest.raises(HistoryError, match=r"newest events were cut off: it ends with event 5, .* to go on without them"):
+    with pytest.raises(HistoryError, match=r"newest events were cut off: it ends with event 5, .* to continue without them"):
         History(run)
     (run / HEAD).unlink()
     with History(run) as history:
-        (told,) = history.events(kind="head_renewed")
-        assert "history.head was missing" in told.body["reason"]
+        (renewed,) = history.events(kind="head_renewed")
+        assert "history.head was missing" in renewed.body["reason"]
         assert history.verify() == []
-        assert any("begun anew" in remark for remark in history.inspect().remarks)
+        assert any("written anew" in remark for remark in history.inspect().remarks)
 
 
-def test_a_head_that_was_noted_down_tells_of_a_history_that_was_written_anew(run: Path) -> None:
+def test_a_head_that_was_noted_down_reveals_a_rewritten_history(run: Path) -> None:
     with History(run, read_only=True) as history:
         noted = history.head
         assert history.inspect(noted).faults == []
@@ -190,9 +190,9 @@ def test_a_head_that_was_noted_down_tells_of_a_history_that_was_written_anew(run
     (run / HEAD).unlink()
     with History(run) as history:
         history.record("noted", "another", {}, at=NOW)
-        assert history.verify() == []  # a skilled hand: nothing in the run itself tells
+        assert history.verify() == []  # a skilled attacker: nothing in the run itself reveals it
         assert history.inspect(noted).faults == [
-            "event 6 is not the one of the head that was noted down: it, or what was before it, was replaced"
+            "event 6 is not the one that the given head names: it, or an event before it, was replaced"
         ]
         assert history.inspect(Head(99, noted.hash)).faults[0].endswith("events 8 to 99 were cut off")
 
@@ -212,7 +212,7 @@ def test_without_a_head_file_that_is_a_fault_unless_a_head_was_noted_down(run: P
     with History(run, read_only=True) as history:
         noted = history.head
     (run / HEAD).unlink()
-    assert faults(run) == ["history.head is missing: whether the newest events were cut off cannot be told"]
+    assert faults(run) == ["history.head is missing: it is unknown whether the newest events were cut off"]
     assert faults(run, noted) == []
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_head_file_is_a_fault_and_begun_anew(run: Path, content: str) 
     (run / HEAD).write_text(content)
     assert any(f.startswith("history.head is damaged") for f in faults(run))
     with History(run) as history:
-        assert "is no head" in next(history.events(kind="head_renewed")).body["reason"]
+        assert "is not a head" in next(history.events(kind="head_renewed")).body["reason"]
         assert history.verify() == []
 
 
@@ -236,30 +236,30 @@ def test_the_head_is_noted_with_each_event_and_an_error_there_does_no_harm(run: 
         for _ in range(3):
             event = history.record("noted", "more", {}, at=NOW)
             assert read_head(run) == history.head == Head(event.seq, event.hash)
-        history._note._file.close()
+        history._head_file._file.close()
         with Path(os.devnull).open("rb", buffering=0) as file:
-            history._note._file = file
+            history._head_file._file = file
             history.record("noted", "more", {}, at=NOW)
     assert faults(run) == []
 
 
-def test_array_files_that_belong_to_no_event_are_harmless_and_said_to_be_there(run: Path) -> None:
+def test_array_files_that_belong_to_no_event_are_harmless_and_reported(run: Path) -> None:
     with History(run) as history:
         history.arrays.put(np.arange(99.0))
-        verdict = history.inspect()
-    assert verdict.faults == []
-    assert verdict.remarks == ["1 array file belongs to no event (written before a crash, harmless)"]
-    assert (verdict.events, verdict.arrays, verdict.head.seq) == (EVENTS, 4, EVENTS)
+        report = history.inspect()
+    assert report.faults == []
+    assert report.remarks == ["1 array file belongs to no event (written before a crash, harmless)"]
+    assert (report.events, report.arrays, report.head.seq) == (EVENTS, 4, EVENTS)
 
 
-def test_progress_is_told_up_to_the_end(run: Path) -> None:
-    told = []
+def test_progress_is_reported_up_to_the_end(run: Path) -> None:
+    calls = []
     with History(run, read_only=True) as history:
-        history.inspect(progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (EVENTS, EVENTS)
+        history.inspect(progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (EVENTS, EVENTS)
 
 
 @pytest.mark.parametrize("text", ["", "6", "x:y", "6:" + "0" * 63, "-1:" + "0" * 64])
-def test_what_is_no_head_is_refused(text: str) -> None:
+def test_what_is_not_a_head_is_refused(text: str) -> None:
     with pytest.raises(HistoryError, match="give what `vaestar history head` printed"):
         Head.parse(text)

@@ -1,4 +1,4 @@
-"""What may go, what must stay, and that what went can be told from what was lost."""
+"""Which arrays retention releases, which it keeps, and that released arrays are not taken for lost ones."""
 
 import functools
 import os
@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from agent.config.retention import RetentionSettings
 from agent.history.event_log import Event, History
 from agent.history.readers import decision_in
-from agent.history.retention import Held, may_go, planned, release, retain, weights_needed
+from agent.history.retention import ReferencedArray, plan_release, releasable_arrays, release, weights_needed
 from agent.schema import event_kinds as kinds
 from instrument_adapters import exit_codes
 from tests.support.golden_runs import golden_run
+from tests.support.retention import retain
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]
@@ -27,9 +28,17 @@ ALL = RetentionSettings(keep_days=0, keep_latents=False, keep_weights=False)
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def made(seq: int, sample: str = "bto", why_cold: str = "", outcome: str = "types_found", previous: str | None = "-") -> Event:
-    """A decision's event as retention sees it; previous "-": an older version that did not note it."""
-    decision = {"decision_id": f"d-{seq}", "sample_id": sample, "outcome": outcome, "warm_from": None, "cold_because": why_cold}
+def decision_event(
+    seq: int, sample: str = "bto", cold_because: str = "", outcome: str = "types_found", previous: str | None = "-"
+) -> Event:
+    """A decision's event as retention sees it; previous "-": written by an older version that did not record it."""
+    decision = {
+        "decision_id": f"d-{seq}",
+        "sample_id": sample,
+        "outcome": outcome,
+        "warm_from": None,
+        "cold_because": cold_because,
+    }
     body = {"decision": decision} | ({} if previous == "-" else {"asked": {"after": seq - 1, "previous": previous}})
     return Event(seq, NOW, kinds.DECISION_MADE, f"d-{seq}", body)
 
@@ -41,47 +50,56 @@ CONTROL = "the held-out ELBO of a model trained from nothing is 0.01 nats a pixe
 @pytest.mark.parametrize(
     ("decisions", "needed"),
     [
-        ([made(1)], [1]),
-        ([made(1), made(2)], [1, 2]),
-        ([made(1), made(2, why_cold=ANEW)], [2]),
-        ([made(1), made(2, why_cold=CONTROL)], [1, 2]),
-        ([made(1), made(2, outcome="bad_scan")], [1]),
-        ([made(1), made(2, outcome="bad_scan"), made(3)], [1, 3]),
-        ([made(1), made(2, sample="pzt")], [1, 2]),
-        ([made(1), made(2), made(3, previous="d-1")], [1, 3]),
-        ([made(1), made(2, previous=None)], [2]),
-        ([made(1, previous=None), made(2, previous="d-1"), made(3, why_cold=ANEW, previous="d-2")], [1, 3]),
+        ([decision_event(1)], [1]),
+        ([decision_event(1), decision_event(2)], [1, 2]),
+        ([decision_event(1), decision_event(2, cold_because=ANEW)], [2]),
+        ([decision_event(1), decision_event(2, cold_because=CONTROL)], [1, 2]),
+        ([decision_event(1), decision_event(2, outcome="bad_scan")], [1]),
+        ([decision_event(1), decision_event(2, outcome="bad_scan"), decision_event(3)], [1, 3]),
+        ([decision_event(1), decision_event(2, sample="pzt")], [1, 2]),
+        ([decision_event(1), decision_event(2), decision_event(3, previous="d-1")], [1, 3]),
+        ([decision_event(1), decision_event(2, previous=None)], [2]),
+        (
+            [
+                decision_event(1, previous=None),
+                decision_event(2, previous="d-1"),
+                decision_event(3, cold_because=ANEW, previous="d-2"),
+            ],
+            [1, 3],
+        ),
     ],
 )
 def test_weights_stay_that_a_decision_rests_on_or_the_next_one_may(decisions: list[Event], needed: list[int]) -> None:
     assert sorted(weights_needed(decisions)) == needed
 
 
-def held(digest: str, name: str = "latents", needed: str = "", days_old: float = 100, kind: str = kinds.DECISION_MADE) -> Held:
-    return Held(digest, 1, kind, name, LATER - timedelta(days=days_old), needed)
+def reference(
+    digest: str, name: str = "latents", needed: str = "", days_old: float = 100, kind: str = kinds.DECISION_MADE
+) -> ReferencedArray:
+    return ReferencedArray(digest, 1, kind, name, LATER - timedelta(days=days_old), needed)
 
 
 def test_only_what_is_old_unneeded_and_allowed_goes() -> None:
-    def going(*entries: Held, **asked: object) -> set[str]:
-        chosen = RetentionSettings(**({"keep_days": 30, "keep_latents": False, "keep_weights": False} | asked))
-        return {g.digest for g in may_go(entries, chosen, LATER)}
+    def released(*references: ReferencedArray, **changes: object) -> set[str]:
+        chosen = RetentionSettings(**({"keep_days": 30, "keep_latents": False, "keep_weights": False} | changes))
+        return {array.digest for array in releasable_arrays(references, chosen, LATER)}
 
-    assert going(held("a"), held("b", "weights:v-w5-s0")) == {"a", "b"}
-    assert going(held("a"), held("b", "weights:v-w5-s0"), keep_latents=True) == {"b"}
-    assert going(held("a"), held("b", "weights:v-w5-s0"), keep_weights=True) == {"a"}
-    assert going(held("a", days_old=29)) == set()
-    assert going(held("a", "weights:x", needed="decision d-2 rests on them")) == set()
-    assert going(held("a"), held("a", "weights:x", needed="x")) == set()  # shared
-    assert going(held("a"), held("a", days_old=1)) == set()
+    assert released(reference("a"), reference("b", "weights:v-w5-s0")) == {"a", "b"}
+    assert released(reference("a"), reference("b", "weights:v-w5-s0"), keep_latents=True) == {"b"}
+    assert released(reference("a"), reference("b", "weights:v-w5-s0"), keep_weights=True) == {"a"}
+    assert released(reference("a", days_old=29)) == set()
+    assert released(reference("a", "weights:x", needed="decision d-2 rests on them")) == set()
+    assert released(reference("a"), reference("a", "weights:x", needed="x")) == set()  # shared
+    assert released(reference("a"), reference("a", days_old=1)) == set()
     for kind, name in ((kinds.SCAN_RECEIVED, "channels"), (kinds.RESULT_RECEIVED, "latents"), (kinds.DECISION_MADE, "z")):
-        assert going(held("a", name, kind=kind)) == set()
+        assert released(reference("a", name, kind=kind)) == set()
 
 
 def test_by_default_everything_stays(tmp_path: Path) -> None:
     with History(golden_run(tmp_path)) as history:
-        before = sorted(path for _, path in history.arrays.held())
+        before = sorted(path for _, path in history.arrays.files())
         assert retain(history, RetentionSettings(), datetime.now(NOW.tzinfo) + timedelta(days=3650)) is None
-        assert sorted(path for _, path in history.arrays.held()) == before
+        assert sorted(path for _, path in history.arrays.files()) == before
 
 
 def test_what_goes_is_recorded_first_and_told_from_what_was_lost(tmp_path: Path) -> None:
@@ -94,8 +112,8 @@ def test_what_goes_is_recorded_first_and_told_from_what_was_lost(tmp_path: Path)
         sizes = {entry["digest"]: entry["bytes"] for entry in event.body["released"]}  # two decisions share theirs
         assert event.body["bytes"] == sum(sizes.values()) > 0
         assert history.released() == set(sizes)
-        verdict = history.inspect()
-        assert (verdict.faults, verdict.remarks) == ([], [f"5 arrays were released on purpose (event {event.seq})"])
+        report = history.inspect()
+        assert (report.faults, report.remarks) == ([], [f"5 arrays were released on purpose (event {event.seq})"])
         assert retain(history, ALL, later) is None
         for e in history.events(kind=kinds.DECISION_MADE):
             assert "latents" not in decision_in(history, e).arrays
@@ -124,14 +142,14 @@ def test_after_a_crash_between_record_and_removal_the_next_time_removes_them(
             event = retain(history, ALL, later)
         assert all(history.arrays.path(entry["digest"]).exists() for entry in event.body["released"])
         assert history.verify() == []
-        assert retain(history, ALL, later) is None  # said once only
+        assert retain(history, ALL, later) is None  # recorded only once
         assert not any(history.arrays.path(entry["digest"]).exists() for entry in event.body["released"])
 
 
 def test_what_was_taken_up_again_since_the_plan_was_made_stays(tmp_path: Path) -> None:
     later = datetime.now(NOW.tzinfo) + timedelta(days=1)
     with History(golden_run(tmp_path)) as history:
-        plan = planned(history, ALL, later)
+        plan = plan_release(history, ALL, later)
         again = history.arrays.get(plan.released[0].digest)
         history.record("noted", "x", {}, at=NOW, arrays={"again": again})
         event = release(history, plan, functools.partial(history.record, at=later))
@@ -142,7 +160,7 @@ def test_what_was_taken_up_again_since_the_plan_was_made_stays(tmp_path: Path) -
 def test_an_array_that_comes_back_after_its_release_is_needed_again(tmp_path: Path) -> None:
     later = datetime.now(NOW.tzinfo) + timedelta(days=1)
     with History(golden_run(tmp_path)) as history:
-        digest = planned(history, ALL, later).released[0].digest
+        digest = plan_release(history, ALL, later).released[0].digest
         array = history.arrays.get(digest)
         retain(history, ALL, later)
         history.record("noted", "x", {}, at=NOW, arrays={"again": array})
@@ -216,12 +234,12 @@ def test_the_command_says_what_would_go_and_then_lets_it_go(tmp_path: Path, vaes
     dry = vaestar(*arguments, "--dry-run")
     assert dry.exit_code == 0, dry.stderr
     assert dry.stdout.count(": latents, ") == 5
-    assert "5 arrays and 0 stray files may go, " in dry.stdout
+    assert "5 arrays and 0 stray files can be released, " in dry.stdout
     assert sorted((run / "arrays").rglob("*.npy")) == before
     assert "released, event 57: " in vaestar(*arguments).stdout
     assert "nothing was released" in vaestar(*arguments).stdout
     assert vaestar("history", "verify", "--run", run).stdout.splitlines()[0] == "(5 arrays were released on purpose (event 57))"
-    assert "nothing was released" in vaestar("history", "retain", "--run", run).stdout  # the run's own settings keep all
+    assert "nothing was released" in vaestar("history", "retain", "--run", run).stdout  # the settings of the run keep everything
     decision = next(line for line in dry.stdout.splitlines()).split()[1].rstrip(":")
     assert "array latents: released" in vaestar("history", "show", decision, "--run", run).stdout
 

@@ -1,4 +1,4 @@
-"""What disks and databases do when they fail, and what is said of it."""
+"""Failing disks and databases, and the messages about them."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from agent.history import array_store as arrays
 from agent.history import database as history_schema
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import InPlace, why
+from agent.history.storage_errors import OpenFiles, describe_error
 from tests.support.samples import NOW
 
 FILLS_UP = """
@@ -41,22 +41,22 @@ with History(Path(sys.argv[1])) as history:
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room there"),
-        (OSError(errno.EFBIG, "File too large"), "the disk is full; make room there"),
-        (OSError(errno.EROFS, "Read-only file system"), "it may not be written; give this user the right"),
-        (PermissionError(errno.EACCES, "Permission denied"), "it may not be written; give this user the right"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; free some space"),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full; free some space"),
+        (OSError(errno.EROFS, "Read-only file system"), "this user may not write there; change the permissions"),
+        (PermissionError(errno.EACCES, "Permission denied"), "this user may not write there; change the permissions"),
     ],
 )
-def test_the_systems_errors_are_told_with_what_to_do(error: OSError, advice: str) -> None:
-    assert why(error).startswith(f"{error}: {advice}")
+def test_errors_of_the_system_come_with_advice(error: OSError, advice: str) -> None:
+    assert describe_error(error).startswith(f"{error}: {advice}")
 
 
-def test_an_error_of_which_nothing_is_known_is_told_as_it_is() -> None:
-    assert why(OSError(errno.ENOENT, "no such file")) == "[Errno 2] no such file"
-    assert why(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
+def test_an_error_without_advice_is_reported_as_it_is() -> None:
+    assert describe_error(OSError(errno.ENOENT, "no such file")) == "[Errno 2] no such file"
+    assert describe_error(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
 
 
-def test_a_disk_that_fills_up_ends_in_a_sentence_and_what_was_said_to_be_written_is_there(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_ends_in_a_sentence_and_all_acknowledged_events_are_there(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -68,9 +68,9 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_what_was_said_to_be_written
     with History(tmp_path, read_only=True) as history:
         there = [e.seq for e in history.events()]
         assert history.verify() == []
-    said = [int(line) for line in done.stdout.split()]
-    assert len(said) > 3
-    assert there[: len(said)] == said
+    acknowledged = [int(line) for line in done.stdout.split()]
+    assert len(acknowledged) > 3
+    assert there[: len(acknowledged)] == acknowledged
 
 
 def test_a_full_disk_under_an_array_records_nothing_and_the_next_event_follows_on(
@@ -80,11 +80,11 @@ def test_a_full_disk_under_an_array_records_nothing_and_the_next_event_follows_o
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with History(tmp_path) as history:
-        sound = arrays.write_durably
+        original = arrays.write_durably
         monkeypatch.setattr(arrays, "write_durably", full)
-        with pytest.raises(StorageError, match="the disk is full; make room"):
+        with pytest.raises(StorageError, match="the disk is full; free some space"):
             history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
-        monkeypatch.setattr(arrays, "write_durably", sound)
+        monkeypatch.setattr(arrays, "write_durably", original)
         assert len(history) == 0
         assert history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)}).seq == 1
         assert history.verify() == []
@@ -96,7 +96,7 @@ def test_a_database_that_another_program_holds_is_waited_for_and_then_given_up(
     monkeypatch.setattr(history_schema, "_WAIT_S", 0.1)
     with History(tmp_path) as history, closing(sqlite3.connect(tmp_path / DATABASE)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="another program has held it locked for seconds; end that one"):
+        with pytest.raises(StorageError, match="another program has kept it locked for seconds; close that program"):
             history.record("noted", "x", {}, at=NOW)
         other.execute("ROLLBACK")
         assert history.record("noted", "x", {}, at=NOW).seq == 1
@@ -111,7 +111,7 @@ def test_nothing_counts_as_recorded_once_the_database_was_deleted_or_replaced(tm
         (tmp_path / "run" / name).unlink()
         if replaced:
             shutil.move(copy, tmp_path / "run" / name)
-        with pytest.raises(StorageError, match=rf"{name} was deleted or replaced while the agent ran; put it back"):
+        with pytest.raises(StorageError, match=rf"{name} was deleted or replaced while the agent was running; restore it"):
             history.record("noted", "y", {}, at=NOW)
 
 
@@ -129,7 +129,7 @@ def test_a_run_whose_database_was_deleted_is_not_begun_anew(tmp_path: Path) -> N
     with History(tmp_path) as history:
         history.record("noted", "x", {}, at=NOW, arrays={"a": np.zeros(3)})
     (tmp_path / DATABASE).unlink()
-    with pytest.raises(StorageError, match=r"holds the arrays of a run, but not its history.sqlite; put that back"):
+    with pytest.raises(StorageError, match=r"holds the arrays of a run, but not its history.sqlite; restore that file"):
         History(tmp_path)
     assert not (tmp_path / DATABASE).exists()
 
@@ -143,7 +143,7 @@ def test_what_is_no_sound_database_is_left_as_it_is(tmp_path: Path, content: byt
     assert (tmp_path / DATABASE).read_bytes() == content
 
 
-def test_a_page_that_was_overwritten_is_told_when_it_is_read(tmp_path: Path) -> None:
+def test_an_overwritten_page_is_reported_when_it_is_read(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         for number in range(200):
             history.record("noted", f"x-{number}", {"text": "x" * 500}, at=NOW)
@@ -154,11 +154,11 @@ def test_a_page_that_was_overwritten_is_told_when_it_is_read(tmp_path: Path) -> 
         list(history.events())
 
 
-def test_files_that_stay_are_in_place(tmp_path: Path) -> None:
+def test_a_file_that_is_written_to_does_not_count_as_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
-    place = InPlace(tmp_path / "a", tmp_path / "never")
+    files = OpenFiles(tmp_path / "a", tmp_path / "never")
     (tmp_path / "a").write_text("2")
     (tmp_path / "never").write_text("new")
-    assert place.missing() is None
+    assert files.replaced() is None
     (tmp_path / "a").unlink()
-    assert place.missing() == tmp_path / "a"
+    assert files.replaced() == tmp_path / "a"

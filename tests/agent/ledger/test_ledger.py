@@ -1,4 +1,4 @@
-"""The state of a run is a fold over its history, whatever the order in which things happen."""
+"""The ledger depends on the history alone, in whatever order things happen."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ STEP = st.tuples(
 
 
 def view(ledger: Ledger) -> dict:
-    """All that can be asked of a ledger, as plain values."""
+    """The public state of a ledger as plain values."""
     scans = {key: (s.sample_id, s.digest, s.closed, s.decision, s.acknowledged) for key, s in ledger.scans.items()}
     requests = {key: (r.request, r.instrument_id, r.scan_id, r.status) for key, r in ledger.requests.items()}
     newest = {
@@ -38,7 +38,7 @@ def view(ledger: Ledger) -> dict:
     return {"scans": scans, "requests": requests, "newest": newest, "measured": measured, "results": results}
 
 
-def take(agent: Dispatcher, instrument: str, packet: Packet) -> None:
+def receive(agent: Dispatcher, instrument: str, packet: Packet) -> None:
     try:
         agent.on_packet(instrument, packet)
     except ProtocolError as error:
@@ -49,10 +49,10 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
     what, instrument, scan_id, status = step
     waiting = agent.ledger.undecided(instrument)
     if what == "decide" and waiting is not None:
-        asked = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
-        agent.decided(waiting, decision(waiting.scan_id, asked), 1.0)
+        requests = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
+        agent.decision_log.decided(waiting, decision(waiting.scan_id, requests), 1.0)
     elif what == "cancel" and waiting is not None:
-        agent.cancelled(waiting, "told to")
+        agent.decision_log.cancelled(waiting, "told to")
     else:
         packets = {
             "hello": hello(instrument, spacing_min_m=0.0),
@@ -62,7 +62,7 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
             "result": result(f"p-{scan_id}-0", status),
         }
         if what in packets:
-            take(agent, instrument, packets[what])
+            receive(agent, instrument, packets[what])
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,8 +104,8 @@ def test_results_of_all_scans_and_instruments_on_a_sample_are_kept_with_what_bec
         for instrument, scan, status in (("afm-1", "s-1", "ok"), ("afm-2", "s-2", "ok"), ("afm-2", "s-3", "failed")):
             for step in ("hello", "scan", "decide", "result"):
                 do(agent, (step, instrument, scan, status))
-        take(agent, "afm-2", result("p-s-3-1", "skipped"))
-        take(agent, "afm-2", result("p-s-2-1", parameters={}))
+        receive(agent, "afm-2", result("p-s-3-1", "skipped"))
+        receive(agent, "afm-2", result("p-s-2-1", parameters={}))
         found = agent.ledger.results("bto")
         assert found.names == ("coercive_V",)
         assert found.values.tolist() == [[2.5], [2.5]]
@@ -115,7 +115,7 @@ def test_results_of_all_scans_and_instruments_on_a_sample_are_kept_with_what_bec
         assert len(agent.ledger.results("another sample").values) == 0
 
 
-def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
+def test_an_older_scan_is_never_decided_later(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         agent = Dispatcher(history, "run-1", Clock())
         for step in ("hello", "scan", "decide"):
@@ -127,7 +127,7 @@ def test_an_older_scan_is_never_gone_back_to(tmp_path: Path) -> None:
         assert agent.ledger.undecided("afm-1") is None
 
 
-def test_a_history_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_history_of_another_version_is_refused(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         where = {"instrument_id": "afm-1", "scan_id": "s-1"}
         history.record("decision_made", "d-1", where | {"decision": {"schema_version": 99}}, at=Clock()())
@@ -145,13 +145,13 @@ def test_of_older_scans_only_what_is_asked_for_is_held_and_what_they_have_in_com
             agent.on_packet("afm-1", scan_message(sample_scan(scan_id)))
             waiting = agent.ledger.undecided("afm-1")
             assert waiting is not None
-            agent.decided(waiting, decision(scan_id, (request(f"p-{scan_id}-0"),)), 1.0)
+            agent.decision_log.decided(waiting, decision(scan_id, (request(f"p-{scan_id}-0"),)), 1.0)
         old, last = (agent.ledger.scans["afm-1", name] for name in (SCANS[0], SCANS[-1]))
-    theirs, newest = old.event.body["header"], last.event.body["header"]
-    assert theirs["channels"] is newest["channels"]
-    assert theirs["frame"] is newest["frame"]
+    old_header, newest = old.event.body["header"], last.event.body["header"]
+    assert old_header["channels"] is newest["channels"]
+    assert old_header["frame"] is newest["frame"]
     assert "metadata" in newest
-    assert "metadata" not in theirs
+    assert "metadata" not in old_header
     assert old.decision is not None
     assert last.decision is not None
     assert (old.decision.config, len(old.decision.requests)) == ({}, 1)

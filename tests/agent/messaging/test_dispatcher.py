@@ -1,4 +1,4 @@
-"""Messages in, answers and events out; no socket."""
+"""The dispatcher without sockets: messages in, answers and events out."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 @pytest.fixture
 def agent(history: History) -> Dispatcher:
-    """Knows one instrument."""
+    """A dispatcher with one connected instrument."""
     dispatcher = Dispatcher(history, "run-1", Clock())
     dispatcher.on_packet(AFM, hello())
     return dispatcher
@@ -49,7 +49,7 @@ def decide(agent: Dispatcher, scan_id: str = "scan-1") -> str:
     entry = agent.ledger.undecided(AFM)
     assert entry is not None
     assert entry.scan_id == scan_id
-    agent.decided(entry, decision(scan_id), 1.5)
+    agent.decision_log.decided(entry, decision(scan_id), 1.5)
     return agent.recommendation(entry).id
 
 
@@ -64,7 +64,7 @@ def test_hello_is_welcomed_into_the_run(history: History) -> None:
     answer = agent.on_packet(AFM, hello(message_id="h7", bias_max_V=3.0))
     assert isinstance(answer, wire.Welcome)
     assert (answer.of, answer.run_id, answer.scans_recorded) == ("h7", "run-1", 0)
-    assert agent.limits[AFM].bias_max_V == 3.0
+    assert agent.presence.limits(AFM).bias_max_V == 3.0
     assert recorded(agent, kinds.INSTRUMENT_CONNECTED)[0]["limits"]["bias_max_V"] == 3.0
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_taken_from_an_instrument_that_has_not_said_hello(history: Hi
 
 def test_a_hello_under_another_name_is_refused(agent: Dispatcher) -> None:
     assert refusal(agent, "afm-2", hello("afm-1")) == "wrong_identity"
-    assert "afm-2" not in agent.limits
+    assert "afm-2" not in agent.presence.connected()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_hello_under_another_name_is_refused(agent: Dispatcher) -> None:
         wire.RecommendationMessage(id="r", seq=1, sent_at=Clock()(), decision_id="d", scan_id="s", requests=(), reason=""),
     ],
 )
-def test_what_only_agents_say_is_refused(agent: Dispatcher, message: wire.Message) -> None:
+def test_messages_that_only_the_agent_sends_are_refused(agent: Dispatcher, message: wire.Message) -> None:
     assert refusal(agent, AFM, packet(message)) == "not_for_agent"
 
 
@@ -106,25 +106,25 @@ def test_a_scan_is_acknowledged_once_it_is_in_the_history(agent: Dispatcher) -> 
     answer = send_scan(agent, message_id="m-7")
     assert isinstance(answer, wire.Ack)
     assert (answer.of, answer.duplicate) == ("m-7", False)
-    scan = agent.scan_of(agent.ledger.undecided(AFM))
+    scan = agent.decision_log.scan_of(agent.ledger.undecided(AFM))
     sent = sample_scan()
     assert np.array_equal(scan.channels["Amplitude"], sent.channels["Amplitude"])
     assert (scan.metadata, scan.frame, scan.sample_id, scan.units["Amplitude"]) == (sent.metadata, sent.frame, "bto", "m")
 
 
-def test_of_an_older_scan_the_ledger_keeps_what_it_is_asked_for_and_the_history_all(agent: Dispatcher) -> None:
+def test_of_an_older_scan_the_ledger_keeps_what_is_needed_and_the_history_everything(agent: Dispatcher) -> None:
     send_scan(agent, "scan-1")
     decide(agent, "scan-1")
     entry = agent.ledger.latest(AFM)
-    whole = entry.decision
-    assert whole.candidates
+    full = entry.decision
+    assert full.candidates
     assert entry.event.body["header"]["metadata"]
     send_scan(agent, "scan-2")
     assert "metadata" not in entry.event.body["header"]
     assert entry.decision.candidates == []
     kept = ("decision_id", "outcome", "explanation", "frame", "requests", "chosen")
-    assert [getattr(entry.decision, name) for name in kept] == [getattr(whole, name) for name in kept]
-    assert agent.scan_of(entry).metadata == sample_scan().metadata
+    assert [getattr(entry.decision, name) for name in kept] == [getattr(full, name) for name in kept]
+    assert agent.decision_log.scan_of(entry).metadata == sample_scan().metadata
     assert restarted(agent).ledger.scans[AFM, "scan-1"].decision == entry.decision
 
 
@@ -171,18 +171,18 @@ def test_two_instruments_may_use_the_same_scan_and_request_ids(agent: Dispatcher
     agent.on_packet("afm-2", hello("afm-2"))
     for name in (AFM, "afm-2"):
         assert agent.on_packet(name, scan_message(sample_scan())).duplicate is False
-        agent.decided(agent.ledger.undecided(name), decision(), 1.0)
+        agent.decision_log.decided(agent.ledger.undecided(name), decision(), 1.0)
     for name in (AFM, "afm-2"):
         assert agent.on_packet(name, result("d-scan-1-000")).duplicate is False
     assert [b["instrument_id"] for b in recorded(agent, kinds.RESULT_RECEIVED)] == [AFM, "afm-2"]
 
 
-def test_a_newer_scan_ends_the_older_ones_waiting_and_says_so(agent: Dispatcher) -> None:
+def test_a_newer_scan_supersedes_the_waiting_one_and_that_is_recorded(agent: Dispatcher) -> None:
     send_scan(agent, "scan-1")
     older = agent.ledger.undecided(AFM)
     send_scan(agent, "scan-2")
     assert agent.ledger.undecided(AFM).scan_id == "scan-2"
-    agent.cancelled(older, "a second reason")
+    agent.decision_log.cancelled(older, "a second reason")
     assert recorded(agent, kinds.SEARCH_CANCELLED) == [{"instrument_id": AFM, "reason": "a newer scan came in: scan-2"}]
 
 
@@ -198,7 +198,7 @@ def test_all_candidates_and_the_decision_are_recorded_before_anything_can_be_sen
     entry = agent.ledger.undecided(AFM)
     with pytest.raises(AssertionError):
         agent.recommendation(entry)
-    agent.decided(entry, decision(), 1.5)
+    agent.decision_log.decided(entry, decision(), 1.5)
     scored, made, passed = list(agent.history.events(subject="d-scan-1"))
     assert (scored.kind, made.kind, passed.kind) == (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.APPROVAL_GIVEN)
     assert [c["candidate_id"] for c in scored.body["candidates"]] == ["rt-w9-s0", "v-w5-s0"]
@@ -220,7 +220,7 @@ def test_a_recommendation_sent_again_is_the_same_message(agent: Dispatcher) -> N
 
 def test_a_very_long_explanation_is_cut_to_what_the_wire_carries(agent: Dispatcher) -> None:
     send_scan(agent)
-    agent.decided(agent.ledger.undecided(AFM), decision(explanation="because " * 1000), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision(explanation="because " * 1000), 1.0)
     assert len(agent.recommendation(agent.ledger.unacknowledged(AFM)).reason) == 2000
 
 
@@ -274,10 +274,10 @@ def test_a_result_that_answers_no_request_of_this_instrument_is_refused(agent: D
     assert recorded(agent, kinds.RESULT_RECEIVED) == []
 
 
-def test_places_count_as_measured_where_they_were_measured_unless_skipped(agent: Dispatcher) -> None:
+def test_points_count_as_measured_where_they_were_measured_unless_skipped(agent: Dispatcher) -> None:
     requests = tuple(request(f"p{i}", x_m=i * 1e-7, y_m=0.0) for i in range(4))
     send_scan(agent)
-    agent.decided(agent.ledger.undecided(AFM), decision(requests=requests), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision(requests=requests), 1.0)
     agent.on_packet(AFM, result("p0", "skipped"))
     agent.on_packet(AFM, result("p1", "failed"))  # the tip went there and something went wrong
     agent.on_packet(AFM, result("p2", x_m=2.1e-7, y_m=1e-9))
@@ -300,7 +300,7 @@ def test_a_refusal_that_quotes_what_the_wire_cannot_carry_is_made_fit(agent: Dis
     assert recorded(agent, kinds.MESSAGE_REFUSED)[0]["reason"] == answer.reason
 
 
-def test_whoever_said_bye_has_to_say_hello_again(agent: Dispatcher) -> None:
+def test_after_bye_an_instrument_must_say_hello_again(agent: Dispatcher) -> None:
     answer = agent.on_packet(AFM, packet(wire.Bye(id="bye-1", sent_at=Clock()(), reason="done")))
     assert answer.of == "bye-1"
     assert recorded(agent, kinds.INSTRUMENT_LEFT) == [{"instrument_id": AFM, "reason": "done"}]

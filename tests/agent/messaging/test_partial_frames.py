@@ -1,4 +1,4 @@
-"""Frames in part: what an agent keeps of the lines it is shown, and what it does not take."""
+"""Partial frames: which lines the agent keeps, and which it drops or refuses."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from instrument_adapters.protocol.live_lines import Lines
 from tests.support.samples import FRAME, NOW, Clock, hello, over_the_wire, packet, sample_scan, scan_message
 
 
-def shown(first_row: int = 0, rows: int = 1, scan_id: str = "scan-1", value: float = 1.0, frame: Frame = FRAME) -> Packet:
+def lines(first_row: int = 0, rows: int = 1, scan_id: str = "scan-1", value: float = 1.0, frame: Frame = FRAME) -> Packet:
     part = {"Amplitude": np.full((rows, frame.cols), value, np.float32)}
     message = wire.Heartbeat(id=f"lines-{first_row}", sent_at=NOW)
     return over_the_wire(lines_packet(Lines(scan_id, frame, {"Amplitude": "m"}, first_row, part), message))
@@ -29,69 +29,69 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def dispatch(tmp_path: Path, clock: Clock):
+def dispatcher(tmp_path: Path, clock: Clock):
     with History(tmp_path) as history:
-        made = Dispatcher(history, "run-1", clock)
-        made.on_packet("afm-1", hello())
-        yield made
+        dispatcher = Dispatcher(history, "run-1", clock)
+        dispatcher.on_packet("afm-1", hello())
+        yield dispatcher
 
 
-def test_lines_fill_a_frame_and_are_neither_answered_nor_recorded(dispatch: Dispatcher) -> None:
-    events = len(dispatch.history)
-    assert dispatch.on_packet("afm-1", shown(2, value=3.0)) is None
-    assert dispatch.on_packet("afm-1", shown(1, value=2.0)) is None
-    part = dispatch.partial.newest("afm-1")
+def test_lines_fill_a_frame_and_are_neither_answered_nor_recorded(dispatcher: Dispatcher) -> None:
+    events = len(dispatcher.history)
+    assert dispatcher.on_packet("afm-1", lines(2, value=3.0)) is None
+    assert dispatcher.on_packet("afm-1", lines(1, value=2.0)) is None
+    part = dispatcher.partial_frames.newest("afm-1")
     assert part.scan_id == "scan-1"
     assert part.recorded.tolist() == [False, True, True]
     assert np.isnan(part.values[0, 0]).all()
     assert part.values[0, 1:, 0].tolist() == [2.0, 3.0]
-    assert len(dispatch.history) == events
-    assert dispatch.ledger.undecided("afm-1") is None
+    assert len(dispatcher.history) == events
+    assert dispatcher.ledger.undecided("afm-1") is None
 
 
-def test_a_new_frame_takes_the_place_of_the_one_before(dispatch: Dispatcher) -> None:
-    dispatch.on_packet("afm-1", shown(0))
-    dispatch.on_packet("afm-1", shown(2, scan_id="scan-2"))
-    part = dispatch.partial.newest("afm-1")
+def test_a_new_frame_takes_the_place_of_the_one_before(dispatcher: Dispatcher) -> None:
+    dispatcher.on_packet("afm-1", lines(0))
+    dispatcher.on_packet("afm-1", lines(2, scan_id="scan-2"))
+    part = dispatcher.partial_frames.newest("afm-1")
     assert (part.scan_id, part.recorded.tolist()) == ("scan-2", [False, False, True])
 
 
-def test_each_instrument_has_a_frame_of_its_own(dispatch: Dispatcher) -> None:
-    dispatch.on_packet("afm-2", hello("afm-2"))
-    dispatch.on_packet("afm-1", shown(0))
-    assert dispatch.partial.newest("afm-2") is None
+def test_each_instrument_has_a_frame_of_its_own(dispatcher: Dispatcher) -> None:
+    dispatcher.on_packet("afm-2", hello("afm-2"))
+    dispatcher.on_packet("afm-1", lines(0))
+    assert dispatcher.partial_frames.newest("afm-2") is None
 
 
-def test_what_is_finished_is_forgotten_and_lines_that_come_after_their_scan_are_late(dispatch: Dispatcher) -> None:
-    dispatch.on_packet("afm-1", shown(0))
-    dispatch.on_packet("afm-1", scan_message(sample_scan("scan-1")))
-    assert dispatch.partial.newest("afm-1") is None
-    assert dispatch.on_packet("afm-1", shown(1)) is None
-    assert dispatch.partial.newest("afm-1") is None
+def test_a_complete_frame_is_forgotten_and_lines_after_its_scan_are_ignored(dispatcher: Dispatcher) -> None:
+    dispatcher.on_packet("afm-1", lines(0))
+    dispatcher.on_packet("afm-1", scan_message(sample_scan("scan-1")))
+    assert dispatcher.partial_frames.newest("afm-1") is None
+    assert dispatcher.on_packet("afm-1", lines(1)) is None
+    assert dispatcher.partial_frames.newest("afm-1") is None
 
 
-def test_an_instrument_that_leaves_takes_its_frame_along(dispatch: Dispatcher) -> None:
-    dispatch.on_packet("afm-1", shown(0))
-    dispatch.on_packet("afm-1", packet(wire.Bye(id="bye-1", sent_at=NOW)))
-    assert dispatch.partial.newest("afm-1") is None
+def test_the_frame_of_an_instrument_that_leaves_is_forgotten(dispatcher: Dispatcher) -> None:
+    dispatcher.on_packet("afm-1", lines(0))
+    dispatcher.on_packet("afm-1", packet(wire.Bye(id="bye-1", sent_at=NOW)))
+    assert dispatcher.partial_frames.newest("afm-1") is None
 
 
-def test_lines_that_come_too_fast_are_let_go(dispatch: Dispatcher, clock: Clock) -> None:
-    dispatch.on_packet("afm-1", shown(0))
-    clock.time -= timedelta(seconds=0.98)  # each look at the clock is a second later
-    dispatch.on_packet("afm-1", shown(1))
-    assert dispatch.partial.newest("afm-1").recorded.tolist() == [True, False, False]
-    dispatch.on_packet("afm-1", shown(1))
-    assert dispatch.partial.newest("afm-1").recorded.tolist() == [True, True, False]
+def test_lines_that_come_too_fast_are_dropped(dispatcher: Dispatcher, clock: Clock) -> None:
+    dispatcher.on_packet("afm-1", lines(0))
+    clock.time -= timedelta(seconds=0.98)  # each reading of the clock is a second later
+    dispatcher.on_packet("afm-1", lines(1))
+    assert dispatcher.partial_frames.newest("afm-1").recorded.tolist() == [True, False, False]
+    dispatcher.on_packet("afm-1", lines(1))
+    assert dispatcher.partial_frames.newest("afm-1").recorded.tolist() == [True, True, False]
 
 
-def test_a_frame_that_would_fill_the_memory_is_refused(dispatch: Dispatcher) -> None:
+def test_a_frame_that_would_fill_the_memory_is_refused(dispatcher: Dispatcher) -> None:
     huge = FRAME.model_copy(update={"rows": 65536, "cols": 4096})
-    with pytest.raises(ProtocolError, match=f"lines of at most {BYTES_MAX} are taken"):
-        dispatch.on_packet("afm-1", shown(0, frame=huge))
-    assert dispatch.partial.newest("afm-1") is None
+    with pytest.raises(ProtocolError, match=f"at most {BYTES_MAX} are accepted"):
+        dispatcher.on_packet("afm-1", lines(0, frame=huge))
+    assert dispatcher.partial_frames.newest("afm-1") is None
 
 
-def test_who_has_not_said_hello_shows_nothing(dispatch: Dispatcher) -> None:
+def test_lines_before_hello_are_refused(dispatcher: Dispatcher) -> None:
     with pytest.raises(ProtocolError, match="has not said hello"):
-        dispatch.on_packet("afm-9", shown(0))
+        dispatcher.on_packet("afm-9", lines(0))

@@ -1,4 +1,4 @@
-"""When the agent is well."""
+"""Health checks of the disk, the history and the event loop."""
 
 import asyncio
 import shutil
@@ -21,13 +21,13 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def looked_at(run: Path) -> Health:
+def check(run: Path) -> Health:
     return asyncio.run(HealthChecks(run).health())
 
 
-def test_a_run_that_can_be_written_is_well_and_nothing_is_left_of_trying(run: Path) -> None:
+def test_a_writable_run_is_healthy_and_the_check_leaves_no_file(run: Path) -> None:
     before = sorted(run.iterdir())
-    health = looked_at(run)
+    health = check(run)
     assert health.ok
     assert not health.restart_helps
     assert sorted(run.iterdir()) == before
@@ -35,10 +35,10 @@ def test_a_run_that_can_be_written_is_well_and_nothing_is_left_of_trying(run: Pa
 
 def test_a_database_that_is_gone_is_noticed(run: Path) -> None:
     (run / DATABASE).unlink()
-    health = looked_at(run)
+    health = check(run)
     assert not health.ok
     assert health.restart_helps
-    assert health.checks["history"] == f"history.sqlite is gone from {run}"
+    assert health.checks["history"] == f"history.sqlite is missing from {run}"
 
 
 def test_a_directory_that_cannot_be_written_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,19 +46,19 @@ def test_a_directory_that_cannot_be_written_is_noticed(run: Path, monkeypatch: p
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_bytes", refused)
-    assert looked_at(run).checks["history"] == f"{run} cannot be written: [Errno 30] Read-only file system"
+    assert check(run).checks["history"] == f"{run} cannot be written: [Errno 30] Read-only file system"
     shutil.rmtree(run)
-    assert "No such file" in looked_at(run).checks["history"]
+    assert "No such file" in check(run).checks["history"]
 
 
-def test_little_space_is_no_fault_that_a_restart_would_mend(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_disk_space_is_no_fault_that_a_restart_would_mend(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, LEAST_FREE_BYTES - 1))
-    health = looked_at(run)
+    health = check(run)
     assert (health.ok, health.restart_helps) == (False, False)
-    assert health.checks["disk"] == "200 MB are left on the disk"
+    assert health.checks["disk"] == "only 200 MB are free on the disk"
 
 
-def test_the_disk_is_not_looked_at_again_for_some_seconds(run: Path) -> None:
+def test_the_disk_is_not_checked_again_for_some_seconds(run: Path) -> None:
     now = [0.0]
     checks = HealthChecks(run, now=lambda: now[0])
     assert asyncio.run(checks.health()).ok
@@ -72,32 +72,32 @@ def test_the_disk_is_not_looked_at_again_for_some_seconds(run: Path) -> None:
 def test_a_late_event_loop_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> Health:
         checks = HealthChecks(run)
-        watch = asyncio.create_task(checks.watch_the_loop(0.001))
+        watch = asyncio.create_task(checks.monitor_event_loop(0.001))
         await asyncio.sleep(0)
         time.sleep(0.05)
         await asyncio.sleep(0.002)
         watch.cancel()
         assert checks.loop_lag_s > 0.04
-        monkeypatch.setattr("agent.monitoring.health._SLOWEST_S", 0.04)
+        monkeypatch.setattr("agent.monitoring.health._MAX_LAG_S", 0.04)
         return await checks.health()
 
     health = asyncio.run(scenario())
-    assert health.checks["event_loop"].startswith("the event loop answered 0.")
+    assert health.checks["event_loop"].startswith("the event loop was up to 0.")
     assert (health.ok, health.restart_helps) == (False, False)
 
 
-def test_who_asks_while_the_disk_is_looked_at_is_told_what_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
+def test_a_request_during_a_disk_check_gets_the_result_of_that_check(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def slow(_: Path) -> Usage:
-        looks.append(time.sleep(0.1))
+        calls.append(time.sleep(0.1))
         return Usage(10**12, 0, 10**12)
 
     monkeypatch.setattr(shutil, "disk_usage", slow)
 
-    async def asked_twice() -> list[Health]:
+    async def two_requests() -> list[Health]:
         checks = HealthChecks(run)
         return await asyncio.gather(checks.health(), checks.health())
 
-    assert [(h.ok, h.disk_free_bytes) for h in asyncio.run(asked_twice())] == [(True, 10**12)] * 2
-    assert len(looks) == 1
+    assert [(h.ok, h.disk_free_bytes) for h in asyncio.run(two_requests())] == [(True, 10**12)] * 2
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""Newest wins, whatever comes in, in whatever order, and however searches end."""
+"""Property test: the newest scan is decided on, whatever arrives in whatever order and however searches end."""
 
 import asyncio
 from pathlib import Path
@@ -16,11 +16,23 @@ INSTRUMENTS = ("afm-1", "afm-2")
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            (*["scan"] * 6, *["finish"] * 4, "heed", "heed", "fail", "hang", "wait", "stop", "resume", "command", "leave")
+            (
+                *["scan"] * 6,
+                *["finish"] * 4,
+                "end_cancelled",
+                "end_cancelled",
+                "fail",
+                "hang",
+                "wait",
+                "stop",
+                "resume",
+                "command",
+                "leave",
+            )
         ),
         st.sampled_from(INSTRUMENTS),
         st.sampled_from(("bto", "pto")),
-        st.booleans(),  # whether the service wakes the decider, or the wake-up is lost
+        st.booleans(),  # whether the service wakes the orchestrator, or the wake-up is lost
     ),
     min_size=10,
     max_size=40,
@@ -28,18 +40,18 @@ STEPS = st.lists(
 
 
 async def do(bench: Bench, number: int, step: tuple[str, str, str, bool]) -> None:
-    what, instrument, sample_id, poke = step
+    what, instrument, sample_id, wake = step
     if what == "scan":
-        if instrument not in bench.dispatch.limits:
+        if instrument not in bench.dispatcher.presence.connected():
             bench.connect(instrument)
-        await bench.scan(f"s-{number}", instrument, sample_id, poke=poke)
-    elif what in ("finish", "fail", "heed"):
+        await bench.scan(f"s-{number}", instrument, sample_id, wake=wake)
+    elif what in ("finish", "fail", "end_cancelled"):
         end(bench, what)
     elif what in ("hang", "wait"):
-        await asyncio.sleep(12.0 if what == "hang" else 70.0)  # beyond all patience; until idle
-        bench.decider.news()
+        await asyncio.sleep(12.0 if what == "hang" else 70.0)  # longer than a cancelled search may take; until the agent is idle
+        bench.orchestrator.wake()
     else:
-        say(bench, what, instrument)
+        apply(bench, what, instrument)
     await bench.settle()
 
 
@@ -49,28 +61,28 @@ def end(bench: Bench, how: str) -> None:
         running[-1].finish()
     elif running and how == "fail":
         running[-1].fail(AgentError("no contrast"))
-    elif running and running[-1].told_to_end:
-        running[-1].heed()
+    elif running and running[-1].cancelled:
+        running[-1].end_cancelled()
 
 
-def say(bench: Bench, what: str, instrument: str) -> None:
+def apply(bench: Bench, what: str, instrument: str) -> None:
     if what == "leave":
-        bench.dispatch.limits.pop(instrument, None)
+        bench.dispatcher.presence.disconnect(instrument)
     elif what == "command":
-        bench.decider.interrupt()
+        bench.orchestrator.interrupt()
     else:
         bench.states[instrument] = "stopped" if what == "stop" else "running"
-        bench.decider.news()
+        bench.orchestrator.wake()
 
 
-async def to_the_end(bench: Bench) -> None:
-    """Everybody is there and may go on; every search comes to its end."""
+async def finish_all(bench: Bench) -> None:
+    """Connect and resume all instruments, and let every search end."""
     bench.states.clear()
     for instrument in INSTRUMENTS:
         bench.connect(instrument)
     for _ in range(20):
         await asyncio.sleep(12.0)
-        bench.decider.news()
+        bench.orchestrator.wake()
         await bench.settle()
         for search in [s for s in bench.searches if not s.future.done()]:
             search.finish()
@@ -78,20 +90,20 @@ async def to_the_end(bench: Bench) -> None:
 
 
 def check(bench: Bench) -> None:
-    fates: dict[tuple[str, str], list[str]] = {}
+    outcomes: dict[tuple[str, str], list[str]] = {}
     for event in bench.history.events():
         if event.kind == kinds.DECISION_MADE:
-            fate = "superseded" if event.body.get("superseded_by") else "decided"
-            fates.setdefault((event.body["instrument_id"], event.body["scan_id"]), []).append(fate)
+            outcome = "superseded" if event.body.get("superseded_by") else "decided"
+            outcomes.setdefault((event.body["instrument_id"], event.body["scan_id"]), []).append(outcome)
         elif event.kind == kinds.SEARCH_CANCELLED:
             assert event.body["reason"]
-            fates.setdefault((event.body["instrument_id"], event.subject), []).append("cancelled")
-    ledger = bench.dispatch.ledger
-    assert set(fates) == set(ledger.scans)
-    assert all(len(fate) == 1 for fate in fates.values()), fates
+            outcomes.setdefault((event.body["instrument_id"], event.subject), []).append("cancelled")
+    ledger = bench.dispatcher.ledger
+    assert set(outcomes) == set(ledger.scans)
+    assert all(len(outcome) == 1 for outcome in outcomes.values()), outcomes
     for instrument in INSTRUMENTS:
         newest = ledger.latest(instrument)
-        assert newest is None or fates[instrument, newest.scan_id] == ["decided"]
+        assert newest is None or outcomes[instrument, newest.scan_id] == ["decided"]
     deepened = [e.body["of"] for e in bench.history.events(kind=kinds.DECISION_DEEPENED)]
     assert len(set(deepened)) == len(deepened)
 
@@ -106,10 +118,10 @@ def test_each_scan_ends_in_one_way_and_the_newest_of_each_instrument_is_always_d
         async with Bench(path, INSTRUMENTS, when_newer=when_newer, deep=True) as bench:
             for number, step in enumerate(steps):
                 await do(bench, number, step)
-                # Never more than one that is waited for; others were left to themselves.
-                waited_for = [s for s in bench.searches if not s.future.done() and not s.told_to_end]
+                # At most one search is waited for; others were cancelled and may still be running.
+                waited_for = [s for s in bench.searches if not s.future.done() and not s.cancelled]
                 assert len(waited_for) <= 1
-            await to_the_end(bench)
+            await finish_all(bench)
             check(bench)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ from agent.orchestration.search_thread import SearchRun, in_thread
 from tests.support.fast_loop import run
 
 
-def test_what_the_thread_brings_or_raises_comes_back() -> None:
+def test_the_result_or_exception_of_the_thread_is_passed_on() -> None:
     async def scenario() -> str:
         search = SearchRun(60.0)
         with pytest.raises(AgentError, match="no contrast"):
@@ -19,29 +19,29 @@ def test_what_the_thread_brings_or_raises_comes_back() -> None:
     assert asyncio.run(scenario()) == "search"
 
 
-def test_the_first_reason_to_end_stays() -> None:
+def test_the_first_reason_to_end_is_kept() -> None:
     now = [0.0]
     search = SearchRun(10.0, lambda: now[0])
     assert not search.ended()
-    search.end("overtaken")
+    search.end("superseded")
     now[0] = 11.0
     search.end("agent stops")
-    assert search.why == "overtaken"
+    assert search.end_reason == "superseded"
     late = SearchRun(10.0, lambda: now[0])
     now[0] = 21.0
     late.end("agent stops")
-    assert late.why == "too long"
+    assert late.end_reason == "too long"
     assert late.seconds == 10.0
 
 
-def test_a_thread_that_never_ends_is_left_to_itself_and_keeps_no_process_alive() -> None:
+def test_a_thread_that_never_ends_is_abandoned_and_does_not_keep_the_process_alive() -> None:
     hang = threading.Event()
 
     async def scenario() -> float:
         loop = asyncio.get_running_loop()
         search = SearchRun(30.0, loop.time)
         future: asyncio.Future[object] = in_thread(hang.wait)  # type: ignore[arg-type]
-        with pytest.raises(SearchCancelledError, match="left to itself"):
+        with pytest.raises(SearchCancelledError, match="was abandoned"):
             await search.result(future)
         assert all(thread.daemon for thread in threading.enumerate() if thread.name == "search")
         took = loop.time()
@@ -53,7 +53,7 @@ def test_a_thread_that_never_ends_is_left_to_itself_and_keeps_no_process_alive()
     assert 40.0 <= run(scenario()) < 41.0
 
 
-def test_what_is_done_is_known_at_once() -> None:
+def test_a_finished_search_is_noticed_at_once() -> None:
     async def scenario() -> float:
         before = time.monotonic()
         await SearchRun(60.0).result(in_thread(lambda: None))

@@ -8,7 +8,7 @@ from instrument_adapters.scan import Scan
 
 
 def response(n: int, share_up: float, background: complex, noise: float, seed: int = 0) -> np.ndarray:
-    """Up and down domains of varied strength along the real axis, background and noise on top."""
+    """Response of up and down domains of varied strength along the real axis, with background and noise."""
     rng = np.random.default_rng(seed)
     sign = np.where(rng.random(n) < share_up, 1.0, -1.0)
     strength = sign * (0.6 + 0.4 * rng.random(n))
@@ -16,12 +16,12 @@ def response(n: int, share_up: float, background: complex, noise: float, seed: i
 
 
 def recorded(r: np.ndarray, offset_deg: float) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitude and phase in degrees, wrapped to [-90, 270) as DART writes it."""
+    """Amplitude and phase in degrees, wrapped to [-90, 270) as DART records it."""
     return np.abs(r), np.mod(np.angle(r, deg=True) + offset_deg + 90, 360) - 90
 
 
 def apart_deg(a: float, b: float) -> float:
-    """Angle between two axes, at most 90."""
+    """Angle between two axes in degrees, at most 90."""
     return abs((a - b + 90) % 180 - 90)
 
 
@@ -63,14 +63,14 @@ def test_a_few_specks_do_not_set_the_axis() -> None:
     assert apart_deg(np.degrees(fit_phase_offset(amplitude, np.deg2rad(phase))), 30.0) < 2.5
 
 
-def test_the_quadratures_do_not_depend_on_the_instruments_offset_but_for_a_common_sign() -> None:
+def test_the_quadratures_depend_on_the_instruments_offset_only_by_a_common_sign() -> None:
     one, other = (stack_channels(scan_of(o), "Amplitude1Retrace", "vector").values for o in (10.0, 150.0))
     assert np.array_equal(one[0], other[0])
     sign = np.sign(np.corrcoef(one[1].ravel(), other[1].ravel())[0, 1])
     assert one[1:] - 0.5 == pytest.approx(sign * (other[1:] - 0.5), abs=0.02)
 
 
-def test_opposite_domains_lie_on_both_sides_of_a_half_and_the_other_quadrature_is_empty() -> None:
+def test_opposite_domains_lie_on_both_sides_of_a_half_in_one_quadrature_and_the_other_is_empty() -> None:
     stack = stack_channels(scan_of(), "Amplitude1Retrace", "vector")
     assert stack.values.shape == (3, 40, 50)
     assert stack.values.dtype == np.float32
@@ -81,7 +81,7 @@ def test_opposite_domains_lie_on_both_sides_of_a_half_and_the_other_quadrature_i
     assert np.abs(across - 0.5).max() < 0.1
 
 
-def test_a_pixel_without_a_phase_is_not_valid_and_says_zero_response() -> None:
+def test_a_pixel_without_a_phase_is_invalid_and_has_zero_response() -> None:
     scan = scan_of()
     scan.channels["Phase1Retrace"][3, 4] = np.nan
     stack = stack_channels(scan, "Amplitude1Retrace", "vector")
@@ -90,14 +90,14 @@ def test_a_pixel_without_a_phase_is_not_valid_and_says_zero_response() -> None:
     assert stack.values[1:, 3, 4] == pytest.approx(0.5)
 
 
-def test_by_default_the_amplitude_stands_alone() -> None:
+def test_by_default_the_amplitude_is_the_only_channel() -> None:
     stack = stack_channels(scan_of(), "Amplitude1Retrace")
     assert stack.names == ("Amplitude1Retrace",)
     assert np.array_equal(stack.values[0], stack.image.values)
     assert stack.phase_offset_rad is None
 
 
-def test_by_itself_the_vector_is_taken_where_there_is_a_phase_and_the_channel_alone_where_there_is_none() -> None:
+def test_mode_auto_is_the_vector_if_there_is_a_phase_and_the_channel_alone_otherwise() -> None:
     scan = scan_of()
     assert len(stack_channels(scan, "Amplitude1Retrace", "auto").names) == 3
     assert stack_channels(scan, "HeightRetrace", "auto").names == ("HeightRetrace",)

@@ -1,4 +1,4 @@
-"""Drift is told from two scans, and places are commanded where the sample will be; held against the simulator's sealed truth."""
+"""Drift is estimated from two scans and targets are corrected for it; compared with the simulator's sealed truth."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +9,17 @@ import pytest
 from agent.config.drift import DriftSettings
 from agent.config.model import Config
 from agent.decision.agent import Agent
-from agent.preprocessing.drift import DriftTrack, line_s, predict_targets, stretch_m, to_scan_coordinates, update_track
+from agent.decision.inputs import DecisionInputs
+from agent.preprocessing import registration
+from agent.preprocessing.drift import (
+    DriftTrack,
+    drift_while_measuring_m,
+    line_recorded_s,
+    predict_targets,
+    to_scan_coordinates,
+    update_track,
+)
+from agent.preprocessing.registration import ScanPair
 from agent.schema.decision import DriftRecord
 from agent.workers.factory import workers_for
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
@@ -37,8 +47,8 @@ def drifting() -> tuple[SimulatedMFP3D, list[Scan], list[np.ndarray]]:
 
 
 def track_of(scans: list[Scan]) -> DriftTrack:
-    first = update_track(None, None, scans[0], AMPLITUDE, SETTINGS)
-    return update_track(first.record(), scans[0], scans[1], AMPLITUDE, SETTINGS)
+    first = update_track(None, ScanPair(None, scans[0], AMPLITUDE), SETTINGS)
+    return update_track(first.record(), ScanPair(scans[0], scans[1], AMPLITUDE), SETTINGS)
 
 
 def requests(scan: Scan, rc: np.ndarray) -> list[MeasurementRequest]:
@@ -49,18 +59,18 @@ def requests(scan: Scan, rc: np.ndarray) -> list[MeasurementRequest]:
     ]
 
 
-def test_the_drift_is_told_to_a_nanometre(drifting: tuple) -> None:
+def test_the_drift_is_estimated_to_a_nanometre(drifting: tuple) -> None:
     _, scans, truth = drifting
     track = track_of(scans)
     assert track.known
-    told = np.array(track.knots[1][1:]) - np.array(track.knots[0][1:])
-    np.testing.assert_allclose(told, (truth[1] - truth[0]).mean(axis=(0, 1)), atol=1e-9)
+    estimated = np.array(track.knots[1][1:]) - np.array(track.knots[0][1:])
+    np.testing.assert_allclose(estimated, (truth[1] - truth[0]).mean(axis=(0, 1)), atol=1e-9)
     assert track.speed_m_per_min == pytest.approx(4e-9, rel=0.05)
     assert track.agreement is not None
     assert track.agreement > 0.9
 
 
-def test_a_place_is_commanded_where_the_sample_will_be(drifting: tuple) -> None:
+def test_a_target_is_commanded_where_the_sample_will_be(drifting: tuple) -> None:
     microscope, scans, truth = drifting
     rc = np.argwhere(np.ones((5, 5), bool)) * 40 + 40
     moved, lost = predict_targets(track_of(scans), scans[1], requests(scans[1], rc), Limits(), SETTINGS)
@@ -73,10 +83,10 @@ def test_a_place_is_commanded_where_the_sample_will_be(drifting: tuple) -> None:
         commanded = np.array([[moved[number].x_m, moved[number].y_m]])
         pixel = scans[1].frame.to_metres(rc[[number]].astype(float))
         drift = microscope._microscope._stage
-        there = commanded + drift.displacement_m(np.array([now_s + at_s]))
-        without = pixel + drift.displacement_m(np.array([now_s + at_s]))
-        assert np.hypot(*(there - wanted)[0]) < 3e-9
-        assert np.hypot(*(without - wanted)[0]) > 5e-9
+        corrected = commanded + drift.displacement_m(np.array([now_s + at_s]))
+        uncorrected = pixel + drift.displacement_m(np.array([now_s + at_s]))
+        assert np.hypot(*(corrected - wanted)[0]) < 3e-9
+        assert np.hypot(*(uncorrected - wanted)[0]) > 5e-9
 
 
 def test_a_loop_is_looked_for_where_the_scan_shows_its_spot(drifting: tuple) -> None:
@@ -91,49 +101,50 @@ def test_a_loop_is_looked_for_where_the_scan_shows_its_spot(drifting: tuple) -> 
     assert np.hypot(*(truth[1][tuple(plain.T)] - spots).T).max() > 20e-9
 
 
-def test_commanding_and_looking_undo_one_another(drifting: tuple) -> None:
+def test_the_corrections_of_targets_and_of_measured_positions_are_inverse(drifting: tuple) -> None:
     _, scans, _ = drifting
     track = track_of(scans)
-    asked = requests(scans[1], np.array([[100, 100], [30, 200], [220, 20]]))
-    moved, _ = predict_targets(track, scans[1], asked, Limits(), SETTINGS)
-    turn_s = scans[1].finished_at.timestamp() + SETTINGS.lead_s + SETTINGS.point_s * np.arange(3)
-    back = to_scan_coordinates(track, scans[1], np.array([[m.x_m, m.y_m] for m in moved]), turn_s)
-    np.testing.assert_allclose(back, [[a.x_m, a.y_m] for a in asked], atol=0.2e-9)
+    chosen = requests(scans[1], np.array([[100, 100], [30, 200], [220, 20]]))
+    moved, _ = predict_targets(track, scans[1], chosen, Limits(), SETTINGS)
+    due_s = scans[1].finished_at.timestamp() + SETTINGS.lead_s + SETTINGS.point_s * np.arange(3)
+    back = to_scan_coordinates(track, scans[1], np.array([[m.x_m, m.y_m] for m in moved]), due_s)
+    np.testing.assert_allclose(back, [[c.x_m, c.y_m] for c in chosen], atol=0.2e-9)
 
 
 @pytest.mark.parametrize("down", [0.0, 1.0])
-def test_lines_have_the_time_of_their_recording(drifting: tuple, down: float) -> None:
+def test_each_line_has_the_time_of_its_recording(drifting: tuple, down: float) -> None:
     scan = replace(drifting[1][0], metadata={"ScanDown": down})
-    first, last = line_s(scan, np.array([0.0, 255.0])) - scan.started_at.timestamp()
+    first, last = line_recorded_s(scan, np.array([0.0, 255.0])) - scan.started_at.timestamp()
     whole = (scan.finished_at - scan.started_at).total_seconds()
     assert (first, last) == pytest.approx((whole * 511 / 512, whole / 512) if down else (whole / 512, whole * 511 / 512))
 
 
-def test_what_cannot_be_compared_begins_anew_and_says_why(drifting: tuple) -> None:
+def test_a_track_restarts_with_the_reason_if_scans_cannot_be_compared(drifting: tuple) -> None:
     _, (one, two), _ = drifting
     elsewhere = replace(two, frame=two.frame.model_copy(update={"x_offset_m": 0.0}))
     late = replace(two, started_at=two.started_at + timedelta(days=1), finished_at=two.finished_at + timedelta(days=1))
     noise = np.abs(np.random.default_rng(0).normal(size=(256, 256))).astype(np.float32)
+    other = replace(two, channels={AMPLITUDE: noise})
+    disabled = DriftSettings(enabled=False)
     cases = {
-        "the frame lies elsewhere than the last one": update_track(None, one, elsewhere, AMPLITUDE, SETTINGS),
-        "the last scan is too old": update_track(None, one, late, AMPLITUDE, SETTINGS),
-        "this scan and the last one do not show the same": update_track(
-            None, one, replace(two, channels={AMPLITUDE: noise}), AMPLITUDE, SETTINGS
-        ),
-        "the scan does not say when it was recorded": update_track(None, one, replace(two, started_at=None), AMPLITUDE, SETTINGS),
-        "not asked for": update_track(None, one, two, AMPLITUDE, DriftSettings(enabled=False)),
-        "the first scan of this place": update_track(None, None, two, AMPLITUDE, SETTINGS),
+        "the frame differs from that of the last scan": (one, elsewhere, SETTINGS),
+        "the last scan is too old": (one, late, SETTINGS),
+        "this scan and the last one do not show the same place": (one, other, SETTINGS),
+        "the scan has no recording time": (one, replace(two, started_at=None), SETTINGS),
+        "drift correction is disabled": (one, two, disabled),
+        "this is the first scan of this place": (None, two, SETTINGS),
     }
-    for why, track in cases.items():
+    for why, (earlier, scan, settings) in cases.items():
+        track = update_track(None, ScanPair(earlier, scan, AMPLITUDE), settings)
         assert not track.known
         assert track.record().why_none == why
         assert track.record().nm_per_min is None
-        assert stretch_m(track, 50, SETTINGS) == 0
-    slow = update_track(None, one, two, AMPLITUDE, DriftSettings(fastest_m_per_min=1e-9))
-    assert "is not believed" in slow.why_none
+        assert drift_while_measuring_m(track, 50, SETTINGS) == 0
+    slow = update_track(None, ScanPair(one, two, AMPLITUDE), DriftSettings(fastest_m_per_min=1e-9))
+    assert "implausible drift" in slow.why_none
 
 
-def test_a_place_that_drift_carries_out_of_the_frame_is_left_out(drifting: tuple) -> None:
+def test_a_target_that_drift_carries_out_of_the_frame_is_dropped(drifting: tuple) -> None:
     _, scans, _ = drifting
     track = DriftTrack(
         ((scans[0].finished_at.timestamp() - 1000.0, 0.0, 0.0), (scans[0].finished_at.timestamp(), -50e-9, 0.0)), 1.0, ""
@@ -142,14 +153,14 @@ def test_a_place_that_drift_carries_out_of_the_frame_is_left_out(drifting: tuple
     assert (len(moved), lost) == (1, 1)
 
 
-def test_drift_stands_in_the_decision_and_moves_its_places(drifting: tuple) -> None:
+def test_drift_is_recorded_in_the_decision_and_moves_its_targets(drifting: tuple) -> None:
     _, scans, _ = drifting
     config = Config.model_validate({"search": {"families": ["polar"], "windows_px": [11], "workers": 0}})
     with workers_for(0) as workers:
         agent = Agent(config, workers)
-        first = agent.on_scan(scans[0])
-        second = agent.on_scan(scans[1], previous=first, earlier=scans[0])
-        still = agent.on_scan(scans[1], previous=first)
+        first = agent.decide(DecisionInputs(scans[0]))
+        second = agent.decide(DecisionInputs(scans[1], previous=first, earlier=scans[0]))
+        still = agent.decide(DecisionInputs(scans[1], previous=first))
     assert first.record.drift.nm_per_min is None
     assert second.record.drift.nm_per_min == pytest.approx(4.0, rel=0.05)
     assert "drifts by" in second.record.explanation
@@ -160,3 +171,30 @@ def test_drift_stands_in_the_decision_and_moves_its_places(drifting: tuple) -> N
     off = np.hypot(*(np.array([[r.x_m, r.y_m] for r in second.record.requests]) - pixels).T)
     assert off.min() > 10e-9
     assert all(frame.contains(np.array([[r.x_m, r.y_m]]))[0] for r in second.record.requests)
+
+
+def test_a_decision_registers_its_scan_with_the_previous_one_only_once(drifting: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = []
+    register = registration.register
+
+    def counted(earlier: np.ndarray, later: np.ndarray) -> registration.Registration | None:
+        registered.append(register(earlier, later))
+        return registered[-1]
+
+    monkeypatch.setattr(registration, "register", counted)
+    _, scans, _ = drifting
+    config = Config.model_validate({"search": {"families": ["polar"], "windows_px": [11], "workers": 0}})
+    with workers_for(0) as workers:
+        record = Agent(config, workers).decide(DecisionInputs(scans[1], earlier=scans[0])).record
+    assert record.quality.content, "the quality gate has inspected the scan, and compared it with the previous one"
+    assert record.drift.agreement == registered[0].agreement
+    assert len(registered) == 1
+
+
+def test_a_pair_of_scans_that_cannot_be_compared_is_not_registered(drifting: tuple) -> None:
+    _, (one, two), _ = drifting
+    elsewhere = replace(one, frame=one.frame.model_copy(update={"x_offset_m": 0.0}))
+    without_channel = replace(one, channels={"Phase1Retrace": one.channels["Phase1Retrace"]})
+    assert ScanPair(one, two, AMPLITUDE).registration is not None
+    for earlier in (None, elsewhere, without_channel):
+        assert ScanPair(earlier, two, AMPLITUDE).registration is None

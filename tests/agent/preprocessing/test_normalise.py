@@ -18,7 +18,7 @@ def test_the_first_and_ninety_fifth_percentile_become_zero_and_one() -> None:
     assert scaled.values.dtype == np.float32
 
 
-def test_scale_and_unit_do_not_matter() -> None:
+def test_scale_and_unit_of_the_image_do_not_matter() -> None:
     assert normalise(ramp() * np.float32(1e-12)).values == pytest.approx(normalise(ramp()).values, abs=1e-5)
 
 
@@ -42,6 +42,6 @@ def test_missing_lines_are_filled_from_the_nearest_line_and_marked() -> None:
     ],
     ids=["all NaN", "mostly NaN", "constant", "infinite"],
 )
-def test_an_image_that_shows_nothing_is_refused_in_one_sentence(spoil, says: str) -> None:
+def test_an_image_without_data_or_contrast_is_refused(spoil, says: str) -> None:
     with pytest.raises(UnusableScanError, match=says):
         normalise(spoil(ramp()))

@@ -28,5 +28,5 @@ def test_the_centre_of_an_odd_patch_is_its_point() -> None:
 
 @pytest.mark.parametrize("point", [[1, 10], [10, 1], [18, 10], [10, 28]])
 def test_a_window_beyond_the_image_is_refused(point: list[int]) -> None:
-    with pytest.raises(IndexError, match="reaches beyond the image"):
+    with pytest.raises(IndexError, match="extends beyond the image"):
         cut_patches(numbered(), np.array([point]), 5)

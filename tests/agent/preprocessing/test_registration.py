@@ -14,30 +14,30 @@ RECORDED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def surface(seed: int, size: int = 160) -> np.ndarray:
-    """Something with features of some ten pixels, and room to move within."""
+    """A surface with features of about ten pixels and a margin to shift within."""
     return ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(size, size)), 4).astype(np.float32)
 
 
-def seen(scene: np.ndarray, moved_rc: tuple[float, float], seed: int, gain: float = 1.0) -> np.ndarray:
-    """A frame of 128 pixels in which features have moved, with noise of its own."""
-    frame = gain * ndimage.shift(scene, moved_rc, order=3)[16:-16, 16:-16]
-    return (frame + 0.1 * scene.std() * np.random.default_rng(seed).normal(size=frame.shape)).astype(np.float32)
+def scanned(scene: np.ndarray, shift_rc: tuple[float, float], seed: int, gain: float = 1.0) -> np.ndarray:
+    """A scan of 128 pixels in which the features are shifted, with noise of its own."""
+    image = gain * ndimage.shift(scene, shift_rc, order=3)[16:-16, 16:-16]
+    return (image + 0.1 * scene.std() * np.random.default_rng(seed).normal(size=image.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("moved", [(0.0, 0.0), (2.5, -1.25), (-7.3, 4.1), (0.4, 11.0)])
-def test_a_movement_is_found_to_a_tenth_of_a_pixel_whatever_the_gain(moved: tuple[float, float]) -> None:
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.5, -1.25), (-7.3, 4.1), (0.4, 11.0)])
+def test_a_shift_is_found_to_a_tenth_of_a_pixel_whatever_the_gain(shift: tuple[float, float]) -> None:
     scene = surface(0)
-    found = register(seen(scene, (0.0, 0.0), 1), seen(scene, moved, 2, gain=1.6))
+    found = register(scanned(scene, (0.0, 0.0), 1), scanned(scene, shift, 2, gain=1.6))
     assert found is not None
-    np.testing.assert_allclose(found.moved_rc, moved, atol=0.1)
+    np.testing.assert_allclose(found.shift_rc, shift, atol=0.1)
     assert found.agreement > 0.8
 
 
-def test_frames_of_different_places_do_not_agree() -> None:
-    # Of 18 pairs of simulated worlds the largest agreement was 0.26, of five pairs of recorded scans 0.10; 0.35 is asked for.
-    worlds = [("easy", 0), ("easy", 1), ("medium", 2), ("medium", 3)]  # of one seed they would be one place
-    frames = [SimulatedMFP3D(tier(*world)).scan().channels["Amplitude1Retrace"] for world in worlds]
-    pairs = [register(frames[i], frames[j]) for i in range(4) for j in range(i)]
+def test_scans_of_different_places_do_not_agree() -> None:
+    # Of 18 pairs of simulated worlds the largest agreement was 0.26, of five pairs of recorded scans 0.10; the limit is 0.35.
+    worlds = [("easy", 0), ("easy", 1), ("medium", 2), ("medium", 3)]  # of the same seed they would show the same place
+    images = [SimulatedMFP3D(tier(*world)).scan().channels["Amplitude1Retrace"] for world in worlds]
+    pairs = [register(images[i], images[j]) for i in range(4) for j in range(i)]
     assert all(one is not None and one.agreement < DriftSettings().least_agreement for one in pairs), pairs
 
 
@@ -49,20 +49,20 @@ def test_two_recorded_scans_of_one_place_agree() -> None:
     assert found.agreement > DriftSettings().least_agreement
     phases = register(one.channels["PhaseRetrace"], two.channels["PhaseRetrace"])
     assert phases is not None
-    np.testing.assert_allclose(found.moved_rc, phases.moved_rc, atol=0.5)
+    np.testing.assert_allclose(found.shift_rc, phases.shift_rc, atol=0.5)
 
 
-def test_lines_that_were_not_recorded_do_not_mislead() -> None:
+def test_missing_lines_do_not_distort_the_registration() -> None:
     scene = surface(3)
-    later = seen(scene, (3.0, -2.0), 2)
+    later = scanned(scene, (3.0, -2.0), 2)
     later[40:46] = np.nan
-    found = register(seen(scene, (0.0, 0.0), 1), later)
+    found = register(scanned(scene, (0.0, 0.0), 1), later)
     assert found is not None
-    np.testing.assert_allclose(found.moved_rc, (3.0, -2.0), atol=0.2)
+    np.testing.assert_allclose(found.shift_rc, (3.0, -2.0), atol=0.2)
 
 
 @pytest.mark.parametrize(
     "image", [np.ones((64, 64), np.float32), np.full((64, 64), np.nan, np.float32), np.ones((8, 8), np.float32)]
 )
-def test_where_there_is_nothing_to_see_nothing_is_said(image: np.ndarray) -> None:
+def test_images_without_contrast_and_small_images_are_not_registered(image: np.ndarray) -> None:
     assert register(image, image) is None

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a frame is told from a sound frame, and sound frames, recorded ones too, pass."""
+"""Each fault of a scan is found and named, and sound scans, simulated and recorded, pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from agent.config.quality import DEFAULT_ACTIONS, QualitySettings
+from agent.preprocessing import line_artifacts
+from agent.preprocessing.normalise import normalise
 from agent.preprocessing.scan_quality import Quality, inspect, sharpness
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.scan import Scan
@@ -37,7 +39,7 @@ def names(quality: Quality) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_sound_frame_has_no_problem(seed: int) -> None:
+def test_a_sound_scan_has_no_problem(seed: int) -> None:
     quality = inspected(SimulatedMFP3D(MFP3DConfig(seed=seed)).scan())
     assert names(quality) == []
     assert quality.fatal is None
@@ -45,7 +47,7 @@ def test_a_sound_frame_has_no_problem(seed: int) -> None:
 
 
 @pytest.mark.parametrize("file", ["scan_0001.ibw", "PTO_Funakubo0001.h5", "PTO_Funakubo0002.h5", "PZT_final0001.h5"])
-def test_recorded_frames_have_no_problem(file: str) -> None:
+def test_recorded_scans_have_no_problem(file: str) -> None:
     if not (RECORDED / file).exists():
         pytest.skip("../shared/data is absent: no recorded scan on this machine")
     scan = read_scan(RECORDED / file)
@@ -53,19 +55,19 @@ def test_recorded_frames_have_no_problem(file: str) -> None:
 
 
 FAULTS: Mapping[str, tuple[str, str, Change]] = {
-    "nanometres": ("wrong_unit", "is said to be in m, but reaches", lambda c: {AMPLITUDE: c[AMPLITUDE] * 1e9}),
-    "kilohertz": ("wrong_unit", "is said to be in Hz", lambda c: {FREQUENCY: c[FREQUENCY] / 1e6}),
-    "radians": ("wrong_unit", "as radians do", lambda c: {PHASE: np.deg2rad(c[PHASE])}),
+    "nanometres": ("wrong_unit", "has the unit m but reaches", lambda c: {AMPLITUDE: c[AMPLITUDE] * 1e9}),
+    "kilohertz": ("wrong_unit", "has the unit Hz", lambda c: {FREQUENCY: c[FREQUENCY] / 1e6}),
+    "radians": ("wrong_unit", "in radians", lambda c: {PHASE: np.deg2rad(c[PHASE])}),
     "labels": ("mislabelled", "labels swapped", lambda c: {AMPLITUDE: c[PHASE], PHASE: c[AMPLITUDE]}),
     "height for amplitude": ("mislabelled", "negative", lambda c: {AMPLITUDE: c["HeightRetrace"]}),
     "transposed": ("transposed", "exchanged", lambda c: {n: i.T for n, i in c.items()}),
     "saturated": ("saturated", "saturated", lambda c: {AMPLITUDE: np.minimum(c[AMPLITUDE], np.percentile(c[AMPLITUDE], 97))}),
-    "noise": ("no_signal", "noise only", lambda c: {AMPLITUDE: np.abs(np.random.default_rng(0).normal(size=(256, 256))) * 1e-11}),
+    "noise": ("no_signal", "only noise", lambda c: {AMPLITUDE: np.abs(np.random.default_rng(0).normal(size=(256, 256))) * 1e-11}),
 }
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_what_is_wrong_is_named_and_forbids_a_decision(sound: Scan, case: str) -> None:
+def test_a_fault_is_named_and_forbids_a_decision(sound: Scan, case: str) -> None:
     name, says, change = FAULTS[case]
     quality = inspected(changed(sound, **change(sound.channels)))
     assert names(quality)[0] == name
@@ -74,7 +76,7 @@ def test_what_is_wrong_is_named_and_forbids_a_decision(sound: Scan, case: str) -
     assert quality.fatal.action == DEFAULT_ACTIONS[quality.fatal.name]
 
 
-def test_lines_without_numbers_and_lines_without_lock_are_left_out(sound: Scan) -> None:
+def test_missing_lines_and_lines_without_lock_are_masked(sound: Scan) -> None:
     amplitude, frequency = sound.channels[AMPLITUDE].copy(), sound.channels[FREQUENCY].copy()
     amplitude[10:14] = np.nan
     frequency[200:230] = frequency[199, 0]
@@ -85,7 +87,7 @@ def test_lines_without_numbers_and_lines_without_lock_are_left_out(sound: Scan) 
     assert "4 lines (10 to 13) of 256" in quality.problems[0].sentence
 
 
-def test_a_tip_that_broke_on_the_way_costs_its_lines_and_early_on_the_frame(sound: Scan) -> None:
+def test_few_lines_without_contact_are_masked_and_many_require_a_new_scan(sound: Scan) -> None:
     for lines, action in ((40, "mask"), (110, "rescan")):
         amplitude = sound.channels[AMPLITUDE].copy()
         amplitude[:lines] = 1e-12 * np.abs(np.random.default_rng(0).normal(size=(lines, 256)))
@@ -100,7 +102,7 @@ def test_a_featureless_part_of_the_surface_is_not_lost_contact(sound: Scan) -> N
     assert names(inspected(changed(sound, **{AMPLITUDE: amplitude}))) == []
 
 
-def test_too_many_bad_lines_ask_for_a_new_frame(sound: Scan) -> None:
+def test_too_many_bad_lines_require_a_new_scan(sound: Scan) -> None:
     amplitude = sound.channels[AMPLITUDE].copy()
     amplitude[:100] = np.nan
     quality = inspected(changed(sound, **{AMPLITUDE: amplitude}))
@@ -108,7 +110,7 @@ def test_too_many_bad_lines_ask_for_a_new_frame(sound: Scan) -> None:
     assert (quality.fatal.name, quality.fatal.action) == ("not_recorded", "rescan")
 
 
-def test_the_same_frame_again_is_told_from_a_new_one(sound: Scan) -> None:
+def test_a_scan_that_is_sent_twice_is_recognised(sound: Scan) -> None:
     first = inspected(sound)
     again = inspected(sound, content_before=first.content, sharpness_before=first.sharpness)
     assert names(again) == ["repeated"]
@@ -116,19 +118,19 @@ def test_the_same_frame_again_is_told_from_a_new_one(sound: Scan) -> None:
     assert names(other) == []
 
 
-def test_a_blunted_tip_shows_against_the_last_frame_and_a_changed_gain_or_noise_does_not(sound: Scan) -> None:
-    def seen_by(**dart: float) -> Scan:
+def test_a_blunted_tip_shows_against_the_last_scan_and_a_changed_gain_or_noise_does_not(sound: Scan) -> None:
+    def scan_with(**dart: float) -> Scan:
         config = MFP3DConfig(seed=3)
         return SimulatedMFP3D(config.model_copy(update={"dart": config.dart.model_copy(update=dart)})).scan()
 
     before = sharpness(sound.channels[AMPLITUDE])
-    blunt, weak = seen_by(tip_m=28e-9), seen_by(sensitivity_m_per_V=4e-12, amplitude_noise_m=12e-12)
+    blunt, weak = scan_with(tip_m=28e-9), scan_with(sensitivity_m_per_V=4e-12, amplitude_noise_m=12e-12)
     assert names(inspected(blunt, sharpness_before=before)) == ["blunt_tip"]
-    assert inspected(blunt, sharpness_before=before).fatal is None, "it is told, and the decision goes on"
+    assert inspected(blunt, sharpness_before=before).fatal is None, "it is reported, and a decision is made"
     assert names(inspected(weak, sharpness_before=before)) == []
 
 
-def test_what_is_done_can_be_chosen(sound: Scan) -> None:
+def test_the_action_for_a_problem_can_be_configured(sound: Scan) -> None:
     nanometres = changed(sound, **{AMPLITUDE: sound.channels[AMPLITUDE] * 1e9})
     quality = inspected(nanometres, settings=QualitySettings(actions={"wrong_unit": "warn"}))
     assert [p.action for p in quality.problems] == ["warn"]
@@ -136,7 +138,28 @@ def test_what_is_done_can_be_chosen(sound: Scan) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 40), (40, 3), (16, 16)])
-def test_small_constant_and_empty_frames_are_inspected_without_a_fault(shape: tuple[int, int]) -> None:
+def test_small_constant_and_empty_scans_are_inspected_without_an_error(shape: tuple[int, int]) -> None:
     frame = MFP3DConfig().frame.model_copy(update={"rows": shape[0], "cols": shape[1]})
     for image in (np.zeros(shape, np.float32), np.full(shape, np.nan, np.float32), np.ones(shape, np.float32)):
         inspect(Scan({AMPLITUDE: image}, {AMPLITUDE: "m"}, frame, "s"), AMPLITUDE)
+
+
+def test_the_quality_gate_and_the_mask_find_flat_lines_with_the_same_function(
+    sound: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amplitude = sound.channels[AMPLITUDE].copy()
+    amplitude[30:50] *= 0.01
+    lost = [row in range(30, 50) for row in range(256)]
+    calls = []
+    flat_lines = line_artifacts.flat_lines
+
+    def counted(image: np.ndarray, *args: float) -> np.ndarray:
+        calls.append(flat_lines(image, *args))
+        return calls[-1]
+
+    monkeypatch.setattr(line_artifacts, "flat_lines", counted)
+    quality = inspected(changed(sound, **{AMPLITUDE: amplitude}))
+    scaled = normalise(amplitude)
+    assert names(quality) == ["contact_lost"]
+    assert quality.bad_lines.tolist() == (~scaled.valid.any(axis=1)).tolist() == lost
+    assert [found.tolist() for found in calls] == [lost, lost]

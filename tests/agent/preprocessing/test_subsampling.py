@@ -20,15 +20,15 @@ def test_the_subset_has_exactly_the_size_and_no_row_twice(seed: int, n: int, siz
     assert np.array_equal(rows, stratified_subset(points, size, rng(seed)))
 
 
-def test_every_region_gets_its_share_and_dense_regions_stay_dense() -> None:
+def test_every_region_keeps_its_share_and_dense_regions_stay_dense() -> None:
     sparse = rng(0).integers(0, 512, size=(20_000, 2))
     dense = rng(1).integers(0, 128, size=(20_000, 2))
     points = np.concatenate([sparse, dense])
     chosen = points[stratified_subset(points, 2000, rng(2))]
     quarter = 512 // 8
     shares = [np.histogram2d(*p.T, bins=np.arange(0, 513, quarter))[0] / len(p) for p in (points, chosen)]
-    # A simple random subset of 2,000 would scatter by sqrt(200) = 14 in a dense cell; less than one point a cell is lost at each
-    # border between cells.
+    # A simple random subset of 2,000 would scatter by sqrt(200) = 14 in a dense cell. Here less than one point per cell is lost
+    # at each border between cells.
     assert np.abs(shares[0] - shares[1]).max() * 2000 < 8
 
 
@@ -37,7 +37,7 @@ def test_each_point_is_as_likely_as_any_other() -> None:
     draws = 2000
     times = np.bincount(np.concatenate([stratified_subset(points, 60, rng(s)) for s in range(draws)]), minlength=300)
     sigma = np.sqrt(draws * 0.2 * 0.8)
-    assert np.abs(times - draws * 0.2).max() < 5 * sigma  # fails by chance for one of 6,000 choices of seeds
+    assert np.abs(times - draws * 0.2).max() < 5 * sigma  # fails by chance for one in 6,000 choices of seeds
 
 
 def test_no_region_of_a_large_scan_is_missed() -> None:

@@ -1,4 +1,4 @@
-"""What `vaestar history explain` says, on a run of the real service and on one made by hand."""
+"""Output of `vaestar history explain`, for a run of the real service and for one made by hand."""
 
 import json
 from collections.abc import Callable
@@ -8,8 +8,7 @@ import pytest
 from click.testing import Result
 
 from agent.history.event_log import History
-from agent.provenance import narrative as account
-from agent.provenance.narrative import Section, happened, length
+from agent.provenance.narrative import EVENT_TEXTS, Narrative, Section, event_sentence, length
 from agent.schema import event_kinds as kinds
 from tests.support.golden_runs import golden_run
 from tests.support.hand_made_run import hand_made_run
@@ -39,52 +38,52 @@ def decision_on(run: Path, scan_id: str) -> str:
         return next(e.subject for e in history.events(kind=kinds.DECISION_MADE) if e.body["scan_id"] == scan_id)
 
 
-def test_every_kind_of_event_has_words() -> None:
+def test_every_event_kind_has_a_text() -> None:
     known = {value for name, value in vars(kinds).items() if name.isupper() and isinstance(value, str)}
-    assert set(account.WORDS) == known
+    assert set(EVENT_TEXTS) == known
 
 
-def test_a_decision_is_told_from_what_was_seen_to_what_became_of_it(run: Path, explained: Callable[[str], str]) -> None:
-    said = explained(decision_on(run, "scan-2"))
+def test_a_decision_is_explained_from_the_scan_to_the_results(run: Path, explained: Callable[[str], str]) -> None:
+    output = explained(decision_on(run, "scan-2"))
     for heading in (
         "In short",
-        "What was seen",
-        "What it rests on",
-        "What was tried",
-        "How the choice was made",
-        "What was recommended",
-        "Who had a say, and when",
-        "What became of each place",
+        "The scan",
+        "Inputs",
+        "Candidates",
+        "Decision rule",
+        "Recommendation",
+        "Approval, sending and commands",
+        "Results",
     ):
-        assert f"## {heading}\n" in said
+        assert f"## {heading}\n" in output
     for sentence in (
         "64 x 64 pixels over 2 µm x 2 µm",
         "Channel Amplitude1Retrace (m)",
         "Drift: 1.90 nm/min, from 2 scans",
         "Key points: 571 found, 276 used (dropped: 279 nearer than the spacing, 16 window beyond the border)",
-        "Known were all events up to 14",
-        "50 nm apart, at most 200 places a scan",
-        "Measured before: 4 places; 3 results could be held against the candidates (not: 1 failed, 1 skipped)",
+        "Events taken into account: up to 14",
+        "spacing at least 50 nm, at most 200 places a scan",
+        "Measured before: 4 places; 3 results used as evidence (not used: 1 failed, 1 skipped)",
         f"Earlier decision: {decision_on(run, 'scan-1')} (event 6)",
-        "Earlier scan: scan-1 (event 4), for drift",
-        "3. Results: 3 of them weighed 6%, the score 94%",
-        "within 2 σ of it count as equal",
+        "Earlier scan: scan-1 (event 4), used for the drift",
+        "3. Evidence: 3 results weigh 6%, the score 94%",
+        "within 2 σ of it tie",
         "6. Choice: PCA with a window of 5 px",
         "failed (the tip was lifted)",
         "the instrument acknowledged the recommendation",
     ):
-        assert sentence in said, sentence
-    assert said.count(f"| {decision_on(run, 'scan-2')}-00") == 5
+        assert sentence in output, sentence
+    assert output.count(f"| {decision_on(run, 'scan-2')}-00") == 5
 
 
 def test_a_bad_scan_and_one_that_cannot_be_resolved_say_why(run: Path, explained: Callable[[str], str]) -> None:
     bad = explained(decision_on(run, "scan-5"))
     assert "Outcome: scan not usable." in bad
-    assert "was an old file sent again? (what was done: rescan)" in bad
+    assert "was an old file sent again? (action: rescan)" in bad
     flat = explained(decision_on(run, "scan-6"))
-    assert "Nothing could be recommended." in flat
+    assert "Outcome: not resolvable." in flat
     assert "the image is constant" in flat
-    assert "## How the choice was made" not in flat
+    assert "## Decision rule" not in flat
 
 
 def test_a_scan_that_was_overtaken_says_so(explained: Callable[[str], str]) -> None:
@@ -92,42 +91,42 @@ def test_a_scan_that_was_overtaken_says_so(explained: Callable[[str], str]) -> N
     assert "Results: 3 ok, 1 failed, 1 skipped" in explained("scan-1")
 
 
-def test_a_request_says_why_this_place_what_came_of_it_and_what_it_bore_on(run: Path, explained: Callable[[str], str]) -> None:
-    said = explained(f"{decision_on(run, 'scan-2')}-000")
+def test_a_request_is_explained_with_its_place_its_result_and_later_decisions(run: Path, explained: Callable[[str], str]) -> None:
+    output = explained(f"{decision_on(run, 'scan-2')}-000")
     for sentence in (
-        "Type 0 of 3, 47% of the key points; 22 of its 131 are typical",
-        "it is the most typical that could be measured: 1.02 (Mahalanobis)",
-        "number 1 of 5 in the order of measuring; policy 'ivr'",
-        "It was moved by ",
+        "Type 0 of 3, 47% of the key points; 22 of its 131 points are core points",
+        "it is the most typical: core distance 1.02 (Mahalanobis)",
+        "number 1 of 5 in the measuring order (policy 'ivr')",
+        "It was shifted by ",
         "coercive_V: 2.5",
-        f"Decision {decision_on(run, 'scan-4')} (event 36): results weighed 11%, and the place was kept away from",
+        f"Decision {decision_on(run, 'scan-4')} (event 36): results weighed 11%, and the place was avoided",
     ):
-        assert sentence in said, sentence
-    assert decision_on(run, "scan-1") not in said
+        assert sentence in output, sentence
+    assert decision_on(run, "scan-1") not in output
     skipped = explained(f"{decision_on(run, 'scan-2')}-002")
-    assert "came in: skipped: out of time" in skipped
-    assert "kept away from" not in skipped
+    assert "was received: skipped: out of time" in skipped
+    assert "was avoided" not in skipped
 
 
-def test_an_instrument_and_the_run_are_told_in_numbers(explained: Callable[[str], str]) -> None:
+def test_an_instrument_and_the_run_are_summarised_in_numbers(explained: Callable[[str], str]) -> None:
     assert "7 scans of 2 samples (bto, mica)" in explained("afm-1")
     assert "points_max: 5" in explained("afm-1")
-    said = explained("")
-    assert "Agents took it up 2 times; 0 of them ended without a farewell" in said
-    assert "7 decisions (5 types found, 1 bad scan, 1 not resolvable); 23 places recommended" in said
-    assert "## Instrument afm-2" in said
+    output = explained("")
+    assert "Started 2 times; terminated 0 times without a clean shutdown" in output
+    assert "7 decisions (5 types found, 1 scan not usable, 1 not resolvable); 23 places recommended" in output
+    assert "## Instrument afm-2" in output
 
 
-def test_any_event_is_told_with_all_that_it_holds(explained: Callable[[str], str]) -> None:
-    said = explained("3")
-    assert "a message was refused: the header is not JSON" in said
-    assert '"code": "bad_json"' in said
-    assert "the search on the scan was given up" in explained("51")
+def test_any_event_is_shown_in_full(explained: Callable[[str], str]) -> None:
+    output = explained("3")
+    assert "a message was refused: the header is not JSON" in output
+    assert '"code": "bad_json"' in output
+    assert "the search on the scan was cancelled" in explained("51")
     assert "Request d-" in explained("9")  # a result leads to its request
 
 
 def approve(run: Path, decision: str) -> dict:
-    """Ada drops the second place, moves the third, and lets the others pass; policy has refused the fourth."""
+    """Ada drops the second place, moves the third, and approves the others; the envelope has refused the fourth."""
     with History(run) as history:
         requests = next(history.events(kind=kinds.DECISION_MADE, subject=decision)).body["decision"]["requests"]
         moved = requests[2] | {"request_id": f"{requests[2]['request_id']}-m", "x_m": requests[2]["x_m"] + 1e-7}
@@ -140,12 +139,12 @@ def approve(run: Path, decision: str) -> dict:
     return moved
 
 
-def test_who_approved_and_what_was_made_of_each_place_is_told(run: Path, explained: Callable[[str], str]) -> None:
+def test_the_approval_and_its_effect_on_each_place_are_shown(run: Path, explained: Callable[[str], str]) -> None:
     decision = decision_on(run, "scan-8")
     moved = approve(run, decision)
-    said = explained(decision)
-    assert "the places were let pass by Ada: dust (1 dropped, 1 moved, 3 requests)" in said
-    rows = [line.split("|")[4].strip() for line in said.splitlines() if line.startswith(f"| {decision}-")]
+    output = explained(decision)
+    assert "the places were approved by Ada: dust (1 dropped, 1 moved, 3 requests)" in output
+    rows = [line.split("|")[4].strip() for line in output.splitlines() if line.startswith(f"| {decision}-")]
     new = moved["request_id"]
     expected = ["no result", "dropped by Ada", f"moved by Ada, now {new}", "refused: 60 points lie there already", "no result"]
     assert rows == [*expected, f"moved by Ada from {decision}-002"]
@@ -154,50 +153,53 @@ def test_who_approved_and_what_was_made_of_each_place_is_told(run: Path, explain
     assert f"- Moved by Ada from {decision}-002" in explained(new)
 
 
-def test_what_is_said_of_a_decision_by_kinds_that_are_not_known_here_is_told(run: Path, explained: Callable[[str], str]) -> None:
+def test_events_of_unknown_kinds_about_a_decision_are_shown(run: Path, explained: Callable[[str], str]) -> None:
     decision = decision_on(run, "scan-8")
     with History(run) as history:
         body = {"instrument_id": "afm-1", "by": "Ada", "reason": "two of them lie on dust", "marked": 2}
         event = history.record("dust_seen", decision, body, at=NOW)
         history.record("dust_wiped", "afm-1", {"instrument_id": "afm-1", "decision_id": decision, "by": "Bo"}, at=NOW)
-    said = explained(decision)
-    assert f"2026-01-02 03:04:05 UTC (event {event.seq}): dust seen by Ada: two of them lie on dust (marked 2)" in said
-    assert "dust wiped by Bo" in said
+    output = explained(decision)
+    assert f"2026-01-02 03:04:05 UTC (event {event.seq}): dust seen by Ada: two of them lie on dust (marked 2)" in output
+    assert "dust wiped by Bo" in output
     assert "dust seen by Ada" in explained(f"{decision}-000")
 
 
-def test_for_programs_it_is_one_object_with_all_facts(run: Path, vaestar: Vaestar) -> None:
+def test_the_json_form_is_one_object_with_all_facts(run: Path, vaestar: Vaestar) -> None:
     decision = decision_on(run, "scan-2")
-    (told,) = json.loads(vaestar("history", "explain", decision, "--run", run, "--json").stdout)
-    assert (told["about"], told["id"], told["facts"]["decision"]["decision_id"]) == ("decision", decision, decision)
-    assert [s["title"] for s in told["sections"]][:2] == ["In short", "What was seen"]
+    (narrative,) = json.loads(vaestar("history", "explain", decision, "--run", run, "--json").stdout)
+    assert (narrative["about"], narrative["id"], narrative["facts"]["decision"]["decision_id"]) == (
+        "decision",
+        decision,
+        decision,
+    )
+    assert [s["title"] for s in narrative["sections"]][:2] == ["In short", "The scan"]
 
 
 def test_a_killed_agent_is_counted(tmp_path: Path, vaestar: Vaestar) -> None:
     with History(tmp_path / "run") as history:
         for kind in (kinds.RUN_STARTED, kinds.RUN_STARTED, kinds.RUN_STOPPED, kinds.RUN_STARTED):
             history.record(kind, "run-1", {"reason": ""}, at=NOW)
-    said = vaestar("history", "explain", "--run", tmp_path / "run").stdout
+    output = vaestar("history", "explain", "--run", tmp_path / "run").stdout
     assert (
-        "Agents took it up 3 times; 1 of them ended without a farewell (killed, or a power cut); it is running, or was killed"
-        in said
+        "Started 3 times; terminated 1 time without a clean shutdown (killed, or power failure); now running, or killed" in output
     )
 
 
-def test_nothing_is_told_of_an_empty_run_or_of_what_is_not_there(tmp_path: Path, run: Path, vaestar: Vaestar) -> None:
+def test_an_empty_run_and_an_unknown_id_are_reported_as_such(tmp_path: Path, run: Path, vaestar: Vaestar) -> None:
     History(tmp_path / "new").close()
-    assert "Nothing has happened yet" in vaestar("history", "explain", "--run", tmp_path / "new").stdout
+    assert "No events yet" in vaestar("history", "explain", "--run", tmp_path / "new").stdout
     done = vaestar("history", "explain", "d-nowhere", "--run", run)
     assert (done.exit_code, "is not in" in done.stderr) == (2, True)
 
 
-def test_a_decision_that_was_made_by_hand_is_told_as_far_as_it_goes(tmp_path: Path, vaestar: Vaestar) -> None:
+def test_an_incomplete_decision_is_explained_as_far_as_possible(tmp_path: Path, vaestar: Vaestar) -> None:
     run = hand_made_run(tmp_path / "run")
     for identifier in ("d-0007", "0007", "d-0007-000", "d-0007-001", "afm-1", "9", "run-1"):
         done = vaestar("history", "explain", identifier, "--run", run)
         assert done.exit_code == 0, done.stderr
     assert "collapsed: latent variance [0.1]" in vaestar("history", "explain", "d-0007", "--run", run).stdout
-    assert "No result has come" in vaestar("history", "explain", "d-0007-001", "--run", run).stdout
+    assert "No result yet" in vaestar("history", "explain", "d-0007-001", "--run", run).stdout
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,9 @@ def test_a_decision_that_was_made_by_hand_is_told_as_far_as_it_goes(tmp_path: Pa
         "arrays = '{}'",
     ],
 )
-def test_what_was_altered_is_told_or_refused_but_never_ends_in_a_traceback(run: Path, vaestar: Vaestar, change: str) -> None:
+def test_an_altered_history_is_explained_or_refused_but_never_ends_in_a_traceback(
+    run: Path, vaestar: Vaestar, change: str
+) -> None:
     decision = decision_on(run, "scan-2")
     tamper(run, f"UPDATE event SET {change}")
     for identifier in ([decision], ["scan-2"], [f"{decision}-000"], ["afm-1"], ["9"], []):
@@ -222,19 +226,19 @@ def test_what_was_altered_is_told_or_refused_but_never_ends_in_a_traceback(run: 
 
 
 @pytest.mark.parametrize(
-    ("metres", "said"),
+    ("metres", "text"),
     [(None, "-"), (0.0, "0 nm"), (3e-10, "0.3 nm"), (5e-8, "50 nm"), (2e-6, "2 µm"), (-4.5e-5, "-45 µm"), (2e-3, "2 mm")],
 )
-def test_lengths_come_in_the_unit_that_suits_them(metres: float | None, said: str) -> None:
-    assert length(metres) == said
+def test_lengths_are_shown_in_a_suitable_unit(metres: float | None, text: str) -> None:
+    assert length(metres) == text
 
 
 def test_tables_are_aligned_and_a_bar_in_a_cell_does_not_break_them() -> None:
-    table = account.Narrative("x", "x", "T", (Section("S", (), (("a", "b"), ("1|2", "3"))),))
+    table = Narrative("x", "x", "T", (Section("S", (), (("a", "b"), ("1|2", "3"))),))
     assert list(table.lines())[4:] == ["| a   | b |", "|-----|---|", "| 1/2 | 3 |"]
 
 
-def test_an_event_of_a_kind_that_is_not_known_is_one_sentence(tmp_path: Path) -> None:
+def test_an_event_of_an_unknown_kind_is_one_sentence(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         event = history.record("laser_realigned", "afm-1", {"volts": 1.5, "list": [1]}, at=NOW)
-    assert happened(event) == "2026-01-02 03:04:05 UTC (event 1): laser realigned (1 list, volts 1.5)"
+    assert event_sentence(event) == "2026-01-02 03:04:05 UTC (event 1): laser realigned (1 list, volts 1.5)"

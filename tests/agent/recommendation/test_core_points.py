@@ -4,7 +4,7 @@ import pytest
 from agent.recommendation.core_points import core_order, purity, without_mixed
 
 
-def test_the_core_of_a_cluster_is_its_nearest_share_nearest_first() -> None:
+def test_the_core_is_the_nearest_share_of_a_cluster_nearest_first() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 0])
     distance = np.array([[0.4, 9], [0.1, 9], [0.3, 9], [0.2, 9], [9, 0.5], [9, 0.4], [0.1, 9]])
     first, second = core_order(distance, labels, 0.5)
@@ -17,7 +17,7 @@ def test_the_smallest_share_still_has_one_point_and_an_empty_cluster_none() -> N
     assert [c.tolist() for c in cores] == [[0], []]
 
 
-def test_purity_is_the_mean_probability_of_the_own_cluster_there_and_around() -> None:
+def test_purity_is_the_mean_probability_of_the_own_cluster_over_a_point_and_its_neighbours() -> None:
     points = np.array([[0, 0], [0, 4], [4, 4], [20, 20]])
     labels = np.array([0, 1, 1, 0])
     tau = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0], [0.6, 0.4]])

@@ -9,7 +9,7 @@ def features(image: np.ndarray, points: np.ndarray, window_px: int = 9) -> np.nd
     return patch_features(image.astype(np.float32)[None], points, window_px, fitted_rc=points)
 
 
-def test_distances_of_features_are_those_of_patches_less_what_few_components_leave_out() -> None:
+def test_distances_of_features_are_close_to_those_of_patches_and_never_larger() -> None:
     image = two_textures(64)
     points = np.stack(np.meshgrid(np.arange(8, 56, 4), np.arange(8, 56, 4), indexing="ij"), axis=-1).reshape(-1, 2)
     found = features(image, points, window_px=3)
@@ -21,13 +21,13 @@ def test_distances_of_features_are_those_of_patches_less_what_few_components_lea
     assert np.corrcoef(seen.ravel(), true.ravel())[0, 1] > 0.99
 
 
-def test_an_image_without_contrast_has_no_features_and_no_error() -> None:
+def test_an_image_without_contrast_has_features_of_zero() -> None:
     points = np.stack([np.arange(8, 24), np.arange(8, 24)], axis=1)
     assert features(np.full((32, 32), 0.5), points) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("window_px", [8, 9, 31])
-def test_every_pixel_has_features_and_at_the_border_the_image_goes_on_as_its_mirror(window_px: int) -> None:
+def test_every_pixel_has_features_and_the_image_is_mirrored_at_its_border(window_px: int) -> None:
     image = two_textures(24)
     points = np.stack(np.unravel_index(np.arange(24 * 24), (24, 24)), axis=1)
     found = features(image, points, window_px)
@@ -35,7 +35,7 @@ def test_every_pixel_has_features_and_at_the_border_the_image_goes_on_as_its_mir
     assert found == pytest.approx(features(mirrored, points + 24, window_px), abs=1e-4)
 
 
-def test_many_points_are_encoded_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_points_are_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     image = two_textures(64)
     points = np.stack(np.meshgrid(np.arange(0, 64, 2), np.arange(0, 64, 2), indexing="ij"), axis=-1).reshape(-1, 2)
     whole = features(image, points)

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config.recommendation import RecommendSettings
-from agent.decision.agent import NOWHERE
+from agent.decision.inputs import NOWHERE
 from agent.recommendation import place_selection as module
 from agent.recommendation.place_selection import Pool, Recommended, recommend
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits
 
-FRAME = Frame(size_fast_m=9e-6, size_slow_m=9e-6, rows=10, cols=10)  # 1 um a pixel, from -4.5 to 4.5 um
+FRAME = Frame(size_fast_m=9e-6, size_slow_m=9e-6, rows=10, cols=10)  # 1 um per pixel, from -4.5 to 4.5 um
 
 
 def pool(cores: list[list[int]], points_rc: list[tuple[int, int]], mixed: tuple[int, ...] = (), window_px: int = 1) -> Pool:
-    """Points that are in no core belong to cluster 0; the targets are where the points are."""
+    """A pool in which points outside all cores belong to cluster 0, and the points are the targets too."""
     points = np.array(points_rc, dtype=np.int64)
     labels = np.zeros(len(points), dtype=np.int64)
     for k, core in enumerate(cores):
@@ -79,7 +79,7 @@ def test_the_instruments_spacing_counts_where_it_is_larger() -> None:
     assert len(places([[0, 1, 2]], points, spacing_m=3e-6, limits=Limits(spacing_min_m=1e-6)).requests) == 2
 
 
-def test_places_measured_before_are_kept_away_from() -> None:
+def test_places_measured_before_are_avoided() -> None:
     measured = FRAME.to_metres(np.array([[0.0, 0.5]]))
     found = places([[0, 1]], [(0, 0), (0, 3)], measured_xy=measured, spacing_m=1e-6)
     assert [(r.row, r.col) for r in found.requests] == [(0, 3)]
@@ -100,11 +100,11 @@ def test_the_instrument_gets_no_more_places_than_it_takes(most: int) -> None:
 
 
 def test_no_more_places_are_recommended_than_a_message_carries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_POINTS", 2)
+    monkeypatch.setattr(module, "MAX_POINTS", 2)
     assert len(places([[0, 1, 2]], ROW, limits=Limits(points_max=20_000)).requests) == 2
 
 
-def test_when_nothing_is_left_there_is_nothing() -> None:
+def test_nothing_is_recommended_if_no_point_is_left() -> None:
     assert places([[], []], ROW).requests == ()
     everywhere = FRAME.to_metres(np.array(ROW, dtype=float))
     found = places([[0, 1], [2]], ROW, measured_xy=everywhere, spacing_m=1e-9)
@@ -131,7 +131,7 @@ def test_a_patch_that_shows_an_earlier_measurement_is_not_measured() -> None:
 
 
 @pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
-def test_when_all_others_are_taken_such_patches_are_measured_after_all(policy: str) -> None:
+def test_altered_patches_are_measured_if_no_others_are_left(policy: str) -> None:
     measured = FRAME.to_metres(np.array([[5.0, 4.0]]))
     options = {"measured_xy": measured, "damage_radius_m": 0.6e-6, "window_px": 1, "policy": policy, "prototypes": 0}
     others = len(ROW) - 1
@@ -147,7 +147,7 @@ def test_every_cluster_gets_its_prototypes_before_anything_else(policy: str) -> 
 
 
 @pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
-def test_after_the_prototypes_all_key_points_are_open_core_or_not(policy: str) -> None:
+def test_after_the_prototypes_all_key_points_can_be_selected(policy: str) -> None:
     points = [(0, c) for c in range(10)]
     found = places([[0, 1, 2]], points, policy=policy, points=3, patch_share=0.0)
     assert rows_of(found)[0] == (0, 0)
@@ -156,29 +156,29 @@ def test_after_the_prototypes_all_key_points_are_open_core_or_not(policy: str) -
     assert places([[0]], points, policy=policy, points=99).beyond_core == 9
 
 
-def test_the_papers_order_never_leaves_the_core() -> None:
+def test_the_papers_policy_selects_core_points_only() -> None:
     found = places([[0, 1], [2]], ROW, points=6)
     assert (len(found.requests), found.beyond_core) == (3, 0)
 
 
-def test_a_number_of_points_counts_instead_of_that_for_each_cluster() -> None:
+def test_a_total_number_of_points_replaces_that_for_each_cluster() -> None:
     assert [r.cluster for r in places([[0, 1, 2], [3]], ROW, points=4, per_cluster=1).requests] == [0, 1, 0, 0]
 
 
-def test_mixed_core_points_are_counted_unless_they_are_taken() -> None:
+def test_mixed_core_points_are_counted_unless_they_are_selected() -> None:
     found = places([[0, 1], [3]], ROW, mixed=(2, 5))
     assert found.passed_over["of mixed patches"] == 2
     assert places([[0, 1], [3]], ROW, mixed=(2, 5), policy="ivr", points=6).passed_over["of mixed patches"] == 0
 
 
-def test_the_next_place_is_one_that_no_measured_place_speaks_for() -> None:
+def test_the_next_place_is_one_that_measured_places_do_not_predict() -> None:
     points = [(0, 0), (0, 1), (9, 9), (9, 8)]
     measured = FRAME.to_metres(np.array([[0.0, 0.5]]))
     found = places([[0, 1, 2, 3]], points, policy="ivr", points=1, prototypes=0, measured_xy=measured, patch_share=0.0)
     assert found.requests[0].row == 9
 
 
-def test_key_points_on_one_side_are_measured_where_they_tell_most_about_the_whole_frame() -> None:
+def test_key_points_on_one_side_are_measured_where_they_are_most_informative_about_the_whole_frame() -> None:
     points = [(r, c) for r in range(10) for c in range(4)]
     nodes = np.array([(r, c) for r in range(10) for c in range(10)])
     alone = pool([list(range(40))], points)
@@ -254,8 +254,8 @@ def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situati
     for k in range(3):
         ranks = [r.rank for r in found.requests if r.cluster == k]
         assert ranks == list(range(len(ranks)))
-    taken = [(r.row, r.col) for r in found.requests]
-    assert len(set(taken)) == len(taken)
+    pixels = [(r.row, r.col) for r in found.requests]
+    assert len(set(pixels)) == len(pixels)
     counted = len(found.requests) + sum(found.passed_over.values())
     assert counted <= len(situation["points_rc"])
 

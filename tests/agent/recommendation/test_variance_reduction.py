@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.recommendation.similarity_kernel import PlaceKernel, scaled
+from agent.recommendation.similarity_kernel import PlaceKernel, standardised
 from agent.recommendation.variance_reduction import VarianceReduction
 
 
@@ -13,7 +13,7 @@ def kernel(n: int, seed: int = 0, share: float = 0.5) -> PlaceKernel:
 
 
 def summed_variance(k: PlaceKernel, targets: np.ndarray, measured: list[int], noise: float) -> float:
-    """By the textbook formula, one inversion."""
+    """Summed posterior variance of the targets by the textbook formula, with one inversion."""
     if not measured:
         return float(len(targets))
     rows = np.array(measured)
@@ -32,7 +32,7 @@ def test_gains_are_the_textbook_ones_after_any_number_of_measurements(seed: int,
     posterior = VarianceReduction(k, targets, candidates, np.array(measured, dtype=np.int64), noise)
     for j in [None, *rng.choice(len(candidates), 4).tolist()]:
         if j is not None:
-            posterior.take(j)
+            posterior.update(j)
             measured.append(int(candidates[j]))
         before = summed_variance(k, targets, measured, noise)
         expected = [before - summed_variance(k, targets, [*measured, int(c)], noise) for c in candidates]
@@ -43,7 +43,7 @@ def test_gains_stay_finite_and_not_negative_where_everything_is_known() -> None:
     k = PlaceKernel(np.zeros((5, 1)), np.zeros((5, 2)), 0.5, 1.0, 1.0)  # five times the same place
     posterior = VarianceReduction(k, np.arange(5), np.arange(5), np.arange(5), 1e-12)
     for _ in range(50):
-        posterior.take(0)
+        posterior.update(0)
         assert np.isfinite(posterior.gains).all()
         assert (posterior.gains >= 0).all()
 
@@ -55,8 +55,8 @@ def test_the_covariance_of_a_place_with_itself_is_one_and_falls_with_distance_an
     assert k(rows[:1], rows[1:])[0] == pytest.approx([0.3, 0.7], abs=1e-4)
 
 
-def test_features_are_scaled_to_a_mean_square_of_one_unless_they_are_all_the_same() -> None:
-    found = scaled(np.random.default_rng(0).normal(3, 7, size=(50, 4)))
+def test_features_are_scaled_to_a_mean_square_of_one_unless_they_are_all_equal() -> None:
+    found = standardised(np.random.default_rng(0).normal(3, 7, size=(50, 4)))
     assert (found**2).sum(axis=1).mean() == pytest.approx(1)
     assert found.mean(axis=0) == pytest.approx(0, abs=1e-12)
-    assert (scaled(np.ones((4, 2))) == 0).all()
+    assert (standardised(np.ones((4, 2))) == 0).all()

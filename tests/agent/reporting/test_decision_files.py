@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, ReportError
-from agent.reporting.decision_files import COLUMNS, rows, table_csv, write_report
+from agent.reporting.decision_files import COLUMNS, place_rows, places_csv, write_report
 from agent.schema.decision import DecisionRecord
 from tests.support.decision_records import make_decision, make_scan, make_unresolved
 
@@ -31,7 +31,7 @@ def test_a_report_is_the_table_the_record_and_the_figures(tmp_path: Path) -> Non
 
 def test_numbers_in_the_table_read_back_exactly() -> None:
     record = make_decision().record
-    text = table_csv(record)
+    text = places_csv(record)
     assert text.startswith(HEADER)
     assert "\r" not in text
     read = list(csv.DictReader(text.splitlines()))
@@ -44,12 +44,12 @@ def test_numbers_in_the_table_read_back_exactly() -> None:
 
 def test_rows_are_in_the_order_of_measuring_and_as_wide_as_the_header() -> None:
     record = make_decision().record
-    found = list(rows(record))
-    assert [row[0] for row in found] == [r.request_id for r in record.requests]
-    assert {len(row) for row in found} == {len(COLUMNS)}
+    rows = list(place_rows(record))
+    assert [row[0] for row in rows] == [r.request_id for r in record.requests]
+    assert {len(row) for row in rows} == {len(COLUMNS)}
 
 
-def test_nothing_to_recommend_is_a_table_of_its_header(tmp_path: Path) -> None:
+def test_without_recommendations_the_table_is_only_its_header(tmp_path: Path) -> None:
     write_report(make_scan(), make_unresolved(), tmp_path)
     assert (tmp_path / "recommendations.csv").read_bytes() == HEADER.encode()
     assert names(tmp_path) == {"recommendations.csv", "decision.json", "scan.png"}
@@ -82,7 +82,7 @@ def test_an_earlier_report_is_replaced_and_other_files_are_left_alone(tmp_path: 
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path, inside: tuple[str, ...]) -> None:
     file = tmp_path / "report"
     file.write_text("mine")
-    with pytest.raises(ReportError, match="a file stands in the way; name a folder") as caught:
+    with pytest.raises(ReportError, match="a file with that name exists; name a folder") as caught:
         write_report(make_scan(), make_unresolved(), file.joinpath(*inside))
     assert isinstance(caught.value, AgentError)
     assert isinstance(caught.value, OSError)
@@ -101,13 +101,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "recommendations.csv").write_text("old")
-    real = Path.write_bytes
+    write_bytes = Path.write_bytes
 
-    def half(path: Path, content: bytes) -> int:
-        real(path, content[: len(content) // 2])
+    def write_half(path: Path, content: bytes) -> int:
+        write_bytes(path, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(Path, "write_bytes", write_half)
     with pytest.raises(ReportError, match="No space left on device"):
         write_report(make_scan(), make_unresolved(), tmp_path)
     assert (tmp_path / "recommendations.csv").read_text() == "old"

@@ -14,13 +14,13 @@ from tests.support.decision_records import make_decision, make_scan, make_unreso
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are not drawn, since that takes seconds."""
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces figures by an empty image, because drawing takes seconds."""
     monkeypatch.setattr(html_report, "png_tag", lambda _figure, alt: f'<img alt="{alt}" src="data:image/png;base64,AA==">')
 
 
-class Balanced(HTMLParser):
-    """Fails at an element that is closed by another one, or not at all."""
+class StrictParser(HTMLParser):
+    """Fails if an element is not closed by its own end tag."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
-def parsed(text: str) -> Balanced:
-    parser = Balanced()
+def parsed(text: str) -> StrictParser:
+    parser = StrictParser()
     parser.feed(text)
     assert parser.open == []
     return parser
@@ -47,24 +47,24 @@ def report(*analyses: Analysis) -> str:
     return page("A <title>", analyses, {"run": "run-1 & co"}, ["a message was <refused>"])
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_report_is_whole_html_that_fetches_nothing() -> None:
+@pytest.mark.usefixtures("without_figures")
+def test_a_report_is_valid_html_that_loads_nothing() -> None:
     text = report(Analysis(make_scan(), make_decision()), Analysis(make_scan(), make_unresolved()))
     found = parsed(text)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
     assert not re.search(r"<script|<link|@import|url\(|https?://", text)
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_what_is_written_by_others_is_no_markup() -> None:
+@pytest.mark.usefixtures("without_figures")
+def test_texts_from_outside_are_escaped() -> None:
     text = report(Analysis(make_scan(), make_decision()))
     assert "A &lt;title&gt;" in text
     assert "run-1 &amp; co" in text
     assert "&lt;refused&gt;" in text
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_every_place_configuration_and_candidate_left_out_is_there() -> None:
+@pytest.mark.usefixtures("without_figures")
+def test_every_place_and_rejected_candidate_is_listed() -> None:
     decision = make_decision()
     text = report(Analysis(make_scan(), decision))
     for request in decision.record.requests:
@@ -78,40 +78,40 @@ def test_the_same_decision_gives_the_same_file() -> None:
     assert report(Analysis(make_scan(), make_decision())) == report(Analysis(make_scan(), make_decision()))
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_figures")
 def test_the_command_writes_a_run_a_decision_and_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(tmp_path / "runs" / "monday", make_decision())
     monkeypatch.chdir(tmp_path)
     decision_id = make_decision().record.decision_id
     for arguments, name in (([], "monday.html"), ([str(run)], "monday.html"), ([decision_id], f"{decision_id}.html")):
-        told = CliRunner().invoke(app, ["report", *arguments])
-        assert told.exit_code == 0, told.output
-        assert "6 events" not in told.output
+        done = CliRunner().invoke(app, ["report", *arguments])
+        assert done.exit_code == 0, done.output
+        assert "6 events" not in done.output
         text = (tmp_path / name).read_text(encoding="utf-8")
         parsed(text)
         assert text.count("<figure>") == 7  # with the loops
         assert re.search(r"chain \d+:[0-9a-f]{64}", text)
         (tmp_path / name).unlink()
-    told = CliRunner().invoke(app, ["report", decision_id, "--out", "r.html", "--figures", "f", "--format", "pdf"])
-    assert told.exit_code == 0, told.output
+    done = CliRunner().invoke(app, ["report", decision_id, "--out", "r.html", "--figures", "f", "--format", "pdf"])
+    assert done.exit_code == 0, done.output
     drawn = {path.name for path in (tmp_path / "f" / decision_id).iterdir()}
     assert drawn == {f"{kind}.pdf" for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto")}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
-        (["d-none"], "names 0 decisions"),
-        (["--format", "gif"], "'gif'; give one of png, svg, pdf"),
+        (["d-none"], "matches 0 decisions"),
+        (["--format", "gif"], "'gif' is not a format of figures; choose one of png, svg, pdf"),
         (["--out", "no/folder/r.html"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_reported_is_told_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], why: str
+def test_what_cannot_be_reported_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     run_with(tmp_path / "runs" / "monday", make_decision())
     monkeypatch.chdir(tmp_path)
-    told = CliRunner().invoke(app, ["report", *arguments])
-    assert told.exit_code == 2
-    assert why in " ".join(told.output.split())
+    done = CliRunner().invoke(app, ["report", *arguments])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())

@@ -22,14 +22,14 @@ SMALL = {"search": {"windows_px": [9], "families": ["polar"], "seeds": 1, "worke
 
 
 def run_with(directory: Path, *decisions: object) -> Path:
-    """A run in which each decision was made on a scan of its own, and its first places were measured."""
+    """A run with one scan for each decision, of whose places the first three have results."""
     with Store(directory) as store:
         dispatch = Dispatcher(store, "run-1", Clock())
-        dispatch.started({}, {})
+        dispatch.run_log.started({}, {})
         dispatch.on_packet("afm-1", hello("afm-1"))
         for decision in decisions:
             dispatch.on_packet("afm-1", scan_message(make_scan(decision.record.frame), "m-scan"))
-            dispatch.decided(dispatch.ledger.latest("afm-1"), decision, 1.0)
+            dispatch.decision_log.decided(dispatch.ledger.latest("afm-1"), decision, 1.0)
             if decision.record.requests:
                 first, second, third, *_ = (r.request_id for r in decision.record.requests)
                 dispatch.on_packet("afm-1", result(first, message_id="m-1"))
@@ -39,72 +39,72 @@ def run_with(directory: Path, *decisions: object) -> Path:
 
 
 @pytest.fixture
-def found() -> Analysis:
+def analysis() -> Analysis:
     return Analysis(make_scan(), make_decision())
 
 
-def test_what_a_notebook_needs_is_had_from_the_package() -> None:
+def test_the_package_offers_what_a_notebook_needs() -> None:
     assert {"analyze", "History", "Analysis"} <= set(agent.__all__)
     with pytest.raises(AttributeError, match="no attribute 'paint'"):
         _ = agent.paint
 
 
-def test_tables_are_records_with_a_row_a_place_a_type_and_a_candidate(found: Analysis) -> None:
-    assert [row["request_id"] for row in found.places] == [r.request_id for r in found.record.requests]
-    assert {"x_m", "y_m", "cluster", "status"} <= set(found.places[0])
-    assert sum(row["share"] for row in found.clusters) == pytest.approx(1.0)
-    assert len(found.candidates) == len(found.record.candidates)
-    assert all(not isinstance(value, dict) for row in found.candidates for value in row.values())
-    assert found.configurations[0]["kind"] == "VAE"
+def test_tables_are_records_with_a_row_a_place_a_type_and_a_candidate(analysis: Analysis) -> None:
+    assert [row["request_id"] for row in analysis.places] == [r.request_id for r in analysis.record.requests]
+    assert {"x_m", "y_m", "cluster", "status"} <= set(analysis.places[0])
+    assert sum(row["share"] for row in analysis.clusters) == pytest.approx(1.0)
+    assert len(analysis.candidates) == len(analysis.record.candidates)
+    assert all(not isinstance(value, dict) for row in analysis.candidates for value in row.values())
+    assert analysis.configurations[0]["kind"] == "VAE"
 
 
-def test_arrays_are_numpy_and_fit_one_another(found: Analysis) -> None:
-    n = len(found.arrays["points_rc"])
-    assert found.arrays["labels"].shape == (n,)
-    assert found.image.shape == (found.record.frame.rows, found.record.frame.cols)
+def test_arrays_are_numpy_and_fit_one_another(analysis: Analysis) -> None:
+    n = len(analysis.arrays["points_rc"])
+    assert analysis.arrays["labels"].shape == (n,)
+    assert analysis.image.shape == (analysis.record.frame.rows, analysis.record.frame.cols)
 
 
 @pytest.mark.parametrize("kind", ["scan", "latent", "reward", "latent_grid", "patches", "pareto"])
-def test_each_figure_is_axes_that_can_be_drawn_on(found: Analysis, kind: str) -> None:
-    (line,) = (axes := found.plot(kind)).plot([0, 1], [0, 1])
+def test_each_figure_is_axes_that_can_be_drawn_on(analysis: Analysis, kind: str) -> None:
+    (line,) = (axes := analysis.plot(kind)).plot([0, 1], [0, 1])
     assert line in axes.lines
 
 
-def test_a_figure_that_there_is_not_is_refused_with_those_that_there_are(found: Analysis) -> None:
+def test_an_unknown_figure_is_refused_with_the_list_of_figures(analysis: Analysis) -> None:
     with pytest.raises(FigureError, match=r"'loop'.* loops"):
-        found.plot("loop")  # type: ignore[arg-type]
-    with pytest.raises(FigureError, match="no loop has been measured"):
-        found.plot("loops")
+        analysis.plot("loop")  # type: ignore[arg-type]
+    with pytest.raises(FigureError, match="no loops have been measured"):
+        analysis.plot("loops")
     with pytest.raises(FigureError, match="chose no model"):
         Analysis(make_scan(), make_unresolved()).plot("latent")
 
 
-def test_pyplot_is_used_where_it_is_loaded_and_only_there(found: Analysis) -> None:
+def test_pyplot_is_used_where_it_is_loaded_and_only_there(analysis: Analysis) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     before = pyplot.get_fignums()
     with pyplot.rc_context({"backend": "agg"}):
-        axes = found.plot()
+        axes = analysis.plot()
         assert len(pyplot.get_fignums()) == len(before) + 1
     pyplot.close(axes.figure)
-    found._repr_html_()
+    analysis._repr_html_()
     assert pyplot.get_fignums() == before
 
 
-def test_an_analysis_shows_itself(found: Analysis) -> None:
-    assert repr(found) == "<Analysis of scan-1: 3 types by VAE, window 9 px; 6 places recommended>"
-    page = found._repr_html_()
+def test_an_analysis_shows_itself(analysis: Analysis) -> None:
+    assert repr(analysis) == "<Analysis of scan-1: 3 types by VAE, window 9 px; 6 places recommended>"
+    page = analysis._repr_html_()
     assert page.count("data:image/png;base64,") == 1
     assert "VAE, window 9 px: 3 types." in page
     assert repr(Analysis(make_scan(), make_unresolved())).endswith("not resolvable>")
 
 
-def test_the_files_of_the_command_line_can_be_written(found: Analysis, tmp_path: Path) -> None:
-    written = found.save(tmp_path / "out")
+def test_the_files_of_the_command_line_can_be_written(analysis: Analysis, tmp_path: Path) -> None:
+    written = analysis.save(tmp_path / "out")
     table = next(path for path in written if path.suffix == ".csv")
-    assert len(list(csv.DictReader(table.read_text().splitlines()))) == len(found.places)
+    assert len(list(csv.DictReader(table.read_text().splitlines()))) == len(analysis.places)
 
 
-def test_a_run_is_read_with_what_became_of_each_place(tmp_path: Path) -> None:
+def test_a_run_is_read_with_the_result_of_each_place(tmp_path: Path) -> None:
     with History(run_with(tmp_path / "run", make_decision())) as run:
         assert repr(run).startswith(f"<History of {tmp_path / 'run'}: 1 scan, 1 decision, 3 results, ")
         assert "<table>" in run._repr_html_()
@@ -120,45 +120,45 @@ def test_a_run_is_read_with_what_became_of_each_place(tmp_path: Path) -> None:
         assert len(run.plot("loops").lines) == 4  # two loops of a type, the mean and the axes
 
 
-def test_decisions_are_had_by_number_id_and_scan(tmp_path: Path) -> None:
+def test_decisions_are_found_by_number_id_and_scan(tmp_path: Path) -> None:
     with History(run_with(tmp_path / "run", make_decision())) as run:
         name = run.decisions[0].record.decision_id
         for index in (-1, name, name[:6], "scan-1"):
             assert run.decisions[index].record.decision_id == name
         assert [a.record.decision_id for a in run.decisions[:]] == [name]
-        with pytest.raises(HistoryError, match=f"'d-none' names 0 decisions; .*{name}"):
+        with pytest.raises(HistoryError, match=f"'d-none' matches 0 decisions; .*{name}"):
             run.decisions["d-none"]
         with pytest.raises(IndexError):
             run.decisions[1]
 
 
-def test_a_run_without_a_decision_and_a_folder_without_a_run_are_told(tmp_path: Path) -> None:
+def test_a_run_without_decisions_and_a_folder_without_a_run_are_refused(tmp_path: Path) -> None:
     with History(run_with(tmp_path / "run")) as run, pytest.raises(HistoryError, match="no decision yet"):
         run.plot()
     with pytest.raises(HistoryError, match="there is no history"):
         History(tmp_path)
 
 
-def test_an_image_is_analysed_where_its_size_is_told() -> None:
+def test_an_image_is_analysed_if_its_size_is_given() -> None:
     rng = np.random.default_rng(0)
     image = np.where(np.arange(96) // 8 % 2, 1.0, 0.2)[:, None] * np.ones(96) + 0.05 * rng.standard_normal((96, 96))
-    found = analyze(image, config=SMALL, size_m=(2e-6, 1e-6), seed=3)
-    assert found.record.config["seed"] == 3
-    assert (found.scan.frame.size_fast_m, found.scan.frame.size_slow_m) == (2e-6, 1e-6)
-    same = analyze(found.scan, config=Config.model_validate(SMALL), seed=3)
-    assert same.record.decision_id == found.record.decision_id
+    analysis = analyze(image, config=SMALL, size_m=(2e-6, 1e-6), seed=3)
+    assert analysis.record.config["seed"] == 3
+    assert (analysis.scan.frame.size_fast_m, analysis.scan.frame.size_slow_m) == (2e-6, 1e-6)
+    same = analyze(analysis.scan, config=Config.model_validate(SMALL), seed=3)
+    assert same.record.decision_id == analysis.record.decision_id
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "why"),
+    ("given", "options", "message"),
     [
         (np.zeros((4, 4)), {}, "size_m"),
         (np.zeros((4, 4, 2)), {"size_m": 1e-6}, r"shape \(rows, cols\)"),
         (np.zeros((4, 4), complex), {"size_m": 1e-6}, "real numbers"),
     ],
 )
-def test_what_is_no_image_is_refused(given: np.ndarray, options: dict, why: str) -> None:
-    with pytest.raises(ScanDataError, match=why):
+def test_what_is_not_an_image_is_refused(given: np.ndarray, options: dict, message: str) -> None:
+    with pytest.raises(ScanDataError, match=message):
         analyze(given, config=SMALL, **options)
 
 

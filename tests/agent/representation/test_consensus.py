@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.representation.consensus import consensus, consensus_types
+from agent.representation.consensus import consensus_types
 from rewards.base import Mixture, Representation
 from rewards.guards import guard_seeds
 
@@ -15,7 +15,7 @@ Member = tuple[Representation, Mixture]
 
 
 def member(groups: np.ndarray, seed: int = 0, window: int = 9, spread: float = 0.1) -> Member:
-    """A representation that shows group g of each point around g on a line, and its mixture."""
+    """A representation on a line, with the points of group g around the position g, and its mixture."""
     rng = np.random.default_rng(seed)
     K = int(groups.max()) + 1
     z, turned, mirrored = (groups[:, None] + spread * rng.standard_normal((N, 1)) for _ in range(3))
@@ -27,23 +27,27 @@ def one_against_the_rest(copies: int = 5) -> list[Member]:
     return [member((t == TYPE_OF).astype(np.int64), 10 * c + t) for c in range(copies) for t in range(TYPES)]
 
 
-def told_apart(z: np.ndarray, labels: np.ndarray) -> float:
+def consensus_of(members: list[Member], latent_dim: int, seed: int) -> Representation:
+    return consensus_types(members, latent_dim, seed)[0]
+
+
+def separated(z: np.ndarray, labels: np.ndarray) -> float:
     """Share of points nearer to their own type's centre than to any other's."""
     centres = np.stack([z[labels == t].mean(axis=0) for t in np.unique(labels)])
     nearest = np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)
     return float((np.unique(labels)[nearest] == labels).mean())
 
 
-def test_all_types_are_seen_where_each_member_sees_one_of_them() -> None:
+def test_the_consensus_separates_all_types_if_each_member_separates_one() -> None:
     members = one_against_the_rest()
-    assert max(told_apart(r.z, TYPE_OF) for r, _ in members) < 0.8
-    together = consensus(members, 6, 0)
+    assert max(separated(r.z, TYPE_OF) for r, _ in members) < 0.8
+    together = consensus_of(members, 6, 0)
     assert together.z.shape == (N, TYPES - 1)
     for view in (together.z, together.z_rotated, together.z_mirrored):
-        assert told_apart(view, TYPE_OF) > 0.99
+        assert separated(view, TYPE_OF) > 0.99
 
 
-def test_its_types_are_those_that_the_members_see_together() -> None:
+def test_its_types_are_those_that_all_members_together_separate() -> None:
     together, types = consensus_types(one_against_the_rest(), 6, 0)
     labels = types.labels(together.z)
     assert types.n_components == TYPES
@@ -55,32 +59,32 @@ def test_its_types_are_those_that_the_members_see_together() -> None:
 
 
 def test_latents_have_unit_variance_without_correlation_and_pass_the_guards() -> None:
-    together = consensus(one_against_the_rest(), 3, 1)
+    together = consensus_of(one_against_the_rest(), 3, 1)
     assert np.cov(together.z, rowvar=False, bias=True) == pytest.approx(np.eye(3), abs=1e-9)
     assert guard_seeds([together], [N]) == [None]
 
 
-def test_what_members_scatter_makes_no_latent() -> None:
+def test_scattered_assignments_make_no_latent() -> None:
     members = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
         scattered = np.where(rng.random(N) < 0.2, rng.integers(TYPES, size=N), TYPE_OF)
         members.append(member(scattered, seed))
-    together = consensus(members, 10, 0)
+    together = consensus_of(members, 10, 0)
     assert together.z.shape[1] == TYPES - 1
-    assert max(told_apart(r.z, TYPE_OF) for r, _ in members) < 0.9
-    assert told_apart(together.z, TYPE_OF) > 0.97
+    assert max(separated(r.z, TYPE_OF) for r, _ in members) < 0.9
+    assert separated(together.z, TYPE_OF) > 0.97
 
 
-def test_a_rare_type_that_half_of_the_members_see_makes_a_latent() -> None:
+def test_a_rare_type_that_half_of_the_members_separate_makes_a_latent() -> None:
     rare = (np.arange(N) % 10 == 0).astype(np.int64)
     blind = np.arange(N) // (N // 3)
     seeing = np.where(rare == 1, 3, blind)
     members = [member(groups, seed) for seed in range(10) for groups in (blind, seeing)]
-    assert told_apart(consensus(members, 6, 0).z, rare) > 0.99
+    assert separated(consensus_of(members, 6, 0).z, rare) > 0.99
 
 
-def test_members_without_any_type_leave_what_the_guards_call_collapsed() -> None:
+def test_the_consensus_of_members_without_types_is_rejected_as_collapsed() -> None:
     together, types = consensus_types([member(np.zeros(N, dtype=np.int64), s) for s in range(3)], 4, 0)
     assert types.n_components == 1
     assert together.z.shape == (N, 1)
@@ -89,9 +93,9 @@ def test_members_without_any_type_leave_what_the_guards_call_collapsed() -> None
     assert reason.startswith("collapsed")
 
 
-def test_a_seed_draws_the_members_and_draws_them_again() -> None:
+def test_the_same_seed_draws_the_same_members() -> None:
     members = one_against_the_rest(2)
-    one, again, other = (consensus(members, 3, seed) for seed in (3, 3, 4))
+    one, again, other = (consensus_of(members, 3, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.z, again.z)
     first, second = (consensus_types(members, 3, 3)[1] for _ in range(2))
     assert np.array_equal(first.means, second.means)
@@ -101,13 +105,13 @@ def test_a_seed_draws_the_members_and_draws_them_again() -> None:
 def test_points_in_another_order_have_the_same_latents() -> None:
     members = one_against_the_rest()
     order = np.random.default_rng(5).permutation(N)
-    together = consensus(members, 3, 0)
-    reordered = consensus([(r.take(order), m) for r, m in members], 3, 0)
+    together = consensus_of(members, 3, 0)
+    reordered = consensus_of([(r.take(order), m) for r, m in members], 3, 0)
     assert reordered.z == pytest.approx(together.z[order], abs=1e-8)
 
 
-def test_it_says_what_it_is() -> None:
-    together = consensus([member(TYPE_OF, 0, window=9), member(TYPE_OF, 1, window=21), member(TYPE_OF, 2, window=13)], 2, 7)
+def test_the_consensus_is_labelled_as_one() -> None:
+    together = consensus_of([member(TYPE_OF, 0, window=9), member(TYPE_OF, 1, window=21), member(TYPE_OF, 2, window=13)], 2, 7)
     assert (together.window_px, together.invariance, together.seed, together.trained) == (21, "consensus", 7, False)
     assert np.isnan([together.elbo_per_px, together.reconstruction_per_px]).all()
     assert np.array_equal(together.points_rc, POINTS)
@@ -122,6 +126,6 @@ def test_it_says_what_it_is() -> None:
         ([member(TYPE_OF), (replace(member(TYPE_OF)[0], z=np.full((N, 1), np.nan)), member(TYPE_OF)[1])], "finite latents"),
     ],
 )
-def test_what_cannot_be_put_together_is_refused(members: list[Member], says: str) -> None:
+def test_members_that_cannot_be_combined_are_refused(members: list[Member], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        consensus(members, 2, 0)
+        consensus_of(members, 2, 0)

@@ -1,4 +1,4 @@
-"""Who lets points pass, and what goes out then."""
+"""Approval of decisions, and the recommendations that follow."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ Open = Callable[..., Dispatcher]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    """An agent on the one history of the test; called again, the agent after a restart."""
+    """Starts an agent on the history of the test; called again, it starts the agent that follows after a restart."""
     with History(tmp_path) as history:
 
         def start(mode: str = "review", timeout_s: float | None = None, **safety: object) -> Dispatcher:
@@ -40,17 +40,17 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 
 def decide(agent: Dispatcher, scan_id: str = "s-1", points: tuple[wire.MeasurementRequest, ...] = POINTS) -> str:
     agent.on_packet(AFM, scan_message(sample_scan(scan_id, finished_at=NOW)))
-    agent.decided(agent.ledger.undecided(AFM), decision(scan_id, points), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision(scan_id, points), 1.0)
     return f"d-{scan_id}"
 
 
-def said_at(time: datetime) -> Packet:
-    """A hello at this time of the instrument's clock."""
+def hello_at(time: datetime) -> Packet:
+    """A hello sent at this time by the instrument's clock."""
     return packet(hello().message.model_copy(update={"sent_at": time}))
 
 
 def sent(agent: Dispatcher) -> wire.RecommendationMessage | None:
-    agent.settle(AFM)
+    agent.decision_log.apply_policy(AFM)
     entry = agent.due(AFM)
     return None if entry is None else agent.recommendation(entry)
 
@@ -72,7 +72,7 @@ def refusal(agent: Dispatcher, name: str, drop: tuple[str, ...] = (), move: dict
     return str(caught.value)
 
 
-def test_by_policy_all_that_is_inside_the_limits_passes_and_says_so(opened: Open) -> None:
+def test_in_automatic_mode_all_points_within_the_limits_are_approved_and_recorded(opened: Open) -> None:
     agent = opened("auto")
     decide(agent)
     message = sent(agent)
@@ -81,19 +81,19 @@ def test_by_policy_all_that_is_inside_the_limits_passes_and_says_so(opened: Open
     (given,) = bodies(agent, kinds.APPROVAL_GIVEN)
     assert (given["by"], given["reason"], [r["request_id"] for r in given["requests"]]) == (
         "policy",
-        "inside all limits",
+        "within all limits",
         ["p0", "p1", "p2", "p3"],
     )
 
 
-def test_what_is_outside_is_left_out_recorded_and_counted_and_the_rest_goes_out(opened: Open) -> None:
+def test_points_outside_the_envelope_are_left_out_recorded_and_counted_and_the_rest_is_sent(opened: Open) -> None:
     agent = opened("auto", x_min_m=-2e-7)
     decide(agent, points=(*POINTS, request("p4", 3.5e-7, 2e-7), request("p5", 3e-7, 6e-7)))
     message = sent(agent)
     assert ids(message) == ["p1", "p2", "p3"]
     assert message.reason == (
-        "One type [/in brackets]; reward 1.5 ± 0.1. Left out for safety, 3 of 6 points: 1 outside the frame of the scan, "
-        "1 outside the limits of the stage, 1 nearer than the spacing."
+        "One type [/in brackets]; reward 1.5 ± 0.1. 3 of 6 points were left out for safety: 1 outside the frame of the scan, "
+        "1 outside the stage's range, 1 closer than the spacing to another point."
     )
     (refused,) = bodies(agent, kinds.REQUESTS_REFUSED)
     assert refused["when"] == "deciding"
@@ -101,16 +101,16 @@ def test_what_is_outside_is_left_out_recorded_and_counted_and_the_rest_goes_out(
     assert refused["refused"][0]["reason"] == "x = -0.300 um is outside the stage's range, -0.200 to 45.000 um"
 
 
-def test_when_nothing_is_left_the_instrument_is_told_so_and_goes_on_with_a_new_scan(opened: Open) -> None:
+def test_when_no_point_is_left_the_instrument_gets_an_empty_recommendation_with_the_reason(opened: Open) -> None:
     agent = opened("review", x_min_m=4e-7)
     decide(agent)
     message = sent(agent)
     assert ids(message) == []
-    assert message.reason.endswith("Left out for safety, 4 of 4 points: 4 outside the limits of the stage.")
+    assert message.reason.endswith("4 of 4 points were left out for safety: 4 outside the stage's range.")
     assert bodies(agent, kinds.APPROVAL_ASKED) == []
 
 
-def test_under_review_nothing_goes_out_before_a_person_approves_also_after_a_restart(opened: Open) -> None:
+def test_in_review_mode_nothing_is_sent_before_an_operator_approves_also_after_a_restart(opened: Open) -> None:
     name = decide(opened())
     for agent in (opened(), opened("auto")):
         assert sent(agent) is None
@@ -122,12 +122,12 @@ def test_under_review_nothing_goes_out_before_a_person_approves_also_after_a_res
     assert [bodies(agent, kind)[0].get("by") for kind in (kinds.APPROVAL_ASKED, kinds.APPROVAL_GIVEN)] == [None, "Ada"]
 
 
-def test_a_decision_without_points_needs_nobody(opened: Open) -> None:
+def test_a_decision_without_points_needs_no_operator(opened: Open) -> None:
     agent = opened()
     agent.on_packet(AFM, scan_message(sample_scan("s-1")))
     made = decision("s-1")
     record = made.record.model_copy(update={"requests": [], "explanation": "Nothing to recommend: too dark."})
-    agent.decided(agent.ledger.undecided(AFM), type(made)(record, made.arrays), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided(AFM), type(made)(record, made.arrays), 1.0)
     message = sent(agent)
     assert (message.requests, message.reason, message.approved_by) == ((), "Nothing to recommend: too dark.", "policy")
 
@@ -139,7 +139,7 @@ def test_points_are_dropped_and_moved_under_new_ids_and_that_is_recorded(opened:
     message = sent(agent)
     assert ids(message) == ["p0", "p2-m", "p3"]
     assert (message.requests[1].x_m, message.requests[1].y_m) == (0.5e-7, 1e-7)
-    assert message.reason.endswith("Ada left out 1 points. Ada moved 1 points.")
+    assert message.reason.endswith("1 point dropped by Ada. 1 point moved by Ada.")
     (given,) = bodies(agent, kinds.APPROVAL_GIVEN)
     moved = {"request_id": "p2-m", "x_m": 0.5e-7, "y_m": 1e-7, "moved_from": "p2", "from_x_m": 1e-7, "from_y_m": 2e-7}
     assert (given["dropped"], given["moved"], given["reason"]) == (["p1"], [moved], "off the scratch")
@@ -170,9 +170,9 @@ def test_a_point_that_cannot_be_moved_there_refuses_the_whole_approval(opened: O
 def test_edits_of_what_is_not_offered_are_refused(opened: Open) -> None:
     agent = opened(x_min_m=-2e-7)
     name = decide(agent)
-    expected = "'p0' is not among the points that wait for approval; these are p1, p2, p3"
+    expected = "'p0' is not among the points that wait for approval: p1, p2, p3"
     assert refusal(agent, name, ("p0",)) == expected
-    assert refusal(agent, name, ("p1",), {"p1": (0.0, 0.0)}) == "'p1' cannot be dropped and moved; say one of them"
+    assert refusal(agent, name, ("p1",), {"p1": (0.0, 0.0)}) == "'p1' cannot be both dropped and moved; choose one"
 
 
 def test_a_rejected_decision_goes_out_without_points_and_with_the_reason(opened: Open) -> None:
@@ -181,7 +181,7 @@ def test_a_rejected_decision_goes_out_without_points_and_with_the_reason(opened:
     assert agent.approvals.reject(name, "Ada", "a scratch") == AFM
     message = sent(opened())
     assert (message.requests, message.approved_by) == ((), "Ada")
-    assert message.reason == "Nothing is measured: rejected by Ada, a scratch."
+    assert message.reason == "Nothing is measured: rejected by Ada (a scratch)."
     assert "it was rejected by Ada" in refusal(agent, name)
 
 
@@ -190,26 +190,28 @@ def test_a_dry_run_says_how_many_points_there_would_have_been(opened: Open) -> N
     decide(agent)
     message = sent(agent)
     assert message.requests == ()
-    assert message.reason == "Nothing is measured: rejected by policy, dry run: 4 points would have been sent."
+    assert message.reason == "Nothing is measured: rejected by policy (dry run, 4 points would have been sent)."
 
 
-def test_a_newer_scan_replaces_what_waits(opened: Open) -> None:
+def test_a_newer_scan_supersedes_a_waiting_decision(opened: Open) -> None:
     agent = opened()
     name = decide(agent)
     agent.on_packet(AFM, scan_message(sample_scan("s-2")))
     assert agent.approvals.pending() == []
-    assert refusal(agent, name) == ("decision 'd-s-1' does not wait for approval: a newer scan of the instrument has replaced it")
+    assert refusal(agent, name) == (
+        "decision 'd-s-1' does not wait for approval: it was superseded by a newer scan of the instrument"
+    )
     assert "there is no decision 'd-9'" in refusal(agent, "d-9")
     assert sent(agent) is None
 
 
-def test_a_decision_that_nobody_answers_is_rejected_in_time(opened: Open) -> None:
+def test_a_decision_that_no_operator_approves_in_time_is_rejected(opened: Open) -> None:
     agent = opened(timeout_s=60.0)
     decide(agent)
     assert sent(agent) is None
     agent.recorder.now.time += timedelta(seconds=60)
     message = sent(agent)
-    assert message.reason == "Nothing is measured: rejected by policy, nobody answered within 60 s."
+    assert message.reason == "Nothing is measured: rejected by policy (no operator approved it within 60 s)."
 
 
 def test_two_instruments_that_sent_one_scan_are_told_apart(opened: Open) -> None:
@@ -217,8 +219,8 @@ def test_two_instruments_that_sent_one_scan_are_told_apart(opened: Open) -> None
     name = decide(agent)
     agent.on_packet("afm-2", hello("afm-2"))
     agent.on_packet("afm-2", scan_message(sample_scan("s-1")))
-    agent.decided(agent.ledger.undecided("afm-2"), decision("s-1", POINTS), 1.0)
-    assert "waits at several instruments (afm-1, afm-2); name one of them" in refusal(agent, name)
+    agent.decision_log.decided(agent.ledger.undecided("afm-2"), decision("s-1", POINTS), 1.0)
+    assert "waits for approval at several instruments (afm-1, afm-2); name one of them" in refusal(agent, name)
     assert agent.approvals.approve(name, "Ada", "", (), {}, "afm-2") == "afm-2"
     assert sent(agent) is None
     assert agent.due("afm-2") is not None
@@ -229,7 +231,7 @@ def test_what_was_measured_meanwhile_keeps_points_out_when_they_are_sent(opened:
     decide(agent)
     agent.on_packet("afm-2", hello("afm-2"))
     agent.on_packet("afm-2", scan_message(sample_scan("other")))
-    agent.decided(agent.ledger.undecided("afm-2"), decision("other", (request("q", 1.5e-7, 2e-7),)), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided("afm-2"), decision("other", (request("q", 1.5e-7, 2e-7),)), 1.0)
     agent.on_packet("afm-2", result("q", x_m=1.5e-7, y_m=2e-7))
     message = sent(agent)
     assert ids(message) == ["p0", "p1", "p3"]
@@ -268,17 +270,17 @@ def test_a_decision_of_a_version_without_approvals_counts_as_approved_only_if_it
 def test_a_scan_that_has_become_too_old_is_not_measured_on(opened: Open) -> None:
     agent = opened("auto", scan_age_max_s=100.0)
     decide(agent)
-    agent.on_packet(AFM, said_at(NOW + timedelta(seconds=101)))
+    agent.on_packet(AFM, hello_at(NOW + timedelta(seconds=101)))
     message = sent(agent)
     assert message.requests == ()
-    assert message.reason.endswith("Left out for safety, 4 of 4 points: 4 of a scan that is too old.")
+    assert message.reason.endswith("4 of 4 points were left out for safety: 4 because the scan is too old.")
     assert message.expires_at == NOW + timedelta(seconds=100)
 
 
-def test_a_scan_that_does_not_say_when_it_ended_is_as_old_as_it_is_known(opened: Open) -> None:
+def test_the_age_of_a_scan_without_an_end_time_counts_from_its_receipt(opened: Open) -> None:
     agent = opened("auto", scan_age_max_s=100.0)
     agent.on_packet(AFM, scan_message(sample_scan("s-1")))
-    agent.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
     assert len(sent(agent).requests) == 4
     agent.recorder.now.time += timedelta(seconds=100)
     assert sent(agent).requests == ()
@@ -287,7 +289,7 @@ def test_a_scan_that_does_not_say_when_it_ended_is_as_old_as_it_is_known(opened:
 def test_points_expire_by_the_instruments_clock(opened: Open) -> None:
     agent = opened("auto", expiry_s=30.0)
     decide(agent)
-    agent.on_packet(AFM, said_at(NOW + timedelta(seconds=50)))
+    agent.on_packet(AFM, hello_at(NOW + timedelta(seconds=50)))
     assert sent(agent).expires_at == NOW + timedelta(seconds=80)
 
 
@@ -298,7 +300,7 @@ def test_an_instrument_that_applies_too_large_a_bias_gets_no_points(opened: Open
     decide(agent)
     message = sent(agent)
     assert (message.requests, message.bias_max_V) == ((), 5.0)
-    assert "4 because the instrument's bias is too large" in message.reason
+    assert "4 because the bias of the instrument is too large" in message.reason
 
 
 def test_an_acknowledged_recommendation_is_not_due_any_more(opened: Open) -> None:

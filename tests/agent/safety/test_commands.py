@@ -1,4 +1,4 @@
-"""Pause, resume, stop: what they do to what goes out, and what is left of them after a restart."""
+"""Pause, resume and stop: their effect on recommendations, also after a restart."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ Open = Callable[..., Dispatcher]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    """An agent on the one history of the test, which knows one instrument; called again, the agent after a restart."""
+    """Starts an agent with one instrument on the history of the test; called again, the agent after a restart."""
     with History(tmp_path) as history:
 
         def start(**safety: object) -> Dispatcher:
@@ -36,17 +36,17 @@ def decide(agent: Dispatcher, scan_id: str = "s-1", name: str = AFM, **changes: 
     agent.on_packet(name, scan_message(sample_scan(scan_id)))
     entry = agent.ledger.open_scan(name)
     points = (request(f"{scan_id}-0"), request(f"{scan_id}-1", -2e-7))
-    agent.decided(entry, decision(scan_id, points, **changes), 1.0)
+    agent.decision_log.decided(entry, decision(scan_id, points, **changes), 1.0)
 
 
 def sent(agent: Dispatcher, name: str = AFM) -> wire.RecommendationMessage | None:
-    agent.settle(name)
+    agent.decision_log.apply_policy(name)
     entry = agent.due(name)
     return None if entry is None else agent.recommendation(entry)
 
 
 def states(agent: Dispatcher) -> dict[str, str]:
-    return {name: agent.ledger.standing.state(name) for name in agent.ledger.told}
+    return {name: agent.ledger.command_state.state(name) for name in agent.ledger.instruments}
 
 
 def bad_scan(agent: Dispatcher, scan_id: str, action: str = "skip") -> None:
@@ -54,7 +54,7 @@ def bad_scan(agent: Dispatcher, scan_id: str, action: str = "skip") -> None:
     decide(agent, scan_id, outcome="bad_scan", quality=QualityRecord(problems=[problem]))
 
 
-def test_while_paused_nothing_goes_out_and_afterwards_it_does_also_over_a_restart(opened: Open) -> None:
+def test_while_paused_no_recommendation_is_sent_and_after_resume_it_is_also_after_a_restart(opened: Open) -> None:
     agent = opened()
     decide(agent)
     assert agent.commands.give("pause", "Ada", "lunch") == [AFM]
@@ -71,14 +71,14 @@ def test_while_paused_nothing_goes_out_and_afterwards_it_does_also_over_a_restar
 def test_a_command_is_repeated_with_its_number_until_it_is_obeyed(opened: Open) -> None:
     agent = opened()
     agent.commands.give("stop", "Ada", "smoke")
-    first, again = agent.commands.open(AFM), opened().commands.open(AFM)
+    first, again = agent.commands.unacknowledged(AFM), opened().commands.unacknowledged(AFM)
     assert (first.id, first.seq, first.command, first.by, first.reason) == ("command-run-1-1", 1, "stop", "Ada", "smoke")
     assert again.id == first.id
     agent.on_packet(AFM, ack("command-run-1-7"))
-    assert agent.commands.open(AFM) is not None
+    assert agent.commands.unacknowledged(AFM) is not None
     agent.on_packet(AFM, ack(first.id))
-    assert agent.commands.open(AFM) is None
-    assert opened().commands.open(AFM) is None
+    assert agent.commands.unacknowledged(AFM) is None
+    assert opened().commands.unacknowledged(AFM) is None
     (done,) = agent.history.events(kind=kinds.COMMAND_ACKNOWLEDGED)
     assert done.body == {"instrument_id": AFM, "seq": 1, "command": "stop"}
 
@@ -86,8 +86,8 @@ def test_a_command_is_repeated_with_its_number_until_it_is_obeyed(opened: Open) 
 def test_a_command_that_the_instrument_refuses_is_not_repeated_and_the_agent_keeps_to_it(opened: Open) -> None:
     agent = opened()
     agent.commands.give("pause", "Ada", "")
-    agent.on_packet(AFM, refused(agent.commands.open(AFM).id))
-    assert agent.commands.open(AFM) is None
+    agent.on_packet(AFM, refused(agent.commands.unacknowledged(AFM).id))
+    assert agent.commands.unacknowledged(AFM) is None
     (done,) = agent.history.events(kind=kinds.COMMAND_ACKNOWLEDGED)
     assert done.body["refused"] == "the laser is off"
     assert states(agent) == {AFM: "paused"}
@@ -96,14 +96,14 @@ def test_a_command_that_the_instrument_refuses_is_not_repeated_and_the_agent_kee
 def test_a_newer_command_replaces_one_that_was_not_obeyed(opened: Open) -> None:
     agent = opened()
     agent.commands.give("pause", "Ada", "")
-    before = agent.commands.open(AFM)
+    before = agent.commands.unacknowledged(AFM)
     agent.commands.give("stop", "Bo", "")
-    assert (agent.commands.open(AFM).command, agent.commands.open(AFM).seq) == ("stop", 2)
+    assert (agent.commands.unacknowledged(AFM).command, agent.commands.unacknowledged(AFM).seq) == ("stop", 2)
     agent.on_packet(AFM, ack(before.id))
-    assert agent.commands.open(AFM).seq == 2
+    assert agent.commands.unacknowledged(AFM).seq == 2
 
 
-def test_words_are_numbered_for_each_instrument_without_gaps(opened: Open) -> None:
+def test_sequence_numbers_of_each_instrument_have_no_gaps(opened: Open) -> None:
     agent = opened()
     agent.on_packet("afm-2", hello("afm-2"))
     decide(agent)
@@ -161,12 +161,12 @@ def test_a_pause_does_not_weaken_a_stop(opened: Open) -> None:
     assert states(agent) == {AFM: "stopped", "afm-2": "paused"}
 
 
-def test_an_instrument_that_nobody_knows_cannot_be_told_anything(opened: Open) -> None:
-    with pytest.raises(ControlError, match="there is no instrument 'afm-9' in this run; known are afm-1"):
+def test_commands_to_an_unknown_instrument_are_refused(opened: Open) -> None:
+    with pytest.raises(ControlError, match="there is no instrument 'afm-9' in this run; known instruments: afm-1"):
         opened().commands.give("pause", "Ada", "", "afm-9")
 
 
-def test_what_was_said_to_all_holds_for_who_comes_later(opened: Open) -> None:
+def test_a_command_to_all_holds_for_instruments_that_connect_later(opened: Open) -> None:
     agent = opened()
     agent.commands.give("stop", "Ada", "night")
     agent.commands.give("pause", "Bo", "")
@@ -175,14 +175,14 @@ def test_what_was_said_to_all_holds_for_who_comes_later(opened: Open) -> None:
         assert (welcome.snapshot.state, welcome.snapshot.seq) == ("stopped", 1)
         assert welcome.snapshot.state_reason == "stopped in an emergency by Ada: night"
     agent = opened()
-    assert agent.commands.open("afm-2").reason == "night"
+    assert agent.commands.unacknowledged("afm-2").reason == "night"
     agent.commands.give("resume", "Ada", "")
     assert set(states(agent).values()) == {"running"}
     agent.on_packet("afm-4", hello("afm-4"))
-    assert agent.commands.open("afm-4") is None
+    assert agent.commands.unacknowledged("afm-4") is None
 
 
-def test_scans_that_a_person_should_look_at_pause_their_instrument(opened: Open) -> None:
+def test_scans_that_an_operator_should_check_pause_their_instrument(opened: Open) -> None:
     agent = opened(pause_after_unfit=2)
     bad_scan(agent, "s-1")
     bad_scan(agent, "s-2", "rescan")
@@ -190,18 +190,18 @@ def test_scans_that_a_person_should_look_at_pause_their_instrument(opened: Open)
     assert states(agent) == {AFM: "running"}
     bad_scan(agent, "s-4")
     assert states(agent) == {AFM: "paused"}
-    command = agent.commands.open(AFM)
+    command = agent.commands.unacknowledged(AFM)
     assert (command.by, command.reason) == (
         "policy",
-        "2 scans in a row were not fit for a decision, the last because rows and columns are exchanged",
+        "2 consecutive scans were unusable, the last because rows and columns are exchanged",
     )
     agent.commands.give("resume", "Ada", "")
-    agent.settle(AFM)
+    agent.decision_log.apply_policy(AFM)
     bad_scan(agent, "s-5")
     assert states(agent) == {AFM: "running"}
 
 
-def test_no_number_of_unfit_scans_pauses_where_that_is_not_asked_for(opened: Open) -> None:
+def test_unusable_scans_do_not_pause_where_that_is_switched_off(opened: Open) -> None:
     agent = opened(pause_after_unfit=0)
     for i in range(5):
         bad_scan(agent, f"s-{i}")
@@ -218,10 +218,10 @@ def test_a_bias_beyond_the_limit_is_recorded_and_pauses_the_instrument(opened: O
     assert states(agent) == {AFM: "paused"}
     (event,) = agent.history.events(kind=kinds.LIMIT_EXCEEDED)
     assert (event.body["bias_V"], event.body["limit_V"]) == (1.0, 0.9)
-    assert "the measurement of s-1-0 applied 1 V, at most 0.9 V are allowed" in agent.ledger.standing.reason(AFM)
+    assert "the measurement of s-1-0 applied 1 V, at most 0.9 V are allowed" in agent.ledger.command_state.reason(AFM)
     assert sent(agent) is None
     agent.commands.give("resume", "Ada", "another tip")
-    agent.settle(AFM)
+    agent.decision_log.apply_policy(AFM)
     assert states(agent) == {AFM: "running"}
 
 
@@ -229,15 +229,15 @@ def test_a_kill_before_the_pause_that_an_alarm_calls_for_does_not_lose_it(opened
     agent = opened(bias_max_V=0.9)
     decide(agent)
     sent(agent)
-    agent.commands.heed_alarms = lambda _: None
+    agent.commands.pause_on_alarm = lambda _: None
     agent.on_packet(AFM, result("s-1-0"))
     after = opened(bias_max_V=0.9)
     assert states(after) == {AFM: "running"}
-    after.settle(AFM)
+    after.decision_log.apply_policy(AFM)
     assert states(after) == {AFM: "paused"}
 
 
-def test_where_things_stand_names_the_last_stop_also_after_it_is_over_and_over_a_restart(opened: Open) -> None:
+def test_the_snapshot_names_the_last_stop_also_after_resume_and_after_a_restart(opened: Open) -> None:
     agent = opened()
     decide(agent)
     sent(agent)
@@ -247,7 +247,7 @@ def test_where_things_stand_names_the_last_stop_also_after_it_is_over_and_over_a
         assert (each.snapshot(AFM).state, each.snapshot(AFM).seq, each.snapshot(AFM).stop_seq) == ("running", 3, 2)
 
 
-def test_who_asks_where_things_stand_is_told(opened: Open) -> None:
+def test_a_request_to_resend_is_answered_with_a_snapshot(opened: Open) -> None:
     agent = opened()
     decide(agent)
     answer = agent.on_packet(AFM, packet(wire.Resend(id="again", sent_at=Clock()(), after=0)))

@@ -1,4 +1,4 @@
-"""Random loops: whatever comes in, is said or breaks down, no point goes out that must not be measured."""
+"""Property test: in random sequences of messages, commands and failures, no point is sent that must not be measured."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,7 @@ NUMBERS = st.lists(st.integers(0, 6), max_size=2)
 STEP = st.one_of(
     st.tuples(st.just("scan"), NAME),
     st.tuples(st.just("decide"), NAME, PLACES, st.booleans()),
-    st.tuples(st.just("attend"), NAME),
+    st.tuples(st.just("send"), NAME),
     st.tuples(st.just("result"), NAME, st.integers(0, 4), STATUS, st.booleans()),
     st.tuples(st.just("approve"), NAME, NUMBERS, st.dictionaries(st.integers(0, 6), PLACE, max_size=2)),
     st.tuples(st.just("reject"), NAME),
@@ -51,7 +51,7 @@ STEP = st.one_of(
 
 @st.composite
 def cycles(draw: st.DrawFn) -> list[tuple]:
-    """A few cycles of one instrument or the other, as they should be, with something now and then in between."""
+    """A few regular cycles of either instrument, with an occasional random step in between."""
     steps: list[tuple] = []
     for _ in range(draw(st.integers(1, 5))):
         name = draw(NAME)
@@ -59,11 +59,11 @@ def cycles(draw: st.DrawFn) -> list[tuple]:
             ("scan", name),
             ("decide", name, draw(PLACES), False),
             ("approve", name, [], {}),
-            ("attend", name),
+            ("send", name),
             ("ack", name),
         ]
         cycle += [("result", name, i, status, False) for i, status in enumerate(draw(st.lists(STATUS, max_size=5)))]
-        cycle += [("resume", None), ("attend", name)]
+        cycle += [("resume", None), ("send", name)]
         for step in cycle:
             if draw(st.integers(0, 7)) == 0:
                 steps.append(draw(STEP))
@@ -73,7 +73,7 @@ def cycles(draw: st.DrawFn) -> list[tuple]:
 
 
 class Loop:
-    """Instruments and people around an agent without sockets, and what they know of what it must not do."""
+    """Instruments and operators around an agent without sockets, with an independent record of what it must not send."""
 
     def __init__(self, history: History | MemoryHistory, mode: str) -> None:
         self.history, self.mode = history, mode
@@ -83,12 +83,12 @@ class Loop:
         self.scans = 0
         self.scanned_s: dict[str, float] = {}
         self.newest: dict[str, str] = {}
-        self.spent: set[str] = set()  # scans on which nothing may be measured any more
-        self.allowed: dict[str, set[tuple[float, float]]] = {}  # by decision: places that a person has approved
+        self.spent: set[str] = set()  # scans after which nothing more may be measured
+        self.allowed: dict[str, set[tuple[float, float]]] = {}  # by decision: positions that an operator approved
         self.rejected: set[str] = set()
-        self.tried: list[tuple[str, str, tuple[float, float]]] = []  # instrument, decision, where
+        self.tried: list[tuple[str, str, tuple[float, float]]] = []  # instrument, decision, position
         self.out: dict[str, wire.RecommendationMessage] = {}
-        self.asked: dict[str, tuple[float, float]] = {}
+        self.positions: dict[str, tuple[float, float]] = {}
         self.sent_points = 0
         self.start()
 
@@ -134,14 +134,14 @@ class Loop:
         requests = tuple(at(f"d-{entry.scan_id}-{i}", x, y, shift) for i, (x, y) in enumerate(places))
         made = decision(entry.scan_id, frame=FRAME)
         record = made.record.model_copy(update={"requests": list(requests)})
-        self.agent.decided(entry, type(made)(record, made.arrays), 1.0)
+        self.agent.decision_log.decided(entry, type(made)(record, made.arrays), 1.0)
 
-    def attend(self, name: str) -> None:
-        self.agent.settle(name)
+    def send(self, name: str) -> None:
+        self.agent.decision_log.apply_policy(name)
         entry = self.agent.due(name)
         if entry is not None:
             message = self.agent.recommendation(entry)
-            self.look_at(name, entry, message)
+            self.check(name, entry, message)
             self.agent.sent(entry)
             self.out[name] = message
 
@@ -153,15 +153,15 @@ class Loop:
         message = self.out.get(name)
         if message is None or which >= len(message.requests):
             return
-        asked = message.requests[which]
-        place = {"x_m": asked.x_m + 2e-8, "y_m": asked.y_m} if status == "ok" else {}
-        answer = result(asked.request_id, status, **place)
+        request_ = message.requests[which]
+        place = {"x_m": request_.x_m + 2e-8, "y_m": request_.y_m} if status == "ok" else {}
+        answer = result(request_.request_id, status, **place)
         if excessive and status == "ok":
             answer.arrays["bias_V"] = answer.arrays["bias_V"] * 11
         if self.agent.on_packet(name, answer).duplicate:
             return
         if status != "skipped":
-            self.tried.append((name, message.decision_id, (asked.x_m + (2e-8 if place else 0.0), asked.y_m)))
+            self.tried.append((name, message.decision_id, (request_.x_m + (2e-8 if place else 0.0), request_.y_m)))
         if excessive and status == "ok" and self.states[name] == "running":
             self.states[name] = "paused"
 
@@ -192,18 +192,18 @@ class Loop:
 
     def command(self, order: str, name: str | None) -> None:
         try:
-            told = self.agent.commands.give(order, "Ada", "so", name)
+            names = self.agent.commands.give(order, "Ada", "so", name)
         except ControlError:
             assert order == "pause"
             assert self.states[name] == "stopped"
             return
-        for one in told:
+        for one in names:
             if order == "stop" or self.states[one] == "stopped":
                 self.spent.add(self.newest.get(one, ""))
             self.states[one] = {"pause": "paused", "resume": "running", "stop": "stopped"}[order]
 
-    def look_at(self, name: str, entry: ScanEntry, message: wire.RecommendationMessage) -> None:
-        """Everything that must hold of what goes out, said anew and plainly."""
+    def check(self, name: str, entry: ScanEntry, message: wire.RecommendationMessage) -> None:
+        """Check all rules on a recommendation, independently of the implementation."""
         assert self.states[name] == "running"
         assert message.scan_id == self.newest[name]
         assert message.expires_at is not None
@@ -233,12 +233,12 @@ class Loop:
                 if math.dist(centre, here) <= 300e-9:
                     assert sum(math.dist(centre, there) <= 300e-9 for there in touched) <= 4
         for r in message.requests:
-            asked = f"{name}/{r.request_id}"
-            assert self.asked.setdefault(asked, (r.x_m, r.y_m)) == (r.x_m, r.y_m)
+            key = f"{name}/{r.request_id}"
+            assert self.positions.setdefault(key, (r.x_m, r.y_m)) == (r.x_m, r.y_m)
 
 
 def at(name: str, x_m: float, y_m: float, shift_m: float) -> wire.MeasurementRequest:
-    """A request whose pixel is where it is commanded, or beside it as if by drift."""
+    """A request whose pixel is the commanded position, or displaced from it as if by drift."""
     col, row = (min(max(round((v + 0.5e-6) / 1e-7), 0), 12) for v in (x_m + shift_m, y_m))
     return request(name, x_m, y_m).model_copy(update={"row": row, "col": col})
 
@@ -260,7 +260,7 @@ def run(history: History | MemoryHistory, mode: str, steps: list[tuple]) -> Loop
             loop.agent.refuse(values[0], None, error)
     loop.restart()
     for name in INSTRUMENTS:
-        loop.attend(name)
+        loop.send(name)
     return loop
 
 
@@ -273,7 +273,7 @@ def test_no_point_goes_out_that_must_not_be_measured(mode: str, steps: list[tupl
 @pytest.mark.parametrize(("mode", "sent"), [("auto", 3), ("review", 2), ("dry-run", 0)])
 def test_the_same_loop_sends_what_may_be_sent(tmp_path: Path, mode: str, sent: int) -> None:
     places = [(0.0, 0.0), (0.0, 0.5e-7), (2e-7, 0.0), (0.0, 2e-7), (6e-7, 0.0)]
-    steps = [("scan", "afm-1"), ("decide", "afm-1", places, False), ("approve", "afm-1", [0], {}), ("attend", "afm-1")]
+    steps = [("scan", "afm-1"), ("decide", "afm-1", places, False), ("approve", "afm-1", [0], {}), ("send", "afm-1")]
     with History(tmp_path) as history:
         loop = run(history, mode, [*steps, ("ack", "afm-1")])
     assert loop.sent_points == sent

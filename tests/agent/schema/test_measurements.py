@@ -42,7 +42,7 @@ def test_results_that_have_nothing_in_common_are_all_left_out() -> None:
 
 def test_without_results_there_is_nothing_to_leave_out() -> None:
     assert NO_RESULTS.values.shape == (0, 0)
-    assert NO_RESULTS.bearing_on(TURNED, [np.array([[3, 4]])], 5.0) == (None, {})
+    assert NO_RESULTS.near_keypoints(TURNED, [np.array([[3, 4]])], 5.0) == (None, {})
 
 
 def test_results_lie_at_their_pixels_of_a_turned_scan_and_those_elsewhere_are_counted() -> None:
@@ -51,10 +51,10 @@ def test_results_lie_at_their_pixels_of_a_turned_scan_and_those_elsewhere_are_co
     measured = MeasuredOnSample.of(
         [Result("ok", (float(x), float(y)), {"width_V": float(i)}) for i, (x, y) in enumerate(TURNED.to_metres(where_rc))]
     )
-    seen, left_out = measured.bearing_on(TURNED, [points_rc], near_px=4.0)
-    assert seen is not None
-    assert seen.points_rc == pytest.approx(where_rc[:2])
-    assert seen.values.tolist() == [[0.0], [1.0]]
+    near, left_out = measured.near_keypoints(TURNED, [points_rc], near_px=4.0)
+    assert near is not None
+    assert near.points_rc == pytest.approx(where_rc[:2])
+    assert near.values.tolist() == [[0.0], [1.0]]
     assert left_out == {"outside_frame": 1, "far_from_key_points": 1}
 
 
@@ -62,5 +62,5 @@ def test_a_result_must_lie_near_to_key_points_of_every_method() -> None:
     measured = MeasuredOnSample.of([Result("ok", (1e-6, 2e-6), {"width_V": 1.0})])
     (at,) = TURNED.to_pixels(measured.xy_m).round().astype(int)
     near, far = at[None], at[None] + 9
-    assert measured.bearing_on(TURNED, [near], 2.0)[0] is not None
-    assert measured.bearing_on(TURNED, [near, far], 2.0) == (None, {"far_from_key_points": 1})
+    assert measured.near_keypoints(TURNED, [near], 2.0)[0] is not None
+    assert measured.near_keypoints(TURNED, [near, far], 2.0) == (None, {"far_from_key_points": 1})

@@ -1,4 +1,4 @@
-"""Random streams are those that earlier decisions were drawn from."""
+"""Random streams stay the same, so that earlier decisions can be recomputed."""
 
 import numpy as np
 import pytest

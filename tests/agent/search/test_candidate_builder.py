@@ -19,14 +19,14 @@ def config() -> Config:
 
 
 @pytest.fixture
-def maker(config: Config) -> CandidateBuilder:
+def builder(config: Config) -> CandidateBuilder:
     workers = workers_for(0)
     return CandidateBuilder(prepare_scan(scan_of(two_textures(96)), config), config, workers, TaskRunner(workers), NullCache())
 
 
-def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: CandidateBuilder, config: Config) -> None:
+def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(builder: CandidateBuilder, config: Config) -> None:
     configurations = vae_configurations(config, prepare_scan(scan_of(two_textures(96)), config))
-    groups = maker.groups({(c, seed): None for c in configurations for seed in (0, 1)})
+    groups = builder.groups({(c, seed): None for c in configurations for seed in (0, 1)})
     assert [len(g) for g in groups] == [2] * 16
     assert all(len({c for c, _ in g}) == 1 for g in groups)
     first, last = groups[0][0][0].spec, groups[-1][0][0].spec
@@ -34,17 +34,19 @@ def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(maker: 
     assert (last.window_px, last.invariance) == (5, "v")
 
 
-def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(maker: CandidateBuilder, config: Config) -> None:
+def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(
+    builder: CandidateBuilder, config: Config
+) -> None:
     configurations = vae_configurations(config, prepare_scan(scan_of(two_textures(96)), config))
     models = {(c, seed): None for c in configurations for seed in (0, 1)}
-    maker._device = "cuda"
-    groups = maker.groups(models)
+    builder._device = "cuda"
+    groups = builder.groups(models)
     assert [len(g) for g in groups] == [16, 16]
     assert [{c.spec.window_px for c, _ in g} for g in groups] == [{7}, {5}]
-    maker._device = "cpu"
+    builder._device = "cpu"
     group = groups[1]
-    together = maker.run("training", [group], [maker.stacked(group, 4)])
-    alone = maker.train(dict.fromkeys(group), 4, "training")
+    together = builder.run("training", [group], [builder.training_task(group, 4)])
+    alone = builder.train(dict.fromkeys(group), 4, "training")
     for model in group:
         assert together[model].state.shape == alone[model].state.shape
         assert together[model].representation.z == pytest.approx(alone[model].representation.z, abs=1e-3)
@@ -53,14 +55,14 @@ def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(
 
 def test_latents_of_further_points_are_those_of_the_judged_ones(config: Config) -> None:
     few = config.model_copy(update={"search": config.search.model_copy(update={"most_points": 200})})
-    scene = prepare_scan(scan_of(two_textures(96)), few)
+    prepared = prepare_scan(scan_of(two_textures(96)), few)
     workers = workers_for(0)
-    maker = CandidateBuilder(scene, few, workers, TaskRunner(workers), NullCache())
-    vae = vae_configurations(few, scene)[0]
-    made = maker.train({(vae, 0): None}, 10, "training")[vae, 0]
-    candidate = maker.candidate((vae, 0), made, 10)
-    z = maker.applied(candidate)
-    judged = maker.rows["canny_walls"].judged
+    builder = CandidateBuilder(prepared, few, workers, TaskRunner(workers), NullCache())
+    vae = vae_configurations(few, prepared)[0]
+    fitted = builder.train({(vae, 0): None}, 10, "training")[vae, 0]
+    candidate = builder.candidate((vae, 0), fitted, 10)
+    z = builder.latents_of_all_points(candidate)
+    judged = builder.rows["canny_walls"].judged
     assert z is not None
     assert len(judged) == 200 < len(z)
     assert z[judged] == pytest.approx(candidate.representation.z, abs=1e-5)

@@ -9,7 +9,7 @@ import pytest
 from agent.config.model import load_config
 from agent.decision.agent import Agent
 from agent.errors import PluginError
-from agent.search.plugins import is_users_own, load_keypoints, load_reward
+from agent.search.plugins import is_user_defined, load_keypoints, load_reward
 from agent.workers.factory import workers_for
 from rewards.base import Score
 from rewards.registry import REWARDS
@@ -40,7 +40,7 @@ def open_ended(representation, **options): return Score(float(options["a"]))
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
-    """Writes a module beside the configuration and gives its directory; nothing of it is left afterwards."""
+    """Function that writes a module next to the configuration file and returns its directory; cleans up afterwards."""
     modules, path = set(sys.modules), list(sys.path)
 
     def write(name: str = "my_lab", text: str = MY_LAB) -> Path:
@@ -67,8 +67,8 @@ def test_a_reward_of_the_users_own_lies_in_a_module_beside_the_configuration(lab
     reward = load_reward("my_lab:spread", {"weight": 2.0}, lab())
     r = representation(blobs(2))
     assert reward(r, rng=np.random.default_rng(0)).value == pytest.approx(2 * r.z.std())
-    assert is_users_own("my_lab:spread")
-    assert not is_users_own("icl_gain")
+    assert is_user_defined("my_lab:spread")
+    assert not is_user_defined("icl_gain")
 
 
 def test_a_key_point_method_of_the_users_own_lies_in_a_module_beside_the_configuration(lab: Callable[..., Path]) -> None:
@@ -76,7 +76,7 @@ def test_a_key_point_method_of_the_users_own_lies_in_a_module_beside_the_configu
     assert method(np.zeros((10, 20), np.float32), rng=np.random.default_rng(0)).tolist() == [[2, 2], [7, 17]]
 
 
-def test_an_object_that_can_be_called_will_do(lab: Callable[..., Path]) -> None:
+def test_an_object_that_can_be_called_is_accepted(lab: Callable[..., Path]) -> None:
     assert isinstance(load_reward("my_lab:table", {}, lab())(representation(blobs(2)), rng=None), Score)
     assert load_reward("my_lab:open_ended", {"a": 3}, lab())(None, rng=None).value == 3.0
 
@@ -109,11 +109,15 @@ REFUSED = {
     "no function named": ("my_lab:", {}, "has no ''"),
     "no module named": (":spread", {}, "module '' could not be imported: ValueError"),
     "a relative module": (".my_lab:spread", {}, "could not be imported: TypeError"),
-    "not a function": ("my_lab:number", {}, "is of type int, not a function; name a callable"),
+    "not a function": ("my_lab:number", {}, "is of type int; it must be a function or another callable"),
     "no rng": ("my_lab:no_rng", {}, "takes no keyword 'rng'; its signature must be (representation, *, rng, ...)"),
-    "unknown option": ("my_lab:spread", {"wieght": 1}, "reward_options of 'my_lab:spread': wieght unknown; it takes weight"),
-    "no options taken": ("my_lab:table", {"a": 1}, "a unknown; it takes no options"),
-    "what the agent gives": ("my_lab:spread", {"representation": 1}, "representation unknown; it takes weight"),
+    "unknown option": (
+        "my_lab:spread",
+        {"wieght": 1},
+        "wieght unknown; the allowed options are: weight",
+    ),
+    "no options taken": ("my_lab:table", {"a": 1}, "a unknown; the allowed options are: none"),
+    "what the agent gives": ("my_lab:spread", {"representation": 1}, "representation unknown; the allowed options are: weight"),
     "the agent's rng": ("my_lab:open_ended", {"rng": 1}, "cannot be called with (x, rng=..., **reward_options)"),
     "an option left out": ("my_lab:needs", {}, "missing a required argument: 'weight'"),
     "takes no representation": ("my_lab:nothing", {}, "cannot be called with (x, rng=..., **reward_options)"),
@@ -128,9 +132,11 @@ def test_what_does_not_keep_the_contract_is_refused_in_one_sentence(lab: Callabl
     assert f"'{name}'" in message
 
 
-def test_a_module_that_is_missing_is_said_to_have_been_looked_for_beside_the_configuration(lab: Callable[..., Path]) -> None:
+def test_a_module_that_is_missing_is_said_to_have_been_searched_in_the_folder_of_the_configuration(
+    lab: Callable[..., Path],
+) -> None:
     directory = lab()
-    assert f"(looked beside the configuration, in {directory}, " in reward_refusal(directory, "another_lab:spread")
+    assert f"(searched the folder of the configuration file, {directory}, " in reward_refusal(directory, "another_lab:spread")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +159,11 @@ def test_a_module_that_fails_when_it_is_imported_is_refused_with_the_reason(
 def test_a_users_file_named_like_one_of_our_modules_is_said_to_be_hidden_by_it(lab: Callable[..., Path]) -> None:
     message = reward_refusal(lab("rewards", MY_LAB), "rewards:spread")
     assert str(Path("rewards") / "__init__.py") in message
-    assert "is found first; give it another name" in message
+    assert "is found first; rename your file" in message
 
 
 def test_a_module_that_another_one_of_its_name_hides_is_never_silently_replaced_by_it(lab: Callable[..., Path]) -> None:
     directory = lab("colorsys")
     message = reward_refusal(directory, "colorsys:rgb_to_hsv")
-    assert f"{directory / 'colorsys.py'} cannot be used, since a module of the same name (" in message
-    assert message.endswith("is found first; give it another name")
+    assert f"{directory / 'colorsys.py'} cannot be used, since another module of the same name (" in message
+    assert message.endswith("is found first; rename your file")

@@ -7,7 +7,7 @@ from agent.config.decision_rule import RuleSettings
 from agent.representation.classical import PlainSpec
 from agent.search.candidates import Candidate, Configuration
 from agent.search.ranking import choose, compare
-from agent.search.type_evidence import as_one_type, evidence, found_in
+from agent.search.type_evidence import as_one_type, evidence, overall_finding
 from rewards.base import Mixture, Score
 from tests.support.clouds import blobs, representation
 
@@ -60,7 +60,7 @@ def test_what_was_not_computed_is_not_a_number() -> None:
     assert math.isnan(evidence([score(None)], RULE).information)
 
 
-def test_a_configuration_that_shows_no_types_stands_back_where_another_shows_some() -> None:
+def test_a_configuration_that_shows_no_types_is_not_eligible_where_another_shows_some() -> None:
     candidates = [candidate(7, score(0.0, value=2.0)), candidate(11, score(0.2, value=1.0)), candidate(15, score(0.3, value=0.1))]
     table = compare(candidates)
     assert [(c.window_px, c.resolves, c.in_tie_set) for c in table] == [(7, False, False), (11, True, True), (15, True, False)]
@@ -74,7 +74,7 @@ def test_where_none_shows_types_all_are_compared() -> None:
     assert [(c.window_px, c.resolves, c.in_tie_set) for c in table] == [(7, False, True), (11, False, False)]
 
 
-def test_a_person_may_ask_for_the_largest_mean_whatever_its_noise() -> None:
+def test_the_largest_mean_can_be_picked_whatever_its_noise() -> None:
     candidates = [candidate(7, score(0.3, value=1.0 + d, types=2), s) for s, d in enumerate((-0.1, 0.1))]
     candidates += [candidate(11, score(0.3, value=1.05 + d, types=5), s) for s, d in enumerate((-0.1, 0.1))]
     picks = {}
@@ -106,4 +106,4 @@ def test_one_type_is_one_gaussian_of_all_points() -> None:
     ],
 )
 def test_what_all_configurations_together_show(scores: list[Score], finding: str) -> None:
-    assert found_in(compare([candidate(7 + 2 * i, s) for i, s in enumerate(scores)])) == finding
+    assert overall_finding(compare([candidate(7 + 2 * i, s) for i, s in enumerate(scores)])) == finding

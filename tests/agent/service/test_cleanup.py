@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.history.array_store import ArrayStore
-from agent.service.cleanup import bury_dead_workers, remove_torn_files
+from agent.service.cleanup import reap_workers, remove_torn_files
 from tests.support.workers_contract import wait_for
 
 
@@ -17,12 +17,12 @@ def torn(path: Path) -> Path:
     return path
 
 
-def test_what_a_killed_agent_had_not_finished_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_agent_are_removed_and_nothing_else(tmp_path: Path) -> None:
     whole = ArrayStore(tmp_path / "arrays")
     digest = whole.put(np.arange(3))
     folder, other = tmp_path / "arrays" / digest[:2], os.getpid() + 1
     gone = [torn(folder / f".{digest}.npy.{other}"), torn(tmp_path / "work" / f"0123abcd.{other}.part")]
-    # Under our own number: ours, unless it is older than any writing takes.
+    # A file with our own process id is ours, unless it is older than any write takes.
     ours = torn(folder / f".{digest}.npy.{os.getpid()}")
     old = torn(tmp_path / "arrays" / "00" / f".00ff.npy.{os.getpid()}")
     os.utime(old, (0, 0))
@@ -35,8 +35,8 @@ def test_what_a_killed_agent_had_not_finished_is_removed_and_nothing_else(tmp_pa
     assert remove_torn_files(tmp_path / "nothing here") == 0
 
 
-def test_the_names_are_those_that_the_stores_write_under(tmp_path: Path) -> None:
-    """A kill in the middle of a writing leaves what the next agent removes."""
+def test_the_names_of_temporary_files_are_those_that_the_stores_use(tmp_path: Path) -> None:
+    """A kill in the middle of a write leaves a file that the next agent removes."""
     code = (
         "import os, signal, sys; from pathlib import Path; import numpy as np; from agent.history.event_log import ArrayStore\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -47,10 +47,10 @@ def test_the_names_are_those_that_the_stores_write_under(tmp_path: Path) -> None
     assert remove_torn_files(tmp_path) == 1
 
 
-def test_dead_workers_are_buried() -> None:
+def test_dead_workers_are_reaped() -> None:
     process = multiprocessing.get_context("spawn").Process(target=os.getpid)
     process.start()
     assert process.pid is not None
     wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
-    bury_dead_workers()
+    reap_workers()
     assert not Path(f"/proc/{process.pid}").exists()

@@ -1,4 +1,4 @@
-"""What is done at intervals, in a loop whose time passes at once. Each trap is also sprung on APScheduler as it comes."""
+"""Periodic jobs, in an event loop with simulated time. Each pitfall is also demonstrated on plain APScheduler."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ HOUR_S, DAY_S = 3600.0, 86400.0
 
 
 class Bell:
-    """Rings are noted by the monotonic clock; a ring may take its time, or fail."""
+    """A job that notes the monotonic times of its runs, and may take some time or fail."""
 
     def __init__(self, clocks: Clocks, lasts_s: float = 0.0, error: Exception | None = None) -> None:
         self.at: list[float] = []
@@ -32,15 +32,15 @@ class Bell:
             raise self._error
 
 
-class Told(list[tuple[str, str, dict[str, Any]]]):
+class Events(list[tuple[str, str, dict[str, Any]]]):
     def __call__(self, kind: str, subject: str, body: Any) -> None:
         self.append((kind, subject, dict(body)))
 
 
 @contextlib.asynccontextmanager
-async def running(clocks: Clocks, told: Told, **jobs: tuple[float, Callable[[], Any]]) -> AsyncIterator[asyncio.Task[None]]:
+async def running(clocks: Clocks, events: Events, **jobs: tuple[float, Callable[[], Any]]) -> AsyncIterator[asyncio.Task[None]]:
     with clocks.as_apscheduler_sees_it():
-        schedule = Schedule(told, 1.0, clocks.wall, clocks.monotonic)
+        schedule = Schedule(events, 1.0, clocks.wall, clocks.monotonic)
         for name, (seconds, work) in jobs.items():
             schedule.every(name, seconds, work)
         task = asyncio.create_task(schedule.run())
@@ -53,7 +53,9 @@ async def running(clocks: Clocks, told: Told, **jobs: tuple[float, Callable[[], 
 
 
 @contextlib.asynccontextmanager
-async def naive(clocks: Clocks, seconds: float, work: Callable[[], Any], **defaults: Any) -> AsyncIterator[AsyncIOScheduler]:
+async def plain_apscheduler(
+    clocks: Clocks, seconds: float, work: Callable[[], Any], **defaults: Any
+) -> AsyncIterator[AsyncIOScheduler]:
     with clocks.as_apscheduler_sees_it():
         scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
         scheduler.add_job(work, "interval", seconds=seconds)
@@ -67,13 +69,13 @@ async def naive(clocks: Clocks, seconds: float, work: Callable[[], Any], **defau
 
 def rings(
     error: Exception | None = None, lasts_s: float = 0.0, during_s: float = 30.0, every_s: float = 5.0
-) -> tuple[list[float], Told]:
-    async def scenario() -> tuple[list[float], Told]:
-        clocks, told = Clocks(), Told()
+) -> tuple[list[float], Events]:
+    async def scenario() -> tuple[list[float], Events]:
+        clocks, events = Clocks(), Events()
         bell = Bell(clocks, lasts_s, error)
-        async with running(clocks, told, bell=(every_s, bell.ring)):
+        async with running(clocks, events, bell=(every_s, bell.ring)):
             await asyncio.sleep(during_s)
-        return bell.at, told
+        return bell.at, events
 
     return run(scenario())
 
@@ -86,7 +88,7 @@ def test_a_plain_function_runs_in_the_loops_thread_and_the_first_run_may_be_at_o
     async def scenario() -> list[tuple[float, bool]]:
         clocks, seen = Clocks(), []
         with clocks.as_apscheduler_sees_it():
-            schedule = Schedule(Told(), 1.0, clocks.wall, clocks.monotonic)
+            schedule = Schedule(Events(), 1.0, clocks.wall, clocks.monotonic)
             here = threading.get_ident()
             schedule.every("look", 60.0, lambda: seen.append((clocks.monotonic(), threading.get_ident() == here)), at_once=True)
             task = asyncio.create_task(schedule.run())
@@ -98,17 +100,17 @@ def test_a_plain_function_runs_in_the_loops_thread_and_the_first_run_may_be_at_o
     assert run(scenario()) == [(0.0, True), (60.0, True)]
 
 
-def test_a_job_that_overruns_goes_on_alone_and_keeps_its_pace_afterwards() -> None:
-    at, told = rings(lasts_s=12.0, during_s=36.0)
+def test_a_job_that_overruns_continues_alone_and_keeps_its_interval_afterwards() -> None:
+    at, events = rings(lasts_s=12.0, during_s=36.0)
     assert at == [5, 20, 35]
-    assert [(kind, subject, body["trouble"]) for kind, subject, body in told] == [(kinds.JOB_TROUBLED, "bell", "overran")]
-    assert told[0][2]["reason"] == "it is done every 5 s"
+    assert [(kind, subject, body["trouble"]) for kind, subject, body in events] == [(kinds.JOB_TROUBLED, "bell", "overran")]
+    assert events[0][2]["reason"] == "it runs every 5 s"
 
 
 def test_a_job_that_fails_is_done_again_and_the_trouble_is_recorded_once_an_hour_with_their_number() -> None:
-    at, told = rings(ValueError("the disk is\nupside down"), during_s=HOUR_S + 121.0, every_s=60.0)
+    at, events = rings(ValueError("the disk is\nupside down"), during_s=HOUR_S + 121.0, every_s=60.0)
     assert len(at) == HOUR_S / 60 + 2
-    assert [(body["trouble"], body["reason"], body["unrecorded_before"]) for _, _, body in told] == [
+    assert [(body["trouble"], body["reason"], body["unrecorded_before"]) for _, _, body in events] == [
         ("failed", "ValueError: the disk is\nupside down", 0),
         ("failed", "ValueError: the disk is\nupside down", HOUR_S / 60 - 1),
     ]
@@ -116,7 +118,7 @@ def test_a_job_that_fails_is_done_again_and_the_trouble_is_recorded_once_an_hour
 
 @pytest.mark.parametrize("error", [HistoryError("No space left on device"), ValueError("no")], ids=["in a job", "of a job"])
 def test_a_history_that_cannot_be_written_ends_the_schedule_with_its_error(error: Exception) -> None:
-    class Full(Told):
+    class Full(Events):
         def __call__(self, kind: str, subject: str, body: Any) -> None:
             raise HistoryError("No space left on device")
 
@@ -131,22 +133,22 @@ def test_a_history_that_cannot_be_written_ends_the_schedule_with_its_error(error
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, DAY_S, 56 * 365 * DAY_S, -3.0, 3.0])
 def test_when_the_clock_is_set_every_job_keeps_its_pace_and_the_step_is_recorded(step_s: float) -> None:
-    async def scenario() -> tuple[list[float], list[float], Told]:
-        clocks, told = Clocks(), Told()
+    async def scenario() -> tuple[list[float], list[float], Events]:
+        clocks, events = Clocks(), Events()
         often, seldom = Bell(clocks), Bell(clocks)
-        async with running(clocks, told, often=(5.0, often.ring), seldom=(60.0, seldom.ring)):
+        async with running(clocks, events, often=(5.0, often.ring), seldom=(60.0, seldom.ring)):
             await asyncio.sleep(12.5)
             clocks.ahead_s += step_s
             await asyncio.sleep(50.0)
-        return often.at, seldom.at, told
+        return often.at, seldom.at, events
 
-    often, seldom, told = run(scenario())
+    often, seldom, events = run(scenario())
     gaps = [b - a for a, b in zip([0.0, *often], often, strict=False)]
     assert max(gaps) <= 6.0
     # A step forward may bring one run early, before the step is noticed; never a storm.
     assert len(often) <= 13
     assert len(seldom) <= 2
-    (stepped,) = told
+    (stepped,) = events
     kind, _, body = stepped
     assert kind == kinds.CLOCK_STEPPED
     assert body["by_s"] == pytest.approx(step_s, abs=0.01)
@@ -154,19 +156,19 @@ def test_when_the_clock_is_set_every_job_keeps_its_pace_and_the_step_is_recorded
 
 
 def test_a_slow_or_a_small_change_of_the_clock_is_not_a_step() -> None:
-    async def scenario() -> tuple[list[float], Told]:
-        clocks, told = Clocks(), Told()
+    async def scenario() -> tuple[list[float], Events]:
+        clocks, events = Clocks(), Events()
         bell = Bell(clocks)
-        async with running(clocks, told, bell=(5.0, bell.ring)):
+        async with running(clocks, events, bell=(5.0, bell.ring)):
             for _ in range(60):
                 await asyncio.sleep(1.0)
                 clocks.ahead_s += 0.05  # as a time server slews
             clocks.ahead_s -= 1.5
             await asyncio.sleep(30.0)
-        return bell.at, told
+        return bell.at, events
 
-    at, told = run(scenario())
-    assert told == []
+    at, events = run(scenario())
+    assert events == []
     assert 17 <= len(at) <= 19
 
 
@@ -174,7 +176,7 @@ def test_set_back_by_an_hour_apscheduler_alone_would_do_nothing_for_an_hour() ->
     async def scenario() -> list[float]:
         clocks = Clocks()
         bell = Bell(clocks)
-        async with naive(clocks, 5.0, bell.ring, coalesce=True, max_instances=1, misfire_grace_time=None):
+        async with plain_apscheduler(clocks, 5.0, bell.ring, coalesce=True, max_instances=1, misfire_grace_time=None):
             await asyncio.sleep(12.5)
             clocks.ahead_s -= HOUR_S
             await asyncio.sleep(HOUR_S + 20.0)
@@ -188,39 +190,39 @@ def test_set_forward_by_a_day_apscheduler_alone_would_make_up_for_all_runs_or_fo
     async def scenario(**defaults: Any) -> int:
         clocks = Clocks()
         bell = Bell(clocks)
-        async with naive(clocks, 60.0, bell.ring, **defaults):
+        async with plain_apscheduler(clocks, 60.0, bell.ring, **defaults):
             await asyncio.sleep(30.0)
             clocks.ahead_s += DAY_S + 20.0
             await asyncio.sleep(31.0)
         return len(bell.at)
 
     assert run(scenario(coalesce=False, misfire_grace_time=None)) > 1000
-    assert run(scenario()) == 0  # as it comes: after a second of grace the run is dropped
+    assert run(scenario()) == 0  # with its defaults: after a second of grace the run is dropped
 
 
 def test_a_loop_that_was_held_up_is_made_up_for_once() -> None:
     def held_up(clocks: Clocks, seconds: float) -> None:
-        asyncio.get_running_loop()._selected.now += seconds  # type: ignore[attr-defined]
+        asyncio.get_running_loop()._selector_.now += seconds  # type: ignore[attr-defined]
 
-    async def scenario() -> tuple[list[float], Told]:
-        clocks, told = Clocks(), Told()
+    async def scenario() -> tuple[list[float], Events]:
+        clocks, events = Clocks(), Events()
         bell = Bell(clocks)
-        async with running(clocks, told, bell=(5.0, bell.ring)):
+        async with running(clocks, events, bell=(5.0, bell.ring)):
             await asyncio.sleep(7.0)
             held_up(clocks, 40.0)
             await asyncio.sleep(6.0)
-        return bell.at, told
+        return bell.at, events
 
-    async def as_it_comes() -> list[float]:
+    async def plain() -> list[float]:
         clocks = Clocks()
         bell = Bell(clocks)
-        async with naive(clocks, 5.0, bell.ring):
+        async with plain_apscheduler(clocks, 5.0, bell.ring):
             await asyncio.sleep(7.0)
             held_up(clocks, 42.0)
             await asyncio.sleep(0.5)
         return bell.at
 
-    at, told = run(scenario())
+    at, events = run(scenario())
     assert at == [5, 47, 52]
-    assert told == []
-    assert run(as_it_comes()) == [5]
+    assert events == []
+    assert run(plain()) == [5]

@@ -6,16 +6,16 @@ from structlog.testing import capture_logs
 from agent.service.supervision import Supervision
 
 
-def test_what_is_wrong_is_told_once_and_again_when_it_is_well(tmp_path: Path) -> None:
+def test_a_problem_is_logged_once_and_so_is_its_end(tmp_path: Path) -> None:
     wrong = {"now": ""}
-    attendance = Supervision(tmp_path, "")
-    attendance.health.checks["workers"] = lambda: wrong["now"]
+    supervision = Supervision(tmp_path, "")
+    supervision.health.checks["workers"] = lambda: wrong["now"]
 
     async def watch() -> list[str]:
         with capture_logs() as logs:
             for sentence in ("", "one has died", "one has died", "", ""):
                 wrong["now"] = sentence
-                await attendance.look_after()
+                await supervision.check_health()
         return [f"{line['event']}: {line.get('why', '')}" for line in logs if line["check"] == "workers"]
 
     assert asyncio.run(watch()) == ["not healthy: one has died", "healthy again: "]

@@ -1,4 +1,4 @@
-"""The figures, and that the page that explains them knows each."""
+"""The metrics, and their table in docs/operations.md."""
 
 import asyncio
 import re
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.asgi import INSTRUMENT, Answer, Asked, asked
+from tests.support.asgi import INSTRUMENT, Answer, ApiClient, api_client
 from tests.support.runs import record_run
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 
 
-def figures(run: Path, scans: int = 2) -> dict[str, float]:
+def metrics(run: Path, scans: int = 2) -> dict[str, float]:
     async def scenario() -> Answer:
-        async with asked(run) as web:
+        async with api_client(run) as web:
             _busy(web)
             return await web.get("/metrics")
 
@@ -29,7 +29,7 @@ def figures(run: Path, scans: int = 2) -> dict[str, float]:
     }
 
 
-def _busy(web: Asked) -> None:
+def _busy(web: ApiClient) -> None:
     web.control.facts["instruments"] = {
         "afm-1": INSTRUMENT | {"deciding": {"stage": "training", "done": 1, "total": 9}},
         "afm-2": INSTRUMENT | {"connected": False, "state": "stopped", "last_heard_s": 90.0},
@@ -39,8 +39,8 @@ def _busy(web: Asked) -> None:
         web.meters.ack_s.observe(seconds)
 
 
-def test_the_figures_are_those_of_the_run_and_of_the_moment(tmp_path: Path) -> None:
-    found = figures(tmp_path)
+def test_metrics_show_the_run_and_its_present_state(tmp_path: Path) -> None:
+    found = metrics(tmp_path)
     expected = {
         "vaestar_scans_total[afm-1]": 2,
         "vaestar_decisions_total[one_type_only]": 2,
@@ -67,8 +67,8 @@ def test_the_figures_are_those_of_the_run_and_of_the_moment(tmp_path: Path) -> N
     assert found["vaestar_disk_free_bytes"] > 0
 
 
-def test_the_page_lists_every_figure_and_no_other(tmp_path: Path) -> None:
-    there = {re.sub(r"\[.*$", "", name) for name in figures(tmp_path)}
+def test_the_documentation_lists_every_metric_and_no_other(tmp_path: Path) -> None:
+    there = {re.sub(r"\[.*$", "", name) for name in metrics(tmp_path)}
     there = {re.sub(r"_(bucket|count|sum)$", "", name) for name in there}
     # Families without a sample in this run.
     there |= {"vaestar_refused_messages_total", "vaestar_commands_total"}

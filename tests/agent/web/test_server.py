@@ -1,4 +1,4 @@
-"""Where the door may be, and how it is opened and closed."""
+"""Addresses of the HTTP server, its token, and how it starts and stops."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from agent.errors import ServiceError
 from agent.history.run_directory import TOKEN_FILE
 from agent.web.server import WebServer
 from tests.support.asgi import FakeControl
-from tests.support.doors import open_door
+from tests.support.http_server import http_server
 from tests.support.runs import EVENTS
 
 
@@ -25,14 +25,14 @@ def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, address: str
     with pytest.raises(ServiceError) as caught:
         WebServer(address, tmp_path)
     assert str(caught.value) == (
-        f"service.http is '{address}', which is not on this computer's loopback; give 127.0.0.1:PORT, "
-        "and reach it from elsewhere through ssh -L"
+        f"service.http is '{address}', which is not a loopback address; use 127.0.0.1:PORT, "
+        "and connect from another computer through ssh -L"
     )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:", "127.0.0.1:http", "localhost:-1"])
-def test_what_is_no_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
-    with pytest.raises(ServiceError, match="is no address; it looks like "):
+def test_an_invalid_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ServiceError, match="is not a valid address; an example is "):
         WebServer(address, tmp_path)
 
 
@@ -49,7 +49,7 @@ def test_an_address_in_use_is_refused_with_advice(tmp_path: Path) -> None:
 
 def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(tmp_path: Path) -> None:
     path = tmp_path / TOKEN_FILE
-    path.write_text("an old one, for everybody")
+    path.write_text("an old token that everybody can read")
     path.chmod(0o644)
     tokens = []
     for _ in range(2):
@@ -62,28 +62,28 @@ def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(t
     assert not path.exists()
 
 
-def test_a_token_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def test_a_token_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / TOKEN_FILE).mkdir()
     with pytest.raises(ServiceError, match=r"control.token cannot be written: "), WebServer("127.0.0.1:0", tmp_path).open():
         pass
 
 
-def test_an_open_door_answers_and_lets_nobody_wait_when_it_closes(tmp_path: Path) -> None:
-    with open_door(tmp_path, FakeControl()) as address:
+def test_the_server_answers_and_ends_open_streams_when_it_stops(tmp_path: Path) -> None:
+    with http_server(tmp_path, FakeControl()) as address:
         with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:
             assert json.load(answer)["ok"] is True
             assert "server" not in answer.headers
         listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=5)
         assert listening.readline() == b": hello\n"
-    told = listening.read().decode()
-    assert told.count("\nid: ") == EVENTS  # its history, then an end in order
+    rest = listening.read().decode()
+    assert rest.count("\nid: ") == EVENTS  # the history, then a clean end
     listening.close()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{address}/healthz", timeout=5)
 
 
-def test_what_is_no_http_does_no_harm(tmp_path: Path) -> None:
-    with open_door(tmp_path, FakeControl()) as address:
+def test_bytes_that_are_not_http_do_no_harm(tmp_path: Path) -> None:
+    with http_server(tmp_path, FakeControl()) as address:
         host, port = address.removeprefix("http://").split(":")
         for noise in (
             b"\xff\x00\x01" * 100,

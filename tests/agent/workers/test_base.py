@@ -54,7 +54,7 @@ def threads(*, stopped: Callable[[], bool]) -> str:
     return os.environ["OMP_NUM_THREADS"]
 
 
-def deaf(started: Path, *, stopped: Callable[[], bool]) -> None:
+def unresponsive(started: Path, *, stopped: Callable[[], bool]) -> None:
     started.touch()
     time.sleep(60)
 
@@ -92,15 +92,15 @@ class TestProcesses(WorkersContract):
     def test_a_worker_is_a_process_that_computes_on_one_thread(self, workers: Workers) -> None:
         assert workers.submit(pid).result() != os.getpid()
         assert workers.submit(threads).result() == os.environ.get("OMP_NUM_THREADS", "1")
-        assert workers.submit(pool_threads).result() == {1}  # of libraries that were loaded before a worker could say so
+        assert workers.submit(pool_threads).result() == {1}  # also of libraries that were loaded before the limit was set
 
     def test_a_stage_survives_a_dead_worker(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
-        told: list[int] = []
+        progress: list[int] = []
         tasks = [(tmp_path / name,) for name in ("a", "b", "c")]
-        ask = TaskRunner(workers, lambda _stage, done, _total: told.append(done))
-        assert ask("training", die_once, tasks) == ["done"] * 3
-        assert told[-1] == 3
+        runner = TaskRunner(workers, lambda _stage, done, _total: progress.append(done))
+        assert runner.run("training", die_once, tasks) == ["done"] * 3
+        assert progress[-1] == 3
 
     def test_killed_workers_are_replaced_while_they_work_and_while_they_rest(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
@@ -115,18 +115,20 @@ class TestProcesses(WorkersContract):
         wait_for(lambda: workers._pool._broken)
         assert workers.submit(cut, shared, [4]).result()[0].tolist() == [4]
 
-    def test_a_task_that_does_not_heed_its_cancelling_ends_with_its_process(self, workers: Workers, tmp_path: Path) -> None:
+    def test_an_unresponsive_task_ends_with_its_process(self, workers: Workers, tmp_path: Path) -> None:
         before = time.monotonic()
         workers.begin()
-        future = workers.submit(deaf, tmp_path / "started")
+        future = workers.submit(unresponsive, tmp_path / "started")
         wait_for((tmp_path / "started").exists)
         workers.close()
         assert isinstance(future.exception(timeout=0), BrokenExecutor)
         assert time.monotonic() - before < 20
 
-    def test_a_dead_worker_is_told_to_all_who_wait_also_after_some_have_withdrawn(self, workers: Workers, tmp_path: Path) -> None:
+    def test_a_dead_worker_ends_all_waiting_futures_also_after_some_were_cancelled(
+        self, workers: Workers, tmp_path: Path
+    ) -> None:
         workers.begin()
-        running = workers.submit(deaf, tmp_path / "started")
+        running = workers.submit(unresponsive, tmp_path / "started")
         queued = [workers.submit(pid) for _ in range(6)]
         wait_for((tmp_path / "started").exists)
         for future in queued[:3]:
@@ -138,27 +140,25 @@ class TestProcesses(WorkersContract):
         assert isinstance(running.exception(), BrokenExecutor)
         workers.restart()
 
-    def test_a_task_that_does_not_heed_its_cancelling_holds_up_the_next_search_for_a_second(
-        self, workers: Workers, tmp_path: Path
-    ) -> None:
-        told = threading.Event()
-        ask = TaskRunner(workers, cancelled=told.is_set)
+    def test_an_unresponsive_task_delays_the_next_search_by_a_second_only(self, workers: Workers, tmp_path: Path) -> None:
+        cancelled = threading.Event()
+        runner = TaskRunner(workers, cancelled=cancelled.is_set)
         workers.begin()
-        threading.Thread(target=lambda: (wait_for((tmp_path / "started").exists), told.set())).start()
+        threading.Thread(target=lambda: (wait_for((tmp_path / "started").exists), cancelled.set())).start()
         with pytest.raises(SearchCancelledError):
-            ask("judging", deaf, [(tmp_path / "started",)])
+            runner.run("judging", unresponsive, [(tmp_path / "started",)])
         began = (tmp_path / "started").stat().st_mtime
         assert time.time() - began < 5
         workers.begin()
-        assert TaskRunner(workers)("training", add, [(1, 2)]) == [(3, False)]
+        assert TaskRunner(workers).run("training", add, [(1, 2)]) == [(3, False)]
 
-    def test_a_search_that_nobody_waits_for_any_more_cannot_cancel_the_next_one(self, workers: Workers) -> None:
-        told = threading.Event()
-        left = TaskRunner(workers, cancelled=told.is_set)
+    def test_an_abandoned_search_cannot_cancel_the_next_one(self, workers: Workers) -> None:
+        cancelled = threading.Event()
+        abandoned = TaskRunner(workers, cancelled=cancelled.is_set)
         workers.begin()
-        told.set()
+        cancelled.set()
         with pytest.raises(SearchCancelledError):
-            left("training", add, [(1, 2)])
+            abandoned.run("training", add, [(1, 2)])
         assert workers.submit(add, 1, 2).result(timeout=30) == (3, False)
 
     def test_a_shared_array_is_mapped_once_and_cannot_be_changed(self, workers: Workers) -> None:
@@ -181,12 +181,12 @@ class TestProcesses(WorkersContract):
 
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
     def test_workers_and_files_end_with_a_parent_that_was_killed(self, tmp_path: Path) -> None:
-        script, started, told = tmp_path / "owner.py", tmp_path / "task", tmp_path / "shared"
+        script, started, shared_path = tmp_path / "owner.py", tmp_path / "task", tmp_path / "shared"
         script.write_text(OWNER)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-        with subprocess.Popen([sys.executable, script, started, told], env=environment) as owner:
+        with subprocess.Popen([sys.executable, script, started, shared_path], env=environment) as owner:
             try:
-                worker, shared = pid_in(started), Path(told.read_text())
+                worker, shared = pid_in(started), Path(shared_path.read_text())
                 assert shared.exists()
             finally:
                 owner.kill()
@@ -210,5 +210,5 @@ def test_without_dask_the_sentence_says_what_to_install(monkeypatch: pytest.Monk
 
 
 def test_an_address_of_dask_takes_precedence_over_the_number_of_processes() -> None:
-    with pytest.raises(WorkersError, match="'here' is no address of a Dask scheduler"):
+    with pytest.raises(WorkersError, match="'here' is not the address of a Dask scheduler"):
         workers_for(2, None, "here")

@@ -25,7 +25,7 @@ def refuse(message, code="no", reason="the reason"):
 
 
 def first_time(kind, answers):
-    """A script that answers the first message of a kind with `answers` and leaves the rest to the order."""
+    """A script that answers the first message of a kind with `answers` and all others by default."""
     seen = set()
 
     def script(message):
@@ -38,7 +38,7 @@ def first_time(kind, answers):
 
 
 def statuses(agent):
-    """Of each result once: on a machine that pauses, a client repeats what has been acknowledged a moment before, with its id."""
+    """(request, status) of each result, without repetitions: on a slow machine a client may repeat a result before its ack."""
     once = {r.id: (r.request_id, r.status) for r in agent.got(ResultMessage)}
     return list(once.values())
 
@@ -46,7 +46,7 @@ def statuses(agent):
 def test_two_cycles_are_measured_in_order_and_reported(agent, instrument, client):
     report = client(instrument, agent.address, cycles=2)
     assert (report.cycles, report.scans_sent, report.results_ok, report.results_failed) == (2, 2, 4, 0)
-    assert [b.reason for b in agent.hear(Bye)] == ["all 2 cycles are done"]
+    assert [b.reason for b in agent.wait_for(Bye)] == ["all 2 cycles are done"]
     kinds = [m.type for m in agent.received if not isinstance(m, Heartbeat | Ack | StatusMessage)]
     assert kinds == ["hello", "scan", "result", "result", "scan", "result", "result", "bye"]
     assert instrument.measured == ["s1-p0", "s1-p1", "s2-p0", "s2-p1"]
@@ -62,7 +62,7 @@ def test_the_instrument_is_called_from_one_worker_thread_and_closed_once(agent, 
     assert instrument.closings == 1
 
 
-def test_an_agent_hears_the_limits_and_who_it_is_that_speaks(agent, instrument, client):
+def test_hello_carries_the_name_and_the_limits_of_the_instrument(agent, instrument, client):
     instrument.limits = Limits(points_max=7)
     client(instrument, agent.address, cycles=1)
     hello = agent.got(Hello)[0]
@@ -81,7 +81,9 @@ def test_a_message_whose_answer_was_lost_is_repeated_unchanged(agent, instrument
 
 def test_a_repeated_recommendation_is_acknowledged_again_and_measured_once(agent, instrument, client):
     def script(message):
-        return [*agent.in_order(message), agent.recommendation(message.scan_id)] if isinstance(message, ScanMessage) else None
+        return (
+            [*agent.default_answers(message), agent.recommendation(message.scan_id)] if isinstance(message, ScanMessage) else None
+        )
 
     agent.script = script
     client(instrument, agent.address, cycles=1)
@@ -89,7 +91,7 @@ def test_a_repeated_recommendation_is_acknowledged_again_and_measured_once(agent
     assert [(a.of, a.duplicate) for a in agent.got(Ack)] == [("recommendation-s1", False), ("recommendation-s1", True)]
 
 
-def test_a_recommendation_stands_for_the_lost_acknowledgement_of_its_scan(agent, instrument, client):
+def test_a_recommendation_replaces_the_lost_acknowledgement_of_its_scan(agent, instrument, client):
     def script(message):
         return [agent.recommendation(message.scan_id)] if isinstance(message, ScanMessage) else None
 
@@ -102,7 +104,7 @@ def test_a_refused_scan_is_reported_and_the_next_one_taken(agent, instrument, cl
     agent.script = first_time(ScanMessage, lambda m: [refuse(m, "too_blurred", "no edges in it")])
     report = client(instrument, agent.address, cycles=2)
     assert (report.scans_refused, report.scans_sent, report.cycles) == (1, 1, 2)
-    assert client.told("refused")[0]["code"] == "too_blurred"
+    assert client.reported("refused")[0]["code"] == "too_blurred"
     assert instrument.measured == ["s2-p0", "s2-p1"]
 
 
@@ -110,14 +112,14 @@ def test_a_refused_result_is_reported_and_not_repeated(agent, instrument, client
     agent.script = first_time(ResultMessage, lambda m: [refuse(m)])
     report = client(instrument, agent.address, cycles=1)
     assert report.cycles == 1
-    assert client.told("refused")[0]["of"] == "result-s1-p0"
+    assert client.reported("refused")[0]["of"] == "result-s1-p0"
 
 
 @pytest.mark.parametrize(
     ("points", "limits", "reason"),
     [
         ([(1e-6, 1e-6), (46e-6, 0.0)], Limits(), "outside the stage's range"),
-        ([(1e-6, 1e-6), (1.05e-6, 1e-6)], Limits(), "50.0 nm from one measured"),
+        ([(1e-6, 1e-6), (1.05e-6, 1e-6)], Limits(), "50.0 nm from another one measured"),
         ([(1e-6, 1e-6), (2e-6, 2e-6)], Limits(points_max=1), "1 points have been measured"),
     ],
     ids=["outside", "too near", "too many"],
@@ -157,7 +159,7 @@ def test_an_empty_recommendation_ends_the_cycle_with_its_reason(agent, instrumen
     agent.points = lambda _: []
     report = client(instrument, agent.address, cycles=2)
     assert (report.cycles, instrument.measured) == (2, [])
-    assert client.told("recommendation")[0]["reason"] == "nothing stands out in this scan"
+    assert client.reported("recommendation")[0]["reason"] == "nothing stands out in this scan"
 
 
 def test_points_of_an_older_scan_are_not_measured(agent, instrument, client):
@@ -183,9 +185,13 @@ def test_an_agent_that_refuses_the_instrument_ends_the_client_before_anything_mo
     assert (instrument.scans, instrument.closings) == (0, 1)
 
 
-def test_something_unreadable_is_refused_by_name_and_does_no_harm(agent, instrument, client):
+def test_an_invalid_message_is_refused_by_its_id_and_does_no_harm(agent, instrument, client):
     def script(message):
-        return [b'{"id": "x1", "version": 7}', b"\xff", *agent.in_order(message)] if isinstance(message, ScanMessage) else None
+        return (
+            [b'{"id": "x1", "version": 7}', b"\xff", *agent.default_answers(message)]
+            if isinstance(message, ScanMessage)
+            else None
+        )
 
     agent.script = script
     assert client(instrument, agent.address, cycles=1).results_ok == 2
@@ -194,7 +200,9 @@ def test_something_unreadable_is_refused_by_name_and_does_no_harm(agent, instrum
 
 def test_a_message_meant_for_the_agent_is_refused(agent, instrument, client):
     def script(message):
-        return [Bye(id="b1", sent_at=message.sent_at), *agent.in_order(message)] if isinstance(message, ScanMessage) else None
+        return (
+            [Bye(id="b1", sent_at=message.sent_at), *agent.default_answers(message)] if isinstance(message, ScanMessage) else None
+        )
 
     agent.script = script
     client(instrument, agent.address, cycles=1)
@@ -209,7 +217,7 @@ def test_a_scan_fault_is_reported_and_the_scan_taken_again(agent, instrument, cl
     instrument.on_scan = on_scan
     report = client(instrument, agent.address, cycles=1)
     assert (report.scans_failed, report.cycles) == (1, 1)
-    assert "no laser" in client.told("scan_failed")[0]["sentence"]
+    assert "no laser" in client.reported("scan_failed")[0]["sentence"]
     (trouble,) = {t.id: t for t in agent.got(TroubleMessage)}.values()
     assert (trouble.event, trouble.sentence) == ("scan_failed", "no scan was recorded: no laser")
 
@@ -222,10 +230,10 @@ def test_three_scan_faults_in_a_row_end_the_client(agent, instrument, client):
     with pytest.raises(InstrumentFaultError, match="no laser"):
         client(instrument, agent.address)
     assert (instrument.scans, instrument.closings) == (3, 1)
-    assert len({t.id for t in agent.got(TroubleMessage)}) == 1, "three times the same is told once"
+    assert len({t.id for t in agent.got(TroubleMessage)}) == 1, "a repeated fault is reported once"
 
 
-def test_an_instrument_that_tells_of_its_troubles_is_heard_by_the_agent(agent, instrument, client):
+def test_faults_reported_by_the_instrument_reach_the_agent(agent, instrument, client):
     kept = []
     instrument.tell_troubles = kept.append
 
@@ -235,10 +243,10 @@ def test_an_instrument_that_tells_of_its_troubles_is_heard_by_the_agent(agent, i
     instrument.on_scan = on_scan
     client(instrument, agent.address, cycles=1)
     assert {(t.event, t.sentence) for t in agent.got(TroubleMessage)} == {("file_damaged", "half of a file")}
-    assert client.told("file_damaged")[0]["sentence"] == "half of a file"
+    assert client.reported("file_damaged")[0]["sentence"] == "half of a file"
 
 
-def test_nothing_that_an_instrument_says_of_its_troubles_ends_the_client(agent, instrument, client):
+def test_no_fault_report_of_an_instrument_ends_the_client(agent, instrument, client):
     kept = []
     instrument.tell_troubles = kept.append
 
@@ -255,10 +263,10 @@ def test_nothing_that_an_instrument_says_of_its_troubles_ends_the_client(agent, 
         "caf?.ibw is damaged",
         "no scan was recorded: caf?.ibw cannot be read",
     }
-    assert all("a trouble cannot be sent: " in told["sentence"] for told in client.told("trouble_left_out"))
+    assert all("a fault report cannot be sent: " in event["sentence"] for event in client.reported("trouble_left_out"))
 
 
-def test_a_reason_that_quotes_what_is_no_text_is_a_result_all_the_same(agent, instrument, client):
+def test_a_reason_that_is_not_valid_text_is_still_sent(agent, instrument, client):
     def on_measure(_):
         raise InstrumentFaultError("caf\udce9.ibw cannot be read")
 
@@ -267,7 +275,7 @@ def test_a_reason_that_quotes_what_is_no_text_is_a_result_all_the_same(agent, in
     assert {(r.status, r.reason) for r in agent.got(ResultMessage)} == {("failed", "caf?.ibw cannot be read")}
 
 
-def test_a_trouble_that_an_agent_did_not_hear_of_is_told_by_the_next_client(agent, instrument, client, tmp_path):
+def test_a_fault_report_that_was_not_acknowledged_is_sent_by_the_next_client(agent, instrument, client, tmp_path):
     agent.script = lambda message: [] if isinstance(message, TroubleMessage) else None
 
     def on_scan():
@@ -292,21 +300,21 @@ def test_a_scan_returned_twice_is_left_out(agent, instrument, client):
     instrument.scan_name = lambda n: f"s{max(1, n - 1)}"
     client(instrument, agent.address, cycles=2)
     assert [s.scan_id for s in agent.got(ScanMessage)] == ["s1", "s2"]
-    assert len(client.told("scan_repeated")) == 1
+    assert len(client.reported("scan_repeated")) == 1
 
 
 def test_a_scan_whose_name_the_agent_already_holds_does_not_block_the_next(agent, instrument, client):
     agent.script = first_time(ScanMessage, lambda m: [agent.ack(m, duplicate=True)])
     assert client(instrument, agent.address, cycles=2).cycles == 2
-    assert "give scans names that are never used again" in client.told("scan_known")[0]["sentence"]
+    assert "give each scan a name of its own" in client.reported("scan_known")[0]["sentence"]
 
 
-def test_a_scan_that_came_twice_while_its_acknowledgement_was_lost_is_no_other_scan(agent, instrument, client):
+def test_a_scan_repeated_because_its_acknowledgement_was_lost_is_the_same_scan(agent, instrument, client):
     agent.script = first_time(
         ScanMessage, lambda m: [agent.ack(m, duplicate=True, first_sent_at=m.sent_at), agent.recommendation(m.scan_id)]
     )
     assert client(instrument, agent.address, cycles=1).results_ok == 2
-    assert client.told("scan_known") == []
+    assert client.reported("scan_known") == []
 
 
 def test_heartbeats_go_on_while_the_instrument_is_busy(agent, instrument, client):
@@ -317,7 +325,7 @@ def test_heartbeats_go_on_while_the_instrument_is_busy(agent, instrument, client
     assert between.count("heartbeat") >= 3
 
 
-def test_an_address_that_is_none_is_refused_and_the_instrument_closed(instrument, client):
+def test_an_invalid_address_is_refused_and_the_instrument_closed(instrument, client):
     with pytest.raises(ValueError, match=r"cannot connect to 'nowhere'.*tcp://host:5555"):
         client(instrument, "nowhere")
     assert instrument.closings == 1

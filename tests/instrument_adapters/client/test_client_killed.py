@@ -1,4 +1,4 @@
-"""Clients that are killed with SIGKILL at any moment, one after another on one spool: nothing lost, nothing done twice."""
+"""Clients on one spool, each killed with SIGKILL at a random moment: no result is lost, no point measured twice."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""The instrument's own last word on a point: each limit by its value, and never a point moved."""
+"""The client's safety envelope: each limit refuses by its value, and no point is ever moved."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument_adapters.client.safety_envelope import Terms, check_point
+from instrument_adapters.client.safety_envelope import PointContext, check_point
 from instrument_adapters.errors import LimitError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest, RecommendationMessage
-from instrument_adapters.spool.client_state import Begun, LatestScan
+from instrument_adapters.spool.client_state import BegunPoint, LatestScan
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FRAME = Frame(size_fast_m=10e-6, size_slow_m=10e-6, rows=11, cols=11)
@@ -27,8 +27,8 @@ def plan(**fields):
     return RecommendationMessage(id="rec", sent_at=NOW, **{**defaults, **fields})
 
 
-def terms(**changes):
-    made = Terms(
+def context(**changes):
+    default = PointContext(
         limits=LIMITS,
         plan=plan(),
         plan_seq=1,
@@ -38,29 +38,33 @@ def terms(**changes):
         now=NOW,
         bias_V=8.0,
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
 def begun(*places, scan="s2"):
-    return {f"{scan}-{n}": Begun(scan, x, y) for n, (x, y) in enumerate(places)}
+    return {f"{scan}-{n}": BegunPoint(scan, x, y) for n, (x, y) in enumerate(places)}
 
 
 def many(count, scan):
-    return {f"{scan}-{n}": Begun(scan, 0.0, 400e-9) for n in range(count)}
+    return {f"{scan}-{n}": BegunPoint(scan, 0.0, 400e-9) for n in range(count)}
 
 
-def test_a_point_that_keeps_to_everything_passes():
-    check_point(at(), terms())
-    check_point(at(), terms(bias_V=None))
-    check_point(at(4e-6, -5e-6), terms())
+def test_a_point_within_all_limits_passes():
+    check_point(at(), context())
+    check_point(at(), context(bias_V=None))
+    check_point(at(4e-6, -5e-6), context())
 
 
 OLD = LatestScan("s2", "film", FRAME, NOW - timedelta(seconds=7201))
 REFUSED = {
-    "older scan": (at(), {"plan": plan(scan_id="s1")}, r"a newer scan exists \(s2\); points of s1"),
-    "no scan": (at(), {"latest": None}, "none is known; points of s2"),
-    "replaced": (at(), {"plan_seq": 4}, "recommendation 4 has replaced recommendation 1"),
-    "expired": (at(), {"plan": plan(expires_at=NOW)}, r"expired at 2026-01-02T03:04:05\+00:00 and it is 2026-01-02T03:04:05"),
+    "older scan": (at(), {"plan": plan(scan_id="s1")}, r"a newer scan exists \(s2\); points of scan s1"),
+    "no scan": (at(), {"latest": None}, "no scan is known; points of scan s2"),
+    "replaced": (at(), {"plan_seq": 4}, "recommendation 1 was superseded by recommendation 4"),
+    "expired": (
+        at(),
+        {"plan": plan(expires_at=NOW)},
+        r"expired at 2026-01-02T03:04:05\+00:00; the instrument's clock shows 2026-01-02T03:04:05",
+    ),
     "old": (at(), {"latest": OLD}, "scan s2 ended 7201 s ago, at most 7200 s are allowed"),
     "stage": (at(4.1e-6), {}, r"x = 4\.100 um is outside the stage's range -45\.0 to 4\.0 um"),
     "frame": (at(0.0, 5.1e-6), {}, r"\(0\.000, 5\.100\) um is outside the frame of scan s2, 10\.000 by 10\.000 um"),
@@ -69,10 +73,18 @@ REFUSED = {
     "too many": (
         at(),
         {"limits": Limits(points_max=1), "begun": begun((3e-6, 0))},
-        "1 points have been measured .* 1 are allowed",
+        "1 points have been measured .* at most 1 are allowed",
     ),
-    "spacing": (at(), {"begun": begun((0, 99e-9))}, r"99\.0 nm from one measured after the same scan, at least 100\.0 nm"),
-    "dose": (at(), {"begun": many(60, "s1")}, "60 points of sample film have been measured within 500 nm .* 60 are allowed"),
+    "spacing": (
+        at(),
+        {"begun": begun((0, 99e-9))},
+        r"99\.0 nm from another one measured after the same scan, at least 100\.0 nm",
+    ),
+    "dose": (
+        at(),
+        {"begun": many(60, "s1")},
+        "60 points of sample film have been measured within 500 nm .* at most 60 are allowed",
+    ),
 }
 
 
@@ -80,28 +92,28 @@ REFUSED = {
 def test_a_point_that_breaks_a_limit_is_refused_with_value_and_limit(name):
     request, changes, why = REFUSED[name]
     with pytest.raises(LimitError, match=why):
-        check_point(request, terms(**changes))
+        check_point(request, context(**changes))
 
 
-def test_what_was_measured_elsewhere_or_on_another_sample_is_no_dose():
-    check_point(at(), terms(begun=many(60, "s0")))
-    check_point(at(0.0, -101e-9), terms(begun=many(60, "s1")))
-    check_point(at(), terms(begun=many(59, "s1")))
-    check_point(at(), terms(begun=begun((0.0, 0.0), scan="s1"))), "spacing is kept after one scan only"
+def test_points_measured_elsewhere_or_on_another_sample_do_not_count_for_the_dose():
+    check_point(at(), context(begun=many(60, "s0")))
+    check_point(at(0.0, -101e-9), context(begun=many(60, "s1")))
+    check_point(at(), context(begun=many(59, "s1")))
+    check_point(at(), context(begun=begun((0.0, 0.0), scan="s1"))), "spacing is kept after one scan only"
 
 
 def test_a_clock_that_was_set_back_makes_no_scan_old():
-    check_point(at(), terms(latest=LatestScan("s2", "film", FRAME, NOW + timedelta(hours=5))))
-    check_point(at(), terms(latest=LatestScan("s2", "film", FRAME)))
+    check_point(at(), context(latest=LatestScan("s2", "film", FRAME, NOW + timedelta(hours=5))))
+    check_point(at(), context(latest=LatestScan("s2", "film", FRAME)))
 
 
 places = st.floats(-50e-6, 50e-6)
 
 
 @given(places, places, st.lists(st.tuples(places, places), max_size=8), st.floats(-8000, 8000), st.floats(0.1, 20))
-def test_whatever_comes_a_point_that_passes_keeps_to_every_limit(x_m, y_m, earlier, ago_s, bias_V):
+def test_any_point_that_passes_is_within_every_limit(x_m, y_m, earlier, ago_s, bias_V):
     latest = LatestScan("s2", "film", FRAME, NOW - timedelta(seconds=ago_s))
-    facts = terms(latest=latest, begun=begun(*earlier), bias_V=bias_V, limits=Limits(points_max=6, dose_max=2, x_max_m=3e-6))
+    facts = context(latest=latest, begun=begun(*earlier), bias_V=bias_V, limits=Limits(points_max=6, dose_max=2, x_max_m=3e-6))
     try:
         check_point(at(x_m, y_m), facts)
     except LimitError:

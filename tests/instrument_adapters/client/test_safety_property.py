@@ -1,7 +1,6 @@
-"""Whatever an agent says, and however often the client is killed: never a point outside limits, expired, twice, or while held.
+"""No sequence of messages and kills makes the client measure a point outside limits, expired, twice, or while held.
 
-The whole session runs here, on a link that is a script and with an instrument that judges each point that is handed to it by a
-book of its own.
+A complete session runs here on a scripted connection, with an instrument that checks each point against a record of its own.
 """
 
 import asyncio
@@ -40,82 +39,82 @@ STATES = {"pause": "paused", "resume": "running", "stop": "stopped"}
 
 
 class Inline:
-    """A worker that works at once, in the event loop's thread."""
+    """Executor that runs each job at once, in the event loop's thread."""
 
     def submit(self, job):
         done = Future()
         try:
             done.set_result(job())
-        except BaseException as error:  # noqa: BLE001 - it is handed on
+        except BaseException as error:  # noqa: BLE001 - set as the exception of the future
             done.set_exception(error)
         return done
 
 
 @dataclass
-class Book:
-    """What the agent has said, what came, and what was handed to the instrument; it outlives the clients."""
+class Record:
+    """Messages of the agent, results, and points given to the instrument; it outlives the clients."""
 
     now: object = NOW
-    said: list = field(default_factory=list)
+    sent: list = field(default_factory=list)
     results: dict = field(default_factory=dict)
-    handed: dict = field(default_factory=dict)
+    measured: dict = field(default_factory=dict)
     scans: list = field(default_factory=list)
     plans: dict = field(default_factory=dict)
-    held: str = "running"
-    heard: int = 0
+    state: str = "running"
+    last_seq: int = 0
     ids: int = 0
     kills_after: int | None = None
 
     @property
     def snapshot(self):
-        commands = [m for m in self.said if isinstance(m, CommandMessage)]
+        commands = [m for m in self.sent if isinstance(m, CommandMessage)]
         stops = [c.seq for c in commands if c.command == "stop"]
         state = STATES[commands[-1].command] if commands else "running"
-        return Snapshot(seq=len(self.said), state=state, stop_seq=max(stops, default=0))
+        return Snapshot(seq=len(self.sent), state=state, stop_seq=max(stops, default=0))
 
-    def told(self, command):
-        """By the book, what holds once a command has come: less than before only if nothing is missing."""
+    def note_command(self, command):
+        """Update the expected state by a command that arrived: it can only become stricter, as a message may be missing."""
         stricter = {"running": 0, "paused": 1, "stopped": 2}
         state = STATES[command.command]
-        if stricter[state] >= stricter[self.held] and command.seq > self.heard:
-            self.held, self.heard = state, command.seq
+        if stricter[state] >= stricter[self.state] and command.seq > self.last_seq:
+            self.state, self.last_seq = state, command.seq
 
 
-class Judge(HaltingInstrument):
-    """Judges each point by the book."""
+class CheckingInstrument(HaltingInstrument):
+    """Checks each point against the record."""
 
-    def __init__(self, book, bias_V):
+    def __init__(self, record, bias_V):
         super().__init__()
-        self.limits, self.bias_V, self.book = LIMITS, bias_V, book
-        self.scan_name = lambda _: f"s{len(book.scans)}"
+        self.limits, self.bias_V, self.record = LIMITS, bias_V, record
+        self.scan_name = lambda _: f"s{len(record.scans)}"
 
     def now(self):
-        return self.book.now
+        return self.record.now
 
     def scan(self):
-        assert self.book.held == "running", "a scan was begun while held"
-        self.book.scans.append(self.book.now)
+        assert self.record.state == "running", "a scan was begun while held"
+        self.record.scans.append(self.record.now)
         return super().scan()
 
     def measure(self, request):
-        book = self.book
-        plan = book.plans[request.request_id]
+        record = self.record
+        plan = record.plans[request.request_id]
         scan = int(plan.scan_id[1:])
-        assert book.held == "running", "begun while held"
-        assert request.request_id not in book.handed, "handed twice"
+        assert record.state == "running", "begun while held"
+        assert request.request_id not in record.measured, "measured twice"
         assert -15e-6 <= request.x_m <= 4e-6, "outside the range or the frame"
         assert abs(request.y_m) <= 10e-6, "outside the frame"
-        assert scan == len(book.scans), "not of the newest scan"
-        assert plan.expires_at is None or book.now < plan.expires_at, "expired"
-        assert book.now - book.scans[-1] <= timedelta(seconds=600), "of an old scan"
+        assert scan == len(record.scans), "not of the newest scan"
+        assert plan.expires_at is None or record.now < plan.expires_at, "expired"
+        assert record.now - record.scans[-1] <= timedelta(seconds=600), "of an old scan"
         assert self.bias_V <= min(6.0, plan.bias_max_V or 6.0), "too much bias"
-        gaps = [(s, ((x - request.x_m) ** 2 + (y - request.y_m) ** 2) ** 0.5) for s, x, y in book.handed.values()]
+        gaps = [(s, ((x - request.x_m) ** 2 + (y - request.y_m) ** 2) ** 0.5) for s, x, y in record.measured.values()]
         assert all(gap >= 0.99e-6 for s, gap in gaps if s == scan), "too near"
         assert sum(gap <= 2e-6 for _, gap in gaps) < 3, "too much dose"
         assert sum(s == scan for s, _ in gaps) < 4, "too many"
-        book.handed[request.request_id] = (scan, request.x_m, request.y_m)
-        if book.kills_after is not None and len(book.handed) > book.kills_after:
-            book.kills_after = None
+        record.measured[request.request_id] = (scan, request.x_m, request.y_m)
+        if record.kills_after is not None and len(record.measured) > record.kills_after:
+            record.kills_after = None
             raise KilledError
         return Measurement(x_m=request.x_m, y_m=request.y_m, measured_at=NOW)
 
@@ -124,11 +123,11 @@ class KilledError(Exception):
     """The client is killed here."""
 
 
-class Script:
-    """A link whose agent does what it is told to, one step after the other, and kills the client at the end."""
+class ScriptedConnection:
+    """A connection whose agent takes the given steps one after another and kills the client at the end."""
 
     steps: list
-    book: Book
+    record: Record
 
     def __init__(self, _address, _hello, listener, *_others):
         self._listener, self._posted = listener, []
@@ -145,104 +144,104 @@ class Script:
     def withdraw(self, message_id):
         pass
 
-    def show(self, lines):
+    def send_lines(self, lines):
         pass
 
-    def show_status(self, **fields):
+    def send_status(self, **fields):
         assert fields["activity"] != "measuring" or fields["request_id"]
 
     async def bye(self, reason):
         pass
 
-    async def send(self):
+    async def send_loop(self):
         await asyncio.Event().wait()
 
-    watch = send
+    monitor_loop = send_loop
 
-    async def receive(self):
+    async def receive_loop(self):
         await self._join()
         for kind, *what in self.steps:
             await getattr(self, kind)(*what)
-            await self._rest()
+            await self._settle()
         raise KilledError
 
-    async def _rest(self):
+    async def _settle(self):
         for _ in range(60):
             await asyncio.sleep(0)
         for message_id, header in self._posted:
             if message_id.startswith("result"):
                 result = ResultMessage.model_validate_json(header)
-                known = self.book.results.setdefault(result.request_id, result)
+                known = self.record.results.setdefault(result.request_id, result)
                 assert known == result, "one request, two results"
         await asyncio.sleep(0)
 
     async def _join(self):
-        snapshot = self.book.snapshot
-        self.book.held, self.book.heard = snapshot.state, snapshot.seq
+        snapshot = self.record.snapshot
+        self.record.state, self.record.last_seq = snapshot.state, snapshot.seq
         welcome = Welcome(id="w", sent_at=NOW, of="h", run_id="run", scans_recorded=0, snapshot=snapshot)
-        await self._listener.welcomed(welcome)
-        await self._rest()
+        await self._listener.on_welcome(welcome)
+        await self._settle()
 
     async def answer(self, lost):
         if not lost:
             posted, self._posted = self._posted, []
             for message_id, _ in posted:
-                self._listener.answered(message_id, Ack(id=f"a-{message_id}", sent_at=NOW, of=message_id), 2)
+                self._listener.on_answer(message_id, Ack(id=f"a-{message_id}", sent_at=NOW, of=message_id), 2)
 
     async def ask(self):
-        snapshot = self.book.snapshot
-        self.book.held, self.book.heard = snapshot.state, snapshot.seq
-        await self._listener.situated(snapshot)
+        snapshot = self.record.snapshot
+        self.record.state, self.record.last_seq = snapshot.state, snapshot.seq
+        await self._listener.on_snapshot(snapshot)
 
     async def kill(self, after):
-        """The client is killed while it measures, after so many points more."""
-        self.book.kills_after = len(self.book.handed) + after
+        """Kill the client during a measurement, after `after` further points."""
+        self.record.kills_after = len(self.record.measured) + after
 
     async def wait(self, seconds):
-        self.book.now += timedelta(seconds=seconds)
+        self.record.now += timedelta(seconds=seconds)
 
-    async def command(self, word, lost):
-        number = len(self.book.said) + 1
-        self.book.said.append(CommandMessage(id=f"c{number}", sent_at=NOW, seq=number, command=word, by="Ada"))
+    async def command(self, name, lost):
+        number = len(self.record.sent) + 1
+        self.record.sent.append(CommandMessage(id=f"c{number}", sent_at=NOW, seq=number, command=name, by="Ada"))
         if not lost:
-            await self.again(number - 1)
+            await self.repeat(number - 1)
 
     async def recommend(self, points, older, expires_s, bias_V, lost):
-        book, number = self.book, len(self.book.said) + 1
+        record, number = self.record, len(self.record.sent) + 1
         requests = []
         for x, y in points:
-            book.ids += 1
+            record.ids += 1
             place = {"x_m": x * 1e-6, "y_m": y * 1e-6, "row": 0, "col": 0, "cluster": 0, "rank": 0, "core_distance": 0.0}
-            requests.append(MeasurementRequest(request_id=f"p{book.ids}", **place))
+            requests.append(MeasurementRequest(request_id=f"p{record.ids}", **place))
         plan = RecommendationMessage(
             id=f"r{number}",
             sent_at=NOW,
             seq=number,
             decision_id="d",
-            scan_id=f"s{max(1, len(book.scans) - older)}",
+            scan_id=f"s{max(1, len(record.scans) - older)}",
             requests=tuple(requests),
             reason="",
-            expires_at=None if expires_s is None else book.now + timedelta(seconds=expires_s),
+            expires_at=None if expires_s is None else record.now + timedelta(seconds=expires_s),
             bias_max_V=bias_V,
         )
-        book.plans |= {r.request_id: plan for r in requests}
-        book.said.append(plan)
+        record.plans |= {r.request_id: plan for r in requests}
+        record.sent.append(plan)
         if not lost:
-            await self.again(number - 1)
+            await self.repeat(number - 1)
 
-    async def again(self, index):
-        if not self.book.said:
+    async def repeat(self, index):
+        if not self.record.sent:
             return
-        message = self.book.said[index % len(self.book.said)]
+        message = self.record.sent[index % len(self.record.sent)]
         if isinstance(message, RecommendationMessage):
-            self._listener.recommended(message)
+            self._listener.on_recommendation(message)
             return
         before = self._listener.seq
-        if message.seq <= before + 1 and message.seq > self.book.heard:
-            self.book.held, self.book.heard = STATES[message.command], message.seq
+        if message.seq <= before + 1 and message.seq > self.record.last_seq:
+            self.record.state, self.record.last_seq = STATES[message.command], message.seq
         else:
-            self.book.told(message)
-        await self._listener.commanded(message)
+            self.record.note_command(message)
+        await self._listener.on_command(message)
 
 
 inside = st.sampled_from([-3.0, -1.0, 0.0, 0.5, 1.5, 3.9])
@@ -259,7 +258,7 @@ recommend = st.tuples(
 )
 others = [
     st.tuples(st.just("command"), st.sampled_from(["pause", "resume", "resume", "resume", "stop"]), seldom),
-    st.tuples(st.just("again"), st.integers(0, 30)),
+    st.tuples(st.just("repeat"), st.integers(0, 30)),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 100.0, 700.0])),
     st.tuples(st.just("kill"), st.integers(0, 2)),
 ]
@@ -270,37 +269,51 @@ lives = st.lists(st.lists(steps, min_size=4, max_size=20), min_size=1, max_size=
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives, st.sampled_from([5.0, 5.0, 5.0, 6.5]))
-def test_no_point_is_ever_handed_to_the_instrument_that_must_not_be(monkeypatch, lives, bias_V):
-    book = Book()
-    monkeypatch.setattr(sessions, "Link", Script)
+def test_the_instrument_is_never_given_a_forbidden_point(monkeypatch, lives, bias_V):
+    record = Record()
+    monkeypatch.setattr(sessions, "Connection", ScriptedConnection)
     with tempfile.TemporaryDirectory() as directory:
         for life in lives:
-            Script.steps, Script.book = life, book
-            judge = Judge(book, bias_V)
+            ScriptedConnection.steps, ScriptedConnection.record = life, record
+            instrument = CheckingInstrument(record, bias_V)
             with Spool(Path(directory)) as spool:
                 spool.last_written = None
                 session = Session(
-                    judge, spool, Inline(), threading.Event(), judge.close, ClientTimings(), lambda *_, **__: None, lambda: NOW
+                    instrument,
+                    spool,
+                    Inline(),
+                    threading.Event(),
+                    instrument.close,
+                    ClientTimings(),
+                    lambda *_, **__: None,
+                    lambda: NOW,
                 )
                 with pytest.raises(KilledError):
                     asyncio.run(session.run("", None))
-    done = {r for r, result in book.results.items() if result.status == "ok"}
-    assert done <= book.handed.keys()
+    done = {r for r, result in record.results.items() if result.status == "ok"}
+    assert done <= record.measured.keys()
 
 
-def test_the_judge_sees_points_at_all():
-    """Else the property would hold for a client that does nothing."""
-    book = Book()
+def test_allowed_points_do_reach_the_instrument():
+    """Otherwise the property would hold for a client that does nothing."""
+    record = Record()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
-        patch.setattr(sessions, "Link", Script)
-        Script.book = book
-        Script.steps = [("recommend", [(0.0, 0.0), (3.0, 0.0), (4.1, 0.0)], 0, 60.0, None, False), ("answer", False)]
-        judge = Judge(book, 5.0)
+        patch.setattr(sessions, "Connection", ScriptedConnection)
+        ScriptedConnection.record = record
+        ScriptedConnection.steps = [("recommend", [(0.0, 0.0), (3.0, 0.0), (4.1, 0.0)], 0, 60.0, None, False), ("answer", False)]
+        instrument = CheckingInstrument(record, 5.0)
         with Spool(Path(directory)) as spool:
             session = Session(
-                judge, spool, Inline(), threading.Event(), judge.close, ClientTimings(), lambda *_, **__: None, lambda: NOW
+                instrument,
+                spool,
+                Inline(),
+                threading.Event(),
+                instrument.close,
+                ClientTimings(),
+                lambda *_, **__: None,
+                lambda: NOW,
             )
             with pytest.raises(KilledError):
                 asyncio.run(session.run("", None))
-    assert list(book.handed) == ["p1", "p2"]
-    assert {r: v.status for r, v in book.results.items()} == {"p1": "ok", "p2": "ok", "p3": "skipped"}
+    assert list(record.measured) == ["p1", "p2"]
+    assert {r: v.status for r, v in record.results.items()} == {"p1": "ok", "p2": "ok", "p3": "skipped"}

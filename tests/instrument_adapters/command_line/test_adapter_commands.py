@@ -1,4 +1,4 @@
-"""`vaestar adapter folder|mfp3d`: what is refused, in how many words, and what a person is told."""
+"""`vaestar adapter folder|mfp3d`: options, settings files, and the messages for invalid ones."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import pytest
 
 from instrument_adapters.__main__ import COMMANDS, main
 from instrument_adapters.client import ClientReport
-from instrument_adapters.command_line.agent_options import begin_to_log
+from instrument_adapters.command_line.agent_options import configure_logging
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.folder.instrument import WatchedFolder
 from instrument_adapters.mfp3d import command as mfp3d_command
@@ -32,7 +32,7 @@ def _quiet_again():
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """What the client was asked to do."""
+    """Arguments with which the client was started."""
     seen: dict = {}
 
     def run_client(instrument, address, **options):
@@ -46,19 +46,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 def test_help_lists_the_adapters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in COMMANDS)
-    assert "never tried on a real one" in said
+    output = capsys.readouterr().out
+    assert all(name in output for name in COMMANDS)
+    assert "never tried on a real one" in output
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_adapter_tells_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_each_adapter_lists_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     shared = ("--connect", "--spool", "--key", "--agent-key", "--cycles", "--instrument-id", "--log-format")
-    assert all(option in said for option in shared)
+    assert all(option in output for option in shared)
 
 
 def test_the_help_of_the_mfp3d_says_that_it_was_never_tried(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,14 +72,14 @@ def test_the_help_of_the_mfp3d_says_that_it_was_never_tried(capsys: pytest.Captu
     [
         (["{0}/none", *HERE], "there is no folder"),
         (["{0}"], "the following arguments are required: --connect"),
-        (["{0}", "--connect", "here"], "'here' is no address"),
-        (["{0}", "--outbox", "{0}", *HERE], "lies in the watched folder, where nothing is ever written"),
-        (["{0}", "--outbox", "{0}/out", *HERE], "lies in the watched folder, where nothing is ever written"),
-        (["{0}", "--zone", "Moon", *HERE], "'Moon' is no zone of a clock"),
+        (["{0}", "--connect", "here"], "'here' is not an address"),
+        (["{0}", "--outbox", "{0}", *HERE], "lies inside the watched folder, to which nothing is ever written"),
+        (["{0}", "--outbox", "{0}/out", *HERE], "lies inside the watched folder, to which nothing is ever written"),
+        (["{0}", "--zone", "Moon", *HERE], "'Moon' is not a time zone"),
         (["{0}", "--existing", "some", *HERE], "invalid choice: 'some'"),
-        (["{0}", "--wait-results", "-1", *HERE], "-1 was given; 0 or more is allowed"),
-        (["{0}", "--range-um", "0", *HERE], "a number above 0 is allowed"),
-        (["{0}", "--sample-id", "a b", *HERE], "'a b' is no name"),
+        (["{0}", "--wait-results", "-1", *HERE], "-1 is negative; give 0 or more"),
+        (["{0}", "--range-um", "0", *HERE], "give a number above 0"),
+        (["{0}", "--sample-id", "a b", *HERE], "'a b' is not a valid name"),
         (["{0}", "--key", "k", *HERE], "an encrypted connection needs both keys"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_folder_is_what_the_options_say(tmp_path: Path, asked: dict) -> None:
 
 
 def settings(tmp_path: Path, text: str = TOML, **changes: str) -> Path:
-    """The page's settings with the paths of this computer, and values put in place of others."""
+    """The settings file of the documentation, with paths of this computer and changed values."""
     program = tmp_path / "Igor.exe"
     program.touch()
     (tmp_path / "data").mkdir(exist_ok=True)
@@ -139,11 +139,11 @@ def settings(tmp_path: Path, text: str = TOML, **changes: str) -> Path:
         ({"drive_V": "'much'"}, "'mfp3d.drive_V' is 'much': Input should be a valid number"),
         ({"drive_V": "nan"}, "'mfp3d.drive_V' is nan: it must be a finite number"),
         ({"drive_V": "2.0\ncolour = 1"}, "'mfp3d.colour' is unknown; allowed here are instrument_id, sample_id"),
-        ({"zone": "'Moon'"}, "'igor.zone' is 'Moon': 'Moon' is no zone of a clock"),
+        ({"zone": "'Moon'"}, "'igor.zone' is 'Moon': 'Moon' is not a time zone"),
         ({"zone": ""}, "'igor.zone'"),
-        ({"drive_V": "9.0"}, "a drive amplitude of 9 V was asked for, 3 V are allowed"),
+        ({"drive_V": "9.0"}, "the drive amplitude is set to 9 V, at most 3 V is allowed"),
         ({"size_fast_m": "2e-4"}, "the stage's range is -45.0 to 45.0 um"),
-        ({"rows": "= 3"}, "the settings {0}/lab.toml are not TOML"),
+        ({"rows": "= 3"}, "the settings file {0}/lab.toml is not valid TOML"),
     ],
 )
 def test_bad_settings_end_in_one_sentence(
@@ -156,12 +156,12 @@ def test_bad_settings_end_in_one_sentence(
     with pytest.raises(SystemExit) as ended:
         main(["mfp3d", "--settings", str(path), "--check"])
     assert ended.value.code == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert sentence.format(tmp_path) in told
-    assert not sentence.startswith("'") or f"{tmp_path}/lab.toml, line " in told
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert sentence.format(tmp_path) in error
+    assert not sentence.startswith("'") or f"{tmp_path}/lab.toml, line " in error
 
 
-def test_settings_that_are_not_there_are_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_settings_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, sentence in ((tmp_path / "no.toml", "cannot be read"), (settings(tmp_path, "[igor]\n"), "'igor.program'")):
         with pytest.raises(SystemExit):
             main(["mfp3d", "--settings", str(path), "--check"])
@@ -190,9 +190,9 @@ def test_a_check_sets_nothing_and_moves_nothing(
     bench = Bench(tmp_path / "data")
     monkeypatch.setattr(mfp3d_command, "IgorTransport", lambda *_, **__: bench)
     assert main(["mfp3d", "--settings", str(settings(tmp_path)), "--check"]) == 0
-    assert bench.said == []
+    assert bench.commands == []
     x_um = 1e6 * (0.0 - CALIBRATION["XLVDTOffset"]) * 8e-6
-    assert f"settings are allowed and Igor answers: the tip is at ({x_um:.3f}," in capsys.readouterr().err
+    assert f"settings are valid and Igor answers: the tip is at ({x_um:.3f}," in capsys.readouterr().err
 
 
 def test_an_igor_that_does_not_answer_ends_the_check(
@@ -207,7 +207,7 @@ def test_an_igor_that_does_not_answer_ends_the_check(
     assert "Igor did not answer GV" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_mfp3d_works_for_an_agent_and_draws_numbers_from_its_loops(
+def test_the_mfp3d_works_for_an_agent_and_computes_parameters_of_its_loops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict
 ) -> None:
     monkeypatch.setattr(mfp3d_command, "IgorTransport", lambda *_, **__: Bench(tmp_path / "data"))
@@ -219,15 +219,15 @@ def test_the_mfp3d_works_for_an_agent_and_draws_numbers_from_its_loops(
         instrument._analyse([0.0], [0.0])
 
 
-def test_an_adapter_can_tell_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    begin_to_log("json")
-    logging.getLogger("somebody").warning("the %s is near", "tip")
+def test_an_adapter_can_log_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("json")
+    logging.getLogger("lab").warning("the %s is near", "tip")
     line = json.loads(capsys.readouterr().err)
-    assert (line["level"], line["from"], line["sentence"]) == ("warning", "somebody", "the tip is near")
+    assert (line["level"], line["from"], line["sentence"]) == ("warning", "lab", "the tip is near")
     assert line["at"].endswith("+00:00")
 
 
-def test_what_the_client_cannot_do_is_said_and_ends_with_1(
+def test_an_error_of_the_client_is_logged_and_ends_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run_client(*_: object, **__: object) -> None:

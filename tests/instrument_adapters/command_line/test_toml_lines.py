@@ -1,4 +1,4 @@
-"""The lines are found by a walk of our own; that it sees the same values as `tomllib` is the test."""
+"""Line numbers of values in TOML: the scanner finds exactly the values that `tomllib` reads."""
 
 import time
 import tomllib
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument_adapters.command_line.toml_lines import Path, line_of, toml_lines
+from instrument_adapters.command_line.toml_lines import Path, find_line, find_lines
 
 ALL_SORTS = '''# a comment with [brackets] and "quotes"
 seed = 3
@@ -60,7 +60,7 @@ def paths_in(value: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def test_every_value_that_tomllib_sees_has_a_line_and_no_other() -> None:
-    assert set(toml_lines(ALL_SORTS)) == set(paths_in(tomllib.loads(ALL_SORTS)))
+    assert set(find_lines(ALL_SORTS)) == set(paths_in(tomllib.loads(ALL_SORTS)))
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_every_value_that_tomllib_sees_has_a_line_and_no_other() -> None:
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_value_is_found_in_its_line(path: Path, start: str, line_end: str) -> None:
-    lines = toml_lines(ALL_SORTS.replace("\n", line_end))
+    lines = find_lines(ALL_SORTS.replace("\n", line_end))
     assert ALL_SORTS.split("\n")[lines[path] - 1].startswith(start)
 
 
-def test_what_is_missing_is_placed_at_the_table_around_it() -> None:
-    lines = toml_lines("\n[scan]\nlow = 1\n")
-    assert line_of(lines, ("scan", "high")) == 2
-    assert line_of(lines, ("scan", "low", "int")) == 3
-    assert line_of(lines, ("search", "seeds")) is None
+def test_a_missing_value_is_located_at_its_enclosing_table() -> None:
+    lines = find_lines("\n[scan]\nlow = 1\n")
+    assert find_line(lines, ("scan", "high")) == 2
+    assert find_line(lines, ("scan", "low", "int")) == 3
+    assert find_line(lines, ("search", "seeds")) is None
 
 
 KEYS = st.text("ab.'\" \\\n#é]=", min_size=1, max_size=4)
@@ -120,7 +120,7 @@ def literal(value: Any) -> str:
 
 
 def written(value: dict[str, Any], prefix: str = "") -> str:
-    """Values first; every second table under a heading of its own, the others inline."""
+    """A document with values first, then every second table under a heading and the others inline."""
     tables = [k for i, (k, v) in enumerate(value.items()) if isinstance(v, dict) and i % 2]
     text = "".join(f"{quoted(k)} = {literal(v)} # = [\n" for k, v in value.items() if k not in tables)
     for key in tables:
@@ -131,13 +131,13 @@ def written(value: dict[str, Any], prefix: str = "") -> str:
 
 @settings(max_examples=60)
 @given(DOCUMENTS)
-def test_any_file_is_walked_as_tomllib_reads_it(document: dict[str, Any]) -> None:
+def test_any_file_is_scanned_as_tomllib_reads_it(document: dict[str, Any]) -> None:
     text = written(document)
-    assert set(toml_lines(text)) == set(paths_in(tomllib.loads(text)))
+    assert set(find_lines(text)) == set(paths_in(tomllib.loads(text)))
 
 
-def test_a_long_file_is_walked_in_no_time() -> None:
+def test_a_long_file_is_scanned_quickly() -> None:
     text = "".join(f"key_{i} = {i}\n" for i in range(100_000))
     before = time.process_time()
-    assert toml_lines(text)[("key_99999",)] == 100_000
+    assert find_lines(text)[("key_99999",)] == 100_000
     assert time.process_time() - before < 5

@@ -1,4 +1,4 @@
-"""What may stand in an inbox's files, and what is refused in one sentence."""
+"""Valid files in an inbox, and the messages about invalid ones."""
 
 import json
 from datetime import UTC, datetime
@@ -43,18 +43,18 @@ def test_json_without_a_status_holds_no_result(text: str) -> None:
 
 
 BAD = [
-    ("request_id,status\nr-1,done\n", "result 1 of /nowhere/a.csv has the status 'done'; ok, skipped and failed are allowed"),
-    ("request_id,status\n,ok\n", "cannot be taken: .*match pattern"),
-    ("request_id,status\n../r,ok\n", "cannot be taken"),
-    ("request_id,status,a_V\nr,ok,much\n", "'a_V' is 'much', a finite number is needed"),
-    ("request_id,status,a_V\nr,ok,nan\n", "'a_V' is 'nan', a finite number is needed"),
+    ("request_id,status\nr-1,done\n", "result 1 of /nowhere/a.csv has the status 'done'; allowed are ok, skipped and failed"),
+    ("request_id,status\n,ok\n", "is invalid: .*match pattern"),
+    ("request_id,status\n../r,ok\n", "is invalid"),
+    ("request_id,status,a_V\nr,ok,much\n", "'a_V' is 'much'; give a finite number"),
+    ("request_id,status,a_V\nr,ok,nan\n", "'a_V' is 'nan'; give a finite number"),
     ("request_id,status,x_um\nr,ok,1e999\n", "'x_um' is '1e999'"),
-    ("request_id,status,measured_at\nr,ok,noon\n", "'measured_at' is 'noon'; give one such as 2026"),
+    ("request_id,status,measured_at\nr,ok,noon\n", "'measured_at' is 'noon'; give a time such as 2026"),
     ("request_id,status,loop_file\nr,ok,../a.csv\n", "give the name of a file in the inbox, without a folder"),
     ("request_id,status,loop_file\nr,ok,a.csv\n", "a.csv cannot be read"),
     ("request_id,status," + ",".join(f"a{n}_V" for n in range(65)) + "\nr,ok" + ",1" * 65, "has 65 parameters, at most 64"),
     ("request_id,status\n" + "r,ok\n" * 10_001, "holds 10001 results, at most 10000"),
-    ('request_id,status\n"r,ok' + "x" * 200_000, "is no table"),
+    ('request_id,status\n"r,ok' + "x" * 200_000, "is not a table"),
 ]
 
 
@@ -70,13 +70,13 @@ BAD_JSON = [
     ("3", "holds no results"),
     ("[3]", "holds no results"),
     ('{"results": 3}', "holds no results"),
-    ('{"request_id": 3, "status": "ok"}', "cannot be taken"),
+    ('{"request_id": 3, "status": "ok"}', "is invalid"),
     ('{"request_id": "r", "status": "ok", "parameters": [1]}', "'parameters' is list"),
     ('{"request_id": "r", "status": "ok", "parameters": {"a_V": true}}', "'a_V' is 'True'"),
     ('{"request_id": "r", "status": "ok", "parameters": {"a_V": NaN}}', "'a_V' is 'nan'"),
-    ('{"request_id": "r", "status": "ok", "a_V": [[[]]]}', "a finite number is needed"),
-    ('{"request_id": "r", "status": "ok", "a_V": 1' + "0" * 400 + "}", "a finite number is needed"),
-    ('{"request_id": "r", "status": "ok", "": 1}', "cannot be taken"),
+    ('{"request_id": "r", "status": "ok", "a_V": [[[]]]}', "give a finite number"),
+    ('{"request_id": "r", "status": "ok", "a_V": 1' + "0" * 400 + "}", "give a finite number"),
+    ('{"request_id": "r", "status": "ok", "": 1}', "is invalid"),
     ('{"request_id": "r", "status": "ok", "loop_file": "a\\u0000.csv"}', "give the name of a file in the inbox"),
 ]
 
@@ -119,15 +119,15 @@ def test_a_file_that_is_wrong_is_told_of_once_and_read_when_it_is_corrected(
     (tmp_path / "a.csv").write_text("request_id,status\nr,done\n")
     (tmp_path / "b.txt").write_text("not mine")
     for _ in range(5):
-        inbox.look()
+        inbox.poll()
     assert caplog.text.count("correct it and save it again") == 1
     (tmp_path / "a.csv").write_text("request_id,status\nr,failed\n")
     for _ in range(5):
-        inbox.look()
+        inbox.poll()
     assert inbox.results["r"].status == "failed"
 
 
 def test_an_inbox_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path / "none", count().__next__)
-    inbox.look()
+    inbox.poll()
     assert inbox.results == {}

@@ -1,4 +1,4 @@
-"""What copying programs, clocks, shares and people do to a folder, and what is made of it."""
+"""How the watcher copes with what copying programs, clocks, shares and operators do to a folder."""
 
 import logging
 import os
@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instrument_adapters.command_line.time_zone import zone_named
+from instrument_adapters.command_line.time_zone import parse_time_zone
 from instrument_adapters.folder import watcher as folder_watch
-from instrument_adapters.folder.listing import candidates
+from instrument_adapters.folder.listing import scan_files
 from instrument_adapters.folder.watcher import FolderWatch, WatchSettings
 from simulators.controller.ibw import encode_curves
 from tests.instrument_adapters.formats.test_igor import patched
 from tests.support.recordings import write_nsid, write_scan
 
-UTC = zone_named("UTC")
+UTC = parse_time_zone("UTC")
 BASE_S = 3.8e9
 CURVES = {name: np.linspace(0, 1, 20, dtype=np.float32) for name in ("Bias", "Amp", "Phase")}
 
 
 class Lab:
-    """A folder, a watch on it, and a clock that goes on by a second at each look."""
+    """A folder, its watcher, and a clock that advances by a second at each look."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder, self.now_s = folder, 0.0
@@ -31,11 +31,11 @@ class Lab:
         self.watch = FolderWatch(folder, WatchSettings(**settings), UTC, lambda: self.now_s)
 
     def looks(self, seconds: int) -> list[str]:
-        """Names of the files that were handed out while so many seconds passed."""
+        """Names of the files returned during the given number of seconds."""
         found = []
         for _ in range(seconds):
             self.now_s += 1
-            self.watch.look()
+            self.watch.poll()
             while (scan := self.watch.next_scan()) is not None:
                 found.append(scan[0].name)
         return found
@@ -107,7 +107,7 @@ def test_a_folder_under_a_temporary_name_is_not_looked_into(tmp_path: Path) -> N
         (lab.folder / name).mkdir()
         lab.put(f"{name}/{name[-6:]}.ibw", value=len(name))
     assert lab.looks(5) == ["monday.ibw"]
-    assert [p.parent.name for p in candidates(lab.folder)] == []
+    assert [p.parent.name for p in scan_files(lab.folder)] == []
 
 
 def test_touching_a_file_gives_no_new_scan_and_rewriting_it_does(lab: Lab) -> None:
@@ -132,7 +132,7 @@ def test_a_copy_under_another_name_is_the_same_scan(lab: Lab, caplog: pytest.Log
     with caplog.at_level(logging.INFO):
         lab.put("copy of a.ibw")
         assert lab.looks(5) == []
-    assert "which was there before; it is left out" in caplog.text
+    assert "which was already processed; it is skipped" in caplog.text
 
 
 def test_scans_that_come_together_are_taken_in_the_order_of_recording(lab: Lab) -> None:
@@ -162,7 +162,7 @@ def test_a_scan_recorded_long_before_the_last_one_is_left_out_and_said_so(lab: L
     assert lab.looks(5) == ["new.ibw"]
     lab.put("old.ibw", seconds=0, value=1)
     assert lab.looks(50) == []
-    assert "recorded before the last scan that was taken; it is left out (see --order)" in caplog.text
+    assert "recorded before the last scan that was processed; it is skipped (see --order)" in caplog.text
 
 
 def test_it_is_taken_where_the_order_of_arrival_counts(tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_of_thousands_of_old_files_few_are_read(tmp_path: Path, monkeypatch: pyt
     raw = lab.raw()
     for number in range(2000):
         (lab.folder / f"s{number}.ibw").write_bytes(raw)
-    judge = folder_watch.judge
-    monkeypatch.setattr(folder_watch, "judge", lambda path, *rest: read.append(path) or judge(path, *rest))
+    inspect = folder_watch.inspect_file
+    monkeypatch.setattr(folder_watch, "inspect_file", lambda path, *rest: read.append(path) or inspect(path, *rest))
     assert len(lab.looks(5)) == 1
     assert len(read) < 40
 
@@ -244,8 +244,8 @@ def test_a_share_that_goes_away_and_comes_back_brings_nothing_twice(lab: Lab, ca
         away.rename(lab.folder)
         lab.put("b.ibw", seconds=60, value=1)
         assert lab.looks(5) == ["b.ibw"]
-    assert caplog.text.count("cannot be read (No such file or directory); waiting until it is back") <= 2
-    assert "can be read again" in caplog.text
+    assert caplog.text.count("cannot be read (No such file or directory); waiting until it is available again") <= 2
+    assert "is available again\n" in caplog.text
 
 
 def test_curves_are_known_and_left_out_without_a_warning(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -254,7 +254,7 @@ def test_curves_are_known_and_left_out_without_a_warning(lab: Lab, caplog: pytes
         image = lab.raw()
         (lab.folder / "force.ibw").write_bytes(image + b"IsImage:0;IsARDF:0; 0422 MFP3D")
         assert lab.looks(100) == []
-    assert caplog.text.count("it is left out") == 2
+    assert caplog.text.count("it is skipped") == 2
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -266,7 +266,7 @@ def test_a_file_that_is_no_scan_is_told_of_once_and_taken_when_it_becomes_one(
     content = {"text": b"dear diary", "damaged": raw[:100] + b"\x55" + raw[101:], "empty": b""}[what]
     (lab.folder / "a.ibw").write_bytes(content)
     assert lab.looks(300) == []
-    assert caplog.text.count("it is left alone until it changes") == 1
+    assert caplog.text.count("it is ignored until it changes") == 1
     (lab.folder / "a.ibw").write_bytes(raw)
     assert lab.looks(5) == ["a.ibw"]
 

@@ -19,9 +19,9 @@ def test_mangled_missing_and_repeated_labels_become_unique_names(labels: list[st
 
 
 def test_units_follow_the_quantity_and_not_the_file() -> None:
-    said = {"UserCalcUnit": "°", "UserIn0Unit": "", "LateralUnit": "nN"}
+    note = {"UserCalcUnit": "°", "UserIn0Unit": "", "LateralUnit": "nN"}
     names = ["HeightTrace", "Phase2Retrace", "FrequencyRetrace", "NapPhaseRetrace", "UserIn0Retrace", "UserCalcTrace", "Lateral"]
-    assert [channel_unit(n, said) for n in names] == ["m", "deg", "Hz", "deg", "V", "deg", "nN"]
+    assert [channel_unit(n, note) for n in names] == ["m", "deg", "Hz", "deg", "V", "deg", "nN"]
     assert channel_unit("Modulus", {}) == ""
 
 

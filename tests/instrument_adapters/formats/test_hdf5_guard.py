@@ -1,4 +1,4 @@
-"""HDF5 files of unknown origin: read in a process of its own first, which may end as it will."""
+"""HDF5 files of unknown origin: read in a child process first, which may hang or crash."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_sound_file_is_read(tmp_path: Path) -> None:
     assert list(read_scan(write_nsid(tmp_path / "a.h5")).channels) == ["AmplitudeRetrace"]
 
 
-def test_what_is_wrong_with_a_file_is_said_as_it_would_be_without_a_guard(tmp_path: Path) -> None:
+def test_an_error_in_a_file_has_the_same_message_as_without_the_guard(tmp_path: Path) -> None:
     with h5py.File(write_nsid(tmp_path / "a.h5"), "a") as file:
         del file["Measurement_000/Channel_0/Channel_0/original_metadata"].attrs["XOffset"]
     with pytest.raises(ScanFileError, match="has no XOffset"):
@@ -32,7 +32,7 @@ def test_what_is_wrong_with_a_file_is_said_as_it_would_be_without_a_guard(tmp_pa
 @pytest.mark.parametrize(
     ("code", "error", "sentence"),
     [
-        ("import time; time.sleep(60)", ScanFileError, r"is damaged \(reading it did not end within 0.5 s\)"),
+        ("import time; time.sleep(60)", ScanFileError, r"is damaged \(reading it took longer than 0.5 s\)"),
         ("import os; os.abort()", ScanFileError, r"is damaged \(reading it ended with exit code -6\)"),
         ("raise MemoryError", ScanFileError, r"is damaged \(reading it ended with exit code 1\)"),
         ("sys.stdout.write('no'); sys.exit(3)", ScanFileError, "^no$"),
@@ -40,6 +40,6 @@ def test_what_is_wrong_with_a_file_is_said_as_it_would_be_without_a_guard(tmp_pa
     ],
     ids=["hangs", "crashes", "runs out of memory", "refuses the file", "refuses the data"],
 )
-def test_however_the_process_ends_there_is_one_sentence(code: str, error: type[Exception], sentence: str) -> None:
+def test_any_end_of_the_child_process_gives_one_sentence(code: str, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         parse_guarded(b"\x89HDF\r\n\x1a\n", NAME, deadline_s=0.5 if "sleep" in code else 30.0, command=child(code))

@@ -21,7 +21,7 @@ from instrument_adapters.scan import Scan
 from simulators.controller.ibw import encode_curves, encode_ibw, write_ibw
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "scan_0001.ibw"
-needs_real_file = pytest.mark.skipif(not REAL.exists(), reason="../shared/data is absent: no recorded scan on this machine")
+needs_real_file = pytest.mark.skipif(not REAL.exists(), reason="no recorded scan on this machine: ../shared/data is missing")
 
 UNITS = {"HeightRetrace": "m", "Phase1Retrace": "deg", "FrequencyRetrace": "Hz", "UserIn0Trace": "V"}
 
@@ -37,7 +37,7 @@ SCAN = make_scan(FRAME)
 
 
 def with_note(raw: bytes, note: bytes) -> bytes:
-    """`raw` with another note, its size and the checksum put right."""
+    """`raw` with another note; its size and the checksum are corrected."""
     wave, old, labels = (struct.unpack_from("<i", raw, at)[0] for at in (4, 12, 44))
     data_end = 64 + wave
     assert len(raw) == data_end + old + labels
@@ -45,7 +45,7 @@ def with_note(raw: bytes, note: bytes) -> bytes:
 
 
 def patched(raw: bytes, fields: dict[int, tuple[str, object]]) -> bytes:
-    """`raw` with header fields (offset -> format, value) replaced and the checksum put right."""
+    """`raw` with header fields (offset -> format, value) replaced; the checksum is corrected."""
     out = bytearray(raw)
     for at, (form, value) in {**fields, 2: ("<h", 0)}.items():
         struct.pack_into(form, out, at, value)
@@ -85,7 +85,7 @@ def test_a_bright_pixel_of_a_rotated_scan_lands_at_its_hand_computed_place(tmp_p
 
 
 def test_the_first_number_in_the_file_runs_along_the_fast_axis(tmp_path: Path) -> None:
-    """The bytes are laid down by hand here, so that reader and writer cannot be wrong together."""
+    """The bytes are written by hand here, so that reader and writer cannot share a mistake."""
     raw = bytearray(encode_ibw(replace(SCAN, channels={"HeightRetrace": np.zeros((3, 5), np.float32)})))
     raw[384 : 384 + 60] = np.arange(15, dtype="<f4").tobytes()  # Igor: the first index, fast, changes first
     image = read_raw(tmp_path, bytes(raw)).channels["HeightRetrace"]
@@ -135,7 +135,7 @@ def test_the_tail_of_an_older_label_is_not_read(tmp_path: Path) -> None:
 
 
 def test_scan_size_and_ratios_stand_in_for_missing_sides(tmp_path: Path) -> None:
-    """Slow/FastRatio above 1 shrinks fast by it, below 1 slow; the wave's own scaling is switched off."""
+    """A SlowRatio / FastRatio above 1 divides the fast side, below 1 it multiplies the slow side; the wave has no scaling."""
     raw = patched(encode_ibw(SCAN), {216: ("<8s", bytes(8))})
     for fast, slow, expected in ((1, 0.5, (4e-6, 2e-6)), (1, 4, (1e-6, 4e-6)), (None, None, (4e-6, 4e-6))):
         note = note_of(FastScanSize=None, SlowScanSize=None, ScanSize=4e-6, FastRatio=fast, SlowRatio=slow)
@@ -192,8 +192,8 @@ def test_a_file_cut_short_says_so(tmp_path: Path) -> None:
 
 RAW = encode_ibw(SCAN)
 BAD_HEADERS = [
-    (b"Just some text, renamed.\n" * 40, "no Igor binary wave"),
-    (b"", "no Igor binary wave"),
+    (b"Just some text, renamed.\n" * 40, "not an Igor binary wave"),
+    (b"", "not an Igor binary wave"),
     (b"\x02\x00" + RAW[2:], "one-dimensional wave"),
     (RAW[:100] + b"\x55" + RAW[101:], "checksum"),
     (patched(RAW, {136: ("<i", 0), 140: ("<i", 0), 132: ("<i", 60)}), "not a curve"),
@@ -204,7 +204,7 @@ BAD_HEADERS = [
     (patched(RAW, {132: ("<i", 6)}), "contradicts itself"),
     (patched(RAW, {12: ("<i", 2**31 - 1)}), "at most 1048576"),
     (patched(RAW, {12: ("<i", -1)}), "at most 1048576"),
-    (patched(RAW, {12: ("<i", 100_000)}), "header promises"),
+    (patched(RAW, {12: ("<i", 100_000)}), "by its header"),
     (patched(RAW, {52: ("<i", 8)}), "damaged"),
 ]
 
@@ -222,7 +222,7 @@ def test_a_wave_of_one_line_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_longest_note_that_is_read_takes_neither_time_nor_memory(tmp_path: Path) -> None:
-    """igor2 takes 1.3 s and 180 MB for it; it is not shown the note."""
+    """igor2 would take 1.3 s and 180 MB for the note, so it never gets it."""
     note = note_of(Flattening="1," * 500_000)
     tracemalloc.start()
     begun_s = time.process_time()
@@ -322,7 +322,7 @@ def test_the_recorded_scan_reads_as_measured() -> None:
 
 @needs_real_file
 def test_the_recorded_scans_lines_run_along_the_columns_from_the_bottom() -> None:
-    """The instrument's own list, one offset a line, goes with the rows in ascending order (see `igor`)."""
+    """The instrument's list of one offset for each line correlates with the rows in ascending order (see `igor`)."""
     scan = read_scan(REAL)
     offsets = np.array([float(x) for x in str(scan.metadata["Flatten Offsets 0"]).strip(",").split(",")])
     lines = np.abs(np.diff(scan.channels["FrequencyRetrace"].mean(axis=1, dtype=np.float64)))

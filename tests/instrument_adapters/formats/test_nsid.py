@@ -15,7 +15,7 @@ from instrument_adapters.geometry import Frame
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 FILES = ["PTO_Funakubo0001.h5", "PTO_Funakubo0002.h5", "PZT_final0001.h5", "PZT_final0002.h5"]
-needs_real_files = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent: no recorded scan on this machine")
+needs_real_files = pytest.mark.skipif(not DATA.exists(), reason="no recorded scan on this machine: ../shared/data is missing")
 
 NOTE: Mapping[str, object] = {
     "FastScanSize": 4e-6,
@@ -39,7 +39,7 @@ def write_nsid(
     labels: Sequence[str] | None = ("x", "y"),
     numbers: Sequence[int] | None = None,
 ) -> Path:
-    """`path`, holding (quantity, unit, image [x, y]) as SciFiReaders and pyNSID lay them out."""
+    """Write (quantity, unit, image [x, y]) to `path` in the layout of SciFiReaders and pyNSID, and return the path."""
     with h5py.File(path, "w") as file:
         for number, (quantity, unit, image) in zip(numbers or range(len(images)), images, strict=True):
             name = f"Channel_{number}"
@@ -119,7 +119,7 @@ BAD = [
     ({"images": ONE, "sizes": (4e-6, 4e-6)}, "SlowScanSize 2e-06 m, but its axis spans 4e-06 m"),
     ({"images": ONE, "note": None}, "has no XOffset"),
     ({"images": ONE, "note": {"XOffset": "far", "YOffset": 0, "ScanAngle": 0}}, "XOffset: 'far'"),
-    ({"images": ONE, "labels": ("y", "x")}, "in place of x, y"),
+    ({"images": ONE, "labels": ("y", "x")}, "instead of x, y"),
     ({"images": []}, "there is no group Measurement_000"),
     ({"images": [("Curve", "m", image(5))]}, "image of real numbers is needed"),
     ({"images": [("HeightRetrace", "m", image(5, 3).astype(complex))]}, "image of real numbers is needed"),
@@ -153,7 +153,7 @@ def test_an_axis_of_another_length_is_refused(tmp_path: Path) -> None:
 def test_many_images_that_unpack_to_far_more_than_their_file_are_refused_before_they_are(tmp_path: Path) -> None:
     path, packed = tmp_path / "a.h5", {"compression": "gzip", "chunks": (2048, 2048)}
     with h5py.File(path, "w") as file:
-        for number in range(6):  # each of them harmless: 16 MB out of 16 kB
+        for number in range(6):  # each is harmless alone: 16 MB unpacked from 16 kB
             name = f"Measurement_000/Channel_{number}/Channel_{number}/Channel_{number}"
             file.create_dataset(name, data=np.zeros((2048, 2048), np.float32), **packed)
     assert path.stat().st_size < 400_000
@@ -208,7 +208,7 @@ def test_missing_foreign_and_cut_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScanFileError, match="there is no file"):
         read_nsid(tmp_path / "nothing.h5")
     (tmp_path / "text.h5").write_text("renamed")
-    with pytest.raises(ScanFileError, match="no HDF5 file"):
+    with pytest.raises(ScanFileError, match="not an HDF5 file"):
         read_nsid(tmp_path / "text.h5")
     whole = write_nsid(tmp_path / "a.h5", ONE).read_bytes()
     for length in [*range(0, 200, 7), *range(200, len(whole), 97), len(whole) - 1]:
@@ -220,7 +220,7 @@ def test_missing_foreign_and_cut_files_are_refused(tmp_path: Path) -> None:
 @needs_real_files
 @pytest.mark.parametrize("name", FILES)
 def test_in_recorded_files_the_rows_are_the_scan_lines(name: str) -> None:
-    """Steps common to a whole line occur from row to row only (the numbers are in `nsid`)."""
+    """Steps common to a whole line occur between rows only (the numbers are in `nsid`)."""
     scan = read_scan(DATA / name)
     assert scan.frame.rows == scan.frame.cols == 256
     height = scan.channels["HeightRetrace"].astype(np.float64)
@@ -231,7 +231,7 @@ def test_in_recorded_files_the_rows_are_the_scan_lines(name: str) -> None:
 @needs_real_files
 @pytest.mark.parametrize(("name", "first"), [(FILES[0], 255), (FILES[1], 255), (FILES[3], 0)])
 def test_in_recorded_files_a_frame_scanned_down_starts_in_the_last_row(name: str, first: int) -> None:
-    """The transient of the frame's start: largest height step within two lines of the border where the scan began."""
+    """The transient at the start of a frame: the largest height step is within two lines of the border where the scan began."""
     scan = read_scan(DATA / name)
     assert scan.metadata["ScanDown"] == float(first == 255)
     assert (scan.metadata["TopLine"], scan.metadata["BottomLine"]) == (255, 0)

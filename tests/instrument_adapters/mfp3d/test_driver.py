@@ -1,4 +1,4 @@
-"""The driver against a controller of a few lines: what it says, what it confirms, and what it refuses."""
+"""The driver with a minimal controller: what it sends, what it confirms, and what it refuses."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ import pytest
 from instrument_adapters.errors import InstrumentFaultError, LimitError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.mfp3d.driver import MFP3D
-from instrument_adapters.mfp3d.igor_commands import SAFE, decimation, quantised_rate_Hz
+from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS, decimation, quantised_rate_Hz
 from instrument_adapters.mfp3d.settings import LoopSettings, MFP3DSettings
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
@@ -26,12 +26,12 @@ BIAS_V = np.array([0.0, 8.5, 0.0, -8.5])
 
 
 class Bench:
-    """A `Transport` that does at once what it is told, but for the keys that it ignores."""
+    """A `Transport` that executes commands at once, except for keys that it is set to ignore."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.values = {**CALIBRATION, "PIDSLoop.0.Setpoint": 0.0, "PIDSLoop.1.Setpoint": 0.0}
-        self.said: list[str] = []
+        self.commands: list[str] = []
         self.ignored: set[str] = set()
         self.stiff = False
         self.seconds = 0.0
@@ -44,9 +44,9 @@ class Bench:
         self.late: bytes | None = None
 
     def execute(self, text: str) -> None:
-        if self.halted and text not in SAFE:
+        if self.halted and text not in SAFE_COMMANDS:
             raise InstrumentFaultError("halted")
-        self.said.append(text)
+        self.commands.append(text)
         self.seconds += 0.35
         if found := PUT.fullmatch(text) or FIELD.fullmatch(text):
             self._put(found[1], float(found[2]))
@@ -123,8 +123,8 @@ def test_everything_is_set_and_the_points_before_the_rate(bench: Bench) -> None:
     }
     assert {bench.values[key] for key in ("PointsLines", "ScanPoints", "ScanLines")} == {16}
     assert (bench.values["ARDoIVAmp"], bench.values["DriveAmplitude"], bench.values["ARDoIVFrequency"]) == (8.5, 3.0, 0.1)
-    assert bench.said.index('PV("ScanLines",16.0)') < bench.said.index('PV("ScanRate",1.0)')
-    assert not any("Scan_0" in text or "Setpoint" in text for text in bench.said), "nothing moves"
+    assert bench.commands.index('PV("ScanLines",16.0)') < bench.commands.index('PV("ScanRate",1.0)')
+    assert not any("Scan_0" in text or "Setpoint" in text for text in bench.commands), "nothing moves"
 
 
 @pytest.mark.parametrize("key", ["ScanSize", "XOffset", "PointsLines", "ARDoIVAmp", "DFRTFrequencyCenter"])
@@ -159,13 +159,13 @@ def test_a_rate_is_confirmed_up_to_its_quantisation(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"frame": FRAME.model_copy(update={"x_offset_m": 42.6e-6})}, "reaches from x = 40.100 to 45.100 um"),
-        ({"frame": FRAME.model_copy(update={"y_offset_m": -42.6e-6})}, "reaches from y = -45.100"),
+        ({"frame": FRAME.model_copy(update={"x_offset_m": 42.6e-6})}, "extends from x = 40.100 to 45.100 um"),
+        ({"frame": FRAME.model_copy(update={"y_offset_m": -42.6e-6})}, "extends from y = -45.100"),
         ({"frame": FRAME.model_copy(update={"x_offset_m": 42.4e-6, "angle_rad": 0.5})}, "stage's range is"),
-        ({"scan_rate_Hz": 1.7}, "21.3 um/s, 20.0 um/s are allowed"),
-        ({"drive_V": 3.01}, "drive amplitude of 3.01 V was asked for, 3 V are allowed"),
-        ({"loop": LoopSettings(bias_max_V=10.5)}, "tip bias of 10.5 V was asked for, 10 V are allowed"),
-        ({"limits": Limits(bias_max_V=5.0)}, "tip bias of 8.5 V was asked for, 5 V are allowed"),
+        ({"scan_rate_Hz": 1.7}, "21.3 um/s, at most 20.0 um/s is allowed"),
+        ({"drive_V": 3.01}, "drive amplitude is set to 3.01 V, at most 3 V is allowed"),
+        ({"loop": LoopSettings(bias_max_V=10.5)}, "tip bias is set to 10.5 V, at most 10 V is allowed"),
+        ({"limits": Limits(bias_max_V=5.0)}, "tip bias is set to 8.5 V, at most 5 V is allowed"),
     ],
 )
 def test_what_lies_outside_the_limits_is_refused_before_a_word_is_said(
@@ -173,7 +173,7 @@ def test_what_lies_outside_the_limits_is_refused_before_a_word_is_said(
 ) -> None:
     with pytest.raises(LimitError, match=says):
         MFP3D(settings(**changes), bench)
-    assert bench.said == []
+    assert bench.commands == []
 
 
 def test_a_frame_on_the_border_of_the_range_is_allowed(bench: Bench) -> None:
@@ -186,9 +186,9 @@ def test_a_frame_on_the_border_of_the_range_is_allowed(bench: Bench) -> None:
 def test_a_scan_is_the_new_file_and_the_scanner_is_stopped_afterwards(bench: Bench, scan_down: bool, button: str) -> None:
     driver = MFP3D(settings(scan_down=scan_down, sample_id="film"), bench)
     (bench.folder / "older.ibw").write_bytes(b"whatever lies there")
-    begun = len(bench.said)
+    begun = len(bench.commands)
     scan = driver.scan()
-    assert [re.search(r"\w+Scan_0", text)[0] for text in bench.said[begun:]] == [button, "StopScan_0"]  # type: ignore[index]
+    assert [re.search(r"\w+Scan_0", text)[0] for text in bench.commands[begun:]] == [button, "StopScan_0"]  # type: ignore[index]
     assert scan.scan_id.startswith("file0001-")
     assert (scan.sample_id, scan.finished_at) == ("film", NOW)
     assert (driver.instrument_id, driver.limits) == ("afm", Limits())
@@ -201,7 +201,7 @@ def test_a_frame_that_never_comes_fails_at_the_deadline_and_the_scan_is_stopped(
     with pytest.raises(InstrumentFaultError, match="no complete frame 92 s after the command: no new file appeared"):
         driver.scan()
     assert bench.seconds - begun == pytest.approx(2 * 16 + 60, abs=1.0)
-    assert "StopScan_0" in bench.said[-1]
+    assert "StopScan_0" in bench.commands[-1]
 
 
 def test_a_loop_that_is_saved_late_is_not_taken_for_a_frame(bench: Bench) -> None:
@@ -210,7 +210,9 @@ def test_a_loop_that_is_saved_late_is_not_taken_for_a_frame(bench: Bench) -> Non
     with pytest.raises(InstrumentFaultError, match="no complete loop 80 s after the command"):
         driver.measure(at(-2e-6, -6e-6))
     bench.late = encode_curves({"Amp": BIAS_V, "Phase": BIAS_V, "Bias": BIAS_V}, {}, NOW)
-    with pytest.raises(InstrumentFaultError, match=r"no complete frame .* late\.ibw holds something else, of shape \(4, 3\)"):
+    with pytest.raises(
+        InstrumentFaultError, match=r"no complete frame .* late\.ibw holds an array of another kind, of shape \(4, 3\)"
+    ):
         driver.scan()
     bench.saves = True
     assert driver.scan().scan_id.startswith("file0001-")
@@ -221,18 +223,18 @@ def test_closing_ends_the_wait_and_stops_the_scan(bench: Bench) -> None:
     bench.closes_at_s = bench.seconds + 5
     with pytest.raises(InstrumentFaultError, match="closed"):
         driver.scan()
-    assert "DownScan_0" in bench.said[-2]
-    assert "StopScan_0" in bench.said[-1]
+    assert "DownScan_0" in bench.commands[-2]
+    assert "StopScan_0" in bench.commands[-1]
 
 
 def test_a_closed_instrument_begins_nothing(bench: Bench) -> None:
     driver = MFP3D(SETTINGS, bench)
-    begun = len(bench.said)
+    begun = len(bench.commands)
     driver.close()
     for work in (driver.scan, lambda: driver.measure(at(-2e-6, -6e-6))):
         with pytest.raises(InstrumentFaultError, match="closed"):
             work()
-    assert len(bench.said) == begun
+    assert len(bench.commands) == begun
 
 
 def test_a_folder_that_is_not_there_is_told_before_the_scan_begins(bench: Bench) -> None:
@@ -240,7 +242,7 @@ def test_a_folder_that_is_not_there_is_told_before_the_scan_begins(bench: Bench)
     bench.folder = bench.folder / "nowhere"
     with pytest.raises(InstrumentFaultError, match="nowhere cannot be read"):
         driver.scan()
-    assert not any("DownScan" in text for text in bench.said)
+    assert not any("DownScan" in text for text in bench.commands)
 
 
 def test_a_frame_of_another_place_or_size_is_refused(bench: Bench) -> None:
@@ -248,7 +250,7 @@ def test_a_frame_of_another_place_or_size_is_refused(bench: Bench) -> None:
     bench.frame = FRAME.model_copy(update={"x_offset_m": FRAME.x_offset_m + 0.9 * FRAME.pitch_m[1]})
     driver.scan()
     bench.frame = FRAME.model_copy(update={"x_offset_m": 0.0})
-    with pytest.raises(InstrumentFaultError, match=r"file0002\.ibw lies 2600 nm beside the frame that was set"):
+    with pytest.raises(InstrumentFaultError, match=r"file0002\.ibw lies 2600 nm from the frame that was set"):
         driver.scan()
 
 
@@ -267,16 +269,16 @@ def test_a_tip_that_does_not_follow_measures_nothing(bench: Bench) -> None:
     bench.stiff = True
     with pytest.raises(InstrumentFaultError, match="read-back is frozen or the command was rejected; nothing was measured"):
         driver.measure(at(-2e-6, -6e-6))
-    assert not any("SingleForce" in text for text in bench.said)
+    assert not any("SingleForce" in text for text in bench.commands)
 
 
 def test_a_way_of_more_than_the_speed_allows_for_one_command_is_gone_in_steps(bench: Bench) -> None:
     slow = settings(speed_max_m_per_s=12.5e-6)
     driver = MFP3D(slow, bench)
     bench.values["PIDSLoop.0.Setpoint"] = 20e-6 / 8e-6 + 0.21
-    begun = len(bench.said)
+    begun = len(bench.commands)
     driver.measure(at(-2e-6, -6e-6))
-    volts = [float(text.split(",")[1][:-1]) for text in bench.said[begun:] if "PIDSLoop.0" in text]
+    volts = [float(text.split(",")[1][:-1]) for text in bench.commands[begun:] if "PIDSLoop.0" in text]
     way_m = np.abs(np.diff([20e-6, *((v - 0.21) * 8e-6 for v in volts)]))
     assert way_m.sum() == pytest.approx(22e-6)
     assert way_m.max() <= 12.5e-6 * 0.35
@@ -286,7 +288,7 @@ def test_the_probe_is_tuned_before_the_first_loop_and_after_every_third(bench: B
     driver = MFP3D(settings(retune_every=3), bench)
     for col in range(7):
         driver.measure(at(-4e-6 + col * 0.4e-6, -6e-6))
-    order = ["tune" if "DoTune" in text else "loop" for text in bench.said if "DoTune" in text or "SingleForce" in text]
+    order = ["tune" if "DoTune" in text else "loop" for text in bench.commands if "DoTune" in text or "SingleForce" in text]
     assert order == ["tune", *["loop"] * 3, "tune", *["loop"] * 3, "tune", "loop"]
 
 
@@ -299,11 +301,11 @@ def test_a_resonance_far_off_is_a_fault(bench: Bench) -> None:
 
 def test_points_outside_too_near_or_too_many_are_refused_and_nothing_moves(bench: Bench) -> None:
     driver = MFP3D(settings(limits=Limits(points_max=2)), bench)
-    begun = len(bench.said)
+    begun = len(bench.commands)
     for bad, says in ((at(46e-6, 0), "stage's range"), (at(0.0, -6e-6), "outside the scanned frame")):
         with pytest.raises(LimitError, match=says):
             driver.measure(bad)
-    assert len(bench.said) == begun
+    assert len(bench.commands) == begun
     driver.measure(at(-2e-6, -6e-6))
     with pytest.raises(LimitError, match="99 nm from one measured since the last scan, 100 nm are needed"):
         driver.measure(at(-2e-6, -6e-6 + 99e-9))

@@ -1,4 +1,4 @@
-"""What is written for Igor and how its answers are read, with a program in Igor's place."""
+"""What is written for Igor and how its answers are read, with another program in place of Igor."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.mfp3d.igor_transport import IgorTransport
 from instrument_adapters.mfp3d.transport import NoAnswerError, Transport
 
-# It keeps every command and answers a question with what lies in reply.txt.
+# Records every command and answers a query with the content of reply.txt.
 FAKE = """
 import pathlib, re
 here = pathlib.Path({here!r})

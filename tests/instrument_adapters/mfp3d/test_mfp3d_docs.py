@@ -1,4 +1,4 @@
-"""What docs/mfp3d.md says is what the driver does."""
+"""docs/mfp3d.md describes what the driver does."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from instrument_adapters.client import client
+from instrument_adapters import client
 from instrument_adapters.mfp3d import igor_transport as mfp3d_igor
 from instrument_adapters.mfp3d.driver import MFP3D
-from simulators.controller.language import asked_for, understand
+from simulators.controller.language import parse_command, parse_expression
 from tests.instrument_adapters.mfp3d.test_driver import Bench
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "mfp3d.md").read_text(encoding="utf-8")
@@ -25,17 +25,17 @@ def test_the_way_to_connect_can_be_followed_as_written(tmp_path: Path, monkeypat
     ((instrument, address),) = run
     assert isinstance(instrument, MFP3D)
     assert address == "tcp://agent-pc:5555"
-    said = {text.partition(",")[0] for text in bench.said}
-    table = PAGE.split("## What it says")[1].split("Volts:")[0]
+    sent = {text.partition(",")[0] for text in bench.commands}
+    table = PAGE.split("## Commands")[1].split("Volts:")[0]
     written = {text.partition(",")[0] for text in re.findall(r"`((?:PV|ARExecuteControl)\(.*?\))`", table)}
-    assert said <= written, "every setting is in the table"
+    assert sent <= written, "every setting is in the table"
 
 
 def test_the_simulated_controller_understands_every_command_of_the_table() -> None:
-    table = PAGE.split("## What it says")[1].split("Volts:")[0]
+    table = PAGE.split("## Commands")[1].split("Volts:")[0]
     commands = re.findall(r"`((?:PV|td_WriteValue|ARExecuteControl)\(.*?\))`", table)
     assert len(commands) == 24
     for text in commands:
-        understand(text)
+        parse_command(text)
     for text in re.findall(r'`((?:GV|td_ReadValue)\(".*?"\))`', table):
-        asked_for(text)
+        parse_expression(text)

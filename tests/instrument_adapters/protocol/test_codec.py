@@ -90,7 +90,7 @@ def test_a_scan_comes_back_as_it_was():
     image = np.array([[1, np.nan], [np.inf, -0.0]], np.float32)
     frame = Frame(size_fast_m=1e-6, size_slow_m=2e-6, rows=2, cols=2)
     scan = Scan({"Höhe": image}, {"Höhe": "m"}, frame, "s1", "film", started_at=NOW, metadata={"Rate": 1.5, "Note": "µ"})
-    back = codec.scan_of(codec.decode(codec.encode(codec.scan_packet(scan, Message(id="m1", sent_at=NOW)))))
+    back = codec.scan_from_packet(codec.decode(codec.encode(codec.scan_packet(scan, Message(id="m1", sent_at=NOW)))))
     assert np.array_equal(back.channels["Höhe"], image, equal_nan=True)
     assert (back.units, back.frame, back.scan_id, back.sample_id) == (scan.units, frame, "s1", "film")
     assert (back.started_at, back.finished_at, back.metadata) == (NOW, None, {"Rate": 1.5, "Note": "µ"})
@@ -98,7 +98,7 @@ def test_a_scan_comes_back_as_it_was():
 
 def test_only_a_scan_message_carries_a_scan():
     with pytest.raises(ProtocolError, match="'ack' message carries no scan"):
-        codec.scan_of(codec.Packet(Ack(id="a1", sent_at=NOW, of="b1")))
+        codec.scan_from_packet(codec.Packet(Ack(id="a1", sent_at=NOW, of="b1")))
 
 
 def test_an_array_in_any_memory_order_is_sent_in_the_order_of_its_indices():

@@ -1,4 +1,4 @@
-"""Whatever comes in that is not exactly a message is refused with a code and a sentence, and nothing else happens."""
+"""Anything that is not a valid message is refused with a code and a sentence, and has no other effect."""
 
 import json
 import re
@@ -34,23 +34,23 @@ NAN, INF = float("nan"), float("inf")
 REFUSED = {
     "nothing at all": ([], "no_header", "begins with a JSON header"),
     "an empty header": ([b""], "bad_json", "not JSON"),
-    "no JSON": ([b"hello"], "bad_json", "not JSON"),
-    "no text": ([b"\xff\xfe\x00\xff"], "bad_json", "not JSON"),
+    "not JSON": ([b"hello"], "bad_json", "not JSON"),
+    "not text": ([b"\xff\xfe\x00\xff"], "bad_json", "not JSON"),
     "half of the JSON": ([header_of("ack")[:40]], "bad_json", "not JSON"),
     "a list": ([b"[1]"], "bad_json", "must be a JSON object, got list"),
     "nested too deeply": ([b'{"version":1,"a":' + b"[" * 100_000], "bad_json", "not JSON: .*recursion"),
     "nested deeply in the version": ([b'{"version":' + b"[" * 500 + b"]" * 500 + b"}"], "unknown_version", "version list is not"),
     "an integer of 5000 digits": ([b'{"version":' + b"9" * 5000 + b"}"], "bad_json", "not JSON"),
-    "another version": ([header_of("ack", version=1)], "unknown_version", "version 1 is not spoken here, only 2; use the same"),
+    "another version": ([header_of("ack", version=1)], "unknown_version", "version 1 is not supported, only 2; use the same"),
     "no version": ([b"{}"], "unknown_version", "version NoneType"),
     "a version that is true": ([header_of("ack", version=True)], "unknown_version", "version True"),
-    "a version in words": ([header_of("ack", version="1" * 99)], "unknown_version", "version 1{20} is"),
-    "a type that there is not": ([header_of("ack", type="dance")], "bad_message", "'dance'"),
+    "a version as a long text": ([header_of("ack", version="1" * 99)], "unknown_version", "version 1{20} is"),
+    "an unknown type": ([header_of("ack", type="dance")], "bad_message", "'dance'"),
     "no type": ([b'{"version":2}'], "bad_message", "discriminator"),
     "an unknown field": ([header_of("ack", colour="red")], "bad_message", "ack.colour: Extra inputs are not permitted"),
     "a missing field": ([b'{"version":2,"type":"ack"}'], "bad_message", "ack.id: Field required"),
     "a number as text": ([header_of("welcome", scans_recorded="2")], "bad_message", "valid integer"),
-    "a truth as text": ([header_of("ack", duplicate="true")], "bad_message", "valid boolean"),
+    "a boolean as text": ([header_of("ack", duplicate="true")], "bad_message", "valid boolean"),
     "a time as a number": ([header_of("ack", sent_at=1e9)], "bad_message", "ack.sent_at"),
     "a time without a zone": ([header_of("ack", sent_at="2026-01-02T03:04:05")], "bad_message", "timezone"),
     "half a surrogate pair": ([header_of("bye", reason="\ud800")], "bad_message", "Invalid JSON"),
@@ -65,27 +65,27 @@ REFUSED = {
     ),
     "the wrong shape": ([header_of("scan", arrays=[SPEC | {"shape": [2, 3, 2]}]), ONES], "bad_message", r"of shape \(2, 2, 3\)"),
     "the wrong dtype for a scan": ([header_of("scan", arrays=[SPEC | {"dtype": "<f8"}]), ONES * 2], "bad_message", "'<f4'"),
-    "a dtype that there is not": ([header_of("scan", arrays=[SPEC | {"dtype": "|O"}]), ONES], "bad_message", "dtype"),
+    "an unknown dtype": ([header_of("scan", arrays=[SPEC | {"dtype": "|O"}]), ONES], "bad_message", "dtype"),
     "a negative side": (
         [header_of("result", arrays=[SPEC | {"shape": [-1]}]), ONES],
         "bad_message",
         "greater than or equal to 0",
     ),
     "too many sides": ([header_of("result", arrays=[SPEC | {"shape": [1] * 5}]), ONES], "bad_message", "at most 4"),
-    "too few bytes": ([header_of("scan"), ONES[:-1]], "wrong_byte_count", "needs 48 bytes, 47 came"),
-    "too many bytes": ([header_of("scan"), ONES + b"\x00"], "wrong_byte_count", "needs 48 bytes, 49 came"),
+    "too few bytes": ([header_of("scan"), ONES[:-1]], "wrong_byte_count", "needs 48 bytes, 47 were received"),
+    "too many bytes": ([header_of("scan"), ONES + b"\x00"], "wrong_byte_count", "needs 48 bytes, 49 were received"),
     "sides whose product overflows": (
         [header_of("result", arrays=[SPEC | {"shape": [1 << 24] * 4}]), ONES],
         "wrong_byte_count",
-        "48 came",
+        "48 were received",
     ),
     "an empty array whose other sides overflow": (
         [header_of("result", arrays=[SPEC | {"shape": [0] + [1 << 24] * 3}]), b""],
         "bad_arrays",
         "cannot have shape",
     ),
-    "a frame too few": ([header_of("scan")], "wrong_frame_count", "announces 1 arrays, 0 frames came"),
-    "a frame too many": ([header_of("ack"), ONES], "wrong_frame_count", "announces 0 arrays, 1 frames came"),
+    "a frame too few": ([header_of("scan")], "wrong_frame_count", "announces 1 arrays, 0 were received"),
+    "a frame too many": ([header_of("ack"), ONES], "wrong_frame_count", "announces 0 arrays, 1 were received"),
     "two arrays of one name": ([header_of("result", arrays=[SPEC, SPEC]), ONES, ONES], "bad_arrays", "the same name"),
 }
 
@@ -136,7 +136,7 @@ def test_an_unacceptable_message_still_has_its_id(monkeypatch):
     assert codec.message_id([b'{"id": "x1", "version": 99}']) is None
 
 
-# -- whatever may come
+# -- random damage
 
 NASTY = [
     b"NaN",
@@ -156,7 +156,7 @@ NASTY = [
 
 
 def mutated(rng, frames):
-    """The frames with one to four faults: bytes changed, cut, doubled or put in, numbers replaced, frames lost or doubled."""
+    """Frames with one to four faults: bytes changed, removed, copied or inserted, values replaced, frames dropped or added."""
     frames = [bytearray(f) for f in frames]
     for _ in range(rng.integers(1, 5)):
         frame = frames[rng.integers(len(frames))]

@@ -18,25 +18,25 @@ def test_a_new_pair_is_read_back_and_by_zmq_too(tmp_path: Path) -> None:
     assert pair.secret.decode() not in public.read_text()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="rights of files are others on Windows")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other file permissions")
 def test_a_secret_is_readable_by_its_owner_only_and_refused_if_it_is_not(tmp_path: Path) -> None:
     _, secret = make_keys("afm", tmp_path)
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     secret.chmod(0o644)
-    with pytest.raises(KeyFileError, match="may be read by others"):
+    with pytest.raises(KeyFileError, match="can be read by other users"):
         load_pair(secret)
 
 
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     public, secret = make_keys("afm", tmp_path)
     before = public.read_bytes(), secret.read_bytes()
-    with pytest.raises(KeyFileError, match="is there already"):
+    with pytest.raises(KeyFileError, match="already exists"):
         make_keys("afm", tmp_path)
     assert (public.read_bytes(), secret.read_bytes()) == before
 
 
 @pytest.mark.parametrize("line", ["public-key", "secret-key =", "public-key = short", 'secret-key = ""'])
-def test_a_file_of_keys_that_is_damaged_is_refused_in_one_sentence(line: str, tmp_path: Path) -> None:
+def test_a_damaged_key_file_is_refused_in_one_sentence(line: str, tmp_path: Path) -> None:
     _, secret = make_keys("afm", tmp_path)
     kept = [old for old in secret.read_text().splitlines() if line[:6].strip() not in old]
     secret.write_text("\n".join([*kept, f"    {line}", ""]), encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_file_of_keys_that_is_damaged_is_refused_in_one_sentence(line: str, tm
 
 @pytest.mark.parametrize("name", ["", "../afm", "a b", "-afm", "x" * 97])
 def test_a_name_that_no_instrument_can_have_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(KeyFileError, match="cannot name a key"):
+    with pytest.raises(KeyFileError, match="is not a valid key name"):
         make_keys(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -70,7 +70,7 @@ def test_a_file_without_a_key_is_refused_with_what_to_do(tmp_path: Path, content
             read(path)
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_or_key_is_named(tmp_path: Path) -> None:
     public, _ = make_keys("afm", tmp_path)
     with pytest.raises(KeyFileError, match="public key only"):
         load_pair(public)

@@ -1,4 +1,4 @@
-"""Lines of a frame that is being recorded: put together, sent while the agent is there, and never in the way."""
+"""Lines of a frame that is being recorded: joined, sent best effort, and never in the way of the scan."""
 
 import threading
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def lines(first_row: int, count: int = 1, scan_id: str = "s", dtype: type = np.f
 
 
 class Ticks:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -32,7 +32,7 @@ class Ticks:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [5, 4, 3], [2, 3, 1]])
-def test_lines_that_adjoin_go_out_as_one_once_the_pause_is_over(order: list[int]) -> None:
+def test_adjoining_lines_are_sent_as_one_message_once_the_pause_is_over(order: list[int]) -> None:
     ticks, sent = Ticks(), []
     buffer = LineBuffer(sent.append, 1.0, ticks)
     for number, row in enumerate(order, 1):
@@ -47,7 +47,7 @@ def test_lines_that_adjoin_go_out_as_one_once_the_pause_is_over(order: list[int]
 
 
 @pytest.mark.parametrize("other", [lines(3), lines(1, scan_id="t"), replace(lines(1), channels={"B": lines(1).channels["A"]})])
-def test_of_lines_that_do_not_adjoin_the_newest_go_out(other: Lines) -> None:
+def test_of_lines_that_do_not_adjoin_the_newest_are_sent(other: Lines) -> None:
     ticks, sent = Ticks(), []
     buffer = LineBuffer(sent.append, 1.0, ticks)
     buffer.add(lines(0))
@@ -58,7 +58,7 @@ def test_of_lines_that_do_not_adjoin_the_newest_go_out(other: Lines) -> None:
 
 @pytest.fixture
 def streaming(new_instrument: type) -> Callable[..., object]:
-    """An instrument that tells of one line of each of its scans, and then does what `then` does."""
+    """An instrument that passes on one line of each of its scans and then calls `then`."""
 
     def make(then: Callable[[], None], dtype: type = np.float32) -> object:
         class Streaming(new_instrument):
@@ -74,14 +74,14 @@ def streaming(new_instrument: type) -> Callable[..., object]:
     return make
 
 
-def at_once(client: Callable[..., object]) -> Callable[..., object]:
-    """The client with no pause between messages with lines."""
+def without_pause(client: Callable[..., object]) -> Callable[..., object]:
+    """The client without a pause between messages with lines."""
     return lambda *args, **kwargs: client(*args, timings=replace(FAST, lines_s=0.0), **kwargs)
 
 
-def test_an_agent_is_shown_lines_before_the_scan_that_holds_them(agent, client, streaming) -> None:
-    instrument = streaming(lambda: agent.hear(LinesMessage))
-    report = at_once(client)(instrument, agent.address, cycles=1)
+def test_lines_reach_the_agent_before_their_scan(agent, client, streaming) -> None:
+    instrument = streaming(lambda: agent.wait_for(LinesMessage))
+    report = without_pause(client)(instrument, agent.address, cycles=1)
     assert report.cycles == 1
     (shown,) = agent.got(LinesMessage)
     assert (shown.scan_id, shown.first_row, shown.arrays[0].shape) == ("s1", 1, (1, 1, 4))
@@ -89,25 +89,25 @@ def test_an_agent_is_shown_lines_before_the_scan_that_holds_them(agent, client, 
     assert kinds == ["lines", "scan"]
 
 
-def test_an_agent_of_an_earlier_version_is_shown_nothing_more_and_is_served_all_the_same(agent, client, streaming) -> None:
+def test_an_agent_that_refuses_lines_gets_no_more_of_them_and_the_cycles_continue(agent, client, streaming) -> None:
     def script(message):
         if isinstance(message, LinesMessage):
-            told.set()
+            refused.set()
             return [Refused(id="refused", sent_at=message.sent_at, of=message.id, code="bad_message", reason="unknown type")]
         return None
 
-    told = threading.Event()
+    refused = threading.Event()
     agent.script = script
-    report = at_once(client)(streaming(lambda: told.wait(5)), agent.address, cycles=3)
+    report = without_pause(client)(streaming(lambda: refused.wait(5)), agent.address, cycles=3)
     assert (report.cycles, report.results_ok, report.scans_refused) == (3, 6, 0)
     assert len(agent.got(LinesMessage)) == 1
-    assert len(client.told("lines_unwanted")) == 1
-    assert not client.told("refused")
+    assert len(client.reported("lines_unwanted")) == 1
+    assert not client.reported("refused")
 
 
-def test_lines_that_cannot_be_sent_are_left_out_with_one_warning_and_the_scan_goes_on(agent, client, streaming) -> None:
-    report = at_once(client)(streaming(lambda: None, dtype=np.int16), agent.address, cycles=2)
+def test_lines_that_cannot_be_sent_are_left_out_with_one_warning_and_the_scan_is_sent(agent, client, streaming) -> None:
+    report = without_pause(client)(streaming(lambda: None, dtype=np.int16), agent.address, cycles=2)
     assert report.cycles == 2
     assert agent.got(LinesMessage) == []
-    (told,) = client.told("lines_left_out")
-    assert "the wire carries float32 and float64 only" in told["sentence"]
+    (event,) = client.reported("lines_left_out")
+    assert "the wire carries float32 and float64 only" in event["sentence"]

@@ -1,4 +1,4 @@
-"""What docs/protocol.md says of each message and each field is what the models say: nothing is missing, nothing invented."""
+"""docs/protocol.md describes each message and field exactly as the models define them: nothing missing, nothing invented."""
 
 import json
 import re
@@ -40,7 +40,7 @@ BOUNDS = {
 
 
 def kind_of(schema: dict[str, Any]) -> str:
-    """The type of a field in one or two words."""
+    """Name of a field's type, as in the tables of the page."""
     if "anyOf" in schema:
         return " or ".join(kind_of(s) for s in schema["anyOf"])
     if "$ref" in schema:
@@ -62,7 +62,7 @@ def kind_of(schema: dict[str, Any]) -> str:
 
 
 def range_of(schema: dict[str, Any]) -> str:
-    """What the models accept of that type; an id and a name are explained once."""
+    """Range of the values that the models accept; ids and names are explained once on the page."""
     parts = [s for s in schema.get("anyOf", [schema]) if "pattern" not in s]
     return ", ".join(text.format(s[key]) for s in parts for key, text in BOUNDS.items() if key in s)
 
@@ -79,7 +79,7 @@ def unit_of(name: str) -> str:
 
 
 def rows(model: type[BaseModel]) -> dict[str, list[str]]:
-    """Field -> type, unit, range and default, as the page must give them."""
+    """Field -> type, unit, range and default, as the page must state them."""
     schema = model.model_json_schema()
     own = model.model_fields.keys() - (Message.model_fields.keys() | {"type"} if model is not Message else set())
     found = {n: s for n, s in schema["properties"].items() if n in own}
@@ -88,7 +88,7 @@ def rows(model: type[BaseModel]) -> dict[str, list[str]]:
 
 
 def written(title: str) -> dict[str, list[str]]:
-    """The table under a heading: field -> cells."""
+    """Field -> cells of the table under a heading of the page."""
     section = re.search(rf"^### {re.escape(title)}$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section, f"docs/protocol.md has no section '{title}'"
     lines = [line for line in section[1].splitlines() if line.startswith("| `")]

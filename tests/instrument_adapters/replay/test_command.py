@@ -1,4 +1,4 @@
-"""`python -m instrument_adapters replay`: what it refuses, and in how many words."""
+"""`python -m instrument_adapters replay`: options, and one-sentence messages about invalid ones."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ HERE = ["--connect", "tcp://127.0.0.1:5555"]
         (["mexpsimu:9um", *HERE], "mexpsimu has no film '9um'; it has 1d3um, 1d7um, 3um"),
         (["mexpsimu", "--data", "nowhere", *HERE], "PTO_BEPS_1d3um.npz is missing; fetch mexpsimu with: make reference"),
         (["mexpsimu"], "the following arguments are required: --connect"),
-        (["mexpsimu", "--connect", "localhost"], "'localhost' is no address; give one such as tcp://127.0.0.1:5555"),
-        (["mexpsimu", "--speed", "0", *HERE], "a speed of 0 was given; give 'event', 'real' or a factor above 0"),
-        (["mexpsimu", "--cycles", "-1", *HERE], "'-1' was given; a whole number from 0 on is allowed"),
-        (["mexpsimu", "--first-scan", "0", *HERE], "'0' was given; a whole number from 1 on is allowed"),
-        (["mexpsimu", "--farthest-nm", "-3", *HERE], "-3 was given; 0 or more is allowed"),
+        (["mexpsimu", "--connect", "localhost"], "'localhost' is not an address; give one such as tcp://127.0.0.1:5555"),
+        (["mexpsimu", "--speed", "0", *HERE], "0 is not a speed; give 'event', 'real' or a factor above 0"),
+        (["mexpsimu", "--cycles", "-1", *HERE], "'-1' is not allowed; give a whole number of at least 0"),
+        (["mexpsimu", "--first-scan", "0", *HERE], "'0' is not allowed; give a whole number of at least 1"),
+        (["mexpsimu", "--farthest-nm", "-3", *HERE], "-3 is negative; give 0 or more"),
         (["mexpsimu", "--farthest-nm", "far", *HERE], "'far' is not a finite number"),
-        (["mexpsimu", "--sample-id", "a b", *HERE], "'a b' is no name; 1 to 64 letters"),
+        (["mexpsimu", "--sample-id", "a b", *HERE], "'a b' is not a valid name; give 1 to 64 letters"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(given: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,4 +69,4 @@ def test_each_recording_comes_once_unless_more_are_asked_for(
 
 def test_a_name_that_the_wire_cannot_carry_is_shortened_for_the_model(tmp_path: Path) -> None:
     path = write_scan(tmp_path / f"{'x' * 100}.ibw", 3.8e9)
-    assert replay_command._short(str(path)) == "x" * 48
+    assert replay_command._model_name(str(path)) == "x" * 48

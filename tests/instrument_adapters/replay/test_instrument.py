@@ -1,4 +1,4 @@
-"""Recorded data as an instrument: what is answered, what is refused, and how long it takes."""
+"""Recorded data as an instrument: results, refusals and timing."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -41,12 +41,12 @@ TWO_LOOPS = Loops(
     xy_m=np.array([[0.0, 0.0], [2e-6, 0.0]]),
     bias_V=np.array([0.0, 1.0, -1.0]),
     responses=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
-    numbers={"area_auV": np.array([7.0, 8.0])},
+    parameters={"area_auV": np.array([7.0, 8.0])},
 )
 
 
 class Wall:
-    """A clock that only sleeping moves."""
+    """A wall clock that advances only during sleep."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -100,7 +100,7 @@ def test_inside_the_range_of_all_frames_but_outside_the_latest_a_point_is_refuse
     other = Recording(Scan(far.scan.channels, {}, moved, "other"), 1.0, loops=TWO_LOOPS)
     instrument = replay(far, other)
     assert instrument.limits.x_max_m == pytest.approx(22e-6)
-    with pytest.raises(LimitError, match="nothing was scanned since this replay was started"):
+    with pytest.raises(LimitError, match="no scan has been replayed since the replay was started"):
         instrument.measure(at(0, 0))
     instrument.scan()
     with pytest.raises(LimitError, match="outside the recorded frame"):
@@ -168,7 +168,7 @@ def test_the_time_that_showing_a_line_takes_is_made_up_for() -> None:
 
 def test_at_once_nothing_waits_and_no_lines_are_told() -> None:
     instrument = replay(recording(), pace=Pace(sleep=lambda _: pytest.fail("it waited")))
-    instrument.scan_in_lines(lambda _: pytest.fail("a line was told"))
+    instrument.scan_in_lines(lambda _: pytest.fail("a line was sent"))
     assert instrument.pace.elapsed_s == 8.0
 
 
@@ -258,13 +258,13 @@ def test_a_line_takes_as_long_as_its_note_says(tmp_path: Path, note: dict[str, o
 SHORT = BIAS_V[:16]
 BAD_FILMS = [
     (lambda folder: None, "is missing; fetch mexpsimu with: make reference"),
-    (lambda folder: (folder / "PTO_BEPS_3um.npz").write_bytes(b"no zip"), "is damaged or no file of mexpsimu"),
-    (lambda folder: np.savez(folder / "PTO_BEPS_3um.npz", image=np.zeros(3)), "is damaged or no file of mexpsimu"),
-    (lambda folder: write_films(folder, np.array([{"code": 1}], dtype=object)), "is damaged or no file of mexpsimu"),
+    (lambda folder: (folder / "PTO_BEPS_3um.npz").write_bytes(b"no zip"), "is damaged or not a file of mexpsimu"),
+    (lambda folder: np.savez(folder / "PTO_BEPS_3um.npz", image=np.zeros(3)), "is damaged or not a file of mexpsimu"),
+    (lambda folder: write_films(folder, np.array([{"code": 1}], dtype=object)), "is damaged or not a file of mexpsimu"),
     (lambda folder: write_films(folder, np.zeros((4, 4, 7))), "spectra of shape"),
-    (lambda folder: write_films(folder, np.zeros((4, 4, 16)), SHORT), "not two or more equal cycles"),
-    (lambda folder: write_films(folder, np.zeros((4, 4, 32)), np.zeros(32)), "not two or more equal cycles"),
-    (lambda folder: write_films(folder, np.zeros((4, 4, 48)), -BIAS_V), "not two or more equal cycles"),
+    (lambda folder: write_films(folder, np.zeros((4, 4, 16)), SHORT), "not consist of two or more equal cycles"),
+    (lambda folder: write_films(folder, np.zeros((4, 4, 32)), np.zeros(32)), "not consist of two or more equal cycles"),
+    (lambda folder: write_films(folder, np.zeros((4, 4, 48)), -BIAS_V), "not consist of two or more equal cycles"),
 ]
 
 
@@ -279,15 +279,15 @@ def test_a_film_that_is_none_is_refused_in_one_sentence(tmp_path: Path, write, r
 def test_what_cannot_be_replayed_is_refused_before_anything_is_replayed(tmp_path: Path) -> None:
     with pytest.raises(ScanFileError, match="there is no file or folder"):
         open_source(str(tmp_path / "nowhere"))
-    with pytest.raises(ScanFileError, match="holds no scan file"):
+    with pytest.raises(ScanFileError, match="holds no scan files"):
         open_source(str(tmp_path))
-    with pytest.raises(ScanFileError, match="--data goes with the source 'mexpsimu' only"):
+    with pytest.raises(ScanFileError, match="--data is allowed only with the source 'mexpsimu'"):
         open_source(str(tmp_path), tmp_path)
     with pytest.raises(ScanFileError, match="mexpsimu has no film '9um'; it has 1d3um, 1d7um, 3um"):
         Replay(open_source("mexpsimu:9um", tmp_path))
     write_scan(tmp_path / "good.ibw", 3.8e9)
     (tmp_path / "bad.ibw").write_bytes(b"nothing")
-    with pytest.raises(ScanFileError, match=r"bad\.ibw is no Igor binary wave"):
+    with pytest.raises(ScanFileError, match=r"bad\.ibw is not an Igor binary wave"):
         open_source(str(tmp_path))
 
 

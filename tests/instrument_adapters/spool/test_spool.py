@@ -61,10 +61,10 @@ def test_what_was_not_answered_comes_back_with_its_arrays(tmp_path):
     with Spool(tmp_path) as spool:
         spool.send(result("p0"))
         spool.send(result("p1"))
-        spool.answered("result-p0", run_id="run-1", refused=False)
+        spool.record_answer("result-p0", run_id="run-1", refused=False)
     with Spool(tmp_path) as spool:
-        assert list(spool.waiting) == ["result-p1"]
-        assert list(spool.waiting["result-p1"].frames) == result("p1").frames
+        assert list(spool.unanswered) == ["result-p1"]
+        assert list(spool.unanswered["result-p1"].frames) == result("p1").frames
         assert spool.last_written is not None
     assert len(list(tmp_path.glob("*.raw"))) == 1
 
@@ -96,7 +96,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_one_does_not_continue_it(tmp_p
     with Spool(tmp_path) as spool:
         spool.send(result("p1"))
     with Spool(tmp_path) as spool:
-        assert list(spool.waiting) == ["result-p0", "result-p1"]
+        assert list(spool.unanswered) == ["result-p0", "result-p1"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_one_does_not_continue_it(tmp_p
     ],
     ids=["not JSON", "unknown", "incomplete", "no message", "no object"],
 )
-def test_a_damaged_line_is_named_and_nothing_is_guessed(tmp_path, line, reason):
+def test_a_damaged_line_is_refused_by_its_number(tmp_path, line, reason):
     with Spool(tmp_path) as spool:
         spool.send(result("p0"))
     journal = tmp_path / "journal.jsonl"
@@ -122,7 +122,7 @@ def test_a_damaged_line_is_named_and_nothing_is_guessed(tmp_path, line, reason):
 
 def test_the_journal_of_another_version_is_left_alone(tmp_path):
     (tmp_path / "journal.jsonl").write_bytes(b'{"event": "spool", "version": 3}\n')
-    with pytest.raises(SpoolError, match=r"line 1 of .*version 1 or 2 begins otherwise, got .*'version': 3"):
+    with pytest.raises(SpoolError, match=r"line 1 of .*'version': 3.* is not the header of a spool of version 1 or 2"):
         Spool(tmp_path)
     assert (tmp_path / "journal.jsonl").read_bytes() == b'{"event": "spool", "version": 3}\n'
 
@@ -143,11 +143,11 @@ def test_a_spool_can_be_opened_again_after_it_was_refused(tmp_path):
         pass
 
 
-def test_a_spool_without_a_directory_remembers_as_long_as_it_lives():
+def test_a_spool_without_a_directory_keeps_its_state_in_memory():
     with Spool(None) as spool:
         spool.send(result("p0"))
         spool.accept(recommendation())
-        assert (list(spool.waiting), list(spool.plans)) == (["result-p0"], ["r1"])
+        assert (list(spool.unanswered), list(spool.plans)) == (["result-p0"], ["r1"])
 
 
 DAMAGED = {
@@ -163,7 +163,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_entry_is_one_sentence_whatever_it_holds(tmp_path, name):
+def test_any_damaged_entry_is_refused_in_one_sentence(tmp_path, name):
     with Spool(tmp_path) as spool:
         spool.send(result("p0"))
     header = json.dumps(result("p0").frames[0].decode()).encode()
@@ -189,16 +189,16 @@ def scan(scan_id="s1", sample_id="film"):
 
 
 def everything(spool):
-    """All that a spool knows, as plain values."""
-    kept = spool.kept()
-    return kept | {"frames": [[bytes(f) for f in o.frames] for o in spool.waiting.values()], "last": spool.last_written}
+    """The complete state of a spool, as plain values."""
+    record = spool.as_record()
+    return record | {"frames": [[bytes(f) for f in o.frames] for o in spool.unanswered.values()], "last": spool.last_written}
 
 
-def a_busy_life(directory):
+def use_spool(directory):
     with Spool(directory) as spool:
         for n in range(3):
             spool.send(scan(f"s{n}"), NOW)
-            spool.answered(f"scan-s{n}", run_id="run-1", refused=False)
+            spool.record_answer(f"scan-s{n}", run_id="run-1", refused=False)
             plan = recommendation(f"r{n}", (f"s{n}-p0", f"s{n}-p1", f"s{n}-p2")).model_copy(
                 update={"scan_id": f"s{n}", "seq": n + 1}
             )
@@ -206,36 +206,36 @@ def a_busy_life(directory):
             for request in plan.requests[:2]:
                 spool.begin(request, f"s{n}")
                 spool.send(result(request.request_id))
-            spool.answered(f"result-s{n}-p0", run_id="run-1", refused=False)
-        spool.stand(
-            lambda standing: standing.model_copy(update={"run_id": "run-1", "command_seq": 7, "state": "paused", "who": "Ada"})
+            spool.record_answer(f"result-s{n}-p0", run_id="run-1", refused=False)
+        spool.change_command_state(
+            lambda state: state.model_copy(update={"run_id": "run-1", "command_seq": 7, "state": "paused", "who": "Ada"})
         )
         spool.send(scan("s3"), NOW)
-        spool.answered("scan-s3", run_id="run-1", refused=False)
+        spool.record_answer("scan-s3", run_id="run-1", refused=False)
 
 
-def test_a_long_journal_is_written_anew_at_the_start_and_nothing_is_forgotten(tmp_path, monkeypatch):
-    a_busy_life(tmp_path)
+def test_a_long_journal_is_compacted_at_the_start_and_nothing_is_lost(tmp_path, monkeypatch):
+    use_spool(tmp_path)
     hours_ago = 1_700_000_000
     os.utime(tmp_path / "journal.jsonl", (hours_ago, hours_ago))
     with Spool(tmp_path) as spool:
         before = everything(spool)
     assert (tmp_path / "journal.jsonl").stat().st_mtime == hours_ago
-    monkeypatch.setattr(spools, "_LONG", 5)
+    monkeypatch.setattr(spools, "_COMPACT_AT_RECORDS", 5)
     with Spool(tmp_path) as spool:
         assert everything(spool) == before
     assert len((tmp_path / "journal.jsonl").read_bytes().splitlines()) == 2
-    assert (tmp_path / "journal.jsonl").stat().st_mtime == hours_ago, "how long the client was down must still be known"
+    assert (tmp_path / "journal.jsonl").stat().st_mtime == hours_ago, "the time of the last write must be kept"
     with Spool(tmp_path) as spool:
         assert everything(spool) == before
-        assert (len(spool.begun), spool.standing.state, spool.latest_scan) == (6, "paused", "s3")
+        assert (len(spool.begun), spool.command_state.state, spool.latest_scan_id) == (6, "paused", "s3")
         spool.send(result("later"))
     assert len(list(tmp_path.glob("*.raw"))) == 5
 
 
-def test_a_kill_while_the_journal_is_written_anew_leaves_the_old_one(tmp_path, monkeypatch):
-    a_busy_life(tmp_path)
-    monkeypatch.setattr(spools, "_LONG", 5)
+def test_a_kill_while_the_journal_is_compacted_leaves_the_old_one(tmp_path, monkeypatch):
+    use_spool(tmp_path)
+    monkeypatch.setattr(spools, "_COMPACT_AT_RECORDS", 5)
 
     def killed(self, target):
         raise KeyboardInterrupt
@@ -248,8 +248,8 @@ def test_a_kill_while_the_journal_is_written_anew_leaves_the_old_one(tmp_path, m
         assert len(spool.begun) == 6
 
 
-def test_the_spool_of_the_version_before_is_read(tmp_path):
-    a_busy_life(tmp_path)
+def test_a_spool_of_version_1_is_read(tmp_path):
+    use_spool(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_bytes().splitlines()]
     old = [{"event": "spool", "version": 1}]
     for line in lines[1:]:
@@ -264,8 +264,8 @@ def test_the_spool_of_the_version_before_is_read(tmp_path):
         old.append(line)
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
     with Spool(tmp_path) as spool:
-        assert (len(spool.begun), spool.standing.seq, list(spool.plans)) == (6, 1, ["r0", "r1", "r2"])
-        packets = [codec.decode([bytes(f) for f in o.frames]) for o in spool.waiting.values()]
+        assert (len(spool.begun), spool.command_state.seq, list(spool.plans)) == (6, 1, ["r0", "r1", "r2"])
+        packets = [codec.decode([bytes(f) for f in o.frames]) for o in spool.unanswered.values()]
         assert [p.message.id for p in packets] == ["result-s0-p1", "result-s1-p1", "result-s2-p1"]
     assert b'{"event": "spool", "version": 2}' in (tmp_path / "journal.jsonl").read_bytes()
 
@@ -280,17 +280,17 @@ def half(fd, data, _write=os.write):
     return full()
 
 
-TROUBLE = {
-    "full": (lambda patch, _: patch.setattr(os, "write", full), "No space left on device.*make room on that disk"),
-    "full in the middle": (lambda patch, _: patch.setattr(os, "write", half), "make room on that disk"),
-    "lost": (lambda patch, _: patch.setattr(os, "fsync", full), "make room on that disk"),
-    "removed": (lambda _, directory: shutil.rmtree(directory), "no longer there.*it was removed while it was in use, .*"),
+DISK_FAULTS = {
+    "full": (lambda patch, _: patch.setattr(os, "write", full), "No space left on device.*free space on that disk"),
+    "full in the middle": (lambda patch, _: patch.setattr(os, "write", half), "free space on that disk"),
+    "lost": (lambda patch, _: patch.setattr(os, "fsync", full), "free space on that disk"),
+    "removed": (lambda _, directory: shutil.rmtree(directory), "no longer exists.*it was removed while in use, .*"),
 }
 
 
-@pytest.mark.parametrize("name", TROUBLE)
-def test_what_the_disk_does_not_take_is_told_and_from_then_on_nothing_is_taken(tmp_path, monkeypatch, name):
-    break_it, why = TROUBLE[name]
+@pytest.mark.parametrize("name", DISK_FAULTS)
+def test_a_failed_write_is_reported_and_every_later_write_fails(tmp_path, monkeypatch, name):
+    break_it, why = DISK_FAULTS[name]
     directory = tmp_path / "spool"
     spool = Spool(directory)
     spool.accept(recommendation())
@@ -308,7 +308,7 @@ def test_what_the_disk_does_not_take_is_told_and_from_then_on_nothing_is_taken(t
         assert (directory / "journal.jsonl").read_bytes() == kept, "no half line is left"
 
 
-def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path):
+def test_a_directory_that_cannot_be_created_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match=r"the spool .*file/spool cannot be used \(Not a directory\)"):
         Spool(tmp_path / "file" / "spool")
@@ -329,11 +329,11 @@ def test_on_a_full_disk_no_tip_moves_and_the_client_ends_with_the_instrument_saf
 def test_a_point_that_cannot_be_recorded_as_begun_is_not_begun(new_instrument, tmp_path, monkeypatch):
     afm = new_instrument()
     with Spool(tmp_path) as spool:
-        bench = MeasurementWorker(afm, spool, threading.Event(), lambda: NOW, lambda: NOW)
-        bench.scan(lambda _: None)
+        worker = MeasurementWorker(afm, spool, threading.Event(), lambda: NOW, lambda: NOW)
+        worker.scan(lambda _: None)
         plan = recommendation()
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(SpoolError):
-            bench.carry_out(plan.requests[0], plan)
+            worker.measure_point(plan.requests[0], plan)
         monkeypatch.undo()
     assert afm.measured == []

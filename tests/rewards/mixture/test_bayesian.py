@@ -16,8 +16,8 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_separated_blobs_are_found_and_every_one_has_a_component() -> None:
-    # Over seeds 0-15 the furthest centre was 0.08 away and three or four components were effective.
+def test_separated_blobs_are_found_and_each_has_a_component() -> None:
+    # Over seeds 0-15 the largest distance of a centre was 0.08, and three or four components were effective.
     score = bgmm(representation(blobs(3)), rng=rng(), settings=QUICK)
     assert score.mixture is not None
     centres = np.array([[2, 0], [-1, np.sqrt(3)], [-1, -np.sqrt(3)]])
@@ -26,7 +26,7 @@ def test_separated_blobs_are_found_and_every_one_has_a_component() -> None:
     assert score.metrics["K_effective"] == score.mixture.n_components
 
 
-def test_the_value_is_the_papers_reward_turned_round() -> None:
+def test_the_value_is_the_negative_of_the_papers_reward() -> None:
     score = bgmm(representation(blobs(3)), rng=rng(), settings=UNCONVERGED)
     assert score.value == pytest.approx(-(score.metrics["neg_elbo"] + score.metrics["entropy"]))
     assert score.metrics["entropy"] >= 0

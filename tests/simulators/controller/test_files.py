@@ -1,4 +1,4 @@
-"""Frames as files with the oddities of real ones, late files, spoiled files; and that the reader copes."""
+"""Files with the oddities of real ones, late files and damaged files, and how the reader copes with them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from instrument_adapters.formats.instrument_note import parse_note
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH
-from simulators.controller.files import Saving
+from simulators.controller.files import FileWriter
 from simulators.controller.ibw import encode_curves, encode_ibw
 from simulators.faults.quirks import Quirks
 from simulators.physics.dart import CHANNELS
@@ -39,8 +39,8 @@ def quirks() -> Quirks:
 
 
 @pytest.fixture
-def saving(tmp_path: Path, quirks: Quirks) -> Saving:
-    return Saving(tmp_path / "made if needed", quirks, traps=False)
+def writer(tmp_path: Path, quirks: Quirks) -> FileWriter:
+    return FileWriter(tmp_path / "made if needed", quirks, traps=False)
 
 
 def test_a_file_full_of_traps_reads_as_the_scan_that_it_holds(tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_the_traps_are_those_of_a_real_file(shared_data: Path) -> None:
     real = igor2.binarywave.load(str(shared_data / "scan_0001.ibw"))["wave"]
     assert doubled(real["note"]) == DOUBLED
     assert {b"Phase1Retracece", b"Phase2Retraceace"} <= {bytes(label) for label in real["labels"][2]}
-    said = parse_note(real["note"])
+    real_note = parse_note(real["note"])
     trapped = parse_note(encode_ibw(SCAN, traps=True)[384 + 360 :])
     order = [f"Channel{n}DataType" for n in range(2, 9)]
-    assert [trapped[key] for key in order] == [said[key] for key in order]
+    assert [trapped[key] for key in order] == [real_note[key] for key in order]
 
 
-def test_a_loop_comes_back_with_its_sign_and_without_a_place(saving: Saving) -> None:
-    saving.save_loop(LOOP, {"ARDoIVAmp": 8.5}, 0.0)
-    path = saving.folder / "SSPFM0000.ibw"
+def test_a_loop_comes_back_with_its_sign_and_without_a_place(writer: FileWriter) -> None:
+    writer.save_loop(LOOP, {"ARDoIVAmp": 8.5}, 0.0)
+    path = writer.folder / "SSPFM0000.ibw"
     bias_V, response_pm = read_loop(path)
     np.testing.assert_array_equal(bias_V, LOOP.bias_V)
     np.testing.assert_allclose(response_pm, LOOP.response_pm, rtol=1e-6)
@@ -93,36 +93,36 @@ def test_a_loop_comes_back_with_its_sign_and_without_a_place(saving: Saving) -> 
 def test_a_frame_is_no_loop_and_columns_need_their_names(tmp_path: Path) -> None:
     (tmp_path / "frame.ibw").write_bytes(encode_ibw(SCAN))
     (tmp_path / "other.ibw").write_bytes(encode_curves({"Bias": LOOP.bias_V, "Defl": LOOP.bias_V}, {}, EPOCH))
-    for name, says in (("frame.ibw", "columns without labels"), ("other.ibw", "columns Bias, Defl")):
+    for name, says in (("frame.ibw", "no labelled columns"), ("other.ibw", "has Bias, Defl")):
         with pytest.raises(ScanFileError, match=says):
             read_loop(tmp_path / name)
     with pytest.raises(ScanDataError, match="31"):
         encode_curves({"x" * 32: LOOP.bias_V}, {}, EPOCH)
 
 
-def test_the_name_appears_before_the_file_is_complete(saving: Saving, quirks: Quirks) -> None:
+def test_the_name_appears_before_the_file_is_complete(writer: FileWriter, quirks: Quirks) -> None:
     quirks.saving_s = 3.0
-    saving.save_frame(SCAN, 7, 60.0)
-    path = saving.folder / "simulated0007.ibw"
+    writer.save_frame(SCAN, 7, 60.0)
+    path = writer.folder / "simulated0007.ibw"
     with pytest.raises(ScanFileError, match="wait until the instrument has finished"):
         read_ibw(path)
-    saving.settle(62.9)
+    writer.finish_due(62.9)
     half = path.stat().st_size
-    assert saving.due_s == [63.0]
-    saving.settle(63.0)
+    assert writer.due_s == [63.0]
+    writer.finish_due(63.0)
     assert path.stat().st_size > half
     assert read_ibw(path).frame == FRAME
     assert datetime.fromtimestamp(path.stat().st_mtime, UTC) == EPOCH + timedelta(seconds=63)
-    assert saving.due_s == []
+    assert writer.due_s == []
 
 
-def test_a_frame_is_altered_before_it_is_saved_and_its_bytes_are_spoiled_on_the_way(saving: Saving, quirks: Quirks) -> None:
+def test_a_frame_is_altered_before_it_is_saved_and_its_bytes_are_spoiled_on_the_way(writer: FileWriter, quirks: Quirks) -> None:
     def in_nanometres(scan: Scan) -> Scan:
         return replace(scan, units={**scan.units, "Amplitude1Retrace": "nm"})
 
     quirks.altered = in_nanometres
-    saving.save_frame(SCAN, 1, 60.0)
-    assert read_ibw(saving.folder / "simulated0001.ibw").units["Amplitude1Retrace"] == "nm"
+    writer.save_frame(SCAN, 1, 60.0)
+    assert read_ibw(writer.folder / "simulated0001.ibw").units["Amplitude1Retrace"] == "nm"
     quirks.spoiled = lambda raw: raw[:500]
-    saving.save_frame(SCAN, 2, 120.0)
-    assert (saving.folder / "simulated0002.ibw").stat().st_size == 500
+    writer.save_frame(SCAN, 2, 120.0)
+    assert (writer.folder / "simulated0002.ibw").stat().st_size == 500

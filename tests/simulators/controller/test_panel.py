@@ -7,7 +7,7 @@ from instrument_adapters.mfp3d.igor_commands import quantised_rate_Hz
 from instrument_adapters.mfp3d.panel import Panel, check_frame
 from instrument_adapters.mfp3d.settings import MFP3DSettings
 from simulators.config import MFP3DConfig
-from simulators.controller.language import Put, asked_for, understand
+from simulators.controller.language import SetValue, parse_command, parse_expression
 from simulators.controller.panel import ControllerPanel
 
 sides = st.floats(1e-7, 1e-5)
@@ -26,18 +26,18 @@ frames = st.builds(
 
 
 class Wire:
-    """What the driver's panel needs of a `Transport`, on a simulated panel and without time."""
+    """The part of a `Transport` that the driver's panel uses, on a simulated panel and without time."""
 
     def __init__(self) -> None:
         self.panel = ControllerPanel(MFP3DConfig(), 1)
 
     def execute(self, text: str) -> None:
-        command = understand(text)
-        assert isinstance(command, Put)
-        self.panel.put(command)
+        command = parse_command(text)
+        assert isinstance(command, SetValue)
+        self.panel.set_value(command)
 
     def read(self, expression: str) -> float:
-        return self.panel.values[asked_for(expression)[1]]
+        return self.panel.values[parse_expression(expression)[1]]
 
 
 @given(frame=frames, rate_Hz=st.floats(0.1, 10.0))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from instrument_adapters.client import ClientReport, ClientTimings, run_client
 from instrument_adapters.protocol.messages import Ack, ResultMessage, ScanMessage
-from simulators.faults.faulty_connection import FaultyLink
-from simulators.faults.message_faults import Action, Tampering, Trick
+from simulators.faults.faulty_connection import FaultyConnection
+from simulators.faults.message_faults import Action, MessageFault, MessageFaultQueue
 from simulators.faults.zmtp import Splitter
 from tests.instrument_adapters.conftest import FAST, FakeAgent, FakeInstrument
 
@@ -28,12 +28,12 @@ def agent() -> Iterator[FakeAgent]:
     fake.close()
 
 
-def run(agent: FakeAgent, instrument: FakeInstrument, *tricks: Trick, timings: ClientTimings = FAST) -> ClientReport:
-    """A client that works for the agent through a link that plays these tricks; nothing of the link is left behind."""
+def run(agent: FakeAgent, instrument: FakeInstrument, *faults: MessageFault, timings: ClientTimings = FAST) -> ClientReport:
+    """Run a client through a faulty connection with these faults and check that no thread is left behind."""
     before = threading.active_count()
-    with FaultyLink(agent.address) as link:
-        for trick in tricks:
-            link.arm(trick)
+    with FaultyConnection(agent.address) as link:
+        for fault in faults:
+            link.arm(fault)
         report = run_client(instrument, link.address, cycles=CYCLES, timings=timings)
     assert threading.active_count() == before
     return report
@@ -52,12 +52,12 @@ def test_a_link_that_is_left_alone_changes_nothing(agent: FakeAgent) -> None:
 
 @pytest.mark.parametrize("message", ["scan", "result"])
 @pytest.mark.parametrize("action", ["cut", "drop", "drop_answer", "repeat", "delay"])
-def test_whatever_befalls_a_message_nothing_is_lost_and_nothing_is_measured_twice(
+def test_whatever_happens_to_a_message_nothing_is_lost_and_nothing_is_measured_twice(
     agent: FakeAgent, action: Action, message: str
 ) -> None:
     happened: list[Any] = []
     instrument = FakeInstrument()
-    report = run(agent, instrument, Trick(action, message, down_s=0.05, delay_s=0.15, done=happened.append))
+    report = run(agent, instrument, MessageFault(action, message, down_s=0.05, delay_s=0.15, done=happened.append))
     assert (report.cycles, report.scans_sent, report.results_ok) == (CYCLES, 2, 4)
     assert instrument.measured == ["s1-p0", "s1-p1", "s2-p0", "s2-p1"]
     assert happened == [{"of": "scan-s1" if message == "scan" else "result-s1-p0"}]
@@ -73,7 +73,7 @@ def test_half_a_scan_is_none_and_the_connection_is_made_anew(agent: FakeAgent) -
     def lines(message: object) -> None:
         half.append(len(agent.got(ScanMessage)))
 
-    report = run(agent, FakeInstrument(), Trick("cut", "scan", share=0.5, down_s=0.3, done=lines))
+    report = run(agent, FakeInstrument(), MessageFault("cut", "scan", share=0.5, down_s=0.3, done=lines))
     assert half == [0]
     assert report.scans_sent == 2
     assert len([m for m in agent.received if m.type == "hello"]) == 2
@@ -81,15 +81,15 @@ def test_half_a_scan_is_none_and_the_connection_is_made_anew(agent: FakeAgent) -
 
 def test_a_recommendation_that_comes_twice_is_measured_once(agent: FakeAgent) -> None:
     instrument = FakeInstrument()
-    run(agent, instrument, Trick("repeat", "recommendation", later=2))
+    run(agent, instrument, MessageFault("repeat", "recommendation", later=2))
     assert instrument.measured == ["s1-p0", "s1-p1", "s2-p0", "s2-p1"]
     acks = [ack for ack in agent.got(Ack) if ack.of == "recommendation-s1"]
     assert [ack.duplicate for ack in acks] == [False, True]
 
 
 def test_a_recommendation_that_is_lost_comes_with_the_next_scan_message(agent: FakeAgent) -> None:
-    """The scripted agent repeats it when the scan comes again; the scan was acknowledged, so here its answer is lost, too."""
-    run(agent, FakeInstrument(), Trick("drop_answer", "scan"), Trick("drop", "recommendation"))
+    """The scripted agent repeats it when the scan is sent again; the acknowledgement of the scan is therefore lost, too."""
+    run(agent, FakeInstrument(), MessageFault("drop_answer", "scan"), MessageFault("drop", "recommendation"))
     assert times(agent, ScanMessage)["scan-s1"] == 2
 
 
@@ -99,44 +99,44 @@ def test_a_link_waits_for_an_agent_that_is_not_there_yet() -> None:
     later: list[FakeAgent] = []
     timer = threading.Timer(0.2, lambda: later.append(FakeAgent(address)))
     timer.start()
-    with FaultyLink(address) as link:
+    with FaultyConnection(address) as link:
         report = run_client(FakeInstrument(), link.address, cycles=1, timings=FAST)
     timer.join()
     later[0].close()
     assert report.cycles == 1
 
 
-def test_tricks_befall_new_messages_one_each_and_leave_what_is_unreadable_alone() -> None:
+def test_faults_apply_once_to_new_messages_and_ignore_unreadable_ones() -> None:
     def seen(kind: str, name: str) -> str | None:
-        trick = tampering.due((json.dumps({"type": kind, "id": name}).encode(),), b"raw", "up")
-        return None if trick is None else trick.action
+        fault = queue.due((json.dumps({"type": kind, "id": name}).encode(),), b"raw", "up")
+        return None if fault is None else fault.action
 
-    tampering = Tampering()
+    queue = MessageFaultQueue()
     assert seen("scan", "a") is None
     for action in ("drop", "delay"):
-        tampering.arm(Trick(action, "scan"))
+        queue.arm(MessageFault(action, "scan"))
     assert [seen("scan", "a"), seen("result", "b"), seen("scan", "c"), seen("scan", "d"), seen("scan", "e")] == [
         *(None, None, "drop", "delay", None)
     ]
-    tampering.arm(Trick("drop", "scan"))
-    assert tampering.due((b"\xff",), b"", "up") is None
-    assert tampering.due((b"[1]",), b"", "up") is None
+    queue.arm(MessageFault("drop", "scan"))
+    assert queue.due((b"\xff",), b"", "up") is None
+    assert queue.due((b"[1]",), b"", "up") is None
 
 
-def test_several_tricks_befall_one_message_but_only_one_that_keeps_it_from_arriving() -> None:
+def test_several_faults_apply_to_one_message_but_only_one_that_keeps_it_from_arriving() -> None:
     happened: list[str] = []
-    tampering = Tampering()
+    queue = MessageFaultQueue()
     for action in ("drop_answer", "cut", "repeat", "drop"):
-        tampering.arm(Trick(action, "scan", done=lambda _, action=action: happened.append(action)))
-    trick = tampering.due((b'{"type": "scan", "id": "a"}',), b"raw", "up")
-    assert trick is not None
-    assert trick.action == "cut"
-    assert tampering.copies("down") == []
-    assert tampering.copies("up") == [b"raw"]
-    answer = tampering.due((b'{"type": "ack", "id": "b", "of": "a"}',), b"", "down")
+        queue.arm(MessageFault(action, "scan", done=lambda _, action=action: happened.append(action)))
+    fault = queue.due((b'{"type": "scan", "id": "a"}',), b"raw", "up")
+    assert fault is not None
+    assert fault.action == "cut"
+    assert queue.copies("down") == []
+    assert queue.copies("up") == [b"raw"]
+    answer = queue.due((b'{"type": "ack", "id": "b", "of": "a"}',), b"", "down")
     assert answer is not None
     assert happened == ["cut", "repeat", "drop_answer"]
-    later = tampering.due((b'{"type": "scan", "id": "c"}',), b"raw", "up")
+    later = queue.due((b'{"type": "scan", "id": "c"}',), b"raw", "up")
     assert later is not None
     assert later.action == "drop"
 

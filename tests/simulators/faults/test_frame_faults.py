@@ -1,4 +1,4 @@
-"""What each fault does to frames, files and loops, against the run of the same seed without it."""
+"""Effect of each fault on frames, files and loops, compared with a run of the same seed without it."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,10 +27,10 @@ Lab = Callable[..., SimulatedMFP3D]
 
 @pytest.fixture
 def lab(small_surface: Surface) -> Lab:
-    """An instrument to which what is named happens; `instrument.faults` are its faults."""
+    """Factory of instruments with the given faults; `instrument.faults` is the injector."""
 
     def built(*asked: str | Injection, **changes: object) -> SimulatedMFP3D:
-        faults = FaultInjector(FaultSchedule.of(*asked))
+        faults = FaultInjector(FaultSchedule.from_names(*asked))
         instrument = SimulatedMFP3D(altered(CONFIG, **changes), surface=small_surface, faults=faults)
         vars(instrument)["faults"] = faults
         return instrument
@@ -49,7 +49,7 @@ def entries(instrument: SimulatedMFP3D) -> tuple[SealedEntry, ...]:
 
 
 def different_rows(one: Scan, other: Scan) -> set[int]:
-    """Rows on which any channel differs in any bit."""
+    """Rows in which any channel differs in any bit."""
     differ = [(a.view(np.uint32) != other.channels[name].view(np.uint32)).any(axis=1) for name, a in one.channels.items()]
     return {int(row) for row in np.flatnonzero(np.any(differ, axis=0))}
 
@@ -248,7 +248,7 @@ def test_where_the_stage_is_not_where_it_was_sent_nothing_is_measured_until_a_fr
             instrument.measure(request_at(row, 20))
     assert instrument.surface is before
     if fault == "silent_clamp":
-        with pytest.raises(InstrumentFaultError, match="beside the frame that was set"):
+        with pytest.raises(InstrumentFaultError, match="from the frame that was set"):
             instrument.scan()
     instrument.scan()
     instrument.measure(request_at(row, 20))
@@ -265,9 +265,9 @@ def test_a_worn_stage_still_reaches_the_near_part_of_the_frame(lab: Lab) -> None
 
 
 def worked(surface: Surface, seed: int, rates: dict[str, float]) -> tuple[list[dict[str, bytes]], tuple[SealedEntry, ...]]:
-    """Bytes of each frame, and the log, of a run to which things happen at random."""
+    """(bytes of each frame, sealed log) of a run with random faults."""
     frame = FRAME.model_copy(update={"rows": 20, "cols": 24})
-    faults = FaultInjector(FaultSchedule.drawn(rates, np.random.default_rng(seed)))
+    faults = FaultInjector(FaultSchedule.random(rates, np.random.default_rng(seed)))
     instrument = SimulatedMFP3D(altered(CONFIG, frame=frame, seed=seed), surface=surface, faults=faults)
     frames = []
     for n in range(3):
@@ -275,7 +275,7 @@ def worked(surface: Surface, seed: int, rates: dict[str, float]) -> tuple[list[d
             frames.append({name: image.tobytes() for name, image in instrument.scan().channels.items()})
             instrument.measure(request_at(6 * n + 2, 10, frame))
         except AdapterError as error:
-            frames.append({"error": type(error).__name__.encode()})  # its sentence may name a temporary folder
+            frames.append({"error": type(error).__name__.encode()})  # its message may name a temporary folder
     return frames, faults.log.entries
 
 

@@ -56,7 +56,7 @@ def record(surface: Surface, frame: Frame = FRAME, config: DartConfig = NOISELES
 
 
 def pixel_of_the_change(before: Recording, after: Recording) -> np.ndarray:
-    """(row, col) of the middle of what changed in the phase, which turns by 180° on a c- spot."""
+    """(row, col) of the centre of the pixels whose phase changed, which it does by 180° on a c- spot."""
     changed = np.argwhere(np.abs(after.channels["Phase1Retrace"] - before.channels["Phase1Retrace"]) > 90)
     return changed.mean(axis=0)
 
@@ -133,7 +133,7 @@ def test_line_noise_is_shared_by_the_pixels_of_a_line(small_surface: Surface) ->
 
 
 def both_inversions(recording: Recording) -> tuple[Oscillator, Oscillator, np.ndarray]:
-    """Linear, closed, and by how many degrees P2 - P1 misses 0 or 180."""
+    """(linear inversion, closed-form inversion, difference of P2 - P1 from 0 or 180 in degrees)."""
     channels = {name: image.astype(float) for name, image in recording.channels.items()}
     names = ("Amplitude1Retrace", "Amplitude2Retrace", "Phase1Retrace", "Phase2Retrace")
     centre, half = channels["FrequencyRetrace"], NOISELESS.tone_separation_Hz / 2
@@ -143,7 +143,7 @@ def both_inversions(recording: Recording) -> tuple[Oscillator, Oscillator, np.nd
 
 
 def test_both_inversions_agree_on_a_frame_to_machine_precision(small_surface: Surface) -> None:
-    """Both start from the same float32 pixels, so what is left is the rounding of the arithmetic (test_sho: where it grows)."""
+    """Both start from the same float32 pixels, so only arithmetic rounding remains (test_oscillator shows where it grows)."""
     linear, closed, away_deg = both_inversions(record(small_surface))
     for name in Oscillator.__annotations__:
         one, other = getattr(linear, name), getattr(closed, name)
@@ -153,7 +153,7 @@ def test_both_inversions_agree_on_a_frame_to_machine_precision(small_surface: Su
 
 
 def changed(surface: Surface, rows: slice, **fields: object) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Channels of a steady probe and of one that is changed on some lines; lines count from the last row, scanned first."""
+    """Channels with a steady probe and with one changed on some lines, counted from the last row, which is scanned first."""
     steady = LineStates.steady(Probe(), FRAME.rows)
     states = {name: getattr(steady, name).copy() for name in fields}
     for name, value in fields.items():
@@ -277,7 +277,7 @@ def test_the_tracker_never_looks_ahead() -> None:
 
 
 def test_a_frame_of_256_lines_is_computed_in_seconds(small_surface: Surface) -> None:
-    """A third of a second on one idle core; the bound leaves room for a busy machine."""
+    """It takes a third of a second on one idle core; the bound allows for a busy machine."""
     began = time.process_time()
     record(small_surface, FRAME.model_copy(update={"rows": 256, "cols": 256}), DartConfig())
     assert time.process_time() - began < 4

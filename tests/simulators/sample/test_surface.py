@@ -141,7 +141,7 @@ def test_coarse_types_join_the_needles_and_keep_the_rest_apart(small_surface: Su
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"interspersed_m": 10e-9}, r"kinds in cells of 10 nm were asked for; 23.5 nm \(8 grid points\) to 1100 nm"),
+        ({"interspersed_m": 10e-9}, r"interspersed_m is 10 nm; 23.5 nm \(8 grid points\) to 1100 nm"),
         ({"interspersed_m": 2e-6}, "a superdomain"),
         ({"c_minus_kinds": ["needle"]}, "c_minus_kinds"),
         ({"pixels": 10}, "64 to 4096"),

@@ -44,14 +44,14 @@ def test_canny_points_lie_on_the_walls() -> None:
     assert np.median(distance) <= 1
 
 
-def test_everything_that_was_dropped_is_counted() -> None:
+def test_every_dropped_point_is_counted() -> None:
     found = find_keypoints(image_of(stripes(128, 128)), METHODS["canny_walls"], spacing_px=4, largest_window_px=15, rng=rng())
     assert found.found == len(found.points_rc) + sum(found.dropped.values())
     assert found.dropped["window beyond the border"] > 0
     assert found.dropped["nearer than the spacing"] > 0
 
 
-def test_no_window_holds_a_pixel_that_was_not_measured() -> None:
+def test_no_window_contains_a_pixel_that_was_not_recorded() -> None:
     values = stripes(128, 128)
     values[60:63] = np.nan
     image = image_of(values)
@@ -63,7 +63,7 @@ def test_no_window_holds_a_pixel_that_was_not_measured() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(3, 21))
-def test_whatever_a_method_returns_the_promises_hold(seed: int, spacing: int, window: int) -> None:
+def test_key_points_keep_spacing_and_border_whatever_a_method_returns(seed: int, spacing: int, window: int) -> None:
     random = np.random.default_rng(seed)
 
     def anywhere(image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:

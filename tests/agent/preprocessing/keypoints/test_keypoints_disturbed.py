@@ -1,4 +1,4 @@
-"""Key points stay on the walls of a disturbed scan; what is lost is counted."""
+"""Key points stay on the walls of a disturbed scan; the points that are lost are counted."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ Disturb = Callable[[np.ndarray], None]
 
 
 def clean(method: str) -> np.ndarray:
-    """Two domains of unlike amplitude for Canny; of equal amplitude with dark walls between them for Sato."""
+    """Domains of two amplitudes for Canny; domains of equal amplitude with dark walls between them for Sato."""
     noise = 0.02 * np.random.default_rng(0).standard_normal((SIDE, SIDE))
     texture = 0.2 * gaussian_filter(np.random.default_rng(1).standard_normal((SIDE, SIDE)), 6)
     levels = gaussian_filter(np.where(DOMAIN, 0.8, 0.4), 0.7)
@@ -65,7 +65,7 @@ def share_on_walls(found: Keypoints) -> float:
 
 @pytest.mark.parametrize("method", ["canny_walls", "sato_ridges"])
 @pytest.mark.parametrize("disturbances", [*[(one,) for one in ALL], ALL], ids=[*[one.__name__ for one in ALL], "all"])
-def test_points_of_a_disturbed_scan_lie_on_the_walls_as_those_of_a_clean_one(
+def test_points_of_a_disturbed_scan_lie_on_the_walls_like_those_of_a_clean_one(
     method: str, disturbances: tuple[Disturb, ...]
 ) -> None:
     _, before = found_in(method)

@@ -1,4 +1,4 @@
-"""Corners and blobs that were planted are found by the methods that look for them."""
+"""Planted corners and blobs are found by the methods made for them."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def noisy(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def squares() -> tuple[np.ndarray, np.ndarray]:
-    """Bright squares, and their corners."""
+    """An image of bright squares, and their corners."""
     image, places = np.zeros((256, 256)), centres(256, 16)
     for row, col in places:
         image[row - HALF : row + HALF + 1, col - HALF : col + HALF + 1] = 1.0
@@ -29,7 +29,7 @@ def squares() -> tuple[np.ndarray, np.ndarray]:
 
 
 def blobs() -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian spots, bright and dark in turn, and their centres."""
+    """An image of Gaussian spots, alternately bright and dark, and their centres."""
     places = centres(272, 16)
     distance, nearest = cKDTree(places).query(np.moveaxis(np.mgrid[:272, :272], 0, -1))
     sign = np.where(places.sum(axis=1) % 32 == 16, 1, -1)[nearest]
@@ -37,7 +37,7 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("name", "planted"), [("orb", squares()), ("sift", blobs())], ids=["corners by orb", "blobs by sift"])
-def test_what_was_planted_is_found_and_little_else(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
+def test_planted_points_are_found_and_little_else(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
     image, places = planted
     found = find_keypoints(normalise(image), METHODS[name], spacing_px=4, largest_window_px=9, rng=np.random.default_rng(0))
     recalled = cKDTree(found.points_rc).query(places)[0] <= 2

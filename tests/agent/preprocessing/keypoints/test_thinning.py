@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agent.preprocessing.keypoints.thinning import thin
 
 
-def thin_simply(points: np.ndarray, spacing: float) -> list[int]:
+def thin_by_loop(points: np.ndarray, spacing: float) -> list[int]:
     kept: list[int] = []
     for i, point in enumerate(points):
         if all(((point - points[j]) ** 2).sum() >= spacing**2 and (point != points[j]).any() for j in kept):
@@ -20,7 +20,7 @@ def thin_simply(points: np.ndarray, spacing: float) -> list[int]:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.floats(1, 15))
 def test_the_selection_is_that_of_the_loop_over_all_pairs(seed: int, n: int, spacing: float) -> None:
     points = np.random.default_rng(seed).integers(0, [40, 70], size=(n, 2))
-    assert thin(points, spacing).tolist() == thin_simply(points, spacing)
+    assert thin(points, spacing).tolist() == thin_by_loop(points, spacing)
 
 
 @pytest.mark.parametrize("spacing", [1.0, 5.0])

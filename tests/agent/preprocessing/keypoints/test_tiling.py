@@ -20,7 +20,7 @@ def peaks(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("tile_px", [32, 100, 299, 1000])
-def test_what_is_found_does_not_depend_on_the_tiles_if_the_margin_is_as_wide_as_the_detector_sees(tile_px: int) -> None:
+def test_points_do_not_depend_on_the_tiles_if_the_margin_is_wide_enough(tile_px: int) -> None:
     whole, values = peaks(blobs())
     points, ranks = detect_in_tiles(blobs(), peaks, tile_px, halo_px=4)
     order = np.lexsort(points.T[::-1])
@@ -39,7 +39,7 @@ def test_points_between_two_pixels_belong_to_one_tile() -> None:
     assert sorted(points[:, 0].tolist()) == [31.4, 31.5, 31.6]
 
 
-def test_a_filter_in_strips_is_the_filter_of_the_whole() -> None:
+def test_filtering_in_strips_equals_filtering_the_whole_image() -> None:
     image = blobs().astype(np.float64)
     in_strips = filter_in_strips(image, lambda part: gaussian_filter(part, 2.0, truncate=4), 50, 8)
     assert np.array_equal(in_strips, gaussian_filter(image, 2.0, truncate=4))
@@ -49,7 +49,7 @@ def test_a_filter_in_strips_is_the_filter_of_the_whole() -> None:
     ("method", "size", "tile_px", "least_common"),
     [("sato_ridges", "_STRIP_PX", 96, 1.0), ("sift", "_TILE_PX", 128, 0.98), ("orb", "_TILE_PX", 128, 0.8)],
 )
-def test_a_large_image_gives_the_points_of_a_search_of_the_whole(
+def test_a_search_in_tiles_finds_the_points_of_a_search_of_the_whole_image(
     method: str, size: str, tile_px: int, least_common: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = METHODS[method]

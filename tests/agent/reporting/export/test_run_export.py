@@ -1,4 +1,4 @@
-"""What is exported is what the history holds, and is there whole or not at all."""
+"""Exports hold what the history holds, and are written completely or not at all."""
 
 import csv
 import hashlib
@@ -13,10 +13,10 @@ import pytest
 from click.testing import Result
 
 from agent.errors import HistoryError
-from agent.history.database import canonical
+from agent.history.database import canonical_json
 from agent.history.event_log import Event, History
 from agent.history.readers import scan_in
-from agent.reporting.export.run_export import placed
+from agent.reporting.export.run_export import atomic_output
 from agent.schema import event_kinds as kinds
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.geometry import Frame
@@ -54,30 +54,30 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_json_lines_say_what_they_are_and_hold_every_event(run: Path, vaestar: Vaestar) -> None:
+def test_json_lines_have_a_header_and_hold_every_event(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "export", "--run", run)
     assert done.exit_code == 0
     assert done.stdout.isascii()  # whatever the terminal's encoding
     head, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (head["format"], head["version"], head["schema"]) == ("vaestar-history", 1, 2)
-    told = events(run)
-    assert head["head"] == f"{told[-1].seq}:{told[-1].hash}"
-    for line, event in zip(lines, told, strict=True):
+    recorded = events(run)
+    assert head["head"] == f"{recorded[-1].seq}:{recorded[-1].hash}"
+    for line, event in zip(lines, recorded, strict=True):
         assert (line["seq"], line["body"], line["hash"], line["arrays"]) == (event.seq, event.body, event.hash, event.arrays)
-    assert vaestar("history", "export", "--json", "--run", run).stdout == done.stdout  # its older name
+    assert vaestar("history", "export", "--json", "--run", run).stdout == done.stdout  # the older name of the option
 
 
 def test_the_chain_can_be_checked_from_the_json_lines_alone(exported: Callable[..., Path]) -> None:
     before = "0" * 64
     for line in exported("jsonl").read_text().splitlines()[1:]:
         e = json.loads(line)
-        texts = canonical(e["body"]), canonical(e["arrays"])
-        said = [before, e["seq"], e["recorded_at"], e["kind"], e["subject"], e["once"], *texts]
-        before = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        texts = canonical_json(e["body"]), canonical_json(e["arrays"])
+        fields = [before, e["seq"], e["recorded_at"], e["kind"], e["subject"], e["once"], *texts]
+        before = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
         assert before == e["hash"]
 
 
-def test_a_part_is_exported_of_an_instrument_a_sample_a_scan_or_a_time(run: Path, exported: Callable[..., Path]) -> None:
+def test_an_export_can_be_limited_to_an_instrument_a_sample_a_scan_or_a_time(run: Path, exported: Callable[..., Path]) -> None:
     def seqs(*options: str) -> list[int]:
         return [json.loads(line)["seq"] for line in exported("jsonl", *options).read_text().splitlines()[1:]]
 
@@ -91,8 +91,8 @@ def test_a_part_is_exported_of_an_instrument_a_sample_a_scan_or_a_time(run: Path
 
 def test_the_tables_hold_every_event_decision_candidate_request_and_loop(run: Path, exported: Callable[..., Path]) -> None:
     folder = exported("csv")
-    told, decisions = events(run), [e.body["decision"] for e in events(run, kinds.DECISION_MADE)]
-    assert [int(row["seq"]) for row in table(folder / "events.csv")] == [e.seq for e in told]
+    recorded, decisions = events(run), [e.body["decision"] for e in events(run, kinds.DECISION_MADE)]
+    assert [int(row["seq"]) for row in table(folder / "events.csv")] == [e.seq for e in recorded]
     rows = table(folder / "decisions.csv")
     assert [(r["decision_id"], r["outcome"], int(r["places"])) for r in rows] == [
         (d["decision_id"], d["outcome"], len(d["requests"])) for d in decisions
@@ -118,7 +118,7 @@ def test_the_tables_hold_every_event_decision_candidate_request_and_loop(run: Pa
     assert [float(row["response"]) for row in loops[:16]] == response.tolist()
 
 
-def test_a_place_that_a_person_moved_has_a_row_of_its_own(run: Path, exported: Callable[..., Path]) -> None:
+def test_a_place_that_an_operator_moved_has_a_row_of_its_own(run: Path, exported: Callable[..., Path]) -> None:
     from tests.agent.provenance.test_narratives import approve, decision_on
 
     moved = approve(run, decision_on(run, "scan-8"))
@@ -131,7 +131,7 @@ def test_a_place_that_a_person_moved_has_a_row_of_its_own(run: Path, exported: C
     assert (rows[-1]["request_id"], float(rows[-1]["x_m"])) == (moved["request_id"], moved["x_m"])
 
 
-def test_what_a_spreadsheet_would_take_for_a_formula_is_text(tmp_path: Path, vaestar: Vaestar) -> None:
+def test_text_that_looks_like_a_formula_is_escaped(tmp_path: Path, vaestar: Vaestar) -> None:
     with History(tmp_path / "run") as history:
         history.record("noted", "=1+1", {"reason": "@SUM(A1)", "by": "-2"}, at=NOW)
     done = vaestar("history", "export", "--run", tmp_path / "run", "--format", "csv", "--out", tmp_path / "out")
@@ -156,7 +156,7 @@ def test_a_scan_in_nsid_is_read_back_by_our_own_reader(run: Path, exported: Call
             assert back.metadata["operator"] == "Łukasz"
 
 
-def test_a_turned_and_oblong_scan_keeps_its_orientation_in_nsid(tmp_path: Path) -> None:
+def test_a_rotated_and_oblong_scan_keeps_its_orientation_in_nsid(tmp_path: Path) -> None:
     from agent.reporting.export.nsid import write_scan
 
     frame = Frame(size_fast_m=3e-6, size_slow_m=1e-6, x_offset_m=4e-6, y_offset_m=-7e-6, angle_rad=0.6, rows=5, cols=7)
@@ -189,11 +189,11 @@ def test_the_loops_and_the_decision_lie_beside_the_scan_in_nsid(run: Path, expor
         assert [name.decode() for name in places["request_id"][()]] == [e.subject for e in results]
         assert places["x_m"][()].tolist() == [e.body["x_m"] for e in results]
         assert places["parameters/coercive_V"][()].tolist() == [e.body["parameters"]["coercive_V"] for e in results]
-        made = file["Decision_000"]
-        assert made.attrs["decision_id"] == decision.subject
-        assert json.loads(made["record"][()]) == decision.body["decision"]
+        group = file["Decision_000"]
+        assert group.attrs["decision_id"] == decision.subject
+        assert json.loads(group["record"][()]) == decision.body["decision"]
         for name, digest in decision.arrays.items():
-            assert np.array_equal(made[f"arrays/{name}"][()], history.arrays.get(digest))
+            assert np.array_equal(group[f"arrays/{name}"][()], history.arrays.get(digest))
 
 
 def test_the_layout_is_that_of_pynsid(exported: Callable[..., Path]) -> None:
@@ -235,11 +235,13 @@ def test_the_same_history_gives_the_same_documents(exported: Callable[..., Path]
     assert exported("bluesky").read_bytes() == exported("bluesky").read_bytes()
 
 
-def test_without_event_model_that_is_said(run: Path, vaestar: Vaestar, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_event_model_the_export_says_what_to_install(
+    run: Path, vaestar: Vaestar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "event_model", None)
     done = vaestar("history", "export", "--run", run, "--format", "bluesky")
     assert done.exit_code == 2
-    assert "install with: pip install 'vaestar[bluesky]'" in done.stderr
+    assert "install it with: pip install 'vaestar[bluesky]'" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "nsid", "bluesky"])
@@ -250,7 +252,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(
     before = sorted(p.name for p in out.parent.iterdir())
     again = ("history", "export", "--run", run, "--format", form, "--out", out)
     done = vaestar(*again)
-    assert (done.exit_code, "is there already; choose another place, or replace it with --force" in done.stderr) == (2, True)
+    assert (done.exit_code, "exists already; choose another path, or replace it with --force" in done.stderr) == (2, True)
     assert vaestar(*again, "--force").exit_code == 0
     assert sorted(p.name for p in out.parent.iterdir()) == before
 
@@ -258,24 +260,24 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(
 def test_a_folder_that_holds_other_things_is_never_replaced(run: Path, tmp_path: Path, vaestar: Vaestar) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.tex").write_text("x")
-    for form, said in (("csv", "holds other things than .csv files"), ("jsonl", "is a folder, it is not replaced")):
+    for form, message in (("csv", "holds more than .csv files"), ("jsonl", "is a folder and is not replaced")):
         done = vaestar("history", "export", "--run", run, "--format", form, "--out", tmp_path / "precious", "--force")
         assert done.exit_code == 2
-        assert said in done.stderr
+        assert message in done.stderr
     assert (tmp_path / "precious" / "thesis.tex").read_text() == "x"
 
 
 @pytest.mark.parametrize("folder", [None, ".csv"])
-def test_what_fails_half_way_leaves_nothing_behind_and_the_older_one_in_place(tmp_path: Path, folder: str | None) -> None:
+def test_an_export_that_fails_halfway_leaves_nothing_behind_and_keeps_the_old_output(tmp_path: Path, folder: str | None) -> None:
     out = tmp_path / "out"
-    with placed(out, folder=folder, force=False) as part:
+    with atomic_output(out, folder=folder, force=False) as part:
         (part / "a.csv" if folder else part).write_text("old")
 
     def fail(part: Path) -> None:
         (part / "a.csv" if folder else part).write_text("new")
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), placed(out, folder=folder, force=True) as part:
+    with pytest.raises(ZeroDivisionError), atomic_output(out, folder=folder, force=True) as part:
         fail(part)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (out / "a.csv" if folder else out).read_text() == "old"
@@ -283,22 +285,25 @@ def test_what_fails_half_way_leaves_nothing_behind_and_the_older_one_in_place(tm
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HistoryError, match="cannot be written"), placed(tmp_path / "file" / "out", folder=None, force=False):
+    with (
+        pytest.raises(HistoryError, match="cannot be written"),
+        atomic_output(tmp_path / "file" / "out", folder=None, force=False),
+    ):
         pass
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        (["--format", "hdf4"], "there is no format 'hdf4'; choose jsonl, csv, nsid or bluesky"),
-        (["--format", "csv"], "say where it shall lie with --out"),
-        (["--since", "soon"], "'soon' is no time"),
+        (["--format", "hdf4"], "unknown format 'hdf4'; choose jsonl, csv, nsid or bluesky"),
+        (["--format", "csv"], "name the folder with --out"),
+        (["--since", "soon"], "'soon' is not a time"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(run: Path, vaestar: Vaestar, options: list[str], said: str) -> None:
+def test_what_cannot_be_exported_is_refused(run: Path, vaestar: Vaestar, options: list[str], message: str) -> None:
     done = vaestar("history", "export", "--run", run, *options)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "nsid", "bluesky"])

@@ -18,7 +18,7 @@ from agent.reporting.figures import (
     scan_figure,
 )
 from agent.reporting.figures.chosen_candidate import chosen_of
-from agent.reporting.figures.reward import left_out_note
+from agent.reporting.figures.reward import rejection_note
 from agent.reporting.figures.scan import grey_range, place_labels
 from agent.reporting.figures.style import COLOURS, MARKERS, colour, marker, prefixed
 from agent.schema.decision import Decision
@@ -76,7 +76,7 @@ class TestScanFigure:
         (request, *_) = decision.record.requests
         dark = np.full((TURNED.rows, TURNED.cols), 1e-10, dtype=np.float32)
         dark[request.row, request.col] = 9e-10
-        dark[: TURNED.rows // 3] = 9e-10  # so that the percentiles have something to span
+        dark[: TURNED.rows // 3] = 9e-10  # so that the percentiles differ
         figure = scan_figure(replace(scan, channels={"AmplitudeRetrace": dark}), make_unresolved(TURNED))
         figure.draw_without_rendering()
         axes = figure.axes[0]
@@ -118,7 +118,7 @@ class TestScanFigure:
         labels = [t.get_text() for t in figure.legends[0].get_texts()]
         assert labels[:3] == [f"cluster {k}: 33%\n{CORE} core points" for k in range(3)]
 
-    def test_without_places_the_legend_speaks_of_none(self) -> None:
+    def test_without_places_the_legend_has_no_entry_for_them(self) -> None:
         figure = scan_figure(make_scan(), make_decision(places=0))
         assert len(figure.legends[0].get_texts()) == 3
         assert not any(c.get_gid() == "recommended" for c in figure.axes[0].collections)
@@ -163,15 +163,15 @@ class TestRewardFigure:
         rings = np.concatenate([c.get_offsets() for c in axes.collections if c.get_gid() == "ties"])
         assert rings[:, 1].tolist() == [pytest.approx(0.925)]
 
-    def test_the_reward_is_named_and_the_models_left_out_are_counted(self) -> None:
+    def test_the_reward_is_named_and_rejected_candidates_are_counted(self) -> None:
         figure = reward_figure(make_decision())
         assert "icl_gain" in figure.axes[0].get_ylabel()
-        note = "Not shown: 3 of 8 candidates, left out by the guards (2 collapsed, 1 stuck)."
+        note = "Not shown: 3 of 8 candidates, rejected by the guards (2 collapsed, 1 stuck)."
         assert note in texts(figure)
 
-    def test_a_search_without_losses_has_no_note(self) -> None:
+    def test_a_search_without_rejections_has_no_note(self) -> None:
         record = make_decision().record
-        assert left_out_note(record.model_copy(update={"candidates": record.candidates[:2]})) == ""
+        assert rejection_note(record.model_copy(update={"candidates": record.candidates[:2]})) == ""
 
     def test_one_seed_has_no_error_bar(self) -> None:
         figure = reward_figure(make_decision(seeds=1))
@@ -240,12 +240,12 @@ class TestAllFigures:
     def test_a_decision_that_resolved_nothing_has_the_scan_only(self) -> None:
         assert set(draw_all(make_scan(), make_unresolved())) == {"scan"}
 
-    def test_a_decision_that_trusted_no_model_has_their_latents_too(self) -> None:
+    def test_a_decision_that_rejected_every_model_shows_their_latents_too(self) -> None:
         assert set(draw_all(make_scan(), make_guarded_out())) == {"scan", "latent_grid"}
 
     @pytest.mark.parametrize("draw", [latent_figure, reward_figure, latent_grid_figure, lambda d: patch_figure(make_scan(), d)])
     def test_what_a_decision_does_not_hold_is_refused_in_one_sentence(self, draw) -> None:
-        with pytest.raises(FigureError, match=r"decision d-1 .*; draw its scan_figure"):
+        with pytest.raises(FigureError, match=r"decision d-1 .*; use scan_figure instead"):
             draw(make_unresolved())
 
     def test_no_global_setting_is_touched(self) -> None:
@@ -275,7 +275,7 @@ class TestStyle:
             ("m", 0.0, (1.0, "m")),
         ],
     )
-    def test_units_take_the_prefix_that_reads_best(self, unit: str, magnitude: float, expected: tuple[float, str]) -> None:
+    def test_units_get_a_suitable_prefix(self, unit: str, magnitude: float, expected: tuple[float, str]) -> None:
         factor, name = prefixed(unit, magnitude)
         assert (pytest.approx(factor), name) == expected
 

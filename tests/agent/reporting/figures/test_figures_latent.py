@@ -30,8 +30,8 @@ class TestLatentFigure:
 
     @pytest.mark.parametrize("tilt_rad", [0.0, 0.4, 1.2, 2.0, 2.9])
     def test_an_ellipse_is_the_curve_at_two_sigma(self, tilt_rad: float) -> None:
-        turn = np.array([[np.cos(tilt_rad), -np.sin(tilt_rad)], [np.sin(tilt_rad), np.cos(tilt_rad)]])
-        covariance = turn @ np.diag([2.0, 0.3]) @ turn.T
+        rotation = np.array([[np.cos(tilt_rad), -np.sin(tilt_rad)], [np.sin(tilt_rad), np.cos(tilt_rad)]])
+        covariance = rotation @ np.diag([2.0, 0.3]) @ rotation.T
         drawn = ellipse(np.array([1.0, -1.0]), covariance, 2.0)
         path = drawn.get_patch_transform().transform(drawn.get_path().interpolated(1).vertices[:-1]) - [1.0, -1.0]
         on_curve = path[::3]  # the end points of the Bezier segments
@@ -84,9 +84,9 @@ class TestLatentGridFigure:
         drawn = np.asarray(axes.collections[0].get_offsets())
         assert sorted(drawn.tolist()) == sorted(chosen_of(decision).z.tolist())
 
-    def test_what_was_guarded_out_says_why(self) -> None:
+    def test_a_rejected_configuration_says_why(self) -> None:
         titles = [axes.get_title() for axes in latent_grid_figure(make_decision()).axes]
-        assert titles[3] == "left out: collapsed"
+        assert titles[3] == "rejected: collapsed"
         assert titles[2] == "0.50"
         assert titles[1] == "window 9 px\n0.93 ± 0.04"
 
@@ -99,7 +99,7 @@ class TestLatentGridFigure:
         record = decision.record.model_copy(update={"configurations": scaled})
         assert latent_grid_figure(replace(decision, record=record)).axes[1].get_title() == f"window 9 px\n{shown}"
 
-    def test_a_stuck_seed_does_not_stand_for_its_configuration(self) -> None:
+    def test_a_stuck_seed_does_not_represent_its_configuration(self) -> None:
         decision = make_decision()
         better = [
             c.model_copy(update={"elbo_per_px": 0.0}) if c.candidate_id == "r-w5-s1" else c for c in decision.record.candidates
@@ -132,4 +132,4 @@ class TestLatentGridFigure:
 
     def test_when_no_model_can_be_trusted_it_shows_them_all_with_the_reason(self) -> None:
         titles = [axes.get_title() for axes in latent_grid_figure(make_guarded_out()).axes]
-        assert all("left out: collapsed" in title for title in titles)
+        assert all("rejected: collapsed" in title for title in titles)

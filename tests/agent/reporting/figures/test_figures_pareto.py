@@ -8,7 +8,7 @@ from rewards.metrics import UnknownMetricError
 from tests.support.decision_records import make_decision, make_guarded_out, make_scan
 from tests.support.rendered_figures import render, texts
 
-VALUES = {5: (3.0, 1.0), 7: (2.0, 0.5), 9: (1.0, 2.0), 11: (0.5, 0.5)}  # of windows 5 and 9 none is better in both
+VALUES = {5: (3.0, 1.0), 7: (2.0, 0.5), 9: (1.0, 2.0), 11: (0.5, 0.5)}  # neither of windows 5 and 9 is better in both
 
 
 def record(**metrics: float) -> DecisionRecord:
@@ -39,10 +39,10 @@ def front_of(figure: object) -> list[list[float]]:
 def test_the_front_is_drawn_through_the_means_over_seeds_and_its_members_are_named() -> None:
     figure = pareto_figure(record())
     assert front_of(figure) == [pytest.approx([1.05, 2.0]), pytest.approx([3.05, 1.0])]
-    said = texts(figure)
-    assert "2 of 4 configurations are on the front" in said
-    assert "1  VAE, window 9 px" in said
-    assert "2  VAE, window 5 px" in said
+    shown = texts(figure)
+    assert "2 of 4 configurations are on the front" in shown
+    assert "1  VAE, window 9 px" in shown
+    assert "2  VAE, window 5 px" in shown
     assert render(figure)
 
 
@@ -51,7 +51,7 @@ def test_the_star_is_on_what_was_chosen() -> None:
     assert np.asarray(star.get_offsets())[0] == pytest.approx([1.05, 2.0])
 
 
-def test_better_is_up_and_to_the_right_for_what_is_minimised_too() -> None:
+def test_better_is_up_and_to_the_right_also_for_minimised_criteria() -> None:
     axes = pareto_figure(record(), ("bic_gain_per_d", "icl")).axes[0]
     assert axes.yaxis_inverted()
     assert not axes.xaxis_inverted()
@@ -69,12 +69,12 @@ def test_a_metric_of_the_users_own_needs_its_direction() -> None:
 
 def test_without_both_criteria_of_two_configurations_there_is_no_front() -> None:
     assert not has_front(record(), ("bic_gain_per_d", "stability"))
-    with pytest.raises(FigureError, match="holds bic_gain_per_d and stability of 0 configurations; a front needs two"):
+    with pytest.raises(FigureError, match="has bic_gain_per_d and stability for 0 configurations; a front needs at least two"):
         pareto_figure(record(), ("bic_gain_per_d", "stability"))
     assert "pareto" not in draw_all(make_scan(), make_guarded_out())
 
 
-def test_long_fronts_are_named_to_the_length_of_the_page() -> None:
+def test_the_legend_of_a_long_front_fits_the_page() -> None:
     base = record().candidates[0]
     many = [
         base.model_copy(update={"window_px": w, "metrics": {"bic_gain_per_d": float(w), "NMI_rot": -float(w)}})

@@ -11,7 +11,7 @@ def test_the_moments_are_mean_and_standard_deviation_of_the_first_channel() -> N
 
 
 @pytest.mark.parametrize("window", [8, 15])
-def test_they_are_bit_for_bit_the_same_for_a_turned_and_a_mirrored_patch(window: int) -> None:
+def test_the_moments_are_bit_for_bit_the_same_for_a_rotated_and_a_mirrored_patch(window: int) -> None:
     patches = np.random.default_rng(1).random((200, 1, window, window))
     moments = amplitude_moments(patches)
     assert np.array_equal(amplitude_moments(np.rot90(patches, axes=(2, 3))), moments)

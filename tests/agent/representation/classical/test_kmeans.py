@@ -42,7 +42,7 @@ def test_planted_types_are_found() -> None:
     assert all(len(np.unique(found[labels == t])) == 1 for t in range(4))
 
 
-def test_fewer_different_patches_than_centroids_span_fewer_directions() -> None:
+def test_fewer_distinct_patches_than_centroids_span_fewer_directions() -> None:
     patches = np.repeat(np.eye(3), 20, axis=0)
     z = centroid_basis(patches, np.ones(60), 5, rng()).encode(patches)
     assert (z.std(axis=0) > 0.5).sum() == 2

@@ -6,7 +6,7 @@ import torch
 from agent.representation.vae.adam import Adam
 
 
-def test_each_step_is_that_of_pytorchs_optimiser_bit_for_bit() -> None:
+def test_each_step_equals_that_of_pytorchs_optimiser_bit_for_bit() -> None:
     random = torch.Generator().manual_seed(0)
     ours, theirs, gradient = torch.randn(4099, generator=random), torch.empty(4099), torch.empty(4099)
     theirs.copy_(ours)

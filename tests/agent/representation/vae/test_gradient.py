@@ -14,8 +14,8 @@ WARPED = [i for i in GEOMETRIC_LATENTS if i != "v"]
 
 def differentiated(stack: StackedVAE, x: torch.Tensor, noise: torch.Tensor, drawn: torch.Tensor | None) -> torch.Tensor:
     stack.tensors = {name: t.clone().requires_grad_(True) for name, t in stack.tensors.items()}
-    missfit, divergence = stack.loss_terms(x, noise, drawn)
-    (missfit + stack.kl_weight[:, None] * divergence).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
+    nll, divergence = stack.loss_terms(x, noise, drawn)
+    (nll + stack.kl_weight[:, None] * divergence).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
     return torch.cat([t.grad.reshape(-1) for t in stack.tensors.values() if t.grad is not None])
 
 
@@ -28,7 +28,7 @@ STACKS["mixed with vanilla"] = [ModelSpec(6, i, 1 + k % 3) for k, i in enumerate
 
 
 @pytest.mark.parametrize("specs", STACKS.values(), ids=STACKS.keys())
-def test_the_gradient_by_hand_is_that_of_automatic_differentiation(specs: list[ModelSpec]) -> None:
+def test_the_gradient_equals_that_of_automatic_differentiation(specs: list[ModelSpec]) -> None:
     stack = StackedVAE(specs, [initial_weights(spec, e) for e, spec in enumerate(specs)])
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(len(specs), 11, stack.union.pixels, generator=generator)
@@ -44,7 +44,7 @@ def test_the_gradient_by_hand_is_that_of_automatic_differentiation(specs: list[M
 
 
 @pytest.mark.parametrize("invariance", WARPED)
-def test_the_gradient_of_the_map_is_its_finite_difference(invariance: str) -> None:
+def test_the_gradient_of_the_map_equals_its_finite_difference(invariance: str) -> None:
     rng = np.random.default_rng(0)
     z = torch.from_numpy(rng.normal(size=(1, 1, GEOMETRIC_LATENTS[invariance] + 1)))
     weight = torch.from_numpy(rng.normal(size=(1, 1, 2, 3)))

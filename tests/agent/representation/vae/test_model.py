@@ -36,7 +36,7 @@ def test_shapes_and_number_of_latents_are_those_of_the_invariance(invariance: st
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
-def test_a_rotation_latent_turns_the_decoded_patch(quarter_turns: int, decoder: str) -> None:
+def test_a_rotation_latent_rotates_the_decoded_patch(quarter_turns: int, decoder: str) -> None:
     stack = stack_of(ModelSpec(9, "r", decoder=decoder))
     straight, turned = decoded(stack, [[0, 0.3, -1.2], [quarter_turns * math.pi / 2, 0.3, -1.2]])
     assert np.rot90(straight, quarter_turns) == pytest.approx(turned, abs=1e-4)
@@ -80,13 +80,13 @@ def test_the_reconstruction_term_is_the_likelihood_summed_over_pixels(decoder: s
     stack = stack_of(ModelSpec(9, "rt", decoder=decoder, likelihood=likelihood))
     x = torch.rand(1, 4, 81)
     mean, _ = stack.encode(x)
-    missfit, _ = stack.loss_terms(x, torch.zeros_like(mean))
+    nll, _ = stack.loss_terms(x, torch.zeros_like(mean))
     p = torch.sigmoid(stack.decode(mean))
     log_p = x * p.log() + (1 - x) * (1 - p).log() if likelihood == "bernoulli" else torch.distributions.Normal(p, 0.5).log_prob(x)
-    assert torch.allclose(missfit, -log_p.sum(-1), rtol=1e-4)
+    assert torch.allclose(nll, -log_p.sum(-1), rtol=1e-4)
 
 
-def test_pixels_drawn_evenly_give_the_whole_reconstruction_term_on_average() -> None:
+def test_uniformly_drawn_pixels_give_the_full_reconstruction_term_on_average() -> None:
     stack = stack_of(ModelSpec(5, "rts", channels=2, decoder="exact", sampled_px=5))
     x = torch.rand(1, 3, 50)
     noise = torch.zeros(1, 3, 6)
@@ -99,7 +99,7 @@ def test_pixels_drawn_evenly_give_the_whole_reconstruction_term_on_average() -> 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("invariance", INVARIANCES)
-def test_weights_go_in_and_out_as_one_flat_vector(invariance: str, decoder: str) -> None:
+def test_weights_are_read_and_returned_as_one_flat_vector(invariance: str, decoder: str) -> None:
     spec = ModelSpec(7, invariance, latent_dim=3, decoder=decoder)
     flat = np.arange(weight_count(spec), dtype=np.float32)
     stack = StackedVAE([spec, spec], [flat, -flat])
@@ -110,21 +110,21 @@ def test_weights_go_in_and_out_as_one_flat_vector(invariance: str, decoder: str)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_models_of_different_kinds_stand_in_one_stack_and_give_the_losses_they_give_alone(decoder: str) -> None:
+def test_models_of_different_kinds_have_the_same_losses_in_a_stack_as_alone(decoder: str) -> None:
     kinds = [i for i in INVARIANCES if decoder == "warp" or i != "v"]
     specs = [ModelSpec(8, i, latent_dim=1 + k % 3, beta=0.1 * k, decoder=decoder) for k, i in enumerate(kinds)]
     together = stack_of(*specs)
     x = torch.rand(1, 5, 64)
     noise = torch.randn(len(specs), 5, together.union.latents, generator=torch.Generator().manual_seed(0))
-    missfit, divergence = together.loss_terms(x.expand(len(specs), -1, -1), noise)
+    nll, divergence = together.loss_terms(x.expand(len(specs), -1, -1), noise)
     for e, spec in enumerate(specs):
         alone = StackedVAE([spec], [together.weights[e]])
         expected = alone.loss_terms(x, noise[e : e + 1][:, :, together.slots(spec)])
-        assert torch.allclose(missfit[e], expected[0][0], rtol=1e-5)
+        assert torch.allclose(nll[e], expected[0][0], rtol=1e-5)
         assert torch.allclose(divergence[e], expected[1][0], rtol=1e-5)
 
 
-def test_stacking_refuses_models_that_differ_in_more() -> None:
+def test_models_that_differ_in_more_cannot_be_stacked() -> None:
     with pytest.raises(ValueError, match="may differ in invariance"):
         stack_of(ModelSpec(9, "r"), ModelSpec(11, "r"))
     with pytest.raises(ValueError, match="may differ in invariance"):

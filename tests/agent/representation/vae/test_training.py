@@ -8,17 +8,17 @@ from agent.config.training import TrainSettings
 from agent.errors import AgentError, SearchCancelledError
 from agent.preprocessing.subsampling import split_held_out
 from agent.representation.vae.spec import ModelSpec
-from agent.representation.vae.training import Fitted, encode, resolve_device, train
+from agent.representation.vae.training import TrainedModel, encode, resolve_device, train
 from tests.support.bars import bars
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
-# Rounding, which depends on what stands beside a model in the matrix products, is not yet amplified.
+# Rounding depends on the other models in the matrix products; with so few steps it is not amplified yet.
 GENTLE = TrainSettings(steps=20, batch_size=32, learning_rate=1e-3)
 PATCHES = bars(200)
 HELD_OUT = split_held_out(200, 0.1, np.random.default_rng(0))
 
 
-def fit(*models: tuple[ModelSpec, int], settings: TrainSettings = SETTINGS) -> list[Fitted]:
+def fit(*models: tuple[ModelSpec, int], settings: TrainSettings = SETTINGS) -> list[TrainedModel]:
     return train(PATCHES, [m[0] for m in models], [m[1] for m in models], HELD_OUT, settings)
 
 
@@ -41,7 +41,7 @@ def test_models_of_different_kinds_train_in_one_stack_as_they_do_alone(decoder: 
 
 
 @pytest.mark.parametrize("spec", [ModelSpec(9, "rt"), ModelSpec(9, "rs", decoder="exact", sampled_px=20)], ids=["warp", "exact"])
-def test_training_twice_gives_the_same_bits(spec: ModelSpec) -> None:
+def test_training_is_reproducible_bit_for_bit(spec: ModelSpec) -> None:
     one, two = (fit((spec, 3))[0] for _ in range(2))
     assert np.array_equal(one.weights, two.weights)
     assert one.elbo_per_px == two.elbo_per_px
@@ -52,29 +52,29 @@ def test_training_improves_the_held_out_elbo() -> None:
     assert longer > short + 0.05
 
 
-def test_training_goes_on_from_given_weights() -> None:
+def test_training_starts_from_given_weights() -> None:
     spec = ModelSpec(9, "r")
     first = fit((spec, 0), settings=TrainSettings(steps=300))[0]
     gentle = TrainSettings(steps=5, learning_rate=1e-4)
-    further, afresh = train(PATCHES, [spec, spec], [0, 0], HELD_OUT, gentle, start=[first.weights, None])
-    assert further.elbo_per_px == pytest.approx(first.elbo_per_px, abs=0.01)
-    assert afresh.elbo_per_px < first.elbo_per_px - 0.03
+    warm, cold = train(PATCHES, [spec, spec], [0, 0], HELD_OUT, gentle, start=[first.weights, None])
+    assert warm.elbo_per_px == pytest.approx(first.elbo_per_px, abs=0.01)
+    assert cold.elbo_per_px < first.elbo_per_px - 0.03
 
 
-def test_a_model_that_diverges_is_reported_and_harms_no_neighbour() -> None:
+def test_a_model_that_diverges_is_reported_and_does_not_affect_the_others() -> None:
     spec = ModelSpec(9, "r")
-    begin = fit((spec, 0), settings=TrainSettings(steps=1))[0].weights
-    broken = begin.copy()
+    initial = fit((spec, 0), settings=TrainSettings(steps=1))[0].weights
+    broken = initial.copy()
     broken[7] = np.nan
-    alone = train(PATCHES, [spec, spec], [0, 1], HELD_OUT, SETTINGS, start=[begin, begin])
-    together = train(PATCHES, [spec, spec], [0, 1], HELD_OUT, SETTINGS, start=[broken, begin])
+    alone = train(PATCHES, [spec, spec], [0, 1], HELD_OUT, SETTINGS, start=[initial, initial])
+    together = train(PATCHES, [spec, spec], [0, 1], HELD_OUT, SETTINGS, start=[broken, initial])
     assert math.isnan(together[0].elbo_per_px)
     assert np.isnan(together[0].weights).all()
     assert np.array_equal(together[1].weights, alone[1].weights)
     assert together[1].elbo_per_px == alone[1].elbo_per_px
 
 
-def test_a_rotation_invariant_model_puts_turned_patches_nearer_than_a_vanilla_one() -> None:
+def test_a_rotation_invariant_model_encodes_rotated_patches_closer_than_a_vanilla_one() -> None:
     patches = np.concatenate([bars(300), np.clip(bars(300, seed=1) ** 4, 0, 1)])
     held_out = split_held_out(600, 0.1, np.random.default_rng(0))
     moved = {}
@@ -86,7 +86,7 @@ def test_a_rotation_invariant_model_puts_turned_patches_nearer_than_a_vanilla_on
     assert moved["r"] < 0.5 * moved["v"]
 
 
-def test_encoding_in_chunks_is_encoding_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_in_chunks_equals_encoding_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ModelSpec(9, "rts", latent_dim=3)
     weights = [f.weights for f in fit((spec, 0), (spec, 1))]
     whole = encode(PATCHES, spec, weights)
@@ -97,19 +97,19 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch: pytest.MonkeyPatch)
     assert parts[1] == pytest.approx(whole[1], abs=1e-5)
 
 
-def test_training_stops_when_asked() -> None:
-    asked = 0
+def test_training_stops_when_cancelled() -> None:
+    polled = 0
 
     def stopped() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked == 3
+        nonlocal polled
+        polled += 1
+        return polled == 3
 
     with pytest.raises(SearchCancelledError):
         train(PATCHES, [ModelSpec(9, "v")], [0], HELD_OUT, TrainSettings(steps=10**7), stopped)
 
 
-def test_the_number_of_threads_is_left_as_it_was() -> None:
+def test_the_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -119,7 +119,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device(TrainSettings()) == "cpu"
     with pytest.raises(AgentError, match="finds no GPU"):

@@ -1,4 +1,4 @@
-"""A door in a thread of its own, over a run recorded by hand and an agent that only listens."""
+"""An HTTP server in a thread of its own, on a scripted run and a fake agent that records its commands."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from tests.support.runs import record_run
 
 
 @contextmanager
-def open_door(run: Path, control: FakeControl) -> Iterator[str]:
-    """The address, while it is open; the run directory looks like that of a running agent."""
+def http_server(run: Path, control: FakeControl) -> Iterator[str]:
+    """Yield the address of the server; the run directory looks like that of a running agent."""
     record_run(run)
-    ready, leave = threading.Event(), threading.Event()
-    address = []
+    ready, stop = threading.Event(), threading.Event()
+    addresses: list[str] = []
 
     async def main() -> None:
-        attendance = Supervision(run, "127.0.0.1:0")
-        with attendance.listening():
-            async with attendance.attending(control):
-                address.append(attendance.address)
+        supervision = Supervision(run, "127.0.0.1:0")
+        with supervision.listening():
+            async with supervision.running(control):
+                addresses.append(supervision.address)
                 ready.set()
-                await asyncio.to_thread(leave.wait)
+                await asyncio.to_thread(stop.wait)
 
     def serve() -> None:
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
@@ -37,9 +37,9 @@ def open_door(run: Path, control: FakeControl) -> Iterator[str]:
     thread.start()
     try:
         assert ready.wait(10)
-        (run / STATE_FILE).write_text(json.dumps({"pid": os.getpid(), "http": address[0]}))
-        yield address[0]
+        (run / STATE_FILE).write_text(json.dumps({"pid": os.getpid(), "http": addresses[0]}))
+        yield addresses[0]
     finally:
-        leave.set()
+        stop.set()
         thread.join()
         (run / STATE_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Variance of the latent distribution: eq. 2 of the paper and the total, and the spread in the narrowest direction."""
+"""Rewards that need no mixture: reconstruction (eq. 1 of the paper) and the variances of the latents (eq. 2, total, smallest)."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,13 +12,19 @@ def total_variance(z: Float[np.ndarray, "n d"]) -> float:
 
 
 def variance_product(z: Float[np.ndarray, "n d"]) -> float:
-    """Π_i Var(z_i), eq. 2: falls to zero when one latent variable collapses. Blind to a collapse along a tilted direction."""
+    """Π_i Var(z_i), eq. 2: zero if one latent variable collapses. It does not see a collapse along an oblique direction."""
     return float(z.var(axis=0).prod())
 
 
 def smallest_eigenvalue(z: Float[np.ndarray, "n d"]) -> float:
-    """Variance along the narrowest direction; sees a tilted collapse, which eq. 2 misses."""
+    """Variance along the narrowest direction; unlike eq. 2 it reveals a collapse along an oblique direction."""
     return float(np.linalg.eigvalsh(np.atleast_2d(np.cov(z, rowvar=False)))[0])
+
+
+def reconstruction(representation: Representation, *, rng: np.random.Generator) -> Score:  # noqa: ARG001 - the Reward signature
+    """Eq. 1 as a reward: (1/N)·E_q[log p(x|z)] on held-out patches. Only comparable at equal window and channels."""
+    value = representation.reconstruction_per_px
+    return Score(value, {"reconstruction": value})
 
 
 def variance(representation: Representation, *, rng: np.random.Generator) -> Score:  # noqa: ARG001 - the Reward signature
