@@ -38,10 +38,11 @@ def serve_forever(
 
 
 async def _serve(config: Config, run: Path, *, dashboard: bool) -> None:
-    service = Service(config, run)
+    page = None
     if dashboard:
-        from agent.dashboard.attach import attach_dashboard  # imported here: it is slow and optional
+        from agent.dashboard.page import dashboard_page  # imported here: it is slow and optional
 
-        attach_dashboard(service, config, run)
+        page = dashboard_page(config, run)
+    service = Service(config, run, page=page)
     service.stop_on_signals()
     await service.run()

@@ -98,9 +98,7 @@ class SearchProgress:
 
 
 class ObservedService(Protocol):
-    """The part of `agent.service.service.Service` that is shown. It calls `on_publish` for each message, in its event loop."""
-
-    on_publish: Callable[[str, Mapping[str, Any]], None]
+    """The part of `agent.service.service.Service` that is shown."""
 
     def partial_frame(self, instrument_id: str) -> PartialFrame | None:
         """Return the lines so far of the scan that an instrument is recording."""

@@ -42,7 +42,7 @@ from agent.service.periodic_jobs import schedule_jobs
 from agent.service.rate_limit import RateLimiter
 from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
-from agent.service.supervision import Supervision
+from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol import messages as wire
@@ -63,21 +63,30 @@ class Service:
         Path of the run directory; an existing run is continued.
     now
         Wall clock.
+    page
+        Makes the page that is served beside the HTTP API, and kept up to date with all that is published; None: no page.
     """
 
-    def __init__(self, config: Config, run_directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        config: Config,
+        run_directory: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        page: Callable[["Service"], Page] | None = None,
+    ) -> None:
         self._config = config
         self._directory = run_directory
         self._now = now
         self._stop = asyncio.Event()
-        self.supervision = Supervision(run_directory, config.service.http)
+        self._page = None if page is None else page(self)
+        self.supervision = Supervision(run_directory, config.service.http, self._page)
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> progress of its search
         self._recovered: dict[str, Any] = {}
         self._control: OperatorControl | None = None
-        self.on_publish: Callable[[str, Mapping[str, Any]], None] = lambda _kind, _facts: None
 
     @property
     def control(self) -> Control:
@@ -328,7 +337,8 @@ class Service:
 
     async def publish(self, kind: str, **facts: Any) -> None:
         """Publish a numbered telemetry message. Best effort: nothing depends on it."""
-        self.on_publish(kind, facts)
+        if self._page is not None:
+            self._page.update(kind, facts)
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
         if self._telemetry is not None:

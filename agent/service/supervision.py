@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _LOG = structlog.get_logger("vaestar.agent")
 
 
+class Page(Protocol):
+    """A page that is served beside the HTTP API."""
+
+    def add_to(self, app: "FastAPI", address: str) -> None:
+        """Add the page's routes to the application that is served at `address`."""
+
+    def update(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Take in a message that the service publishes; called in the event loop's thread."""
+
+
 class Supervision:
     """HTTP server and health checks of one service.
 
@@ -31,14 +41,15 @@ class Supervision:
         Path of the run directory.
     http
         Address of the HTTP server, HOST:PORT; empty: no HTTP server.
+    page
+        Page that the HTTP server shows; None: no page.
     """
 
-    def __init__(self, run_directory: Path, http: str) -> None:
-        self._http, self._directory = http, run_directory
+    def __init__(self, run_directory: Path, http: str, page: Page | None = None) -> None:
+        self._http, self._directory, self._page = http, run_directory, page
         self._server: WebServer | None = None
         self.health, self.meters = HealthChecks(run_directory), Meters()
         self._problems: dict[str, str] = {}  # check -> problem found by the last check
-        self.pages: list[Callable[[FastAPI], None]] = []  # add further routes to the HTTP server
 
     @property
     def address(self) -> str:
@@ -70,8 +81,8 @@ class Supervision:
         async with contextlib.AsyncExitStack() as stack:
             if self._server is not None:
                 app = await stack.enter_async_context(self._server.serving(control, self.health, self.meters))
-                for add_page in self.pages:
-                    add_page(app)
+                if self._page is not None:
+                    self._page.add_to(app, self.address)
             # Only now: the imports of the HTTP server take seconds on a busy computer, and must not count as event-loop lag.
             await stack.enter_async_context(_background_task(self.health.monitor_event_loop()))
             period_s = watchdog_s()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agent.config.model import Config
-from agent.dashboard.attach import attach_dashboard
+from agent.dashboard.page import dashboard_page
 from agent.decision.agent import Agent
 from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.schema.decision import Decision
@@ -109,10 +109,7 @@ def served(run: Path, config: Config | None = None, http: str = "127.0.0.1:0") -
     finished = asyncio.Event()
 
     async def main() -> None:
-        def attach(service: Service) -> None:
-            attach_dashboard(service, full, run, announce=False)
-
-        async with serving(run, full, attach) as (service, state):
+        async with serving(run, full, dashboard_page(full, run, announce=False)) as (service, state):
             ready.set_result(made := Served(asyncio.get_running_loop(), service, state["http"], run, state))
             await finished.wait()
             for bench in made.benches.values():

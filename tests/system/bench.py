@@ -17,6 +17,7 @@ from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.history.event_log import Event, History
 from agent.schema.decision import Decision
 from agent.service.service import STATE_FILE, Service
+from agent.service.supervision import Page
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, decode, encode
 from instrument_adapters.protocol.curve_keys import ClientKeys
@@ -72,11 +73,10 @@ def instrument(address: str, name: str | None = "afm-1", reads_ahead: int = 1000
 
 @asynccontextmanager
 async def serving(
-    run: Path, settings: Config | None = None, prepare: Callable[[Service], None] = lambda _: None
+    run: Path, settings: Config | None = None, page: Callable[[Service], Page] | None = None
 ) -> AsyncIterator[tuple[Service, dict[str, Any]]]:
     """A running service and its state file; stopped at the end, with no task left behind."""
-    service = Service(settings or config(), run)
-    prepare(service)
+    service = Service(settings or config(), run, page=page)
     task = asyncio.create_task(service.run())
     try:
         async with asyncio.timeout(LONGEST_S):
