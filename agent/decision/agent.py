@@ -1,6 +1,6 @@
-"""From a scan to a decision: the whole flow in one file. Each step is one call.
+"""From a scan to a decision. `Agent.decide` is the whole flow; `_PreparedDecision.decide` turns a search result into a decision.
 
-    scan -> channels -> key points -> search over (window, invariance, seed) -> core points of the mixture -> targets in metres
+    scan -> quality, drift -> channels -> key points -> search (patches, representations, rewards) -> core points -> targets
 
 Nothing here uses sockets, files or the clock: the same scan, configuration, limits and measured places give the same
 decision. The service (or `vaestar analyze`) records the decision and acts on it.

@@ -182,7 +182,7 @@ def _count_lines(events: list[Event]) -> Iterator[str]:
     decisions = [e for e in events if e.kind == kinds.DECISION_MADE]
     outcomes = Counter(OUTCOMES.get(outcome := e.body["decision"]["outcome"], outcome) for e in decisions)
     places = sum(len(e.body["decision"]["requests"]) for e in decisions)
-    by_outcome = f" ({', '.join(f'{n} {outcome}' for outcome, n in outcomes.items())})" if outcomes else ""
+    by_outcome = f" ({', '.join(f'{outcome}: {n}' for outcome, n in outcomes.items())})" if outcomes else ""
     yield f"{counted(len(decisions), 'decision')}{by_outcome}; {counted(places, 'place')} recommended"
     statuses = Counter(e.body["status"] for e in events if e.kind == kinds.RESULT_RECEIVED)
     yield f"{counted(sum(statuses.values()), 'result')}" + (

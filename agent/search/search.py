@@ -1,11 +1,11 @@
-"""Search for the representation of a scan: candidates are built, scored and ranked, in rungs.
+"""Search for the representation of a scan: candidates are built, scored and ranked in rungs, stages of increasing training.
 
 The rungs give an early result first and better ones later:
 
 1. Plain families, which need no training.
 2. VAEs trained for a share of the steps; seeds and configurations with a low held-out ELBO are dropped. ELBOs are comparable at
    equal window, channels, key points and β only. The reward is not used here, since it drifts while a model trains.
-3. The remaining VAEs, trained for the full number of steps.
+3. The remaining VAEs, trained on for the full number of steps, in addition to those of the rungs.
 
 After each rung all candidates with the same budget are treated alike. Guards exclude models that collapsed, diverged or got
 stuck. The density filter removes points in sparse regions of each latent space. All candidates are cut to the common number of
@@ -60,7 +60,7 @@ class SearchResult:
     z
         Shape (n, d): latents of all key points of the chosen candidate's set; None if nothing was chosen.
     rows
-        Rows judged and trained on, by key-point method.
+        Indices of the key points used for scoring and for training, by key-point method.
     common_points
         Number of points on which candidates were scored.
     rungs

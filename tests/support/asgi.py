@@ -137,7 +137,7 @@ class ApiClient:
             await complete.wait()
             return {"type": "http.disconnect"}
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.app(_scope("GET", path, headers), receive, send)
         return received.decode().split("\n\n")[:count]
 

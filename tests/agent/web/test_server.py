@@ -70,16 +70,16 @@ def test_a_token_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 def test_the_server_answers_and_ends_open_streams_when_it_stops(tmp_path: Path) -> None:
     with http_server(tmp_path, FakeControl()) as address:
-        with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
             assert json.load(answer)["ok"] is True
             assert "server" not in answer.headers
-        listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=5)
+        listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=60)
         assert listening.readline() == b": hello\n"
     rest = listening.read().decode()
     assert rest.count("\nid: ") == EVENTS  # the history, then a clean end
     listening.close()
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{address}/healthz", timeout=5)
+        urllib.request.urlopen(f"{address}/healthz", timeout=60)
 
 
 def test_bytes_that_are_not_http_do_no_harm(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_bytes_that_are_not_http_do_no_harm(tmp_path: Path) -> None:
             b"POST / HTTP/9.9\r\n\r\n",
             b"",
         ):
-            with socket.create_connection((host, int(port)), timeout=5) as client:
+            with socket.create_connection((host, int(port)), timeout=60) as client:
                 client.sendall(noise)
-        with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
             assert answer.status == 200
