@@ -25,7 +25,7 @@ from simulators.controller.transport import SimulatedTransport
 from simulators.faults.injector import FaultInjector
 from simulators.faults.quirks import Quirks
 from simulators.microscope import Microscope
-from simulators.physics.dart import Recording
+from simulators.physics.dart import DartRecording
 from simulators.physics.spectroscopy import Loop, loop_parameters
 from simulators.sample.surface import Surface
 
@@ -172,7 +172,7 @@ class SimulatedMFP3D:
         return self._microscope.true_position(xy_m)
 
     @property
-    def last_recording(self) -> Recording | None:
+    def last_recording(self) -> DartRecording | None:
         """Sealed: the latest frame with the true position of each pixel; None before the first."""
         return self.controller.last_recording
 

@@ -11,8 +11,8 @@ from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InterruptedWaitError
 from simulators.faults.injector import FaultInjector
-from simulators.physics.dart import Recording, record_frame
-from simulators.physics.motion import Drift, Stage
+from simulators.physics.dart import DartRecording, record_frame
+from simulators.physics.motion import Drift, StageMotion
 from simulators.physics.probe import Probe
 from simulators.physics.spectroscopy import SPOT_STATE, Loop, record_loop
 from simulators.physics.wear import draw_wear, initial_probe
@@ -55,14 +55,14 @@ class Microscope:
         self.config, self.clock = config, clock
         self.surface = surface or grow_surface(config.surface, growth_rng)
         self.probe = initial_probe(config.dart.wear, wear_rng)
-        self._stage = Stage(Drift.random(config.motion, drift_rng))
+        self._stage = StageMotion(Drift.random(config.motion, drift_rng))
         self._scan_rng, self._loop_rng, self._wear_rng = scan_rng, loop_rng, wear_rng
         self._faults = faults or FaultInjector()
         self._faults.begin(clock, config.frame)
         self._frames = 0
         self.last_loop_m: tuple[float, float] | None = None
 
-    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> Recording:
+    def record(self, frame: Frame, *, scan_rate_Hz: float, scan_down: bool, wait: bool = True) -> DartRecording:
         """Record a frame that begins now and takes rows / rate of simulated time.
 
         With `wait=False` the caller advances the clock.

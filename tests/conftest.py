@@ -53,6 +53,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _no_log_configuration_is_left_behind() -> Iterator[None]:
+    """A test that configures logging does not decide what the next one can capture."""
+    yield
+    structlog = sys.modules.get("structlog")
+    if structlog is not None and structlog.is_configured():
+        structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
 def _nothing_that_a_test_wrote_stays_imported() -> Iterator[None]:
     """A module that a test has written is gone with its folder; another one of its name must not find it still loaded."""
     yield

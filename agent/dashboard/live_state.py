@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.dashboard.models import Edits, Problem, ProgressView
+from agent.dashboard.models import EditProblem, Edits, ProgressView
 from agent.errors import ControlError
 from agent.messaging.partial_frames import PartialFrame
 from instrument_adapters.protocol.messages import StatusMessage
 
 
 @dataclass
-class _Search:
+class _SearchState:
     """A search under way, with its last reported progress."""
 
     instrument_id: str
@@ -36,7 +36,7 @@ class SearchProgress:
 
     def __init__(self, deadline_s: float | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self._deadline_s, self._now = deadline_s, now
-        self._search: dict[str, _Search] = {}  # by scan
+        self._search: dict[str, _SearchState] = {}  # by scan
         self._last_duration_s: dict[str, float] = {}  # by instrument
         self._instrument: dict[str, str] = {}  # by scan
 
@@ -71,13 +71,13 @@ class SearchProgress:
             if scan_id in undecided
         }
 
-    def _get(self, scan_id: str) -> _Search:
+    def _get(self, scan_id: str) -> _SearchState:
         if scan_id not in self._search:
             self._search = {}  # one search at a time: an older one is over
-            self._search[scan_id] = _Search(self._instrument.get(scan_id, ""), self._now())
+            self._search[scan_id] = _SearchState(self._instrument.get(scan_id, ""), self._now())
         return self._search[scan_id]
 
-    def _view(self, instrument_id: str, search: _Search) -> ProgressView:
+    def _view(self, instrument_id: str, search: _SearchState) -> ProgressView:
         since_s = self._now() - search.started_s
         last_s = self._last_duration_s.get(instrument_id)
         share = search.done / max(search.total, 1)
@@ -148,10 +148,10 @@ class LiveService:
         status = self._service.last_status(instrument_id)
         return status.request_id if status is not None and status.activity == "measuring" else None
 
-    def problems(self, decision_id: str, edits: Edits) -> list[Problem]:
+    def problems(self, decision_id: str, edits: Edits) -> list[EditProblem]:
         """Return what would be refused of these edits; every move, if the decision is no longer pending."""
         try:
             found = self._service.objections(decision_id, edits.drop, edits.move)
         except ControlError as error:
-            return [Problem(request_id=name, sentence=str(error)) for name in edits.move]
-        return [Problem(request_id=name, sentence=why) for name, why in found.items()]
+            return [EditProblem(request_id=name, sentence=str(error)) for name in edits.move]
+        return [EditProblem(request_id=name, sentence=why) for name, why in found.items()]

@@ -272,7 +272,7 @@ class Edits(View):
     move: dict[str, tuple[float, float]] = {}
 
 
-class Problem(View):
+class EditProblem(View):
     """Why a point may not be measured at its new position."""
 
     request_id: str
@@ -282,4 +282,4 @@ class Problem(View):
 class Checked(View):
     """Problems of an edit; empty if it may be approved."""
 
-    problems: list[Problem]
+    problems: list[EditProblem]

@@ -13,11 +13,11 @@ from agent.dashboard.decision_view import decision_view
 from agent.dashboard.model_view import PatchReconstructor
 from agent.dashboard.models import (
     Checked,
+    EditProblem,
     Edits,
     LiveView,
     LoopsView,
     PlacesView,
-    Problem,
     ProgressView,
     RunView,
     ScanView,
@@ -72,7 +72,7 @@ class LiveSource(Protocol):
     def measuring(self, instrument_id: str) -> str | None:
         """Return the id of the request that an instrument is measuring, if it reports it."""
 
-    def problems(self, decision_id: str, edits: Edits) -> list[Problem]:
+    def problems(self, decision_id: str, edits: Edits) -> list[EditProblem]:
         """Return what would be refused if a decision were approved with these edits."""
 
 

@@ -84,7 +84,7 @@ def inspect_history(
     """
     report = IntegrityReport()
     path = run_directory / database
-    inspection = _Inspection(report, run_directory, arrays, progress or (lambda _done, _total: None))
+    inspection = _HistoryInspection(report, run_directory, arrays, progress or (lambda _done, _total: None))
     # Read the head file first: an event written from now on makes the database newer than it, which is not a fault.
     filed = inspection.read_head_file()
     try:
@@ -102,7 +102,7 @@ def inspect_history(
     return report
 
 
-class _Inspection:
+class _HistoryInspection:
     """One pass over a history from beginning to end."""
 
     def __init__(

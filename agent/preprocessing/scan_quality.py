@@ -75,7 +75,7 @@ class Quality:
 
 
 @dataclass
-class _Inspection:
+class _QualityInspection:
     """A scan under inspection, and what was found so far."""
 
     scan: Scan
@@ -97,7 +97,7 @@ class _Inspection:
         return self.scan.channels[self.channel]
 
 
-Check = Callable[[_Inspection], str | None]
+Check = Callable[[_QualityInspection], str | None]
 
 
 def inspect(
@@ -127,7 +127,7 @@ def inspect(
     measured_xy
         Shape (k, 2): positions measured on the sample, in metres; changes there are expected.
     """
-    state = _Inspection(scan, channel, settings, sharpness_before, content_before)
+    state = _QualityInspection(scan, channel, settings, sharpness_before, content_before)
     found = [
         Problem(name, settings.action(name), sentence)
         for name, check in _CHECKS.items()
@@ -172,7 +172,7 @@ def sharpness(image: Float32[np.ndarray, "rows cols"]) -> float | None:
     return max(0.0, mean(*_HIGH) - floor) / coarse if coarse > 0 else None
 
 
-def _wrong_unit(state: _Inspection) -> str | None:
+def _wrong_unit(state: _QualityInspection) -> str | None:
     for name, image in state.scan.channels.items():
         unit = state.scan.units.get(name, "")
         span = next((v for (kind, of), v in _PLAUSIBLE.items() if of == unit and name.lower().startswith(kind)), None)
@@ -182,7 +182,7 @@ def _wrong_unit(state: _Inspection) -> str | None:
     return _radians(state)
 
 
-def _radians(state: _Inspection) -> str | None:
+def _radians(state: _QualityInspection) -> str | None:
     """A problem if a phase has the unit degrees, but its two lobes are π instead of 180 apart."""
     name = phase_of(state.scan, state.channel)
     if name is None or state.scan.units.get(name) != "deg":
@@ -194,7 +194,7 @@ def _radians(state: _Inspection) -> str | None:
     return f"{name} has the unit degrees, but lies between {low:.2f} and {high:.2f}; it is probably in radians"
 
 
-def _mislabelled(state: _Inspection) -> str | None:
+def _mislabelled(state: _QualityInspection) -> str | None:
     for name, image in state.scan.channels.items():
         low, high = np.nanpercentile(image, [1, 99]) if np.isfinite(image).any() else (0.0, 0.0)
         if "amplitude" in name.lower() and low < -_NEGATIVE * max(high, 0.0):
@@ -204,7 +204,7 @@ def _mislabelled(state: _Inspection) -> str | None:
     return None
 
 
-def _transposed(state: _Inspection) -> str | None:
+def _transposed(state: _QualityInspection) -> str | None:
     """A problem if columns differ more than lines do: each line is recorded at another time, so lines should differ more."""
     name = next((n for n in state.scan.channels if "frequency" in n.lower()), None)
     if name is None or min(state.scan.channels[name].shape) < 32:
@@ -219,13 +219,13 @@ def _transposed(state: _Inspection) -> str | None:
     )
 
 
-def _repeated(state: _Inspection) -> str | None:
+def _repeated(state: _QualityInspection) -> str | None:
     if state.content_before != state.content:
         return None
     return f"{state.channel} is identical, bit for bit, to that of the last scan of this sample; was an old file sent again?"
 
 
-def _saturated(state: _Inspection) -> str | None:
+def _saturated(state: _QualityInspection) -> str | None:
     image = state.image
     finite = image[np.isfinite(image)]
     if not len(finite) or np.ptp(finite) == 0:
@@ -236,7 +236,7 @@ def _saturated(state: _Inspection) -> str | None:
     return f"{share:.1%} of the pixels of {state.channel} are saturated at {finite.max():.3g}; lower the drive or the gain"
 
 
-def _not_recorded(state: _Inspection) -> str | None:
+def _not_recorded(state: _QualityInspection) -> str | None:
     missing = lines_not_recorded(state.image)
     if not missing.any() or missing.all():  # preparing the scan refuses an empty image, with a better reason
         return None
@@ -244,7 +244,7 @@ def _not_recorded(state: _Inspection) -> str | None:
     return f"{state.channel} has missing data on {_lines(missing)}"
 
 
-def _lock_lost(state: _Inspection) -> str | None:
+def _lock_lost(state: _QualityInspection) -> str | None:
     name = next((n for n in state.scan.channels if "frequency" in n.lower()), None)
     lost = lines_without_lock(state.scan.channels[name]) if name is not None else np.zeros(0, np.bool_)
     if not lost.any():
@@ -253,7 +253,7 @@ def _lock_lost(state: _Inspection) -> str | None:
     return f"on {_lines(lost)} the frequency is constant, so the resonance was lost; tune again"
 
 
-def _contact_lost(state: _Inspection) -> str | None:
+def _contact_lost(state: _QualityInspection) -> str | None:
     if "amplitude" not in state.channel.lower():
         return None
     lost = lines_without_contact(state.image)
@@ -263,7 +263,7 @@ def _contact_lost(state: _Inspection) -> str | None:
     return f"{state.channel} has almost no signal on {_lines(lost)}, so the tip was not in contact"
 
 
-def _no_signal(state: _Inspection) -> str | None:
+def _no_signal(state: _QualityInspection) -> str | None:
     image = state.image
     if not np.isfinite(image).all() or min(image.shape) < 8 or np.ptp(image) == 0:
         return None
@@ -274,7 +274,7 @@ def _no_signal(state: _Inspection) -> str | None:
     return f"{state.channel} contains only noise (the correlation of neighbouring pixels is {correlation:.2f})"
 
 
-def _blunt_tip(state: _Inspection) -> str | None:
+def _blunt_tip(state: _QualityInspection) -> str | None:
     before, now = state.sharpness_before, state.sharpness
     if before is None or now is None or now >= state.settings.least_sharpness * before:
         return None

@@ -7,7 +7,7 @@ from agent.errors import AgentError
 from agent.history.event_log import Event, History
 from agent.history.lookup import first_found
 from agent.history.readers import reading_event
-from agent.provenance.narrative import Narrative, Section, counted, event_sentence, length, number, place, timestamp
+from agent.provenance.narrative import Narrative, NarrativeSection, counted, event_sentence, length, number, place, timestamp
 from agent.provenance.recorded_inputs import recorded_inputs
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
@@ -25,16 +25,16 @@ def decision_narrative(history: History, event: Event) -> Narrative:
         record = DecisionRecord.model_validate(event.body["decision"])
         instrument_id = event.body["instrument_id"]
         sections = (
-            Section("In short", (f"Outcome: {OUTCOMES[record.outcome]}.", record.explanation)),
-            Section("The scan", tuple(_scan_lines(record, instrument_id))),
-            Section("Inputs", tuple(_input_lines(history, event, record))),
-            Section("Candidates", tuple(_candidate_lines(record)), tuple(_configuration_rows(record))),
-            Section("Rejected candidates", (), tuple(_rejected_rows(record))),
-            Section("Decision rule", tuple(_rule_steps(record))),
-            Section("Recommendation", tuple(_recommendation_lines(record)), tuple(_cluster_rows(record))),
-            Section("Approval, sending and commands", tuple(_later_events(history, event, record))),
-            Section("Results", (), tuple(_result_rows(history, event))),
-            Section("How to check this", tuple(_check_lines(record))),
+            NarrativeSection("In short", (f"Outcome: {OUTCOMES[record.outcome]}.", record.explanation)),
+            NarrativeSection("The scan", tuple(_scan_lines(record, instrument_id))),
+            NarrativeSection("Inputs", tuple(_input_lines(history, event, record))),
+            NarrativeSection("Candidates", tuple(_candidate_lines(record)), tuple(_configuration_rows(record))),
+            NarrativeSection("Rejected candidates", (), tuple(_rejected_rows(record))),
+            NarrativeSection("Decision rule", tuple(_rule_steps(record))),
+            NarrativeSection("Recommendation", tuple(_recommendation_lines(record)), tuple(_cluster_rows(record))),
+            NarrativeSection("Approval, sending and commands", tuple(_later_events(history, event, record))),
+            NarrativeSection("Results", (), tuple(_result_rows(history, event))),
+            NarrativeSection("How to check this", tuple(_check_lines(record))),
         )
     what = "Decision" if event.kind == kinds.DECISION_MADE else "Deeper search"
     title = f"{what} {record.decision_id} on {record.scan_id} of {instrument_id} (sample {record.sample_id})"

@@ -10,7 +10,7 @@ from agent.history.event_log import Event, History
 from agent.history.filters import EventFilter, filtered_events
 from agent.history.lookup import first_found
 from agent.history.readers import reading_event, scan_event
-from agent.provenance.narrative import Narrative, Section, counted, event_sentence, length, number, place, timestamp
+from agent.provenance.narrative import Narrative, NarrativeSection, counted, event_sentence, length, number, place, timestamp
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
@@ -38,9 +38,9 @@ def scan_narrative(history: History, event: Event) -> Narrative:
         )
         decided = tuple(_decision_lines(about))
     sections = (
-        Section("The scan", facts),
-        Section("What followed", decided),
-        Section("Events", tuple(map(event_sentence, about))),
+        NarrativeSection("The scan", facts),
+        NarrativeSection("What followed", decided),
+        NarrativeSection("Events", tuple(map(event_sentence, about))),
     )
     title = f"Scan {event.subject} of {owner} (sample {event.body['sample_id']})"
     return Narrative("scan", event.subject, title, sections, {"event": event.seq, "header": header})
@@ -68,10 +68,10 @@ def request_narrative(history: History, decision: Event, request_id: str) -> Nar
         request, result = MeasurementRequest.model_validate(found.request), found.result
         owner = decision.body["instrument_id"]
         sections = (
-            Section("Why this place", tuple(_why_here(record, request, found.fate))),
-            Section("What happened", tuple(_event_lines(history, decision, request_id, result))),
-            Section("What was measured", tuple(_measurement_lines(request, result))),
-            Section("Later decisions", tuple(_later_decisions(history, record.sample_id, result))),
+            NarrativeSection("Why this place", tuple(_why_here(record, request, found.fate))),
+            NarrativeSection("What happened", tuple(_event_lines(history, decision, request_id, result))),
+            NarrativeSection("What was measured", tuple(_measurement_lines(request, result))),
+            NarrativeSection("Later decisions", tuple(_later_decisions(history, record.sample_id, result))),
         )
     facts = {"request": request.model_dump(mode="json"), "result": None if result is None else result.body}
     return Narrative("request", request_id, f"Request {request_id} to {owner}", sections, facts)
@@ -153,9 +153,9 @@ def instrument_narrative(history: History, instrument_id: str) -> Narrative:
     identity = [f"{latest.get('model')}, {latest.get('software')}", *(f"{name}: {value:g}" for name, value in limits.items())]
     notable = [e for e in events if e.kind not in _COUNTED_KINDS]
     sections = (
-        Section("Instrument and limits", tuple(identity) if connected else ()),
-        Section("Counts", tuple(_count_lines(events))),
-        Section("Other events", tuple(map(event_sentence, notable[-_MOST_LISTED:]))),
+        NarrativeSection("Instrument and limits", tuple(identity) if connected else ()),
+        NarrativeSection("Counts", tuple(_count_lines(events))),
+        NarrativeSection("Other events", tuple(map(event_sentence, notable[-_MOST_LISTED:]))),
     )
     return Narrative(
         "instrument", instrument_id, f"Instrument {instrument_id}", sections, {"limits": limits, "events": len(events)}
@@ -197,7 +197,7 @@ def run_narrative(history: History) -> Narrative:
     """Narrative of a whole run."""
     events = list(history.events())
     if not events:
-        return Narrative("run", "", f"Run {history.run_directory.name}", (Section("", ("No events yet",)),))
+        return Narrative("run", "", f"Run {history.run_directory.name}", (NarrativeSection("", ("No events yet",)),))
     started = [e for e in events if e.kind == kinds.RUN_STARTED]
     instruments = sorted({e.body["instrument_id"] for e in events if e.kind == kinds.INSTRUMENT_CONNECTED})
     lines = [
@@ -207,13 +207,15 @@ def run_narrative(history: History) -> Narrative:
     ]
     notable = [e for e in events if e.kind not in _COUNTED_KINDS]
     sections = (
-        Section("In short", tuple(lines)),
-        Section("Counts", tuple(_count_lines(events))),
+        NarrativeSection("In short", tuple(lines)),
+        NarrativeSection("Counts", tuple(_count_lines(events))),
         *(
-            Section(f"Instrument {name}", tuple(_count_lines([e for e in events if e.body.get("instrument_id") == name])))
+            NarrativeSection(
+                f"Instrument {name}", tuple(_count_lines([e for e in events if e.body.get("instrument_id") == name]))
+            )
             for name in instruments
         ),
-        Section("Other events", tuple(map(event_sentence, notable[-_MOST_LISTED:]))),
+        NarrativeSection("Other events", tuple(map(event_sentence, notable[-_MOST_LISTED:]))),
     )
     name = started[0].subject if started else history.run_directory.name
     kinds_counted = dict(Counter(e.kind for e in events))
@@ -244,7 +246,7 @@ def event_narrative(history: History, event: Event) -> Narrative:
         lines.append(f"Scan {scan_id} (event {scan_event(history, owner, scan_id).seq})")
     lines.append(f"Hash {event.hash[:16]}..., which covers this event and, through the chain, all events before it")
     body = json.dumps(event.body, indent=2, ensure_ascii=False)
-    sections = (Section("What happened", tuple(lines)), Section("Body", quoted=body))
+    sections = (NarrativeSection("What happened", tuple(lines)), NarrativeSection("Body", quoted=body))
     return Narrative(
         "event", str(event.seq), f"Event {event.seq}: {event.kind}", sections, {"event": event.seq, "body": event.body}
     )

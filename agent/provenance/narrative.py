@@ -56,7 +56,7 @@ _MOST_QUOTED = 200  # lines
 
 
 @dataclass(frozen=True)
-class Section:
+class NarrativeSection:
     """A heading with sentences, a table, or quoted text.
 
     Parameters
@@ -98,7 +98,7 @@ class Narrative:
     about: str
     identifier: str
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[NarrativeSection, ...]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:

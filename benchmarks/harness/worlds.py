@@ -11,7 +11,7 @@ from benchmarks.harness.agreement import adjusted_rand, agreement
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.physics.dart import Recording
+from simulators.physics.dart import DartRecording
 from simulators.sample.domains import coarse
 from simulators.sample.surface import Surface
 from simulators.tiers import tier
@@ -27,7 +27,7 @@ class World:
     scan: Scan
     prepared: PreparedScan
     surface: Surface
-    recording: Recording
+    recording: DartRecording
 
     @property
     def points_rc(self) -> Int[np.ndarray, "n 2"]:

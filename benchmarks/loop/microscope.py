@@ -15,7 +15,7 @@ from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH, SimulatedClock
 from simulators.config import MFP3DConfig, TimingConfig
 from simulators.mfp3d import SimulatedMFP3D
-from simulators.physics.dart import Recording
+from simulators.physics.dart import DartRecording
 from simulators.sample.domains import WALL_TYPES, WallType
 from simulators.sample.growth import grow_surface
 from simulators.sample.surface import Surface
@@ -95,7 +95,7 @@ class Bench:
         self.instrument = SimulatedMFP3D(self.sample.config, clock=SimulatedClock(None), surface=self.sample.surface)
         self.scan = self.instrument.scan()
         assert self.instrument.last_recording is not None
-        self.first: tuple[Scan, Recording] = (self.scan, self.instrument.last_recording)
+        self.first: tuple[Scan, DartRecording] = (self.scan, self.instrument.last_recording)
 
     def rescan(self) -> Scan:
         """Record the next frame; simulated time passes and the sample drifts."""

@@ -11,7 +11,7 @@ from agent.recommendation.similarity_kernel import PlaceKernel
 from benchmarks.loop.microscope import Sample, Visit
 from benchmarks.loop.prediction import pixel_features
 from instrument_adapters.scan import Scan
-from simulators.physics.dart import Recording
+from simulators.physics.dart import DartRecording
 from simulators.physics.hysteresis import expected_latents
 
 PARAMETERS = ("coercive_plus_V", "coercive_minus_V")
@@ -41,7 +41,7 @@ class Judge:
         First scan, and its recording with the true positions.
     """
 
-    def __init__(self, sample: Sample, scan: Scan, recording: Recording) -> None:
+    def __init__(self, sample: Sample, scan: Scan, recording: DartRecording) -> None:
         image = scan.channels["Amplitude1Retrace"].astype(np.float64)
         self._features = pixel_features(image)
         self._pixels = np.argwhere(np.ones(image.shape, bool)).astype(np.float64)

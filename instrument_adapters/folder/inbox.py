@@ -43,7 +43,7 @@ class ResultFileError(AdapterError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class ReturnedResult:
     """Result of one request as the operator entered it."""
 
     request_id: str
@@ -77,7 +77,7 @@ class Inbox:
     def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
         self.folder, self._wall = folder, wall
         self.report_problem: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
-        self.results: dict[str, Result] = {}
+        self.results: dict[str, ReturnedResult] = {}
         self._handled: dict[Path, str] = {}  # digest of the content that was accepted, or whose problem was reported
         self._first_seen: dict[Path, tuple[str, float]] = {}  # digest, and time of the first look
         self._accepted: set[tuple[str, str]] = set()  # (request id, status)
@@ -115,7 +115,7 @@ class Inbox:
             _LOG.info("read %d results from %s", len(fresh), path)
 
 
-def parse_results(raw: bytes, path: Path) -> list[Result]:
+def parse_results(raw: bytes, path: Path) -> list[ReturnedResult]:
     """Results in the content of a `.csv` or `.json` file.
 
     Raises
@@ -135,7 +135,7 @@ def _has_status(row: Mapping[str, Any]) -> bool:
     return str(row.get("status") or "").strip() != ""
 
 
-def _parse_result(row: Mapping[str, Any], where: str, folder: Path) -> Result:
+def _parse_result(row: Mapping[str, Any], where: str, folder: Path) -> ReturnedResult:
     status = str(row["status"]).strip().lower()
     if status not in ("ok", "skipped", "failed"):
         raise ResultFileError(f"{where} has the status {status[:40]!r}; allowed are ok, skipped and failed")
@@ -146,7 +146,7 @@ def _parse_result(row: Mapping[str, Any], where: str, folder: Path) -> Result:
         raise ResultFileError(f"{where} is invalid: {explain(error)}") from error
     x_um, y_um = _number(row, "x_um", where), _number(row, "y_um", where)
     loop = str(row.get("loop_file") or "").strip()
-    return Result(
+    return ReturnedResult(
         request_id=request_id,
         status=status,  # type: ignore[arg-type]
         reason=str(row.get("reason") or "")[:2000],

@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError
-from instrument_adapters.folder.inbox import Inbox, Result
+from instrument_adapters.folder.inbox import Inbox, ReturnedResult
 from instrument_adapters.folder.naming import sample_name
 from instrument_adapters.folder.outbox import Outbox
 from instrument_adapters.folder.watcher import FolderWatch, WatchSettings
@@ -200,7 +200,7 @@ class WatchedFolder:
                 "an operator stopped this instrument; it does not wait for scans or results until it is resumed"
             )
 
-    def _wait_for_result(self, request_id: str) -> Result:
+    def _wait_for_result(self, request_id: str) -> ReturnedResult:
         while True:
             self._raise_if_halted()
             self._inbox.poll()

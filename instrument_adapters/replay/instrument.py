@@ -49,7 +49,7 @@ class Loops:
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class RecordedScan:
     """One recorded frame and its loops.
 
     Parameters
@@ -98,7 +98,7 @@ class Replay:
 
     def __init__(
         self,
-        recorded: Sequence[Callable[[], Recording]],
+        recorded: Sequence[Callable[[], RecordedScan]],
         *,
         instrument_id: str = "replay",
         model: str = "recorded data",
@@ -188,7 +188,7 @@ class Replay:
         """Replayed time: continues from the end of the latest frame, or from the wall time at the start if that is unknown."""
         return self._frame_end + timedelta(seconds=self.pace.elapsed_s - self._frame_end_s)
 
-    def _nearest(self, recording: Recording, request: MeasurementRequest) -> tuple[Loops, int, float]:
+    def _nearest(self, recording: RecordedScan, request: MeasurementRequest) -> tuple[Loops, int, float]:
         frame, loops = recording.scan.frame, recording.loops
         where = f"({request.x_m * 1e6:.3f}, {request.y_m * 1e6:.3f}) um"
         point = np.array([[request.x_m, request.y_m]])
@@ -207,7 +207,7 @@ class Replay:
         return loops, index, float(distances_m[index])
 
 
-def _limits(recordings: Sequence[Recording], points_max: int) -> Limits:
+def _limits(recordings: Sequence[RecordedScan], points_max: int) -> Limits:
     scans = [r.scan for r in recordings]
     biases = [float(np.abs(r.loops.bias_V).max(initial=0.0)) for r in recordings if r.loops is not None]
     corners = np.concatenate(

@@ -12,7 +12,7 @@ from instrument_adapters.errors import ScanFileError
 from instrument_adapters.formats.instrument_note import line_time
 from instrument_adapters.formats.scan_file import READERS, read_scan
 from instrument_adapters.geometry import Frame
-from instrument_adapters.replay.instrument import Loops, Recording
+from instrument_adapters.replay.instrument import Loops, RecordedScan
 from instrument_adapters.replay.mexpsimu import FILMS, loop_numbers, read_film
 from instrument_adapters.scan import Scan
 
@@ -20,7 +20,7 @@ FILM_SOURCE = "mexpsimu"
 UNKNOWN_LINE_S = 1.0  # used if a recording does not state the duration of a line
 
 
-def open_source(source: str, data: Path | None = None, sample_id: str | None = None) -> list[Callable[[], Recording]]:
+def open_source(source: str, data: Path | None = None, sample_id: str | None = None) -> list[Callable[[], RecordedScan]]:
     """Functions that read the recordings of `source`, in order.
 
     Parameters
@@ -47,7 +47,7 @@ def open_source(source: str, data: Path | None = None, sample_id: str | None = N
     return [partial(file_recording, path, sample_id) for path in _files(Path(source))]
 
 
-def film_recording(name: str, folder: Path | None = None, sample_id: str | None = None) -> Recording:
+def film_recording(name: str, folder: Path | None = None, sample_id: str | None = None) -> RecordedScan:
     """A film of mexpsimu: its causal image as the scan, and the loop at every pixel (see `mexpsimu.py`)."""
     film = read_film(name, folder)
     rows, cols = film.amplitude.shape
@@ -65,14 +65,14 @@ def film_recording(name: str, folder: Path | None = None, sample_id: str | None 
         sample_id=sample_id or f"mexpsimu-{name}",
         metadata={"Source": f"PyPI package mexpsimu, PTO_BEPS_{name}; magnitude of the first spectrum point"},
     )
-    return Recording(
+    return RecordedScan(
         scan,
         UNKNOWN_LINE_S,
         loops=Loops(frame.to_metres(pixels), bias_V, loops[finite], {key: values[finite] for key, values in parameters.items()}),
     )
 
 
-def file_recording(path: Path, sample_id: str | None = None) -> Recording:
+def file_recording(path: Path, sample_id: str | None = None) -> RecordedScan:
     """A scan file as a recording without loops."""
     scan = read_scan(path)
     if scan.started_at is not None and scan.finished_at is not None:
@@ -80,7 +80,7 @@ def file_recording(path: Path, sample_id: str | None = None) -> Recording:
     else:
         line_s = line_time(scan.metadata) or UNKNOWN_LINE_S
     downwards = str(scan.metadata.get("ScanDown", 0)).strip() in {"1", "1.0"}
-    return Recording(replace(scan, sample_id=sample_id or scan.sample_id), line_s, downwards)
+    return RecordedScan(replace(scan, sample_id=sample_id or scan.sample_id), line_s, downwards)
 
 
 def _files(path: Path) -> Sequence[Path]:

@@ -16,7 +16,7 @@ from simulators.controller.records import frame_scan, loop_note
 from simulators.errors import InterruptedWaitError
 from simulators.faults.quirks import Quirks
 from simulators.microscope import Microscope
-from simulators.physics.dart import Recording
+from simulators.physics.dart import DartRecording
 
 _SLACK_S = 1e-9  # simulated times are sums of floats
 
@@ -65,7 +65,7 @@ class Controller:
         self.panel = ControllerPanel(config, config.first_scan)
         self.file_writer = FileWriter(folder, self.quirks, traps=config.file_traps)
         self.rejected: list[Rejection] = []
-        self.last_recording: Recording | None = None
+        self.last_recording: DartRecording | None = None
         self.withdrawn = False
         self._tip_m = [config.frame.x_offset_m, config.frame.y_offset_m]
         self._readback_m = list(self._tip_m)

@@ -9,7 +9,7 @@ from instrument_adapters.scan import Scan
 from simulators.clock import EPOCH
 from simulators.config import MFP3DConfig
 from simulators.controller.scan_note import FIXED_ENTRIES, scan_note, tracked_centre_Hz
-from simulators.physics.dart import CHANNELS, Recording
+from simulators.physics.dart import CHANNELS, DartRecording
 
 _LOOP_KEYS = ("ARDoIVAmp", "ARDoIVFrequency", "ARDoIVCycles", "DriveAmplitude", "DFRTFrequencyCenter", "DFRTFrequencyWidth")
 _PROBE_KEYS = ("InvOLS", "AmpInvOLS", "SpringConstant", "MicroscopeModel", "Version")
@@ -21,7 +21,7 @@ def simulated_time(at_s: float) -> datetime:
 
 
 def frame_scan(
-    recording: Recording, frame: Frame, config: MFP3DConfig, *, rate_Hz: float, scan_down: bool, number: int, at_s: float
+    recording: DartRecording, frame: Frame, config: MFP3DConfig, *, rate_Hz: float, scan_down: bool, number: int, at_s: float
 ) -> Scan:
     """The frame as it is saved: its id is the file's number, its start time is computed by the reader.
 

@@ -100,7 +100,7 @@ class DartConfig(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class DartRecording:
     """A recorded frame, and the true tip positions (sealed: no message contains them).
 
     Parameters
@@ -147,7 +147,7 @@ def record_frame(
     scan_down: bool,
     rng: np.random.Generator,
     states: LineStates | None = None,
-) -> Recording:
+) -> DartRecording:
     """Record one frame of retraces.
 
     Parameters
@@ -185,7 +185,7 @@ def record_frame(
     raw = [height, *np.abs(tones), *(_phase(tone, config) for tone in tones), centre]
     images = [_to_image(values, frame, scan_down).astype(np.float32) for values in raw]
     channels = dict(zip(CHANNELS, images, strict=True))
-    return Recording(
+    return DartRecording(
         {name: _wrapped(image) if CHANNELS[name] == "deg" else image for name, image in channels.items()},
         _to_image(xy, frame, scan_down),
     )

@@ -64,7 +64,7 @@ class Drift:
         return np.asarray(along[..., None] * _direction(self.drift_rad) + crept[..., None] * _direction(self.creep_rad))
 
 
-class Stage:
+class StageMotion:
     """The stage: drift and creep since the approach, and the creep after each move.
 
     Parameters

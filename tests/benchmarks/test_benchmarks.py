@@ -68,6 +68,7 @@ def test_the_tie_set_and_the_choice_follow_the_rule_of_the_search() -> None:
     assert engine.choice(TIED, vae_only=False) == "r-w9"  # fewer types
 
 
+@pytest.mark.slow
 def test_a_single_seed_chooses_by_its_reward_alone() -> None:
     assert engine.single_seed_choice(TIED, vae_only=False) == "rt-w9"
 
@@ -181,6 +182,7 @@ def test_shuffling_blocks_keeps_the_pixels_and_moves_them() -> None:
     assert not np.array_equal(mixed, image)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are read from /proc")
 def test_the_meter_counts_children(tmp_path: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"

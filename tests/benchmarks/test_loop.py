@@ -18,6 +18,8 @@ from simulators.physics.spectroscopy import Loop, SpectroscopyConfig
 from simulators.sample.domains import WALL_TYPES, WallType
 from simulators.tiers import tier
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {"families": ["polar"], "windows_px": [15], "seeds": 1, "workers": 0}
 
 

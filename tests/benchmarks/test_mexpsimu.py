@@ -84,6 +84,7 @@ def test_what_follows_the_patch_is_predicted_from_it_and_what_follows_the_positi
     assert predictor.r2(measured, held_out, values[:, [1]], patch_only=True)[0] < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 10, 20, 50, 100, 200])
 @pytest.mark.parametrize("shape", [(65, 65), (100, 100), (40, 80)])
 def test_a_grid_has_exactly_its_nodes_spread_over_all_of_the_image(shape: tuple[int, int], count: int) -> None:
@@ -132,6 +133,7 @@ def test_loops_are_counted_until_every_class_was_seen_three_times() -> None:
     assert mexpsimu.loops_until_seen(lambda n: late[: min(n, 50)], classes) is None
 
 
+@pytest.mark.slow
 def test_the_oracle_lowers_the_error_faster_than_chance_in_each_of_three_draws() -> None:
     predictor, values = smooth()
     held_out = np.arange(0, 576, 2)
@@ -145,6 +147,7 @@ def test_the_oracle_lowers_the_error_faster_than_chance_in_each_of_three_draws()
         assert ours < chance
 
 
+@pytest.mark.slow
 def test_the_ceiling_predicts_what_follows_the_patch_and_not_what_follows_the_place() -> None:
     row = np.arange(900) // 30
     image = np.sin(row / 2).reshape(30, 30)

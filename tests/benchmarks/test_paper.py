@@ -20,6 +20,8 @@ from benchmarks.paper.spaces import grid_figure
 from benchmarks.paper.typicality import component_sizes, explained
 from rewards.base import Mixture
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (4, 5)
 TINY = paper.Plan(1, (5, 9), (5,), (), workers=0, steps=40, bayesian_steps=2)
 KINDS = ("fig2", "fig3", "fig4", "fig4-default-filter", "fig5", "fig6", "fig7")

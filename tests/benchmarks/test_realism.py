@@ -95,17 +95,20 @@ def textures() -> dict[float, list[np.ndarray]]:
     return {blur: [frame_of(rng, blur) for _ in range(8)] for blur in (1.0, 1.15)}
 
 
+@pytest.mark.slow
 def test_a_texture_that_is_a_little_coarser_is_told_apart(textures: dict[float, list[np.ndarray]]) -> None:
     areas = classifier.areas(tiles_of(textures[1.0][:4] + textures[1.15][:4], 4), np.random.default_rng(1), repeats=1)
     assert {name for name, values in areas.items() if np.mean(values) > 0.95} == {"trees", "logistic"}
 
 
+@pytest.mark.slow
 def test_frames_of_one_kind_cannot_be_told_apart(textures: dict[float, list[np.ndarray]]) -> None:
     """Tiles of eight frames: far from 0.5 +- 0.25 unless a group stands on both sides, which gives 0.9 and more."""
     areas = classifier.areas(tiles_of(textures[1.0], 4), np.random.default_rng(1), repeats=1)
     assert all(0.2 < np.mean(values) < 0.8 for values in areas.values())
 
 
+@pytest.mark.slow
 def test_the_report_has_its_figures_and_says_what_is_outside() -> None:
     rng = np.random.default_rng(0)
     parts = [part for both in STATISTICS.values() for part in both]

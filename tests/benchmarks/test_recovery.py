@@ -180,6 +180,7 @@ def test_tiers_are_named_by_commas_and_one_that_is_not_there_is_refused(monkeypa
         recovery.main()
 
 
+@pytest.mark.slow
 def test_one_world_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_world, "BASELINES", {FIXED_POLAR: BASELINES[FIXED_POLAR]})
     found = one_world.recover("clean", 0, PLAIN)
@@ -194,6 +195,7 @@ def test_one_world_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["pick"]["purity"] > found["pick"]["ari"] > 0
 
 
+@pytest.mark.slow
 def test_the_papers_rule_is_one_seeds_smallest_criterion_over_models_and_k(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper_rule, "BAYESIAN_MODELS", 0)
     monkeypatch.setattr(
@@ -211,6 +213,7 @@ def test_the_papers_rule_is_one_seeds_smallest_criterion_over_models_and_k(monke
     assert (rules[paper_rule.BAYESIAN]["chosen"], rules[paper_rule.BAYESIAN]["clusters"]) == ("v-w15-s0", 1)
 
 
+@pytest.mark.slow
 def test_bayesian_mixtures_are_fitted_to_the_models_of_smallest_bic_and_the_smallest_elbo_and_entropy_wins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -232,6 +235,7 @@ def test_bayesian_mixtures_are_fitted_to_the_models_of_smallest_bic_and_the_smal
     assert paper_rule._bayesian(least)[0].spec.invariance == "r"
 
 
+@pytest.mark.slow
 def test_a_decision_without_clusters_counts_as_one_cluster() -> None:
     stripes = scan_world("stripes", 0, PLAIN)
     scores = one_world.evaluate_decision(stripes, Decision(Mock(), {}))

@@ -14,6 +14,7 @@ HERE = (FINE + TINY_SEARCH).replace("workers = 1", "workers = 0")  # no process 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 
 
+@pytest.mark.slow
 def test_a_loop_whose_agent_and_client_are_killed_loses_nothing(tmp_path: Path) -> None:
     found = killed_loop(tmp_path / "loop", 3, 2, pixels=64, search=HERE, targets={"agent": 0.5, "adapter": 0.5})
     assert found["alive"], found["faults"]
@@ -23,6 +24,7 @@ def test_a_loop_whose_agent_and_client_are_killed_loses_nothing(tmp_path: Path) 
     assert found["counts"]["results_acknowledged"] > 0
 
 
+@pytest.mark.slow
 def test_in_a_simulated_hour_with_faults_every_scan_is_accounted_for(tmp_path: Path) -> None:
     found = soak(tmp_path / "soak", 5, Week(days=0.03, fault_rate=0.5), HERE)
     assert not found["stalled"]

@@ -8,6 +8,7 @@ from benchmarks.realism import tier_pictures
 from simulators.sample.domains import WallType
 
 
+@pytest.mark.slow
 def test_a_tier_is_drawn_with_the_walls_it_has_and_no_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tier_pictures, "SHOWN", ("needles",))
     figure = tier_pictures.picture(0)

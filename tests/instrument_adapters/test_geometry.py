@@ -101,6 +101,7 @@ IMPOSSIBLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", IMPOSSIBLE)
 def test_an_impossible_frame_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

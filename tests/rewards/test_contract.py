@@ -19,6 +19,7 @@ OPTIONS["bgmm"] = {"settings": {"components": 4, "steps": 2}}
 NO_ELBO = {"reconstruction"}  # eq. 1 is not defined for a plain family
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(REWARDS))
 def test_every_built_in_reward_keeps_the_contract(name: str) -> None:
     found = check_reward(REWARDS[name], OPTIONS.get(name, {}))

@@ -107,6 +107,7 @@ def test_of_many_seeds_hardly_a_healthy_one_is_left_out_and_the_stuck_ones_are()
     assert [i for i, reason in enumerate(seeds_of(stuck)) if reason] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_scatter_is_that_of_the_healthy_seeds_though_most_got_stuck_and_needs_five() -> None:
     # Over draws 0-199 the estimate lay between 0.0006 and 0.0048.
     elbos = 0.001 * np.random.default_rng(0).standard_normal(20)

@@ -39,6 +39,7 @@ def by_type() -> np.ndarray:
     return latents(halves())
 
 
+@pytest.mark.slow
 def test_clusters_of_types_are_rewarded() -> None:
     subject = representation(by_type(), z_rotated=latents(halves(), 1), z_mirrored=latents(halves(), 2), points_rc=lattice())
     score = spatial(subject, rng=rng())
@@ -46,6 +47,7 @@ def test_clusters_of_types_are_rewarded() -> None:
     assert score.metrics["rotation_consistency"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_clusters_of_orientation_are_not_though_mixtures_prefer_them() -> None:
     upright, turned = bands(), 1 - bands()
     subject = representation(latents(upright), z_rotated=latents(turned, 1), z_mirrored=latents(upright, 2), points_rc=lattice())
@@ -54,12 +56,14 @@ def test_clusters_of_orientation_are_not_though_mixtures_prefer_them() -> None:
     assert score.value < 0.05
 
 
+@pytest.mark.slow
 def test_orientation_counts_if_types_are_not_symmetric() -> None:
     upright, turned = bands(), 1 - bands()
     subject = representation(latents(upright), z_rotated=latents(turned, 1), z_mirrored=latents(upright, 2), points_rc=lattice())
     assert spatial(subject, rng=rng(), symmetric=False).value > 0.2
 
 
+@pytest.mark.slow
 def test_clusters_scattered_at_random_are_worth_nothing() -> None:
     # Over 60 draws the value had a standard deviation of 0.00003 and a maximum of 0.0001.
     which = np.random.default_rng(3).integers(0, 2, SIDE * SIDE)
@@ -68,6 +72,7 @@ def test_clusters_scattered_at_random_are_worth_nothing() -> None:
     assert abs(score.value) < 0.001
 
 
+@pytest.mark.slow
 def test_one_type_is_worth_nothing() -> None:
     z = np.random.default_rng(0).standard_normal((SIDE * SIDE, 2))
     assert spatial(representation(z, points_rc=lattice()), rng=rng()).value == pytest.approx(0, abs=0.01)
@@ -125,6 +130,7 @@ def heavy_tailed() -> np.ndarray:
     return np.stack([8.0 * halves() - 4, np.zeros(SIDE * SIDE)], axis=1) + width * draws.standard_normal((SIDE * SIDE, 2))
 
 
+@pytest.mark.slow
 def test_the_number_of_types_follows_from_the_neighbourhood_and_not_from_the_shape_of_a_cluster() -> None:
     # 20 of 20 other seeds gave K = 2 where BIC took 4.
     z = heavy_tailed()
@@ -137,6 +143,7 @@ def test_the_number_of_types_follows_from_the_neighbourhood_and_not_from_the_sha
     assert split.value < 0.8 * score.value  # an even split would give √(ln 2 / ln 4) of it
 
 
+@pytest.mark.slow
 def test_what_bic_does_not_tell_from_one_gaussian_is_one_type() -> None:
     z = np.random.default_rng(0).standard_normal((SIDE * SIDE, 2))
     assert spatial(representation(z, points_rc=lattice()), rng=rng()).metrics["K"] == 1

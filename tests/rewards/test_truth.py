@@ -31,6 +31,7 @@ def test_icl_and_bic_say_k_for_k_separated_blobs(k: int) -> None:
     assert (score.value > 0.5) == (k > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 6])
 def test_one_gaussian_is_one_type(d: int) -> None:
     # Over draws 0-99 of each d neither criterion failed once; AIC did in 3 to 30 of 100.

@@ -89,6 +89,7 @@ def test_speeds_have_names(word: str, speed: float | None) -> None:
     assert _parser().parse_args([*CONNECT, "--speed", word]).speed == speed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
 def test_a_signal_ends_it_in_order() -> None:
     command = [sys.executable, "-m", "simulators", "--connect", "tcp://127.0.0.1:9", "--pixels", "16", "--speed", "real"]
@@ -100,6 +101,7 @@ def test_a_signal_ends_it_in_order() -> None:
     assert process.returncode == 0, message
 
 
+@pytest.mark.slow
 def test_importing_the_simulators_never_imports_torch() -> None:
     program = (
         "import sys, pkgutil, importlib, simulators\n"

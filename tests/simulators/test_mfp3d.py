@@ -63,6 +63,7 @@ def test_it_is_an_instrument(microscope: SimulatedMFP3D) -> None:
     assert instrument.limits == Limits()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scan_bit_for_bit_and_another_seed_another_one() -> None:
     first, again, other = (SimulatedMFP3D(altered(CONFIG, seed=seed)).scan() for seed in (5, 5, 6))
     for name, image in first.channels.items():
@@ -253,6 +254,7 @@ def test_closing_stops_a_scan_in_real_time_and_nothing_works_afterwards(small_su
             again()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

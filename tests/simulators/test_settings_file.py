@@ -56,6 +56,7 @@ def test_the_surface_lies_under_the_frame_unless_something_else_is_said(path: Pa
         load_instrument(path, {"surface": {"size_m": 1e-6}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIERS)
 def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
     written = tmp_path / "effective.toml"

@@ -14,7 +14,7 @@ from typing import Any
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
 from agent.history.filters import EventFilter, filtered_events
-from agent.reporting.export.rows import Measurement, decisions_only, measurements, scans_only
+from agent.reporting.export.rows import MeasurementRow, decisions_only, measurements, scans_only
 from agent.schema.decision import versions
 
 _UID_NAMESPACE = uuid.UUID("6a1f0d6e-5d6f-5f0c-9a56-0c5a3c1f7b1e")
@@ -88,7 +88,7 @@ class _Run:
                 groups.setdefault((*data, str(shapes)), []).append((m.result, data, shapes))
         return list(groups.values())
 
-    def _measurement(self, m: Measurement, result: Event) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    def _measurement(self, m: MeasurementRow, result: Event) -> tuple[dict[str, Any], dict[str, list[int]]]:
         body = result.body
         data = {"request_id": result.subject, "decision_id": m.decision.subject, "cluster": body["cluster"]}
         data |= {"status": body["status"], "reason": body["reason"]}

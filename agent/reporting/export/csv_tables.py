@@ -9,7 +9,7 @@ from agent.history.event_log import Event, History
 from agent.history.filters import EventFilter, filtered_events, scan_of_event
 from agent.history.lookup import entries
 from agent.history.readers import reading_event
-from agent.reporting.export.rows import Measurement, decisions_only, measurements
+from agent.reporting.export.rows import MeasurementRow, decisions_only, measurements
 
 Row = Mapping[str, Any]
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
@@ -141,7 +141,7 @@ def _measured(history: History, event_filter: EventFilter) -> Iterator[Row]:
     return (_measurement(m) for m in measurements(history, event_filter))
 
 
-def _measurement(m: Measurement) -> Row:
+def _measurement(m: MeasurementRow) -> Row:
     body: Mapping[str, Any] = m.result.body if m.result else {}
     decision = m.decision.body["decision"]
     row = {"decision_id": decision["decision_id"], "scan_id": decision["scan_id"], "sample_id": decision["sample_id"]}

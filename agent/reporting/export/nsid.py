@@ -20,7 +20,7 @@ import numpy as np
 from agent.history.event_log import Event, History
 from agent.history.filters import EventFilter, filtered_events
 from agent.history.readers import decision_in, scan_in
-from agent.reporting.export.rows import Measurement, decisions_only, measurements, scans_only
+from agent.reporting.export.rows import MeasurementRow, decisions_only, measurements, scans_only
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
@@ -82,7 +82,7 @@ def _times(scan: Scan) -> dict[str, str | float]:
     return times
 
 
-def _write_loops(file: h5py.File, history: History, measured: Sequence[Measurement]) -> None:
+def _write_loops(file: h5py.File, history: History, measured: Sequence[MeasurementRow]) -> None:
     """Write loops as `Measurement_001`; shorter ones are padded with NaN."""
     if not measured:
         return
@@ -102,7 +102,7 @@ def _write_loops(file: h5py.File, history: History, measured: Sequence[Measureme
         _scale(data, 1, "step", np.arange(longest, dtype=np.float64), "generic", "SPECTRAL")
 
 
-def _write_places(group: h5py.Group, measured: Sequence[Measurement]) -> None:
+def _write_places(group: h5py.Group, measured: Sequence[MeasurementRow]) -> None:
     """Write request, time, position and parameters of each loop."""
     results = [m.result for m in measured if m.result]
     text = h5py.string_dtype()

@@ -33,7 +33,7 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MeasurementRow:
     """One request with its result.
 
     Parameters
@@ -54,22 +54,22 @@ class Measurement:
     fate: str = ""
 
 
-def measurements(history: History, event_filter: EventFilter) -> Iterator[Measurement]:
+def measurements(history: History, event_filter: EventFilter) -> Iterator[MeasurementRow]:
     """All requests of the selected decisions in order; moved requests come after the original ones."""
     for event in filtered_events(history, decisions_only(event_filter)):
         yield from measurements_of(history, event)
 
 
-def measurements_of(history: History, decision: Event) -> Iterator[Measurement]:
+def measurements_of(history: History, decision: Event) -> Iterator[MeasurementRow]:
     """All requests of a "decision_made" event, the moved ones last."""
     fate, owner = fate_of(history, decision), decision.body["instrument_id"]
     for request in entries(decision.body.get("decision"), "requests"):
         name = request["request_id"]
-        yield Measurement(request, decision, result_of(history, owner, name), fate.changes.get(name, ""))
+        yield MeasurementRow(request, decision, result_of(history, owner, name), fate.changes.get(name, ""))
     for name, old in fate.moved.items():
         moved = (fate.approved or {}).get(name)
         if moved is not None:
-            yield Measurement(moved, decision, result_of(history, owner, name), f"moved by {fate.by} from {old}")
+            yield MeasurementRow(moved, decision, result_of(history, owner, name), f"moved by {fate.by} from {old}")
 
 
 def fate_of(history: History, decision: Event) -> Fate:

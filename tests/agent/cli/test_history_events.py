@@ -84,6 +84,7 @@ def test_showing_a_decision_shows_its_explanation_clusters_and_configurations(ru
     assert "most typical at" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("identifier", "event"),
     [
@@ -125,6 +126,7 @@ def test_verify_names_each_fault_on_a_line_and_exits_with_one(run: Path, vaestar
     assert last == f"11 events, 2 faults in {run}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -146,6 +148,7 @@ def test_an_altered_run_is_read_or_refused_but_never_ends_in_a_traceback(run: Pa
         assert len(done.stderr.splitlines()) == (done.exit_code != 0)
 
 
+@pytest.mark.slow
 def test_the_history_is_read_without_torch_and_into_a_pipe_that_closes(run: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     command = "import sys; sys.modules['torch'] = None; from agent.cli import main; main()"

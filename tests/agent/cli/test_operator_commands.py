@@ -191,6 +191,7 @@ def test_an_agent_without_http_server_is_an_error(vaestar: Vaestar, tmp_path: Pa
     assert (done.exit_code, "the agent on runs/shut has no HTTP server; start it with service.http" in done.stderr) == (3, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["silent", "nonsense", "redirect", "closed port"])
 def test_an_agent_that_does_not_answer_is_not_waited_for(
     vaestar: Vaestar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str

@@ -104,6 +104,7 @@ def test_a_number_without_end_is_refused(tmp_path: Path) -> None:
     assert "lab.toml holds a value that cannot be read: " in line
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_line_for_each_error_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text("[search]\nworkers = 'two'\nseed = 1\n")
     done = vaestar("serve", "--run", tmp_path / "run", "--config", tmp_path / "lab.toml")

@@ -14,6 +14,7 @@ SPECS = [ModelSpec(9, letters) for letters in ("v", "r", "t", "s", "rt", "rts")]
 SPECS += [ModelSpec(8, "rt", 3, channels=3), ModelSpec(7, "rts", decoder="exact"), ModelSpec(7, "v", decoder="exact")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.invariance}-{s.decoder}-{s.channels}")
 def test_it_equals_the_models_reconstruction_from_its_mean_latents(spec: ModelSpec) -> None:
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from agent.dashboard.candidate_board import board, front
 from agent.dashboard.decision_view import decision_view
 from agent.dashboard.live_state import SearchProgress
 from agent.dashboard.model_view import BY_DECODER, BY_FIT, PatchReconstructor, reconstruction_method
-from agent.dashboard.models import Edits, Problem, ProgressView
+from agent.dashboard.models import EditProblem, Edits, ProgressView
 from agent.dashboard.run_follower import FollowedDecision
 from agent.dashboard.views import LruCache, Views
 from agent.errors import HistoryError
@@ -44,7 +44,7 @@ class NoLiveState:
     def measuring(self, instrument_id: str) -> str | None:
         return "d-1-001"
 
-    def problems(self, decision_id: str, edits: Edits) -> list[Problem]:
+    def problems(self, decision_id: str, edits: Edits) -> list[EditProblem]:
         return []
 
 
@@ -152,6 +152,7 @@ def test_a_channel_comes_as_raw_numbers_with_the_scale_of_the_models(run: Run) -
         run.views.channel("afm-1", "scan-1", 3)
 
 
+@pytest.mark.slow
 def test_a_decision_has_ellipses_of_two_sigma_and_all_points() -> None:
     decision = make_decision()
     view = decision_view(followed(decision), decision)

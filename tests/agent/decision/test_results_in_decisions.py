@@ -46,6 +46,7 @@ def without() -> Decision:
     return decided()
 
 
+@pytest.mark.slow
 def test_only_results_that_bear_on_the_scan_change_a_decisions_name(without: Decision) -> None:
     points = without.arrays["points_rc"][:6]
     far = measured_at(np.concatenate([ELSEWHERE, points[:1] + BETWEEN]))

@@ -89,6 +89,7 @@ def test_a_body_that_json_cannot_say_is_refused_and_nothing_is_recorded(tmp_path
         assert history.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "i4", "i8", "u1", "bool", "c16", "<U5"])
 @pytest.mark.parametrize("shape", [(), (0, 2), (3, 4)])
 def test_arrays_of_every_dtype_and_shape_come_back_as_they_were(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
@@ -171,6 +172,7 @@ def _hold(directory: Path, ready: object) -> None:
         threading.Event().wait()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_does_not_lock_out_the_next_one(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()

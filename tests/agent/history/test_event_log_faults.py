@@ -127,6 +127,7 @@ def test_a_damaged_database_file_is_a_fault_and_no_crash(run: Path) -> None:
             list(history.events())
 
 
+@pytest.mark.slow
 def test_after_sigkill_every_acknowledged_event_is_there_and_whole(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         acknowledged = [int(process.stdout.readline()) for _ in range(60)]

@@ -62,6 +62,7 @@ def test_events_since_a_time(run: Path) -> None:
     assert found(run, EventFilter(since=times[30])) == [i + 1 for i, time in enumerate(times) if time >= times[30]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "time"),
     [

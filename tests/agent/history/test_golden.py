@@ -57,6 +57,7 @@ def test_an_old_run_is_listed_shown_explained_and_exported(tmp_path: Path, versi
     assert schema_of(run) == int(version[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_decision_of_an_old_run_comes_out_the_same_again(tmp_path: Path, version: str, vaestar: Vaestar) -> None:
     done = vaestar("history", "replay", "--all", "--workers", 0, "--run", golden_run(tmp_path, version))
@@ -67,6 +68,7 @@ def test_every_decision_of_an_old_run_comes_out_the_same_again(tmp_path: Path, v
     assert done.stdout.count("ids are not compared") == (7 if version == "v1" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", LATER)
 def test_a_later_run_of_the_same_schema_is_read_checked_replayed_and_continued(
     tmp_path: Path, version: str, vaestar: Vaestar
@@ -143,6 +145,7 @@ def test_a_migration_that_fails_leaves_the_history_as_it_was(
         assert history.verify() == []
 
 
+@pytest.mark.slow
 def test_the_stream_of_one_instrument_is_the_same_before_and_after_the_migration(tmp_path: Path) -> None:
     run = golden_run(tmp_path, "v1")
     with History(run, read_only=True) as history:

@@ -58,6 +58,7 @@ def rows(run: Path) -> dict[int, tuple]:
         return {row[0]: row for row in db.execute(f"SELECT {', '.join(COLUMNS)} FROM event")}
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(seq=SEQ, column=st.sampled_from(COLUMNS[1:]), value=TEXT)
 @example(seq=3, column="body", value='{"i":2,"instrument_id":"afm-1"} ')
@@ -77,6 +78,7 @@ def test_a_text_that_is_no_text_is_found_in_its_place(run: Path, column: str) ->
     assert [f for f in faults(run) if f.startswith("event 3 (")]
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(gone=st.sets(SEQ, min_size=1, max_size=EVENTS))
 def test_any_removed_events_are_found_in_their_place(whole: Path, tmp_path: Path, gone: set[int]) -> None:
@@ -93,6 +95,7 @@ def _spans(text: str) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in re.findall(r"events (\d+) to (\d+) (?:are missing|were cut off)", text)]
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(seq=st.integers(-3, EVENTS + 4).filter(lambda n: not 1 <= n <= EVENTS), source=SEQ)
 def test_any_inserted_event_is_found(whole: Path, tmp_path: Path, seq: int, source: int) -> None:

@@ -186,6 +186,7 @@ def test_files_of_no_event_go_after_a_day(tmp_path: Path) -> None:
         assert history.verify() == []
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(data=st.data())
 def test_after_any_retention_every_array_is_there_or_said_to_be_released(

@@ -65,6 +65,7 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
             receive(agent, instrument, packets[what])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, min_size=5, max_size=25))
 def test_a_replayed_history_gives_the_state_that_was_followed_live(

@@ -102,6 +102,7 @@ def test_messages_that_only_the_agent_sends_are_refused(agent: Dispatcher, messa
     assert refusal(agent, AFM, packet(message)) == "not_for_agent"
 
 
+@pytest.mark.slow
 def test_a_scan_is_acknowledged_once_it_is_in_the_history(agent: Dispatcher) -> None:
     answer = send_scan(agent, message_id="m-7")
     assert isinstance(answer, wire.Ack)

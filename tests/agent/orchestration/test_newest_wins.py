@@ -108,6 +108,7 @@ def check(bench: Bench) -> None:
     assert len(set(deepened)) == len(deepened)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when_newer", ["cancel", "finish"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)

@@ -59,6 +59,7 @@ def requests(scan: Scan, rc: np.ndarray) -> list[MeasurementRequest]:
     ]
 
 
+@pytest.mark.slow
 def test_the_drift_is_estimated_to_a_nanometre(drifting: tuple) -> None:
     _, scans, truth = drifting
     track = track_of(scans)
@@ -70,6 +71,7 @@ def test_the_drift_is_estimated_to_a_nanometre(drifting: tuple) -> None:
     assert track.agreement > 0.9
 
 
+@pytest.mark.slow
 def test_a_target_is_commanded_where_the_sample_will_be(drifting: tuple) -> None:
     microscope, scans, truth = drifting
     rc = np.argwhere(np.ones((5, 5), bool)) * 40 + 40
@@ -153,6 +155,7 @@ def test_a_target_that_drift_carries_out_of_the_frame_is_dropped(drifting: tuple
     assert (len(moved), lost) == (1, 1)
 
 
+@pytest.mark.slow
 def test_drift_is_recorded_in_the_decision_and_moves_its_targets(drifting: tuple) -> None:
     _, scans, _ = drifting
     config = Config.model_validate({"search": {"families": ["polar"], "windows_px": [11], "workers": 0}})
@@ -173,6 +176,7 @@ def test_drift_is_recorded_in_the_decision_and_moves_its_targets(drifting: tuple
     assert all(frame.contains(np.array([[r.x_m, r.y_m]]))[0] for r in second.record.requests)
 
 
+@pytest.mark.slow
 def test_a_decision_registers_its_scan_with_the_previous_one_only_once(drifting: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     registered = []
     register = registration.register

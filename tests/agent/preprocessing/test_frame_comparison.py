@@ -56,11 +56,13 @@ def names(quality: Quality) -> list[str]:
     return [p.name for p in quality.problems]
 
 
+@pytest.mark.slow
 def test_sound_scans_of_one_place_have_no_problem(sound: tuple[Scan, Scan]) -> None:
     assert names(compared(sound)) == []
     assert names(compared(sound[::-1])) == []
 
 
+@pytest.mark.slow
 def test_recorded_scans_of_one_place_have_no_problem() -> None:
     if not (RECORDED / "PZT_final0001.h5").exists():
         pytest.skip("../shared/data is absent: no recorded scan on this machine")
@@ -70,6 +72,7 @@ def test_recorded_scans_of_one_place_have_no_problem() -> None:
     assert names(inspect(second, channel, pair=ScanPair(first, second, channel))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "name", "says"),
     [
@@ -90,6 +93,7 @@ def test_what_happened_between_the_scans_is_named_and_reported(
     assert not quality.bad_lines.any()
 
 
+@pytest.mark.slow
 def test_shifted_lines_are_masked_or_only_reported(two_scans: TwoScans) -> None:
     pair = two_scans(Injection("shifted_lines", scan=2))
     quality = compared(pair)
@@ -104,6 +108,7 @@ def test_shifted_lines_are_masked_or_only_reported(two_scans: TwoScans) -> None:
     assert not warned.bad_lines.any()
 
 
+@pytest.mark.slow
 def test_a_change_where_something_was_measured_is_no_problem(two_scans: TwoScans) -> None:
     pair = two_scans(Injection("written_spot", scan=2, given={"radius_m": 8e-8}))
     frame = pair[1].frame
@@ -112,6 +117,7 @@ def test_a_change_where_something_was_measured_is_no_problem(two_scans: TwoScans
     assert names(compared(pair, np.vstack([MEASURED, around]))) == []
 
 
+@pytest.mark.slow
 def test_a_scan_of_another_place_is_not_compared(sound: tuple[Scan, Scan]) -> None:
     elsewhere = replace(sound[0], frame=sound[0].frame.model_copy(update={"x_offset_m": 0.0}))
     assert names(compared((elsewhere, sound[1]))) == []

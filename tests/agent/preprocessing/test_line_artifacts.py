@@ -111,6 +111,7 @@ def test_on_real_scans_only_disturbed_lines_are_gain_steps(shared_data: Path, fi
     assert find_line_artifacts(height).gain_lines == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_on_simulated_scans_no_line_is_masked(seed: int) -> None:
     scan = SimulatedMFP3D(MFP3DConfig(seed=seed), clock=SimulatedClock(None)).scan()

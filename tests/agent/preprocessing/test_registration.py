@@ -33,6 +33,7 @@ def test_a_shift_is_found_to_a_tenth_of_a_pixel_whatever_the_gain(shift: tuple[f
     assert found.agreement > 0.8
 
 
+@pytest.mark.slow
 def test_scans_of_different_places_do_not_agree() -> None:
     # Of 18 pairs of simulated worlds the largest agreement was 0.26, of five pairs of recorded scans 0.10; the limit is 0.35.
     worlds = [("easy", 0), ("easy", 1), ("medium", 2), ("medium", 3)]  # of the same seed they would show the same place
@@ -41,6 +42,7 @@ def test_scans_of_different_places_do_not_agree() -> None:
     assert all(one is not None and one.agreement < DriftSettings().least_agreement for one in pairs), pairs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RECORDED.exists(), reason="../shared/data is absent: no recorded scan on this machine")
 def test_two_recorded_scans_of_one_place_agree() -> None:
     one, two = (read_scan(RECORDED / f"PZT_final000{i}.h5") for i in (1, 2))

@@ -38,6 +38,7 @@ def names(quality: Quality) -> list[str]:
     return [p.name for p in quality.problems]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_sound_scan_has_no_problem(seed: int) -> None:
     quality = inspected(SimulatedMFP3D(MFP3DConfig(seed=seed)).scan())
@@ -46,6 +47,7 @@ def test_a_sound_scan_has_no_problem(seed: int) -> None:
     assert not quality.bad_lines.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["scan_0001.ibw", "PTO_Funakubo0001.h5", "PTO_Funakubo0002.h5", "PZT_final0001.h5"])
 def test_recorded_scans_have_no_problem(file: str) -> None:
     if not (RECORDED / file).exists():
@@ -66,6 +68,7 @@ FAULTS: Mapping[str, tuple[str, str, Change]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_fault_is_named_and_forbids_a_decision(sound: Scan, case: str) -> None:
     name, says, change = FAULTS[case]
@@ -76,6 +79,7 @@ def test_a_fault_is_named_and_forbids_a_decision(sound: Scan, case: str) -> None
     assert quality.fatal.action == DEFAULT_ACTIONS[quality.fatal.name]
 
 
+@pytest.mark.slow
 def test_missing_lines_and_lines_without_lock_are_masked(sound: Scan) -> None:
     amplitude, frequency = sound.channels[AMPLITUDE].copy(), sound.channels[FREQUENCY].copy()
     amplitude[10:14] = np.nan
@@ -110,6 +114,7 @@ def test_too_many_bad_lines_require_a_new_scan(sound: Scan) -> None:
     assert (quality.fatal.name, quality.fatal.action) == ("not_recorded", "rescan")
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_sent_twice_is_recognised(sound: Scan) -> None:
     first = inspected(sound)
     again = inspected(sound, content_before=first.content, sharpness_before=first.sharpness)
@@ -118,6 +123,7 @@ def test_a_scan_that_is_sent_twice_is_recognised(sound: Scan) -> None:
     assert names(other) == []
 
 
+@pytest.mark.slow
 def test_a_blunted_tip_shows_against_the_last_scan_and_a_changed_gain_or_noise_does_not(sound: Scan) -> None:
     def scan_with(**dart: float) -> Scan:
         config = MFP3DConfig(seed=3)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from agent.history.event_log import History
-from agent.provenance.narrative import EVENT_TEXTS, Narrative, Section, event_sentence, length
+from agent.provenance.narrative import EVENT_TEXTS, Narrative, NarrativeSection, event_sentence, length
 from agent.schema import event_kinds as kinds
 from tests.support.golden_runs import golden_run
 from tests.support.hand_made_run import hand_made_run
@@ -113,7 +113,7 @@ def test_an_instrument_and_the_run_are_summarised_in_numbers(explained: Callable
     assert "points_max: 5" in explained("afm-1")
     output = explained("")
     assert "Started 2 times; terminated 0 times without a clean shutdown" in output
-    assert "7 decisions (5 types found, 1 scan not usable, 1 not resolvable); 23 places recommended" in output
+    assert "7 decisions (types found: 5, scan not usable: 1, not resolvable: 1); 23 places recommended" in output
     assert "## Instrument afm-2" in output
 
 
@@ -234,7 +234,7 @@ def test_lengths_are_shown_in_a_suitable_unit(metres: float | None, text: str) -
 
 
 def test_tables_are_aligned_and_a_bar_in_a_cell_does_not_break_them() -> None:
-    table = Narrative("x", "x", "T", (Section("S", (), (("a", "b"), ("1|2", "3"))),))
+    table = Narrative("x", "x", "T", (NarrativeSection("S", (), (("a", "b"), ("1|2", "3"))),))
     assert list(table.lines())[4:] == ["| a   | b |", "|-----|---|", "| 1/2 | 3 |"]
 
 

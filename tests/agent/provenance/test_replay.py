@@ -77,6 +77,7 @@ def with_vae(**search: object) -> Config:
     return settings().model_copy(update={"search": settings().search.model_copy(update=changed)})
 
 
+@pytest.mark.slow
 def test_a_search_that_a_deadline_ended_is_ended_after_the_same_rung(tmp_path: Path) -> None:
     rungs_reached = []
     out_of_time = iter([False] * 3 + [True] * 99)
@@ -99,6 +100,7 @@ def test_a_search_whose_deadline_left_no_rung_is_nothing_again(tmp_path: Path) -
     assert compare_again(tmp_path).same
 
 
+@pytest.mark.slow
 def test_a_deeper_search_comes_out_the_same_again_and_its_weights_are_kept(tmp_path: Path, vaestar: Vaestar) -> None:
     config = with_vae(seeds=1).model_copy(update={"schedule": ScheduleSettings(deep_seeds=2, deep_steps_factor=1.5)})
     first = decide(tmp_path, config, scan(1, picture(1)))
@@ -123,6 +125,7 @@ def test_a_scan_without_contrast_is_as_unresolvable_as_before(tmp_path: Path) ->
     assert compare_again(tmp_path).same
 
 
+@pytest.mark.slow
 def test_the_order_of_tables_in_a_configuration_changes_no_name(tmp_path: Path) -> None:
     options = [{"restarts": 2, "components": [1, 2, 3]}, {"components": [1, 2, 3], "restarts": 2}]
     made = []
@@ -181,6 +184,7 @@ def test_versions_that_have_changed_are_named_and_differences_have_sizes(run: Pa
     assert report["versions_changed"]["numpy"][0] == "1.0"
 
 
+@pytest.mark.slow
 def test_a_sentence_in_other_words_is_a_remark_and_a_missing_one_a_difference(run: Path, vaestar: Vaestar) -> None:
     event = decisions(run)[0]
     tamper(run, f"UPDATE event SET body = json_set(body, '$.decision.explanation', 'In other words.') WHERE seq = {event.seq}")
@@ -227,6 +231,7 @@ def test_inputs_that_cannot_be_reconstructed_are_reported_in_one_sentence(run: P
     assert vaestar("history", "explain", event.subject, "--run", run).exit_code in (0, 2, exit_codes.STORAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -139,6 +139,7 @@ def test_altered_patches_are_measured_if_no_others_are_left(policy: str) -> None
     assert rows_of(places([[*range(len(ROW))]], ROW, points=others + 1, **options))[-1] == (5, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["ivr", "area", "spread"])
 def test_every_cluster_gets_its_prototypes_before_anything_else(policy: str) -> None:
     found = places([[0, 1, 2], [3], [5, 4]], ROW, policy=policy, prototypes=2, points=6)
@@ -237,6 +238,7 @@ def situations(draw: st.DrawFn) -> dict:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(situation=situations())
 def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situation: dict) -> None:
@@ -260,6 +262,7 @@ def test_no_place_is_ever_outside_limits_or_frame_or_too_near_to_another(situati
     assert counted <= len(situation["points_rc"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(situation=situations())
 def test_round_after_round_no_place_is_measured_twice_and_prototypes_come_first(situation: dict) -> None:

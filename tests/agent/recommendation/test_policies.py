@@ -1,6 +1,7 @@
 import time
 
 import numpy as np
+import pytest
 from threadpoolctl import threadpool_limits
 
 from agent.recommendation import policies
@@ -45,6 +46,7 @@ def test_spread_chooses_the_point_farthest_from_selected_and_measured_ones() -> 
     assert order(Spread(xy, NOWHERE), np.ones(4, bool), 2) == [0, 3]
 
 
+@pytest.mark.slow
 def test_area_gives_clusters_points_in_proportion_to_their_size() -> None:
     labels = np.repeat([0, 1], [75, 25])
     found = order(Area(square(10).astype(float), NOWHERE, labels), np.ones(100, bool), 20)
@@ -92,6 +94,7 @@ def test_a_policy_chooses_among_a_subset_of_very_many_points(monkeypatch) -> Non
     assert len(found) == len(set(found)) == 10
 
 
+@pytest.mark.slow
 def test_choosing_200_of_2600_points_takes_less_than_two_seconds() -> None:
     rng = np.random.default_rng(0)
     points = rng.integers(0, 256, size=(2600, 2))

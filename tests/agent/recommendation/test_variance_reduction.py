@@ -22,6 +22,7 @@ def summed_variance(k: PlaceKernel, targets: np.ndarray, measured: list[int], no
     return float(len(targets) - np.einsum("tm,mn,tn->", cross, inner, cross))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), given_count=st.integers(0, 4), noise=st.floats(0.01, 1.0))
 def test_gains_are_the_textbook_ones_after_any_number_of_measurements(seed: int, given_count: int, noise: float) -> None:

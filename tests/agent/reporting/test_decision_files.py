@@ -18,6 +18,7 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_report_is_the_table_the_record_and_the_figures(tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
     written = write_report(make_scan(), make_decision(), out)
@@ -61,6 +62,7 @@ def test_the_record_reads_back(tmp_path: Path) -> None:
     assert DecisionRecord.model_validate_json((tmp_path / "decision.json").read_bytes()) == decision.record
 
 
+@pytest.mark.slow
 def test_the_same_decision_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(make_scan(), make_decision(), tmp_path / name)
@@ -68,6 +70,7 @@ def test_the_same_decision_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_an_earlier_report_is_replaced_and_other_files_are_left_alone(tmp_path: Path) -> None:
     for name in ("latent.png", "decision.json"):
         (tmp_path / name).write_text("of an earlier decision")

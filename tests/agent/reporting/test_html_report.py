@@ -47,6 +47,7 @@ def report(*analyses: Analysis) -> str:
     return page("A <title>", analyses, {"run": "run-1 & co"}, ["a message was <refused>"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_report_is_valid_html_that_loads_nothing() -> None:
     text = report(Analysis(make_scan(), make_decision()), Analysis(make_scan(), make_unresolved()))
@@ -55,6 +56,7 @@ def test_a_report_is_valid_html_that_loads_nothing() -> None:
     assert not re.search(r"<script|<link|@import|url\(|https?://", text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_texts_from_outside_are_escaped() -> None:
     text = report(Analysis(make_scan(), make_decision()))
@@ -63,6 +65,7 @@ def test_texts_from_outside_are_escaped() -> None:
     assert "&lt;refused&gt;" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_every_place_and_rejected_candidate_is_listed() -> None:
     decision = make_decision()
@@ -74,10 +77,12 @@ def test_every_place_and_rejected_candidate_is_listed() -> None:
     assert text.count("<figure>") == 6
 
 
+@pytest.mark.slow
 def test_the_same_decision_gives_the_same_file() -> None:
     assert report(Analysis(make_scan(), make_decision())) == report(Analysis(make_scan(), make_decision()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_the_command_writes_a_run_a_decision_and_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(tmp_path / "runs" / "monday", make_decision())
@@ -98,6 +103,7 @@ def test_the_command_writes_a_run_a_decision_and_its_figures(tmp_path: Path, mon
     assert drawn == {f"{kind}.pdf" for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -64,6 +64,7 @@ def test_arrays_are_numpy_and_fit_one_another(analysis: Analysis) -> None:
     assert analysis.image.shape == (analysis.record.frame.rows, analysis.record.frame.cols)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["scan", "latent", "reward", "latent_grid", "patches", "pareto"])
 def test_each_figure_is_axes_that_can_be_drawn_on(analysis: Analysis, kind: str) -> None:
     (line,) = (axes := analysis.plot(kind)).plot([0, 1], [0, 1])
@@ -98,6 +99,7 @@ def test_an_analysis_shows_itself(analysis: Analysis) -> None:
     assert repr(Analysis(make_scan(), make_unresolved())).endswith("not resolvable>")
 
 
+@pytest.mark.slow
 def test_the_files_of_the_command_line_can_be_written(analysis: Analysis, tmp_path: Path) -> None:
     written = analysis.save(tmp_path / "out")
     table = next(path for path in written if path.suffix == ".csv")

@@ -126,6 +126,7 @@ def test_refused_points_are_counted_in_a_sentence() -> None:
     assert set(RULES) >= {rule for _, _, rule in CASES.values() if rule}
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(-8, 8), st.integers(-8, 8)), max_size=25, unique=True),
     st.lists(st.tuples(st.integers(-8, 8), st.integers(-8, 8)), min_size=1, max_size=8),

@@ -34,6 +34,7 @@ def test_on_a_cpu_the_seeds_of_a_configuration_are_stacked_dearest_first(builder
     assert (last.window_px, last.invariance) == (5, "v")
 
 
+@pytest.mark.slow
 def test_on_a_gpu_all_models_of_a_window_are_stacked_and_train_as_they_do_alone(
     builder: CandidateBuilder, config: Config
 ) -> None:

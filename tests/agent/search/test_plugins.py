@@ -124,6 +124,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_keep_the_contract_is_refused_in_one_sentence(lab: Callable[..., Path], case: str) -> None:
     name, options, sentence = REFUSED[case]

@@ -45,6 +45,7 @@ def scan_of(image: np.ndarray, angle_rad: float = 0.0) -> Scan:
     return Scan({"Amplitude1Retrace": image, "HeightRetrace": np.zeros_like(image)}, {"Amplitude1Retrace": ""}, frame, "scan-1")
 
 
+@pytest.mark.slow
 def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_that_figures_can_show() -> None:
     scan = scan_of(two_textures(96))
     phase = np.where(two_textures(96, seed=1) > 0.5, 100.0, -80.0).astype(np.float32)
@@ -69,6 +70,7 @@ def test_the_phase_and_the_plain_families_of_a_vector_scan_lead_to_a_decision_th
     assert set(draw_all(scan, vector)) == set(FIGURES)
 
 
+@pytest.mark.slow
 def test_latents_of_each_candidate_have_their_own_number() -> None:
     with workers_for(0) as workers:
         decision = Agent(QUICK, workers).decide(DecisionInputs(scan_of(two_textures(96))))
@@ -78,6 +80,7 @@ def test_latents_of_each_candidate_have_their_own_number() -> None:
     assert set(draw_all(scan_of(two_textures(96)), decision)) == set(FIGURES)
 
 
+@pytest.mark.slow
 def test_how_far_the_seeds_of_a_configuration_agree_stands_in_the_record() -> None:
     with workers_for(0) as workers:
         record = Agent(QUICK.with_search(families=("polar",)), workers).decide(DecisionInputs(scan_of(two_textures(96)))).record
@@ -86,6 +89,7 @@ def test_how_far_the_seeds_of_a_configuration_agree_stands_in_the_record() -> No
     assert all(0 < agreement <= 1 for _, agreement in agreements)
 
 
+@pytest.mark.slow
 def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotated() -> None:
     with workers_for(0) as workers:
         record = Agent(QUICK, workers).decide(DecisionInputs(scan_of(two_textures(96), angle_rad=0.6))).record
@@ -96,6 +100,7 @@ def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotat
     assert np.hypot(*(xy - np.array([5e-6, -3e-6])).T).max() < 2e-6 / math.sqrt(2)
 
 
+@pytest.mark.slow
 def test_places_measured_before_are_kept_away_from() -> None:
     scan = scan_of(two_textures(96))
     with workers_for(0) as workers:
@@ -114,6 +119,7 @@ def test_a_search_that_is_cancelled_says_so() -> None:
         Agent(QUICK, workers).decide(DecisionInputs(scan_of(two_textures(96))), SearchControl(cancelled=lambda: True))
 
 
+@pytest.mark.slow
 def test_a_running_search_in_processes_is_cancelled_promptly() -> None:
     config = QUICK.model_copy(update={"train": QUICK.train.model_copy(update={"steps": 1_000_000})})
     stages = []
@@ -148,6 +154,7 @@ class Times:
         return self.up
 
 
+@pytest.mark.slow
 def test_rungs_before_the_last_lead_to_decisions_that_can_be_used() -> None:
     rungs = []
     with workers_for(0) as workers:
@@ -162,6 +169,7 @@ def test_rungs_before_the_last_lead_to_decisions_that_can_be_used() -> None:
     assert final.record.ended_early is False
 
 
+@pytest.mark.slow
 def test_at_the_deadline_the_last_complete_rung_is_decided_on() -> None:
     scan = scan_of(two_textures(96))
     rungs, times = [], Times("finalists")
@@ -190,6 +198,7 @@ def test_a_deadline_before_the_first_rung_is_answered_with_nothing_to_recommend(
     assert record.explanation.startswith("Nothing to recommend: the deadline passed before any candidate was finished")
 
 
+@pytest.mark.slow
 def test_a_deadline_ends_training_in_processes_long_before_its_end() -> None:
     config = changed("train", steps=1_000_000)
     began: list[float] = []
@@ -231,6 +240,7 @@ def test_at_a_rung_models_are_dropped_by_their_held_out_elbo_where_it_can_be_com
     }
 
 
+@pytest.mark.slow
 def test_what_is_dropped_at_a_rung_stays_in_the_record_with_its_reason() -> None:
     with workers_for(0) as workers:
         record = Agent(changed("search", drop_elbo_per_px=1e-6), workers).decide(DecisionInputs(scan_of(two_textures(96)))).record
@@ -255,6 +265,7 @@ class Counting(TaskCache):
         super().put(image, task, fitted)
 
 
+@pytest.mark.slow
 def test_finished_work_is_not_done_again_after_a_kill_and_the_decision_is_the_same(tmp_path: Path) -> None:
     scan, times = scan_of(two_textures(96)), Times("finalists")
 
@@ -275,6 +286,7 @@ def test_finished_work_is_not_done_again_after_a_kill_and_the_decision_is_the_sa
     assert all(np.array_equal(resumed.arrays[name], plain.arrays[name]) for name in plain.arrays)
 
 
+@pytest.mark.slow
 def test_all_axes_of_the_search_are_candidates_side_by_side() -> None:
     axes = {"windows_px": (5,), "invariances": ("r",), "latent_dims": (2, 3), "betas": (0.5, 1.0), "seeds": 1}
     updates = {
@@ -300,6 +312,7 @@ def test_all_axes_of_the_search_are_candidates_side_by_side() -> None:
     assert set(draw_all(scan, decision)) == set(FIGURES)
 
 
+@pytest.mark.slow
 def test_a_large_scan_is_judged_on_a_subset_and_all_its_key_points_are_sorted() -> None:
     config = changed("search", most_points=300, windows_px=(5,), invariances=("r",))
     config = config.model_copy(update={"keypoints": ("grid",), "keypoints_options": {"step_px": 3}})
@@ -316,6 +329,7 @@ def test_a_large_scan_is_judged_on_a_subset_and_all_its_key_points_are_sorted() 
     assert set(draw_all(scan_of(two_textures(96)), decision)) == set(FIGURES)
 
 
+@pytest.mark.slow
 def test_the_consensus_of_the_vaes_is_a_candidate_too() -> None:
     config = changed("search", families=("vae", "consensus"), invariances=("v", "r"))
     with workers_for(0) as workers:
@@ -325,6 +339,7 @@ def test_the_consensus_of_the_vaes_is_a_candidate_too() -> None:
     assert all(c.value is not None for c in agreed)
 
 
+@pytest.mark.slow
 def test_finalists_are_verified_with_the_exact_decoder() -> None:
     config = changed("search", families=("vae",), windows_px=(5,), invariances=("r",), verify=1)
     with workers_for(0) as workers:
@@ -337,6 +352,7 @@ def test_finalists_are_verified_with_the_exact_decoder() -> None:
     assert "With the exact decoder, the held-out ELBO of r-w5 changes by" in record.explanation
 
 
+@pytest.mark.slow
 def test_the_process_that_hands_out_the_work_never_loads_pytorch() -> None:
     code = "import sys, agent.decision.agent, agent.service.service, agent.cli.analyze; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

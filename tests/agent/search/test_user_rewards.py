@@ -15,6 +15,7 @@ def broken(representation: object, *, rng: object) -> Score:
     raise ZeroDivisionError("nothing to divide")
 
 
+@pytest.mark.slow
 def test_where_a_user_defined_reward_fails_the_default_one_is_used_and_the_decision_says_so() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:broken", "reward_options": {}})
     with workers_for(0) as workers:
@@ -39,6 +40,7 @@ def picky(representation: Representation, *, rng: object) -> Score:
     return Score(1.0)
 
 
+@pytest.mark.slow
 def test_a_candidate_on_which_the_users_own_reward_fails_is_left_out_and_the_rest_stands() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:picky", "reward_options": {}})
     config = config.with_search(families=("vae", "polar"))
@@ -52,6 +54,7 @@ def test_a_candidate_on_which_the_users_own_reward_fails_is_left_out_and_the_res
     assert "used instead" not in record.faults[0]
 
 
+@pytest.mark.slow
 def test_an_option_that_a_reward_of_ours_does_not_take_is_named() -> None:
     config = QUICK.model_copy(update={"reward": "icl", "reward_options": {"components": [2, 3]}})
     with workers_for(0) as workers, pytest.raises(ConfigError, match=r"reward = 'icl' cannot be used .* include 1"):
@@ -62,6 +65,7 @@ def wordy(representation: object, *, rng: object) -> Score:
     return Score(1.0, {"verdict": "good"})  # type: ignore[dict-item]
 
 
+@pytest.mark.slow
 def test_metrics_that_are_not_numbers_are_blamed_on_the_users_reward() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:wordy", "reward_options": {}})
     with workers_for(0) as workers:
@@ -74,6 +78,7 @@ def no_number(representation: object, *, rng: object) -> Score:
     return Score(float("nan"))
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_not_a_number_is_left_out_and_nothing_is_recommended() -> None:
     config = QUICK.model_copy(update={"reward": f"{__name__}:no_number", "reward_options": {}})
     with workers_for(0) as workers:

@@ -15,6 +15,7 @@ from tests.agent.search.test_search import QUICK, changed, scan_of
 from tests.support.images import two_textures
 
 
+@pytest.mark.slow
 def test_the_next_scan_starts_from_the_last_decisions_models() -> None:
     config = changed("warm", sigmas=1e9, gap_per_px=1.0, share=0.25)
     with workers_for(0) as workers:
@@ -36,6 +37,7 @@ def test_the_next_scan_starts_from_the_last_decisions_models() -> None:
     assert np.mean([c.elbo_per_px - elbos[name] for name, c in trained.items()]) > -0.01
 
 
+@pytest.mark.slow
 def test_where_a_control_is_better_the_search_starts_cold() -> None:
     config = changed("warm", sigmas=1e9)
     with workers_for(0) as workers:
@@ -48,6 +50,7 @@ def test_where_a_control_is_better_the_search_starts_cold() -> None:
     assert second.record.rungs[-1] == "100 steps"
 
 
+@pytest.mark.slow
 def test_configurations_far_below_the_best_are_not_tried_again_but_a_few_always_are() -> None:
     with workers_for(0) as workers:
         first = Agent(changed("warm", gap_per_px=1.0), workers).decide(DecisionInputs(scan_of(two_textures(96))))
@@ -60,6 +63,7 @@ def test_configurations_far_below_the_best_are_not_tried_again_but_a_few_always_
     assert first.record.candidates == only.record.candidates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -77,6 +81,7 @@ def test_there_are_reasons_for_a_cold_start(change: Callable[[Config], Config], 
     assert reason in start
 
 
+@pytest.mark.slow
 def test_a_deeper_search_adds_seeds_and_the_next_scan_starts_from_the_best_of_them() -> None:
     config = changed("warm", sigmas=1e9, gap_per_px=1.0, share=0.25)
     config = config.model_copy(update={"schedule": config.schedule.model_copy(update={"deep_seeds": 3})})
@@ -108,6 +113,7 @@ def test_a_deeper_search_adds_seeds_and_the_next_scan_starts_from_the_best_of_th
     assert {name.rpartition("-s")[2] for name in start.weights} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_more_seeds_than_the_last_decision_had_need_a_cold_start_unless_it_was_a_deeper_search() -> None:
     config = changed("warm", gap_per_px=1.0)
     with workers_for(0) as workers:

@@ -100,6 +100,7 @@ def test_a_plain_function_runs_in_the_loops_thread_and_the_first_run_may_be_at_o
     assert run(scenario()) == [(0.0, True), (60.0, True)]
 
 
+@pytest.mark.slow
 def test_a_job_that_overruns_continues_alone_and_keeps_its_interval_afterwards() -> None:
     at, events = rings(lasts_s=12.0, during_s=36.0)
     assert at == [5, 20, 35]

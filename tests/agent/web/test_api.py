@@ -189,6 +189,7 @@ def test_pending_decisions_are_those_of_the_agent(tmp_path: Path) -> None:
     assert run(tmp_path, scenario).json == {"pending": [{"decision_id": "d-1"}]}
 
 
+@pytest.mark.slow
 def test_an_unreadable_history_is_an_error_503(tmp_path: Path) -> None:
     async def scenario(web: ApiClient) -> Answer:
         (tmp_path / DATABASE).write_bytes(b"no database" * 100)

@@ -55,6 +55,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_change_is_refused(tmp_path: Path, case: str) -> None:
     headers, status, sentence = REFUSED[case]

@@ -33,6 +33,8 @@ from tests.support.workers_contract import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow
+
 OWNER = """
 import sys
 from pathlib import Path

@@ -134,6 +134,7 @@ def test_a_request_outside_the_limits_is_skipped_and_never_measured(agent, instr
     assert (report.results_ok, report.results_skipped) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(InstrumentFaultError, "failed"), (LimitError, "skipped")])
 def test_a_point_that_the_instrument_cannot_measure_is_reported_and_the_next_one_measured(
     agent, instrument, client, error, status
@@ -275,6 +276,7 @@ def test_a_reason_that_is_not_valid_text_is_still_sent(agent, instrument, client
     assert {(r.status, r.reason) for r in agent.got(ResultMessage)} == {("failed", "caf?.ibw cannot be read")}
 
 
+@pytest.mark.slow
 def test_a_fault_report_that_was_not_acknowledged_is_sent_by_the_next_client(agent, instrument, client, tmp_path):
     agent.script = lambda message: [] if isinstance(message, TroubleMessage) else None
 
@@ -317,6 +319,7 @@ def test_a_scan_repeated_because_its_acknowledgement_was_lost_is_the_same_scan(a
     assert client.reported("scan_known") == []
 
 
+@pytest.mark.slow
 def test_heartbeats_go_on_while_the_instrument_is_busy(agent, instrument, client):
     instrument.on_measure = lambda _: time.sleep(0.2)
     client(instrument, agent.address, cycles=1)

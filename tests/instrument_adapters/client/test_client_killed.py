@@ -32,6 +32,7 @@ kit.run_client(instrument, address, cycles=int(cycles) or None, spool_dir=pathli
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_clients_lose_no_result_and_measure_no_point_twice(agent, tmp_path):
     agent.points = lambda _: [(i * 1e-6, 0.0) for i in range(POINTS)]

@@ -41,6 +41,7 @@ def wait_for(condition):
 # -- the agent is not connected
 
 
+@pytest.mark.slow
 def test_an_agent_that_appears_later_is_found(instrument, client, new_agent):
     address = free_address()
     later = threading.Timer(0.2, new_agent, (address, "run-1"))
@@ -57,6 +58,7 @@ def test_a_client_without_an_agent_says_so_and_moves_nothing(instrument, client)
     assert instrument.scans == 0
 
 
+@pytest.mark.slow
 def test_an_agent_that_accepts_the_connection_but_stays_silent_is_reported(agent, instrument, client):
     agent.script = silent_on(Hello)
     client(instrument, agent.address, stop_at="agent_silent")
@@ -65,6 +67,7 @@ def test_an_agent_that_accepts_the_connection_but_stays_silent_is_reported(agent
     assert len(agent.got(Hello)) > 1
 
 
+@pytest.mark.slow
 def test_a_silent_agent_gets_a_new_hello_and_nothing_is_lost(agent, instrument, client):
 
     def script(message):

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from instrument_adapters.protocol.messages import Ack, Heartbeat, Resend, ResultMessage, ScanMessage
 from tests.instrument_adapters.client.test_operator_commands import Running, wait_for
 from tests.instrument_adapters.conftest import NOW
@@ -64,6 +66,7 @@ def test_a_stop_is_obeyed_though_something_before_it_is_missing(agent, halting, 
     running.join()
 
 
+@pytest.mark.slow
 def test_the_client_does_not_ask_more_often_than_it_repeats_anything(agent, instrument, client):
     agent.script = lambda m: [agent.ack(m)] if isinstance(m, ScanMessage) else [] if isinstance(m, Resend) else None
     running = Running(client, instrument, agent)

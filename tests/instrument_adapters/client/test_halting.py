@@ -13,7 +13,7 @@ from instrument_adapters.mfp3d.driver import MFP3D
 from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS
 from instrument_adapters.mfp3d.igor_transport import IgorTransport
 from instrument_adapters.protocol.messages import MeasurementRequest
-from instrument_adapters.replay.instrument import Recording, Replay
+from instrument_adapters.replay.instrument import RecordedScan, Replay
 from instrument_adapters.replay.pacing import Pace
 from instrument_adapters.scan import Scan
 from simulators.clock import SimulatedClock
@@ -57,7 +57,7 @@ class Call:
 def replayed(speed):
     frame = Frame(size_fast_m=1e-6, size_slow_m=1e-6, rows=4, cols=4)
     scan = Scan({"Amplitude": np.zeros((4, 4), np.float32)}, {}, frame, "s1")
-    return Replay([lambda: Recording(scan, line_s=3600.0)], pace=Pace(speed))
+    return Replay([lambda: RecordedScan(scan, line_s=3600.0)], pace=Pace(speed))
 
 
 @pytest.mark.parametrize("kind", ["replay", "simulated"])

@@ -50,6 +50,7 @@ class Running:
         return self.report
 
 
+@pytest.mark.slow
 def test_a_pause_lets_the_point_under_way_end_and_begins_nothing_until_resume(agent, halting, client):
     commands = []
 
@@ -80,6 +81,7 @@ def test_a_pause_before_the_scan_holds_it(agent, instrument, client):
     assert running.join().cycles == 1
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_point_under_way_at_once_and_skips_the_others(agent, halting, client):
     agent.points = lambda _: [(n * 1e-6, 1e-6) for n in range(4)]
     stopped_at = []
@@ -135,6 +137,7 @@ def test_a_scan_that_ends_after_a_stop_is_not_sent(agent, halting, client):
     assert [s.scan_id for s in agent.got(ScanMessage)] == ["s2"]
 
 
+@pytest.mark.slow
 def test_after_a_stop_before_the_recommendation_resume_begins_with_a_new_scan(agent, halting, client):
     agent.script = lambda m: [agent.ack(m)] if isinstance(m, ScanMessage) and m.scan_id == "s1" else None
     running = Running(client, halting, agent, cycles=1)
@@ -171,6 +174,7 @@ def test_a_stop_is_acknowledged_within_a_second_though_the_call_hangs(agent, hal
     assert dict(outcomes(agent)) == {"s1-p0": "ok", "s1-p1": "skipped", "s2-p0": "ok", "s2-p1": "ok"}
 
 
+@pytest.mark.slow
 def test_a_stop_is_acknowledged_within_a_second_though_halting_hangs(agent, halting, client):
     finish = threading.Event()
     halting.on_halt = lambda: finish.wait(60)
@@ -186,6 +190,7 @@ def test_a_stop_is_acknowledged_within_a_second_though_halting_hangs(agent, halt
     running.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cannot be halted", "fails to halt", "does not end"])
 def test_an_instrument_that_cannot_be_halted_is_closed_and_the_client_ends(agent, client, how, tmp_path):
     halts = how != "cannot be halted"
@@ -223,6 +228,7 @@ def test_an_instrument_that_cannot_be_halted_is_closed_and_the_client_ends(agent
     assert running.join().results_ok == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pause", "stop"])
 @pytest.mark.parametrize("spooled", [True, False])
 def test_a_pause_or_a_stop_outlives_the_client(agent, halting, client, tmp_path, name, spooled):
@@ -284,6 +290,7 @@ def test_a_repeated_command_is_acknowledged_as_a_duplicate_and_not_obeyed_again(
     running.join()
 
 
+@pytest.mark.slow
 def test_a_lost_pause_is_noticed_by_the_next_heartbeat(agent, instrument, client):
     instrument.on_measure = lambda r: time.sleep(0.02)
     running = Running(client, instrument, agent)

@@ -267,6 +267,7 @@ steps = st.one_of(*[recommend] * 4, answered, answered, *[st.tuples(st.just("ask
 lives = st.lists(st.lists(steps, min_size=4, max_size=20), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives, st.sampled_from([5.0, 5.0, 5.0, 6.5]))
 def test_the_instrument_is_never_given_a_forbidden_point(monkeypatch, lives, bias_V):

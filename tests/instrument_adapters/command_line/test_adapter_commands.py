@@ -195,6 +195,7 @@ def test_a_check_sets_nothing_and_moves_nothing(
     assert f"settings are valid and Igor answers: the tip is at ({x_um:.3f}," in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_igor_that_does_not_answer_ends_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,6 +129,7 @@ def written(value: dict[str, Any], prefix: str = "") -> str:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(DOCUMENTS)
 def test_any_file_is_scanned_as_tomllib_reads_it(document: dict[str, Any]) -> None:
@@ -136,6 +137,7 @@ def test_any_file_is_scanned_as_tomllib_reads_it(document: dict[str, Any]) -> No
     assert set(find_lines(text)) == set(paths_in(tomllib.loads(text)))
 
 
+@pytest.mark.slow
 def test_a_long_file_is_scanned_quickly() -> None:
     text = "".join(f"key_{i} = {i}\n" for i in range(100_000))
     before = time.process_time()

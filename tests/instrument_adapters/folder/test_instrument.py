@@ -117,6 +117,7 @@ def test_the_sample_is_named_by_option_note_or_folder(
     assert named == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "hours"), [("UTC", 0), ("+02:00", 2), ("UTC-5", -5), ("+0530", 5.5)])
 def test_zones_are_told_by_their_offset(text: str, hours: float) -> None:
     assert parse_time_zone(text).utcoffset(None) == timedelta(hours=hours)
@@ -175,6 +176,7 @@ def test_an_outbox_that_cannot_be_written_skips_the_points(desk: Desk) -> None:
         desk.instrument.measure(request)
 
 
+@pytest.mark.slow
 def test_a_point_outside_the_range_is_refused(desk: Desk) -> None:
     request = desk.plan()[0].model_copy(update={"x_m": 1.0})
     with pytest.raises(LimitError, match="outside the stage's range"):

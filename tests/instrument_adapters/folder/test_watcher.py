@@ -325,6 +325,7 @@ def test_a_scan_that_the_wire_cannot_carry_is_told_of_and_harms_nobody(lab: Lab,
     assert "cannot be sent to an agent: " in caplog.text
 
 
+@pytest.mark.slow
 def test_an_nsid_file_is_a_scan_too(lab: Lab) -> None:
     write_nsid(lab.folder / "a.h5", Seconds=BASE_S)
     assert lab.looks(40) == ["a.h5"]

@@ -18,10 +18,12 @@ def child(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", f"import sys; sys.stdin.buffer.read(); {code}")
 
 
+@pytest.mark.slow
 def test_a_sound_file_is_read(tmp_path: Path) -> None:
     assert list(read_scan(write_nsid(tmp_path / "a.h5")).channels) == ["AmplitudeRetrace"]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_file_has_the_same_message_as_without_the_guard(tmp_path: Path) -> None:
     with h5py.File(write_nsid(tmp_path / "a.h5"), "a") as file:
         del file["Measurement_000/Channel_0/Channel_0/original_metadata"].attrs["XOffset"]
@@ -29,6 +31,7 @@ def test_an_error_in_a_file_has_the_same_message_as_without_the_guard(tmp_path: 
         read_scan(tmp_path / "a.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error", "sentence"),
     [

@@ -116,6 +116,7 @@ def test_nap_mode_leaves_the_beginning_open(tmp_path: Path) -> None:
     assert scan.finished_at == datetime(2024, 8, 20, 8, 30, 46, 857000, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_nan_survives(tmp_path: Path) -> None:
     image = np.full((3, 5), np.nan, np.float32)
     image[1, 2] = 1.0
@@ -159,6 +160,7 @@ BAD_NOTES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("note", "message"), BAD_NOTES)
 def test_a_note_that_does_not_place_the_pixels_is_refused(tmp_path: Path, note: bytes, message: str) -> None:
     with pytest.raises(ScanFileError, match=message):
@@ -258,6 +260,7 @@ def test_note_and_labels_are_those_that_igor2_reads() -> None:
     np.testing.assert_array_equal(scan.channels["FrequencyRetrace"], wave["wData"][:, :, 5].T)
 
 
+@pytest.mark.slow
 def test_random_damage_is_refused_and_never_crashes(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for _ in range(400):

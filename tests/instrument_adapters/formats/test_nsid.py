@@ -68,6 +68,7 @@ def test_a_bright_pixel_lands_at_its_hand_computed_place(tmp_path: Path) -> None
     np.testing.assert_allclose(scan.frame.to_metres(where), [[12e-6, -6e-6]], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_the_note_gives_angle_times_and_metadata(tmp_path: Path) -> None:
     path = write_nsid(tmp_path / "a.h5", [("HeightRetrace", "m", image(5, 3))], {**NOTE, "ScanAngle": 90.0})
     scan = read_scan(path)
@@ -150,6 +151,7 @@ def test_an_axis_of_another_length_is_refused(tmp_path: Path) -> None:
         read_nsid(path)
 
 
+@pytest.mark.slow
 def test_many_images_that_unpack_to_far_more_than_their_file_are_refused_before_they_are(tmp_path: Path) -> None:
     path, packed = tmp_path / "a.h5", {"compression": "gzip", "chunks": (2048, 2048)}
     with h5py.File(path, "w") as file:
@@ -217,6 +219,7 @@ def test_missing_foreign_and_cut_files_are_refused(tmp_path: Path) -> None:
             read_nsid(tmp_path / "cut.h5")
 
 
+@pytest.mark.slow
 @needs_real_files
 @pytest.mark.parametrize("name", FILES)
 def test_in_recorded_files_the_rows_are_the_scan_lines(name: str) -> None:
@@ -228,6 +231,7 @@ def test_in_recorded_files_the_rows_are_the_scan_lines(name: str) -> None:
     assert steps[0] > 3 * steps[1]
 
 
+@pytest.mark.slow
 @needs_real_files
 @pytest.mark.parametrize(("name", "first"), [(FILES[0], 255), (FILES[1], 255), (FILES[3], 0)])
 def test_in_recorded_files_a_frame_scanned_down_starts_in_the_last_row(name: str, first: int) -> None:
@@ -240,6 +244,7 @@ def test_in_recorded_files_a_frame_scanned_down_starts_in_the_last_row(name: str
     assert (top > 2 * bottom) if first == 255 else (bottom > 2 * top)
 
 
+@pytest.mark.slow
 @needs_real_files
 def test_recorded_rescans_are_256_seconds_apart_and_have_true_units() -> None:
     one, two = (read_scan(DATA / name) for name in FILES[2:])

@@ -134,6 +134,7 @@ def test_a_setting_that_is_rejected_in_silence_is_noticed_and_told_in_one_senten
         MFP3D(SETTINGS, bench)
 
 
+@pytest.mark.slow
 def test_an_offset_may_be_off_by_a_pixel_and_no_more(bench: Bench) -> None:
     bench.ignored = {"XOffset"}
     bench.values["XOffset"] = FRAME.x_offset_m + 0.99 * FRAME.pitch_m[1]
@@ -182,6 +183,7 @@ def test_a_frame_on_the_border_of_the_range_is_allowed(bench: Bench) -> None:
     assert bench.values["XOffset"] == 42.5e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scan_down", "button"), [(True, "DownScan_0"), (False, "UpScan_0")])
 def test_a_scan_is_the_new_file_and_the_scanner_is_stopped_afterwards(bench: Bench, scan_down: bool, button: str) -> None:
     driver = MFP3D(settings(scan_down=scan_down, sample_id="film"), bench)

@@ -86,6 +86,7 @@ def test_an_answer_that_is_no_number_is_told(tmp_path: Path) -> None:
         transport(tmp_path).read('GV("ScanSize")')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "says"),
     [
@@ -106,6 +107,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
         way.execute("PV()")
 
 
+@pytest.mark.slow
 def test_closing_wakes_a_sleeper_and_commands_are_still_executed(tmp_path: Path) -> None:
     way = transport(tmp_path)
     way.sleep(0.0)

@@ -90,6 +90,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_exactly_a_message_is_refused_with_a_code_and_a_sentence(name):
     frames, code, sentence = REFUSED[name]
@@ -182,6 +183,7 @@ def mutated(rng, frames):
     return [bytes(f) for f in frames]
 
 
+@pytest.mark.slow
 def test_no_mutation_of_a_message_raises_anything_but_a_protocol_error():
     rng = np.random.default_rng(7)
     originals = [frames_of(p.stem) for p in sorted(GOLDEN.glob("*.json"))]

@@ -127,6 +127,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_message_is_written_as_in_version_2_of_the_wire(name):
     header, *arrays = codec.encode(EXAMPLES[name])
@@ -134,6 +135,7 @@ def test_a_message_is_written_as_in_version_2_of_the_wire(name):
     assert arrays == [a.tobytes() for a in EXAMPLES[name].arrays.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_message_of_version_2_is_read(name):
     expected = EXAMPLES[name]

@@ -13,7 +13,7 @@ from instrument_adapters.geometry import Frame
 from instrument_adapters.instrument import Instrument, Streaming
 from instrument_adapters.protocol.live_lines import Lines
 from instrument_adapters.protocol.messages import MeasurementRequest, ResultMessage
-from instrument_adapters.replay.instrument import LOOP_S, Loops, Recording, Replay
+from instrument_adapters.replay.instrument import LOOP_S, Loops, RecordedScan, Replay
 from instrument_adapters.replay.mexpsimu import data_folder
 from instrument_adapters.replay.pacing import Pace
 from instrument_adapters.replay.sources import open_source
@@ -28,12 +28,12 @@ def at(x_m: float, y_m: float) -> MeasurementRequest:
     return MeasurementRequest(request_id="r", x_m=x_m, y_m=y_m, row=0, col=0, cluster=0, rank=0, core_distance=0.0)
 
 
-def recording(scan_id: str = "s", loops: Loops | None = None, **fields: object) -> Recording:
+def recording(scan_id: str = "s", loops: Loops | None = None, **fields: object) -> RecordedScan:
     image = np.arange(20, dtype=np.float32).reshape(4, 5)
-    return Recording(Scan({"Amplitude": image}, {"Amplitude": "m"}, FRAME, scan_id), line_s=2.0, loops=loops, **fields)
+    return RecordedScan(Scan({"Amplitude": image}, {"Amplitude": "m"}, FRAME, scan_id), line_s=2.0, loops=loops, **fields)
 
 
-def replay(*recordings: Recording, **options: object) -> Replay:
+def replay(*recordings: RecordedScan, **options: object) -> Replay:
     return Replay([lambda one=one: one for one in recordings], **options)
 
 
@@ -97,7 +97,7 @@ def test_outside_the_frame_or_far_from_any_record_a_point_is_refused(point, opti
 def test_inside_the_range_of_all_frames_but_outside_the_latest_a_point_is_refused() -> None:
     far = recording("far", TWO_LOOPS)
     moved = FRAME.model_copy(update={"x_offset_m": 20e-6})
-    other = Recording(Scan(far.scan.channels, {}, moved, "other"), 1.0, loops=TWO_LOOPS)
+    other = RecordedScan(Scan(far.scan.channels, {}, moved, "other"), 1.0, loops=TWO_LOOPS)
     instrument = replay(far, other)
     assert instrument.limits.x_max_m == pytest.approx(22e-6)
     with pytest.raises(LimitError, match="no scan has been replayed since the replay was started"):
@@ -110,7 +110,7 @@ def test_inside_the_range_of_all_frames_but_outside_the_latest_a_point_is_refuse
 
 def test_the_corners_of_a_turned_frame_are_within_the_limits() -> None:
     turned = FRAME.model_copy(update={"angle_rad": 0.7})
-    one = Recording(Scan(recording().scan.channels, {}, turned, "turned"), 1.0)
+    one = RecordedScan(Scan(recording().scan.channels, {}, turned, "turned"), 1.0)
     instrument = replay(one)
     corners = turned.to_metres(np.array([[0.0, 0], [0, 4], [3, 0], [3, 4]]))
     for x_m, y_m in corners:
@@ -131,7 +131,7 @@ def test_after_the_last_recording_the_first_comes_again_under_a_new_id() -> None
 
 def test_times_go_on_from_the_recording() -> None:
     timed = Scan(recording().scan.channels, {}, FRAME, "s", started_at=THEN - timedelta(seconds=8), finished_at=THEN)
-    instrument = replay(Recording(timed, 2.0, loops=TWO_LOOPS))
+    instrument = replay(RecordedScan(timed, 2.0, loops=TWO_LOOPS))
     first = instrument.scan()
     assert (first.started_at, first.finished_at) == (timed.started_at, THEN)
     assert instrument.measure(at(0, 0)).measured_at == THEN + timedelta(seconds=LOOP_S)
@@ -231,6 +231,7 @@ def test_a_folder_is_replayed_in_the_order_of_recording_whatever_its_files_are_c
     assert {scan.sample_id for scan in scans} == {"pzt"}
 
 
+@pytest.mark.slow
 def test_files_that_do_not_say_when_they_were_recorded_come_by_name_and_9_before_10(tmp_path: Path) -> None:
     for number in (10, 9, 100):
         write_nsid(tmp_path / f"scan_{number}.h5", OldScanSize=float(number))
@@ -238,6 +239,7 @@ def test_files_that_do_not_say_when_they_were_recorded_come_by_name_and_9_before
     assert [instrument.scan().scan_id.split("-")[0] for _ in range(3)] == ["scan_9", "scan_10", "scan_100"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("note", "line_s"),
     [
@@ -268,6 +270,7 @@ BAD_FILMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("write", "reason"), BAD_FILMS, ids=[str(i) for i in range(len(BAD_FILMS))])
 def test_a_film_that_is_none_is_refused_in_one_sentence(tmp_path: Path, write, reason: str) -> None:
     write(tmp_path)
@@ -317,6 +320,7 @@ def test_of_the_real_films_the_image_that_knows_the_loops_is_not_shown() -> None
     assert np.corrcoef(scan.channels["Amplitude"].ravel(), mean)[0, 1] < 0.95
 
 
+@pytest.mark.slow
 def test_the_real_scans_are_replayed_as_they_are_read(shared_data: Path) -> None:
     (ibw,) = open_source(str(shared_data / "scan_0001.ibw"))
     assert ibw().line_s == pytest.approx(1 / 0.40064, rel=1e-4)

@@ -16,6 +16,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_separated_blobs_are_found_and_each_has_a_component() -> None:
     # Over seeds 0-15 the largest distance of a centre was 0.08, and three or four components were effective.
     score = bgmm(representation(blobs(3)), rng=rng(), settings=QUICK)
@@ -26,12 +27,14 @@ def test_separated_blobs_are_found_and_each_has_a_component() -> None:
     assert score.metrics["K_effective"] == score.mixture.n_components
 
 
+@pytest.mark.slow
 def test_the_value_is_the_negative_of_the_papers_reward() -> None:
     score = bgmm(representation(blobs(3)), rng=rng(), settings=UNCONVERGED)
     assert score.value == pytest.approx(-(score.metrics["neg_elbo"] + score.metrics["entropy"]))
     assert score.metrics["entropy"] >= 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_score_and_nothing_global_is_touched() -> None:
     pyro.clear_param_store()
     pyro.param("mine", torch.tensor(1.5))
@@ -56,6 +59,7 @@ def test_equal_gaussians_overlap_completely_and_each_pair_counts_once() -> None:
     assert float(overlap) == pytest.approx(6, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3])
 def test_other_latent_dimensions_work(d: int) -> None:
     score = bgmm(representation(blobs(2, n_each=80, d=d)), rng=rng(), settings=UNCONVERGED)
@@ -64,6 +68,7 @@ def test_other_latent_dimensions_work(d: int) -> None:
     assert score.mixture.means.shape[1] == d
 
 
+@pytest.mark.slow
 def test_the_texts_priors_can_be_chosen_and_a_plain_mapping_of_settings_is_accepted() -> None:
     chosen = {"components": 4, "steps": 50, "mean_prior": "normal", "concentration": 0.01, "overlap_weight": 0.0}
     assert np.isfinite(bgmm(representation(blobs(2, n_each=80)), rng=rng(), settings=chosen).value)
@@ -75,6 +80,7 @@ def test_defaults_are_those_of_the_papers_methods() -> None:
     assert (s.steps, s.learning_rate, s.mean_prior, s.effective_share) == (500, 5e-3, "uniform", 0.2)
 
 
+@pytest.mark.slow
 def test_the_score_does_not_depend_on_how_many_threads_pytorch_has() -> None:
     before = torch.get_num_threads()
     values = []
@@ -108,6 +114,7 @@ def test_the_log_density_of_the_model_is_the_one_written_down_by_hand() -> None:
     assert found == pytest.approx(by_hand, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_elbo_of_a_tiny_case_is_below_the_evidence_and_close_to_it() -> None:
     # One Gaussian on a line: the evidence is an integral over mean and scale. After so few steps the gap was 0 to 9 nats over
     # seeds 0-9; the estimate from ten draws was above the evidence by 0.4 once. 1,500 steps of 0.01 come within 0.5.

@@ -17,6 +17,7 @@ def uneven(seed: int, d: int = 2) -> np.ndarray:
     return np.concatenate(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 3, 5])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_likelihoods_agree_with_scikit_learn_or_are_higher(d: int, seed: int) -> None:

@@ -40,6 +40,7 @@ frames = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(frame=frames, data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_writing_and_reading_gives_the_scan_back(tmp_path: Path, frame: Frame, data: st.DataObject) -> None:

@@ -9,6 +9,7 @@ def test_the_controller_understands_every_button_that_the_driver_presses(button:
     assert parse_command(spoken.press(button)) == Press(button)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [-2.6e-6, 0.40064, 256.0, 1 / 3, 1e22, -5e-324])
 @pytest.mark.parametrize(("key", "checked"), [("XOffset", False), ("ARDoIVAmp", True), ("DFRTFrequencyCenter", True)])
 def test_numbers_arrive_without_loss(key: str, checked: bool, value: float) -> None:

@@ -52,6 +52,7 @@ def test_a_place_is_written_behind_the_name(text: str, expected: Injection) -> N
     assert Injection.parse(text) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [

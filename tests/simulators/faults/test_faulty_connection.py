@@ -67,6 +67,7 @@ def test_whatever_happens_to_a_message_nothing_is_lost_and_nothing_is_measured_t
         assert arrived[happened[0]["of"]] > 1
 
 
+@pytest.mark.slow
 def test_half_a_scan_is_none_and_the_connection_is_made_anew(agent: FakeAgent) -> None:
     half: list[int] = []
 
@@ -93,6 +94,7 @@ def test_a_recommendation_that_is_lost_comes_with_the_next_scan_message(agent: F
     assert times(agent, ScanMessage)["scan-s1"] == 2
 
 
+@pytest.mark.slow
 def test_a_link_waits_for_an_agent_that_is_not_there_yet() -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         address = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"

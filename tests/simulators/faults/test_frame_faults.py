@@ -279,6 +279,7 @@ def worked(surface: Surface, seed: int, rates: dict[str, float]) -> tuple[list[d
     return frames, faults.log.entries
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(seed=st.integers(0, 99), rates=st.dictionaries(st.sampled_from(sorted(FAULTS)), st.floats(0, 2), max_size=8))
 def test_whatever_happens_nothing_but_declared_errors_comes_out_and_the_same_seed_does_it_again(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from instrument_adapters.geometry import Frame
-from simulators.physics.dart import CHANNELS, DartConfig, LineSignals, Recording, record_frame, track
+from simulators.physics.dart import CHANNELS, DartConfig, DartRecording, LineSignals, record_frame, track
 from simulators.physics.oscillator import DualTone, Oscillator, invert_closed, invert_linear
 from simulators.physics.probe import LineStates, Probe
 from simulators.sample.domains import DomainState, SuperdomainKind
@@ -43,7 +43,7 @@ def still(times_s: np.ndarray) -> np.ndarray:
     return np.zeros((*times_s.shape, 2))
 
 
-def record(surface: Surface, frame: Frame = FRAME, config: DartConfig = NOISELESS, **changes: object) -> Recording:
+def record(surface: Surface, frame: Frame = FRAME, config: DartConfig = NOISELESS, **changes: object) -> DartRecording:
     options = {
         "displacement_m": still,
         "jitter_m": 0.0,
@@ -55,7 +55,7 @@ def record(surface: Surface, frame: Frame = FRAME, config: DartConfig = NOISELES
     return record_frame(surface, frame, config, **{**options, **changes})  # type: ignore[arg-type]
 
 
-def pixel_of_the_change(before: Recording, after: Recording) -> np.ndarray:
+def pixel_of_the_change(before: DartRecording, after: DartRecording) -> np.ndarray:
     """(row, col) of the centre of the pixels whose phase changed, which it does by 180° on a c- spot."""
     changed = np.argwhere(np.abs(after.channels["Phase1Retrace"] - before.channels["Phase1Retrace"]) > 90)
     return changed.mean(axis=0)
@@ -132,7 +132,7 @@ def test_line_noise_is_shared_by_the_pixels_of_a_line(small_surface: Surface) ->
     assert np.median(shift, axis=1).std() > 5 * np.median(shift.std(axis=1))
 
 
-def both_inversions(recording: Recording) -> tuple[Oscillator, Oscillator, np.ndarray]:
+def both_inversions(recording: DartRecording) -> tuple[Oscillator, Oscillator, np.ndarray]:
     """(linear inversion, closed-form inversion, difference of P2 - P1 from 0 or 180 in degrees)."""
     channels = {name: image.astype(float) for name, image in recording.channels.items()}
     names = ("Amplitude1Retrace", "Amplitude2Retrace", "Phase1Retrace", "Phase2Retrace")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simulators.physics.motion import Drift, MotionConfig, Stage
+from simulators.physics.motion import Drift, MotionConfig, StageMotion
 
 MINUTES = np.array([0.0, 60.0, 600.0])
 
@@ -28,9 +28,9 @@ def test_the_directions_follow_from_the_seed() -> None:
     assert first != other
 
 
-def stage(**changes: float) -> Stage:
+def stage(**changes: float) -> StageMotion:
     still = {"drift_m_per_min": 0.0, "creep_m": 0.0, "step_creep": 0.01, "creep_time_s": 300.0}
-    return Stage(Drift.random(MotionConfig.model_validate(still | changes), np.random.default_rng(0)))
+    return StageMotion(Drift.random(MotionConfig.model_validate(still | changes), np.random.default_rng(0)))
 
 
 def test_a_move_arrives_short_by_a_share_of_its_length_and_creeps_the_rest() -> None:

@@ -163,6 +163,7 @@ def test_the_wall_type_explains_the_share_of_variance_that_was_set(eta2: float) 
         assert explained(column, walls) == pytest.approx(eta2, abs=0.04)
 
 
+@pytest.mark.slow
 def test_the_extracted_coercive_biases_keep_most_of_the_explained_variance() -> None:
     """1,200 loops: the estimate's standard deviation is 0.02; noise and failed loops may take 0.07 off; fails 1 in 1,000."""
     rng = np.random.default_rng(0)
@@ -193,6 +194,7 @@ REAL = {  # 5th percentile, median, 95th percentile of 2,500 loops of PbTiO3
 }
 
 
+@pytest.mark.slow
 def test_loops_have_the_spread_of_real_ones() -> None:
     """720 loops: the standard error of a median is below 0.1 V, that of a 5th percentile below 0.2 V, so 0.5 V and 1.2 V fail
     for a change of the statistics and not by chance (4 standard errors and more above what the defaults leave).

@@ -33,6 +33,7 @@ def test_every_kind_of_superdomain_and_of_wall_is_present(small_surface: Surface
     assert set(np.unique(small_surface.state)) == set(DomainState)
 
 
+@pytest.mark.slow
 def test_kinds_share_the_area_about_as_asked_for() -> None:
     config = SurfaceConfig(size_m=3e-6, pixels=128, superdomain_m=0.3e-6, sparse_share=0.5)
     kind = grow_surface(config, np.random.default_rng(0)).kind

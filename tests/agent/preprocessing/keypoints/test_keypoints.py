@@ -61,6 +61,7 @@ def test_no_window_contains_a_pixel_that_was_not_recorded() -> None:
         assert image.valid[row - 4 : row + 5, col - 4 : col + 5].all()
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(3, 21))
 def test_key_points_keep_spacing_and_border_whatever_a_method_returns(seed: int, spacing: int, window: int) -> None:

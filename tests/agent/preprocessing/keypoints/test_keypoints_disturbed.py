@@ -63,6 +63,7 @@ def share_on_walls(found: Keypoints) -> float:
     return float((TO_WALL_PX[tuple(found.points_rc.T)] <= 2).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["canny_walls", "sato_ridges"])
 @pytest.mark.parametrize("disturbances", [*[(one,) for one in ALL], ALL], ids=[*[one.__name__ for one in ALL], "all"])
 def test_points_of_a_disturbed_scan_lie_on_the_walls_like_those_of_a_clean_one(

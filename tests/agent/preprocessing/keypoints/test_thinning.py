@@ -16,6 +16,7 @@ def thin_by_loop(points: np.ndarray, spacing: float) -> list[int]:
     return kept
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.floats(1, 15))
 def test_the_selection_is_that_of_the_loop_over_all_pairs(seed: int, n: int, spacing: float) -> None:

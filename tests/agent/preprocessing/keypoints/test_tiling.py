@@ -45,6 +45,7 @@ def test_filtering_in_strips_equals_filtering_the_whole_image() -> None:
     assert np.array_equal(in_strips, gaussian_filter(image, 2.0, truncate=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "size", "tile_px", "least_common"),
     [("sato_ridges", "_STRIP_PX", 96, 1.0), ("sift", "_TILE_PX", 128, 0.98), ("orb", "_TILE_PX", 128, 0.8)],

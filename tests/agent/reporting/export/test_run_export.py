@@ -54,6 +54,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_json_lines_have_a_header_and_hold_every_event(run: Path, vaestar: Vaestar) -> None:
     done = vaestar("history", "export", "--run", run)
     assert done.exit_code == 0
@@ -140,6 +141,7 @@ def test_text_that_looks_like_a_formula_is_escaped(tmp_path: Path, vaestar: Vaes
     assert (row["subject"], row["reason"], row["by"]) == ("'=1+1", "'@SUM(A1)", "'-2")
 
 
+@pytest.mark.slow
 def test_a_scan_in_nsid_is_read_back_by_our_own_reader(run: Path, exported: Callable[..., Path]) -> None:
     folder = exported("nsid")
     assert len(list(folder.iterdir())) == 8
@@ -156,6 +158,7 @@ def test_a_scan_in_nsid_is_read_back_by_our_own_reader(run: Path, exported: Call
             assert back.metadata["operator"] == "Łukasz"
 
 
+@pytest.mark.slow
 def test_a_rotated_and_oblong_scan_keeps_its_orientation_in_nsid(tmp_path: Path) -> None:
     from agent.reporting.export.nsid import write_scan
 

@@ -123,6 +123,7 @@ class TestScanFigure:
         assert len(figure.legends[0].get_texts()) == 3
         assert not any(c.get_gid() == "recommended" for c in figure.axes[0].collections)
 
+    @pytest.mark.slow
     def test_nothing_resolved_shows_the_scan_under_the_reason(self) -> None:
         decision = make_unresolved()
         figure = scan_figure(make_scan(), decision)
@@ -181,6 +182,7 @@ class TestRewardFigure:
 
 
 class TestPatchFigure:
+    @pytest.mark.slow
     def test_a_strip_is_the_mean_core_patch_and_then_the_most_typical_patches(self) -> None:
         scan, decision = make_scan(), make_decision()
         figure = patch_figure(scan, decision)
@@ -194,12 +196,14 @@ class TestPatchFigure:
         np.testing.assert_allclose(first, window, atol=1e-5)
         np.testing.assert_allclose(mean, np.mean([axes.images[0].get_array() for axes in strip[1:]], axis=0), atol=1e-6)
 
+    @pytest.mark.slow
     def test_every_cluster_has_a_strip_of_its_colour(self) -> None:
         figure = patch_figure(make_scan(), make_decision(clusters=10))
         drawn = [axes for axes in figure.axes if axes.images]
         assert len(drawn) == 10 * (CORE + 1)
         assert [drawn[i * (CORE + 1)].spines["left"].get_edgecolor() for i in range(10)] == [to_rgba(c) for c in COLOURS]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("invariance", "warned"), [("v", False), ("r", True), ("rt", True)])
     def test_the_title_says_when_patches_are_not_aligned(self, invariance: str, warned: bool) -> None:
         figure = patch_figure(make_scan(), make_decision(invariance=invariance))
@@ -213,6 +217,7 @@ class TestPatchFigure:
 
 
 class TestAllFigures:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("clusters", "latent_dim"), [(1, 2), (10, 2), (3, 1), (3, 3)])
     def test_they_can_be_drawn_and_colour_is_not_the_only_cue(self, clusters: int, latent_dim: int) -> None:
         figures = draw_all(make_scan(OFFSET), make_decision(OFFSET, clusters=clusters, latent_dim=latent_dim))
@@ -224,6 +229,7 @@ class TestAllFigures:
         shapes = {tuple(c.get_paths()[0].vertices.ravel().round(3)) for c in cores}
         assert len(shapes) == clusters
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("frame", [PLAIN, OFFSET, TURNED], ids=["plain", "offset", "turned"])
     def test_no_text_leaves_the_page_and_no_legend_covers_the_data(self, frame: Frame) -> None:
         for name, figure in draw_all(make_scan(frame), make_decision(frame)).items():
@@ -248,6 +254,7 @@ class TestAllFigures:
         with pytest.raises(FigureError, match=r"decision d-1 .*; use scan_figure instead"):
             draw(make_unresolved())
 
+    @pytest.mark.slow
     def test_no_global_setting_is_touched(self) -> None:
         before = dict(mpl.rcParams)
         for figure in draw_all(make_scan(), make_decision()).values():

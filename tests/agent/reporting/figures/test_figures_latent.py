@@ -76,6 +76,7 @@ class TestLatentGridFigure:
         assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["VAE", "r-VAE"]
         assert [axes.get_title().split("\n")[0] for axes in figure.axes[:3]] == ["window 5 px", "window 9 px", "window 13 px"]
 
+    @pytest.mark.slow
     def test_only_the_chosen_panel_is_framed_and_it_shows_the_chosen_candidate(self) -> None:
         decision = make_decision()
         framed = [axes for axes in latent_grid_figure(decision).axes if axes.get_gid() == "chosen"]
@@ -90,6 +91,7 @@ class TestLatentGridFigure:
         assert titles[2] == "0.50"
         assert titles[1] == "window 9 px\n0.93 ± 0.04"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("scale", "shown"), [(0.1, "0.093 ± 0.004"), (1000.0, "925 ± 35")])
     def test_rewards_of_any_size_are_written_with_enough_digits(self, scale: float, shown: str) -> None:
         decision = make_decision()

@@ -36,6 +36,7 @@ def front_of(figure: object) -> list[list[float]]:
     return np.asarray(line.get_xydata()).tolist()
 
 
+@pytest.mark.slow
 def test_the_front_is_drawn_through_the_means_over_seeds_and_its_members_are_named() -> None:
     figure = pareto_figure(record())
     assert front_of(figure) == [pytest.approx([1.05, 2.0]), pytest.approx([3.05, 1.0])]
@@ -74,6 +75,7 @@ def test_without_both_criteria_of_two_configurations_there_is_no_front() -> None
     assert "pareto" not in draw_all(make_scan(), make_guarded_out())
 
 
+@pytest.mark.slow
 def test_the_legend_of_a_long_front_fits_the_page() -> None:
     base = record().candidates[0]
     many = [

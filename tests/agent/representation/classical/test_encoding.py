@@ -30,6 +30,7 @@ def represented(spec: PlainSpec, seeds: tuple[int, ...] = (0,)) -> list[Represen
     return [representation for representation, _ in fitted(spec, seeds)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.invariance}-w{s.window_px}")
 def test_latents_have_unit_variance_and_are_the_same_every_time(spec: PlainSpec) -> None:
     one, again = represented(spec)[0], represented(spec)[0]
@@ -118,6 +119,7 @@ def test_encoding_can_be_cancelled_before_the_fit_and_between_chunks(polls: int)
         represent_plain(IMAGES, many, SPECS[0], (0,), fit_rc=POINTS, held_out_rc=POINTS[HELD_OUT], stopped=lambda: next(answers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", range(3, 32))
 @pytest.mark.parametrize("family", ["pca", "kmeans", "polar", "multi", "amplitude"])
 def test_every_window_from_3_to_31_can_be_represented(family: str, window: int) -> None:

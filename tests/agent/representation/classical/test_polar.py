@@ -4,6 +4,7 @@ import pytest
 from agent.representation.classical import polar_magnitudes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [7, 8, 15])
 def test_polar_features_do_not_change_with_rotation_by_90_degrees_and_mirroring(window: int) -> None:
     patches = np.random.default_rng(0).random((5, 2, window, window))

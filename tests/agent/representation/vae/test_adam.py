@@ -1,11 +1,13 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from agent.representation.vae.adam import Adam
 
 
+@pytest.mark.slow
 def test_each_step_equals_that_of_pytorchs_optimiser_bit_for_bit() -> None:
     random = torch.Generator().manual_seed(0)
     ours, theirs, gradient = torch.randn(4099, generator=random), torch.empty(4099), torch.empty(4099)
@@ -23,6 +25,7 @@ def test_each_step_equals_that_of_pytorchs_optimiser_bit_for_bit() -> None:
         assert torch.equal(ours, theirs), step
 
 
+@pytest.mark.slow
 def test_pytorchs_compiler_is_not_imported_to_train() -> None:
     code = """
 import sys, torch

@@ -23,6 +23,7 @@ def decoded(stack: StackedVAE, latents: list[list[float]]) -> np.ndarray:
     return stack.decode(torch.tensor([latents])).detach()[0].reshape(-1, side, side).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("invariance", INVARIANCES)
 def test_shapes_and_number_of_latents_are_those_of_the_invariance(invariance: str, decoder: str) -> None:
@@ -42,6 +43,7 @@ def test_a_rotation_latent_rotates_the_decoded_patch(quarter_turns: int, decoder
     assert np.rot90(straight, quarter_turns) == pytest.approx(turned, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_translation_latents_shift_by_a_tenth_of_half_a_window_each_along_rows_and_against_columns(decoder: str) -> None:
     stack = stack_of(ModelSpec(21, "t", decoder=decoder))  # half a window has 10 pixel steps

@@ -22,6 +22,7 @@ def fit(*models: tuple[ModelSpec, int], settings: TrainSettings = SETTINGS) -> l
     return train(PATCHES, [m[0] for m in models], [m[1] for m in models], HELD_OUT, settings)
 
 
+@pytest.mark.slow
 def test_stacked_seeds_do_not_influence_one_another() -> None:
     spec = ModelSpec(9, "r")
     together, alone = fit((spec, 0), (spec, 1), settings=GENTLE), fit((spec, 1), settings=GENTLE)
@@ -30,6 +31,7 @@ def test_stacked_seeds_do_not_influence_one_another() -> None:
     assert not np.allclose(together[0].weights, together[1].weights, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["warp", "exact"])
 def test_models_of_different_kinds_train_in_one_stack_as_they_do_alone(decoder: str) -> None:
     models = [(ModelSpec(9, i, d, beta=b, decoder=decoder), 4) for i, d, b in (("v", 3, 0.1), ("rt", 2, None), ("s", 1, 0.3))]
@@ -40,6 +42,7 @@ def test_models_of_different_kinds_train_in_one_stack_as_they_do_alone(decoder: 
         assert len(together.weights) == len(alone.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [ModelSpec(9, "rt"), ModelSpec(9, "rs", decoder="exact", sampled_px=20)], ids=["warp", "exact"])
 def test_training_is_reproducible_bit_for_bit(spec: ModelSpec) -> None:
     one, two = (fit((spec, 3))[0] for _ in range(2))
@@ -47,11 +50,13 @@ def test_training_is_reproducible_bit_for_bit(spec: ModelSpec) -> None:
     assert one.elbo_per_px == two.elbo_per_px
 
 
+@pytest.mark.slow
 def test_training_improves_the_held_out_elbo() -> None:
     short, longer = (fit((ModelSpec(9, "r"), 0), settings=TrainSettings(steps=steps))[0].elbo_per_px for steps in (1, 400))
     assert longer > short + 0.05
 
 
+@pytest.mark.slow
 def test_training_starts_from_given_weights() -> None:
     spec = ModelSpec(9, "r")
     first = fit((spec, 0), settings=TrainSettings(steps=300))[0]
@@ -74,6 +79,7 @@ def test_a_model_that_diverges_is_reported_and_does_not_affect_the_others() -> N
     assert together[1].elbo_per_px == alone[1].elbo_per_px
 
 
+@pytest.mark.slow
 def test_a_rotation_invariant_model_encodes_rotated_patches_closer_than_a_vanilla_one() -> None:
     patches = np.concatenate([bars(300), np.clip(bars(300, seed=1) ** 4, 0, 1)])
     held_out = split_held_out(600, 0.1, np.random.default_rng(0))
@@ -97,6 +103,7 @@ def test_encoding_in_chunks_equals_encoding_at_once(monkeypatch: pytest.MonkeyPa
     assert parts[1] == pytest.approx(whole[1], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_training_stops_when_cancelled() -> None:
     polled = 0
 
