@@ -20,7 +20,7 @@ from agent.service.service import Service
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.scan import Scan
-from tests.support.decision_records import make_decision
+from tests.support.history.decision_records import make_decision
 from tests.support.samples import NOW, hello, packet, result, scan_message
 from tests.system.bench import Bench, instrument, serving
 

@@ -22,8 +22,8 @@ from instrument_adapters.folder.outbox import ANSWER_COLUMNS, POINT_COLUMNS
 from instrument_adapters.replay.command import _parser
 from rewards.contract import CHECKS
 from simulators.settings_file import load_instrument
-from tests.support.clouds import blobs, representation
-from tests.support.images import two_textures
+from tests.support.data.clouds import blobs, representation
+from tests.support.data.images import two_textures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -25,7 +25,7 @@ from simulators.settings_file import load_instrument
 from tests.docs import programs
 from tests.docs.excepted import EXCEPTED, excepted
 from tests.docs.snippets import PAGES, ROOT, SHELL, Command, Snippet, commands, mentioned, snippet, snippets
-from tests.golden.history.make import decided, measure, picture, scan, settings
+from tests.support.history.golden_scenario import decided, measure, picture, scan, settings
 from tests.system.bench import connected
 
 # Blocks that are no code: drawings, what a program prints, and what the site fills in from the code.

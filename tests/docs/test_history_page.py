@@ -11,7 +11,7 @@ from agent.cli.app import app
 from agent.config.retention import RetentionSettings
 from agent.history.event_log import History
 from agent.schema import event_kinds
-from tests.support.golden_runs import golden_run
+from tests.support.history.golden_runs import golden_run
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
 

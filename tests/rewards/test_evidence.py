@@ -23,7 +23,7 @@ from rewards.evidence import (
     normal_scores,
     predicted_share,
 )
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 KAPPA = (1 - EXPECTED_SHARE) / EXPECTED_SHARE
 

@@ -6,7 +6,7 @@ from rewards.closed_form import smallest_eigenvalue, total_variance, variance_pr
 from rewards.density import dense_enough, equal_subset, relative_density
 from rewards.guards import GuardSettings, degenerate, guard_mixture, guard_seeds, scatter
 from rewards.mixture.gmm import fit_grid
-from tests.support.clouds import representation
+from tests.support.data.clouds import representation
 
 
 def normal(n: int = 500, seed: int = 0) -> np.ndarray:

@@ -8,7 +8,7 @@ from rewards.metrics import METRICS
 from rewards.panel import panel
 from rewards.registry import REWARDS
 from rewards.spatial import spatial
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 QUICK = {"components": (1, 2, 3, 4), "restarts": 2}
 

@@ -3,7 +3,7 @@ import pytest
 
 from rewards.base import Mixture
 from rewards.spatial import consistency, joint_table, mutual_information, neighbours, spatial, spatial_information
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 SIDE = 40
 STEP = 8

@@ -10,7 +10,7 @@ from rewards.stability import (
     spatial_halves,
     stability,
 )
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -3,7 +3,7 @@ import pytest
 from scipy.cluster.hierarchy import linkage
 
 from rewards.topology import count_clusters, persistence, topology
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from rewards.base import Score
 from rewards.mixture.gmm import PAPER, fit_grid, gmm
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.history.run_directory import STATE_FILE
 from agent.service.supervision import Supervision
 from tests.support.asgi import FakeControl
-from tests.support.runs import record_run
+from tests.support.history.runs import record_run
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from instrument_adapters.protocol.messages import Bye, ResultMessage, ScanMessage
 from tests.instrument_adapters.conftest import FakeAgent
-from tests.support.recordings import write_films, write_nsid, write_scan
+from tests.support.data.recordings import write_films, write_nsid, write_scan
 
 ROOT = Path(__file__).resolve().parents[2]
 # What `pip install vaestar` without extras does not bring.

@@ -11,7 +11,7 @@ import pytest
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from simulators.controller.ibw import write_ibw
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 from tests.system.commands import quick_config, vaestar
 
 OFFSET_M = (4e-6, -2e-6)

@@ -8,8 +8,8 @@ from agent.history.event_log import History
 from agent.history.readers import decision_in
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol import messages as wire
-from tests.golden.history.make import decided, measure, picture, scan, settings
-from tests.support.retention import retain
+from tests.support.history.golden_scenario import decided, measure, picture, scan, settings
+from tests.support.history.retention import retain
 from tests.system.bench import connected
 from tests.system.commands import vaestar
 
@@ -58,7 +58,7 @@ def test_every_decision_of_a_closed_loop_comes_out_the_same_again_also_after_ret
 
 
 def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
-    from tests.support.golden_runs import golden_run
+    from tests.support.history.golden_runs import golden_run
 
     run = golden_run(tmp_path, "v1")
 

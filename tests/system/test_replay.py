@@ -11,7 +11,7 @@ import pytest
 
 from agent.schema import event_kinds as kinds
 from agent.service.service import Service
-from tests.support.recordings import write_films
+from tests.support.data.recordings import write_films
 from tests.system.bench import LONGEST_S, config, deciding, events, recorded, serving
 
 ROOT = Path(__file__).resolve().parents[2]

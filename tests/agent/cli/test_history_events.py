@@ -12,8 +12,8 @@ from click.testing import Result
 
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from tests.support.hand_made_run import KINDS, hand_made_run
-from tests.support.history_tampering import tamper
+from tests.support.history.hand_made_run import KINDS, hand_made_run
+from tests.support.history.history_tampering import tamper
 
 Vaestar = Callable[..., Result]
 

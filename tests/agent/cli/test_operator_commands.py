@@ -18,8 +18,8 @@ from agent.cli import agent_client
 from agent.cli.app import app
 from agent.history.run_directory import STATE_FILE
 from tests.support.asgi import INSTRUMENT, FakeControl
+from tests.support.history.runs import record_run
 from tests.support.http_server import http_server
-from tests.support.runs import record_run
 
 Vaestar = Callable[..., Result]
 

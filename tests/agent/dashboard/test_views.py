@@ -25,7 +25,7 @@ from agent.messaging.partial_frames import PartialFrame
 from agent.representation.vae.initialisation import initial_weights
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import Decision
-from tests.support.decision_records import make_decision, make_guarded_out, make_scan, make_unresolved
+from tests.support.history.decision_records import make_decision, make_guarded_out, make_scan, make_unresolved
 from tests.support.samples import NOW, Clock, hello, result, scan_message
 
 

@@ -10,7 +10,7 @@ from agent.schema.decision import ConfigurationRecord
 from agent.search.candidates import Candidate, Configuration
 from agent.search.search import SearchResult
 from rewards.base import Mixture, Score
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 from tests.support.samples import configuration, request
 
 PLACES = Recommended((request("a"), request("b", cluster=1), request("c")), {"outside the limits": 1})

@@ -11,7 +11,7 @@ from agent.schema.measurements import MeasuredOnSample, Result
 from agent.workers.factory import workers_for
 from instrument_adapters.protocol.messages import Limits
 from tests.agent.search.test_search import scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 CONFIG = Config.model_validate(
     {

@@ -12,7 +12,7 @@ import pytest
 from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from tests.support.history_tampering import tamper
+from tests.support.history.history_tampering import tamper
 from tests.support.samples import NOW
 
 RECORDER = """

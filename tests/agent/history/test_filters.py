@@ -12,7 +12,7 @@ from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.history.filters import EventFilter, filtered_events, parse_since
 from agent.schema import event_kinds as kinds
-from tests.support.golden_runs import golden_run
+from tests.support.history.golden_runs import golden_run
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]

@@ -15,7 +15,7 @@ from agent.history.head import HEAD
 from agent.history.run_directory import DATABASE
 from agent.ledger.ledger import Ledger
 from agent.schema import event_kinds as kinds
-from tests.support.golden_runs import LATER, VERSIONS, golden_run
+from tests.support.history.golden_runs import LATER, VERSIONS, golden_run
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]

@@ -15,7 +15,7 @@ from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.history.head import HEAD, Head, read_head
 from agent.history.run_directory import DATABASE
-from tests.support.history_tampering import tamper
+from tests.support.history.history_tampering import tamper
 from tests.support.samples import NOW
 
 EVENTS = 6

@@ -18,8 +18,8 @@ from agent.history.readers import decision_in
 from agent.history.retention import ReferencedArray, plan_release, releasable_arrays, release, weights_needed
 from agent.schema import event_kinds as kinds
 from instrument_adapters import exit_codes
-from tests.support.golden_runs import golden_run
-from tests.support.retention import retain
+from tests.support.history.golden_runs import golden_run
+from tests.support.history.retention import retain
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]

@@ -17,7 +17,7 @@ from instrument_adapters.formats.nsid import read_nsid
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.mfp3d import SimulatedMFP3D
-from tests.support.images import stripes, two_textures
+from tests.support.data.images import stripes, two_textures
 
 
 def test_stripes_along_the_fast_axis_survive() -> None:

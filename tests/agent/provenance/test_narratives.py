@@ -10,9 +10,9 @@ from click.testing import Result
 from agent.history.event_log import History
 from agent.provenance.narrative import EVENT_TEXTS, Narrative, NarrativeSection, event_sentence, length
 from agent.schema import event_kinds as kinds
-from tests.support.golden_runs import golden_run
-from tests.support.hand_made_run import hand_made_run
-from tests.support.history_tampering import tamper
+from tests.support.history.golden_runs import golden_run
+from tests.support.history.hand_made_run import hand_made_run
+from tests.support.history.history_tampering import tamper
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]

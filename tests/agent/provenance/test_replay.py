@@ -30,9 +30,9 @@ from agent.workers.factory import workers_for
 from instrument_adapters import exit_codes
 from instrument_adapters.protocol.messages import Limits
 from instrument_adapters.scan import Scan
-from tests.golden.history.make import picture, scan, settings
-from tests.support.golden_runs import golden_run
-from tests.support.history_tampering import tamper
+from tests.support.history.golden_runs import golden_run
+from tests.support.history.golden_scenario import picture, scan, settings
+from tests.support.history.history_tampering import tamper
 from tests.support.samples import Clock, hello, scan_message
 
 Vaestar = Callable[..., Result]

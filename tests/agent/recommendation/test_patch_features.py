@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from agent.recommendation.patch_features import COMPONENTS, patch_features
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 
 def features(image: np.ndarray, points: np.ndarray, window_px: int = 9) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from agent.errors import AgentError, ReportError
 from agent.reporting.decision_files import COLUMNS, place_rows, places_csv, write_report
 from agent.schema.decision import DecisionRecord
-from tests.support.decision_records import make_decision, make_scan, make_unresolved
+from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 
 FIGURE_FILES = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
 ALL = {"recommendations.csv", "decision.json"} | FIGURE_FILES

@@ -10,7 +10,7 @@ from agent.reporting import html_report
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis
 from tests.agent.reporting.test_notebook import run_with
-from tests.support.decision_records import make_decision, make_scan, make_unresolved
+from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from agent.messaging.dispatcher import Dispatcher
 from agent.reporting.figures import FigureError
 from agent.reporting.notebook import Analysis
 from instrument_adapters.errors import ScanDataError
-from tests.support.decision_records import make_decision, make_scan, make_unresolved
+from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 from tests.support.samples import Clock, hello, result, scan_message
 
 SMALL = {"search": {"windows_px": [9], "families": ["polar"], "seeds": 1, "workers": 0}}

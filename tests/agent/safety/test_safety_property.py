@@ -20,7 +20,7 @@ from instrument_adapters.errors import ProtocolError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.scan import Scan
-from tests.support.memory_history import MemoryHistory
+from tests.support.history.memory_history import MemoryHistory
 from tests.support.samples import NOW, ack, decision, packet, request, result, sample_scan, scan_message
 
 INSTRUMENTS = ("afm-1", "afm-2")

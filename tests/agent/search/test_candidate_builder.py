@@ -9,7 +9,7 @@ from agent.search.task_cache import NullCache
 from agent.search.task_runner import TaskRunner
 from agent.workers.factory import workers_for
 from tests.agent.search.test_search import QUICK, scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from agent.search.plugins import is_user_defined, load_keypoints, load_reward
 from agent.workers.factory import workers_for
 from rewards.base import Score
 from rewards.registry import REWARDS
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 MY_LAB = """\
 import numpy as np

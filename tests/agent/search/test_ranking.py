@@ -10,7 +10,7 @@ from agent.schema.model_kinds import GEOMETRIC_LATENTS
 from agent.search.candidates import Candidate, Configuration
 from agent.search.ranking import choose, compare
 from rewards.base import Mixture, Score
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def candidate(window: int, invariance: str, seed: int, value: float, types: int, elbo: float = -0.5) -> Candidate:

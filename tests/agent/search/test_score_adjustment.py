@@ -9,7 +9,7 @@ from agent.search.ranking import choose, compare
 from agent.search.score_adjustment import with_evidence
 from rewards.base import MeasuredResults, Mixture, Score
 from rewards.evidence import EvidenceSettings
-from tests.support.clouds import representation
+from tests.support.data.clouds import representation
 
 POINTS = 10 * np.stack(np.meshgrid(np.arange(15), np.arange(20), indexing="ij"), axis=-1).reshape(-1, 2)
 TRUTH = np.random.default_rng(0).integers(2, size=300)

@@ -7,7 +7,7 @@ from agent.representation.classical import PlainSpec
 from agent.search.candidates import Candidate, Configuration
 from agent.search.scoring import with_agreement
 from rewards.base import Mixture, Score
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def candidate(means: list[list[float]], seed: int, window: int = 9) -> Candidate:

@@ -22,8 +22,8 @@ from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
-from tests.support.clouds import blobs, representation
-from tests.support.images import two_textures
+from tests.support.data.clouds import blobs, representation
+from tests.support.data.images import two_textures
 
 QUICK = Config.model_validate(
     {

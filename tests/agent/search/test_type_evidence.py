@@ -9,7 +9,7 @@ from agent.search.candidates import Candidate, Configuration
 from agent.search.ranking import choose, compare
 from agent.search.type_evidence import as_one_type, evidence, overall_finding
 from rewards.base import Mixture, Score
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 RULE = RuleSettings()
 

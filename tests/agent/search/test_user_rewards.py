@@ -8,7 +8,7 @@ from agent.errors import ConfigError
 from agent.workers.factory import workers_for
 from rewards.base import Representation, Score
 from tests.agent.search.test_search import QUICK, scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 
 def broken(representation: object, *, rng: object) -> Score:

@@ -12,7 +12,7 @@ from agent.schema.decision import Decision
 from agent.search.warm_start import WarmStart, deep_start, warm_start
 from agent.workers.factory import workers_for
 from tests.agent.search.test_search import QUICK, changed, scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
 from tests.support.asgi import Answer, ApiClient, api_client
-from tests.support.runs import EVENTS, record_run
+from tests.support.history.runs import EVENTS, record_run
 from tests.support.samples import NOW
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.asgi import INSTRUMENT, Answer, ApiClient, api_client
-from tests.support.runs import record_run
+from tests.support.history.runs import record_run
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 

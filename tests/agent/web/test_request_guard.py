@@ -7,7 +7,7 @@ import pytest
 
 from agent.web.request_guard import MAX_BODY_BYTES
 from tests.support.asgi import HOST, TOKEN, Answer, api_client
-from tests.support.runs import record_run
+from tests.support.history.runs import record_run
 
 PAUSE = {"by": "eva", "reason": "lunch"}
 

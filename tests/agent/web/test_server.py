@@ -14,8 +14,8 @@ from agent.errors import ServiceError
 from agent.history.run_directory import TOKEN_FILE
 from agent.web.server import WebServer
 from tests.support.asgi import FakeControl
+from tests.support.history.runs import EVENTS
 from tests.support.http_server import http_server
-from tests.support.runs import EVENTS
 
 
 @pytest.mark.parametrize(

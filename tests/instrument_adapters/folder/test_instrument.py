@@ -20,7 +20,7 @@ from instrument_adapters.folder.outbox import Outbox
 from instrument_adapters.instrument import Halting, Instrument, Planning
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 from tests.instrument_adapters.conftest import NOW, FakeAgent, Runner
-from tests.support.recordings import write_scan
+from tests.support.data.recordings import write_scan
 
 BASE_S = 3.8e9
 LVDT = {"XLVDTSens": -8e-6, "XLVDTOffset": 0.25, "YLVDTSens": 1e-5, "YLVDTOffset": -1.0}

@@ -15,7 +15,7 @@ from instrument_adapters.folder.listing import scan_files
 from instrument_adapters.folder.watcher import FolderWatch, WatchSettings
 from simulators.controller.ibw import encode_curves
 from tests.instrument_adapters.formats.test_igor import patched
-from tests.support.recordings import write_nsid, write_scan
+from tests.support.data.recordings import write_nsid, write_scan
 
 UTC = parse_time_zone("UTC")
 BASE_S = 3.8e9

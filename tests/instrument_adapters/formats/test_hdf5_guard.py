@@ -9,7 +9,7 @@ import pytest
 from instrument_adapters.errors import ScanDataError, ScanFileError
 from instrument_adapters.formats.hdf5_guard import parse_guarded
 from instrument_adapters.formats.scan_file import read_scan
-from tests.support.recordings import write_nsid
+from tests.support.data.recordings import write_nsid
 
 NAME = Path("a.h5")
 

@@ -7,7 +7,7 @@ import pytest
 from instrument_adapters.__main__ import main
 from instrument_adapters.client import ClientReport
 from instrument_adapters.replay import command as replay_command
-from tests.support.recordings import write_films, write_scan
+from tests.support.data.recordings import write_films, write_scan
 
 HERE = ["--connect", "tcp://127.0.0.1:5555"]
 

@@ -18,7 +18,7 @@ from instrument_adapters.replay.mexpsimu import data_folder
 from instrument_adapters.replay.pacing import Pace
 from instrument_adapters.replay.sources import open_source
 from instrument_adapters.scan import Scan
-from tests.support.recordings import BIAS_V, SIDE, spectra, write_films, write_nsid, write_scan
+from tests.support.data.recordings import BIAS_V, SIDE, spectra, write_films, write_nsid, write_scan
 
 FRAME = Frame(size_fast_m=4e-6, size_slow_m=3e-6, x_offset_m=1e-6, rows=4, cols=5)  # a pixel is 1 um
 THEN = datetime(2020, 5, 6, tzinfo=UTC)

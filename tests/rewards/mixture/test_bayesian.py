@@ -6,7 +6,7 @@ from scipy.special import betaln, logsumexp
 from scipy.stats import dirichlet, halfnorm, multivariate_normal, norm
 
 from rewards.mixture.bayesian import BayesianMixtureSettings, _Model, bgmm, total_overlap
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 QUICK = BayesianMixtureSettings(components=6, steps=400, learning_rate=2e-2, scale=0.3)
 UNCONVERGED = BayesianMixtureSettings(components=3, steps=60, learning_rate=2e-2, scale=0.3)

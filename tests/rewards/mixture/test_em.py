@@ -4,7 +4,7 @@ from sklearn.mixture import GaussianMixture
 
 from rewards.mixture.em import EMSettings, Whitening, fit_mixture
 from rewards.mixture.gmm import fit_grid, free_parameters
-from tests.support.clouds import blobs
+from tests.support.data.clouds import blobs
 
 
 def uneven(seed: int, d: int = 2) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rewards.mixture.gmm import CRITERIA, MIXTURE_REWARDS, describe, fit_grid, gmm
-from tests.support.clouds import blobs, representation
+from tests.support.data.clouds import blobs, representation
 
 
 def rng() -> np.random.Generator:

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from agent.errors import PluginError, UnusableScanError
 from agent.preprocessing.keypoints import METHODS, find_keypoints, grid
 from agent.preprocessing.normalise import NormalisedImage, normalise
-from tests.support.images import stripes
+from tests.support.data.images import stripes
 
 
 def image_of(values: np.ndarray) -> NormalisedImage:

@@ -21,8 +21,8 @@ from agent.schema import event_kinds as kinds
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
-from tests.support.golden_runs import golden_run
-from tests.support.history_tampering import tamper
+from tests.support.history.golden_runs import golden_run
+from tests.support.history.history_tampering import tamper
 from tests.support.samples import NOW
 
 Vaestar = Callable[..., Result]

@@ -23,7 +23,8 @@ from agent.reporting.figures.scan import grey_range, place_labels
 from agent.reporting.figures.style import COLOURS, MARKERS, colour, marker, prefixed
 from agent.schema.decision import Decision
 from instrument_adapters.geometry import Frame
-from tests.support.decision_records import (
+from tests.support.data.rendered_figures import offsets, render, texts
+from tests.support.history.decision_records import (
     CORE,
     OFFSET,
     PLAIN,
@@ -34,7 +35,6 @@ from tests.support.decision_records import (
     make_scan,
     make_unresolved,
 )
-from tests.support.rendered_figures import offsets, render, texts
 
 
 def bar_vertices(figure: Figure) -> int:

@@ -8,8 +8,8 @@ from agent.reporting.figures import latent_figure, latent_grid_figure
 from agent.reporting.figures.chosen_candidate import Projection, chosen_of
 from agent.reporting.figures.latent import ellipse
 from agent.reporting.figures.latent_grid import density
-from tests.support.decision_records import MEMBERS, RECOMMENDED, make_decision, make_guarded_out
-from tests.support.rendered_figures import offsets, render
+from tests.support.data.rendered_figures import offsets, render
+from tests.support.history.decision_records import MEMBERS, RECOMMENDED, make_decision, make_guarded_out
 
 
 class TestLatentFigure:

@@ -5,8 +5,8 @@ from agent.reporting.figures import FigureError, draw_all, pareto_figure
 from agent.reporting.figures.pareto import has_front
 from agent.schema.decision import DecisionRecord
 from rewards.metrics import UnknownMetricError
-from tests.support.decision_records import make_decision, make_guarded_out, make_scan
-from tests.support.rendered_figures import render, texts
+from tests.support.data.rendered_figures import render, texts
+from tests.support.history.decision_records import make_decision, make_guarded_out, make_scan
 
 VALUES = {5: (3.0, 1.0), 7: (2.0, 0.5), 9: (1.0, 2.0), 11: (0.5, 0.5)}  # neither of windows 5 and 9 is better in both
 

@@ -6,7 +6,7 @@ from agent.representation.classical import Basis, PlainSpec, encode_plain, repre
 from agent.representation.classical.encoding import CHUNK
 from rewards.base import Representation
 from rewards.guards import guard_seeds
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 
 IMAGE = two_textures(96).astype(np.float32)
 IMAGES = ((IMAGE - IMAGE.min()) / np.ptp(IMAGE))[None]

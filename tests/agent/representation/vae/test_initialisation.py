@@ -7,7 +7,7 @@ from agent.representation.vae.initialisation import CentredInput, initial_weight
 from agent.representation.vae.model import StackedVAE
 from agent.representation.vae.random_streams import Draws
 from agent.representation.vae.spec import ModelSpec, weight_count
-from tests.support.bars import bars
+from tests.support.data.bars import bars
 
 
 def test_initial_weights_lie_within_the_bound_of_their_layer() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agent.representation.vae.model import StackedVAE
-from tests.support.pyroved_model import CASES, GOLDEN, REFERENCE, Terms, case, reference_terms, spec_of
+from tests.support.data.pyroved_model import CASES, GOLDEN, REFERENCE, Terms, case, reference_terms, spec_of
 
 EXPECTED: dict[str, Terms] = json.loads(GOLDEN.read_text())
 

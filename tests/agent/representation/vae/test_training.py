@@ -9,7 +9,7 @@ from agent.errors import AgentError, SearchCancelledError
 from agent.preprocessing.subsampling import split_held_out
 from agent.representation.vae.spec import ModelSpec
 from agent.representation.vae.training import TrainedModel, encode, resolve_device, train
-from tests.support.bars import bars
+from tests.support.data.bars import bars
 
 SETTINGS = TrainSettings(steps=60, batch_size=32)
 # Rounding depends on the other models in the matrix products; with so few steps it is not amplified yet.

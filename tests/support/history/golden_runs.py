@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "history"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "history"
 VERSIONS = ("v1", "v2")  # the same events in both schemas
 LATER = ("v2-approvals",)  # schema 2 with approvals
 

@@ -25,13 +25,13 @@ from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command
 from tests.support.samples import ack, hello, sample_scan, scan_message
 from tests.system.bench import events
 from tests.system.commands import quick_config, vaestar
-from tests.system.test_service_process import wait_for
+from tests.system.service.test_service_process import wait_for
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc").is_dir(), reason="limits the file size of another process, which only Linux can"
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Agent:

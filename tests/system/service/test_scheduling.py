@@ -12,7 +12,7 @@ from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import scan_packet
 from tests.support.samples import NOW, hello
 from tests.system.bench import LONGEST_S, Bench, connected, events, instrument, serving
-from tests.system.test_service_search import decided, decisions, named, quick
+from tests.system.service.test_service_search import decided, decisions, named, quick
 
 SEARCH_S = 60.0
 HANGS = """

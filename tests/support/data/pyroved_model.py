@@ -20,7 +20,7 @@ import torch
 from agent.representation.vae.spec import ModelSpec, parameter_shapes
 from agent.schema.model_kinds import GEOMETRIC_LATENTS
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pyroved.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "pyroved.json"
 WINDOW_PX = 6
 PATCHES = 4
 CASES = [(i, likelihood) for i in GEOMETRIC_LATENTS for likelihood in ("bernoulli", "gaussian")]

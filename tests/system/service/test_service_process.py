@@ -19,14 +19,14 @@ from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, decode, encode, scan_packet
 from instrument_adapters.scan import Scan
 from tests.agent.search.test_search import scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 from tests.support.samples import NOW, hello
 from tests.system.bench import events
 from tests.system.commands import vaestar
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads processes from /proc")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = """
 [search]
 windows_px = [5]

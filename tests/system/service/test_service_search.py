@@ -18,7 +18,7 @@ from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_packet
 from instrument_adapters.scan import Scan
 from tests.agent.search.test_search import scan_of
-from tests.support.images import two_textures
+from tests.support.data.images import two_textures
 from tests.support.samples import NOW, result
 from tests.system.bench import config, connected, events, recorded
 
