@@ -13,15 +13,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-from agent.workflow.quality_settings import QualitySettings
-from instrument_adapters.codec import scan_packet, specs
-from tests.agent.samples import NOW, ack, packet
-from tests.agent.workflow.images import two_textures
 
 from agent.config import Config
+from agent.workflow.quality_settings import QualitySettings
 from instrument_adapters import messages as wire
+from instrument_adapters.codec import scan_packet, specs
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
+from tests.agent.samples import NOW, ack, packet
+from tests.agent.workflow.images import two_textures
 from tests.system.bench import Bench, config, hello, instrument, serving
 
 SIDE_PX = 64
