@@ -78,6 +78,12 @@ class ArrayStore:
                 yield "", path
 
 
+def unfinished_files(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Temporary files in the directory of an array store, each with the id of the process that wrote it."""
+    for path in directory.glob("*/.*.npy.*"):
+        yield path, path.name.rpartition(".")[2]
+
+
 def digest_of(array: np.ndarray) -> str:
     """The digest under which an array would be stored; it depends on the values, shape and dtype only."""
     return hashlib.sha256(_content(array)).hexdigest()

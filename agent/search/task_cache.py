@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -100,3 +100,9 @@ class TaskCache:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return self.directory / f"{digest.hexdigest()[:32]}.npz"
+
+
+def unfinished_files(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Temporary files in the directory of a task cache, each with the id of the process that wrote it."""
+    for path in directory.glob("*.part"):
+        yield path, path.name.split(".")[-2]

@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+
+from agent.history import array_store
+from agent.search import task_cache
 
 _STALE_S = 3600.0
 _LOG = structlog.get_logger("vaestar.agent")
@@ -24,7 +27,8 @@ def remove_torn_files(run_directory: Path, now: Callable[[], float] = time.time)
     than an hour old: process ids are reused, in a container after each start.
     """
     removed = 0
-    for path, writer in _unfinished(run_directory):
+    arrays, tasks = array_store.unfinished_files(run_directory / "arrays"), task_cache.unfinished_files(run_directory / "work")
+    for path, writer in (*arrays, *tasks):
         try:
             if writer != str(os.getpid()) or now() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
@@ -34,11 +38,3 @@ def remove_torn_files(run_directory: Path, now: Callable[[], float] = time.time)
     if removed:
         _LOG.info("removed unfinished files of a killed agent", files=removed)
     return removed
-
-
-def _unfinished(run_directory: Path) -> Iterator[tuple[Path, str]]:
-    """Temporary files of the array store and the task cache, each with the id of the process that wrote it."""
-    for path in (run_directory / "arrays").glob("*/.*.npy.*"):
-        yield path, path.name.rpartition(".")[2]
-    for path in (run_directory / "work").glob("*.part"):
-        yield path, path.name.split(".")[-2]
