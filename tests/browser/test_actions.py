@@ -148,3 +148,46 @@ def test_a_page_that_shows_the_past_cannot_approve(agent: Served, opens: Opens) 
     expect(page.locator("#notice")).to_contain_text("Not done: decision 'd-scan-1' does not wait for approval")
     expect(page.locator("#notice")).to_contain_text("superseded by a newer scan of the instrument")
     assert events(agent.run, "approval_given") == []
+
+
+def test_the_emergency_stop_leaves_a_browser_with_eight_tabs_of_the_dashboard(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    first = opens(agent.address, agent.token)
+    expect(first.locator("#state")).to_have_text("connected")
+    tabs = [first.context.new_page() for _ in range(7)]
+    for tab in tabs:
+        tab.set_default_timeout(6000)
+        tab.goto(f"{agent.address}/#token={agent.token}")
+        expect(tab.locator("#state")).to_have_text("connected")
+    last = tabs[-1]
+    last.click("#stop")
+    answer(last, by="Eva")
+    assert agent.hears(wire.CommandMessage).command == "stop"
+    for tab in (first, *tabs):  # one stream informs all of them
+        expect(tab.locator("#state")).to_have_text("emergency stop")
+
+
+def test_when_the_tab_with_the_stream_is_closed_another_one_takes_over(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    first = opens(agent.address, agent.token)
+    expect(first.locator("#state")).to_have_text("connected")
+    second = first.context.new_page()
+    second.goto(f"{agent.address}/#token={agent.token}")
+    expect(second.locator("#state")).to_have_text("connected")
+    first.close()
+    agent.scans("scan-1")
+    expect(second.locator("#approve-bar")).to_be_visible(timeout=20_000)
+
+
+def test_an_action_without_an_answer_says_so_after_two_seconds_and_when_it_arrives(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    page = opens(agent.address, agent.token)
+    expect(page.locator("#state")).to_have_text("connected")
+    held = []
+    page.route("**/api/stop", lambda route: held.append(route))
+    page.click("#stop")
+    answer(page, by="Eva")
+    expect(page.locator("#notice")).to_contain_text("NO ANSWER from the agent for 2 s")
+    held[0].continue_()
+    expect(page.locator("#notice")).to_contain_text("Emergency stop: every instrument")
+    assert agent.hears(wire.CommandMessage).command == "stop"

@@ -6,6 +6,7 @@ import { clearEdits, edited, set, state, waiting } from "./store.js";
 
 // The token is kept in this tab only: it is removed from the address at once, and never sent as part of one.
 const TOKEN = "vaestar-token", NAME = "vaestar-name";
+const ANSWER_MS = 2000;  // an action without an answer for so long says so
 const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
 if (fromAddress) {
   sessionStorage.setItem(TOKEN, fromAddress);
@@ -33,6 +34,7 @@ async function act(path, body, success) {
   const operator = await credentials();
   if (!operator) return false;
   let response;
+  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`, "bad", true), ANSWER_MS);
   try {
     response = await fetch(`api/${path}`, {
       method: "POST",
@@ -42,6 +44,8 @@ async function act(path, body, success) {
   } catch {
     notice("The agent does not respond; nothing was done. Check the terminal where vaestar serve runs.", "bad", true);
     return false;
+  } finally {
+    clearTimeout(late);
   }
   if (response.ok) {
     notice(success, "good");

@@ -1,10 +1,14 @@
 // Live updates: recorded events from one stream that resumes by sequence number, and unrecorded state by polling.
+//
+// All tabs of a browser share one stream: a browser opens six connections to a server at most, and one stream each would leave none
+// for the emergency stop. The tab that holds the lock reads the stream and informs the others; when it is closed, the next takes over.
 
 import { refresh } from "./data.js";
 import { set, state } from "./store.js";
 
 const GONE_S = 12, POLL_MS = 400, RETRY_MS = [300, 700, 1500, 3000];
-let lastSeq = null, fails = 0, lostSince = null;
+const LOCK = "vaestar-stream", tabs = new BroadcastChannel("vaestar-live");
+let lastSeq = null, fails = 0, lostSince = null, reading = false;
 
 function onConnected() {
   fails = 0;
@@ -20,6 +24,26 @@ function onDisconnected() {
   set({ live: Date.now() - lostSince > GONE_S * 1000 ? "gone" : "reconnecting" });
 }
 
+// What the tab with the stream tells the others.
+function inform(message) {
+  tabs.postMessage(message);
+  take(message);
+}
+
+function take({ connected, seq }) {
+  if (connected === true) onConnected();
+  if (connected === false) onDisconnected();
+  if (seq !== undefined) {
+    lastSeq = seq;
+    refresh();
+  }
+}
+
+tabs.onmessage = ({ data }) => {
+  if (!data.newcomer) return take(data);
+  if (reading && state.live === "live") tabs.postMessage({ connected: true });
+};
+
 const delay = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // Reads server-sent events by hand: unlike EventSource this accepts any event name and notices a broken connection.
@@ -30,7 +54,7 @@ async function listen() {
     } catch {
       // Broken off, refused or not up yet: retry in each case.
     }
-    onDisconnected();
+    inform({ connected: false });
     await delay(RETRY_MS[Math.min(fails++, RETRY_MS.length - 1)]);
   }
 }
@@ -39,7 +63,7 @@ async function follow() {
   const after = lastSeq ?? state.run?.seq;
   const response = await fetch(`api/events${after === undefined || after === null ? "" : `?after=${after}`}`, { headers: { Accept: "text/event-stream" } });
   if (!response.ok) throw new Error(String(response.status));
-  onConnected();
+  inform({ connected: true });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -48,15 +72,9 @@ async function follow() {
     text += value;
     const parts = text.split("\n\n");
     text = parts.pop();
-    let received = false;
-    for (const part of parts) {
-      const number = part.match(/^id: (\d+)$/m);
-      if (!number) continue;
-      // The number may be lower than before: then it is another run's history.
-      lastSeq = Number(number[1]);
-      received = true;
-    }
-    if (received) refresh();
+    // The number may be lower than before: then it is another run's history.
+    const numbers = parts.map((part) => part.match(/^id: (\d+)$/m)).filter(Boolean);
+    if (numbers.length) inform({ seq: Number(numbers.at(-1)[1]) });
   }
 }
 
@@ -92,6 +110,10 @@ async function show(live) {
 
 export async function startLive() {
   await refresh();
-  listen();
+  tabs.postMessage({ newcomer: true });
+  navigator.locks.request(LOCK, () => {
+    reading = true;
+    return listen();  // never returns: the lock is held until the tab is closed
+  });
   poll();
 }
