@@ -12,7 +12,7 @@ JOBS ?= 2
 
 help:
 	@echo "make demo     agent and simulated microscope together, two closed-loop cycles"
-	@echo "make check    lint, types, import contracts and the quick tests, in about a minute"
+	@echo "make check    lint, types, import contracts and the quick tests, in 60 to 90 seconds"
 	@echo "make test     everything that CI checks: lint, types, import contracts, all tests"
 	@echo "make install  the virtual environment $(VENV), with the command $(BIN)/vaestar"
 	@echo "make reference  what benchmarks compare with: pyroVED, and the real loops of mexpsimu (43 MB)"

@@ -16,7 +16,7 @@ class PluginError(AgentError, ImportError):
 
 
 class SearchCancelledError(AgentError, RuntimeError):
-    """The search was cancelled, because of a newer scan, by an operator, or because the agent stops."""
+    """The search was cancelled: a newer scan arrived, an operator gave a command, or the agent is shutting down."""
 
 
 class ServiceError(AgentError, OSError):
@@ -46,11 +46,11 @@ class WorkersError(AgentError, OSError):
 
 
 class ReportError(AgentError, OSError):
-    """The report cannot be written to the given place."""
+    """The report cannot be written to the given path."""
 
 
 class FigureError(AgentError, ValueError):
-    """The decision lacks what the figure shows."""
+    """The decision lacks the data that the figure shows."""
 
 
 class LogFileError(AgentError, OSError):

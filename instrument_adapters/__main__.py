@@ -1,4 +1,4 @@
-"""`python -m instrument_adapters COMMAND ...`, also `vaestar adapter COMMAND ...`: runs one of the adapters."""
+"""`python -m instrument_adapters COMMAND ...`, also `vaestar adapter COMMAND ...`: run one of the adapters."""
 
 import importlib
 import sys

@@ -91,7 +91,7 @@ class Streaming(Protocol):
     """
 
     def scan_in_lines(self, on_lines: Callable[[Lines], None]) -> Scan:
-        """As `scan`, calling `on_lines` with one or a few new lines at a time in the order of recording; it returns at once."""
+        """As `scan`; calls `on_lines`, which returns at once, with one or a few new lines at a time in the order of recording."""
 
 
 @runtime_checkable
@@ -99,7 +99,7 @@ class Planning(Protocol):
     """Optional interface of an `Instrument` that wants all points of a recommendation before the first is measured."""
 
     def plan(self, recommendation: RecommendationMessage) -> None:
-        """Called once before the points of a recommendation are measured, and after a restart again with those left."""
+        """Called once before the points of a recommendation are measured, and after a restart with the points that are left."""
 
 
 @runtime_checkable

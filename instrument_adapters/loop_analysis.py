@@ -58,7 +58,7 @@ def loop_parameters(bias_V: Float[np.ndarray, " samples"], response_pm: Float[np
 
 
 def average_loop(bias_V: np.ndarray, response_pm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One cycle 0 -> +V -> -V -> 0 of a trace that may hold plateaus, pulses and several cycles, as described in the module.
+    """One cycle 0 -> +V -> -V -> 0 of a trace that may hold plateaus, pulses and several cycles (see the module).
 
     Raises
     ------

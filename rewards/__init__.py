@@ -1,1 +1,1 @@
-"""Rewards score representations: arrays in, scores out."""
+"""Rewards: functions that score representations, arrays in, scores out."""

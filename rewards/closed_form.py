@@ -12,7 +12,7 @@ def total_variance(z: Float[np.ndarray, "n d"]) -> float:
 
 
 def variance_product(z: Float[np.ndarray, "n d"]) -> float:
-    """Π_i Var(z_i), eq. 2: zero if one latent variable collapses. It does not see a collapse along an oblique direction."""
+    """Π_i Var(z_i), eq. 2: zero if one latent variable collapses, but insensitive to a collapse along an oblique direction."""
     return float(z.var(axis=0).prod())
 
 

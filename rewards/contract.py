@@ -29,7 +29,7 @@ class Violation:
     check
         Name of the check, one of `CHECKS`.
     sentence
-        What was done, what came back, what is expected.
+        Sentence that states what was done, what came back and what is expected.
     warning
         True if the search works nevertheless, but the user should know.
     """

@@ -1,4 +1,4 @@
-"""Measured results as evidence: how well the clusters of a representation predict them, and how much that counts in the choice.
+"""Measured results as evidence: how well the clusters of a representation predict them, and the weight of this in the choice.
 
 A good partition predicts the next loop. Each result is predicted from the other results of its cluster (leave-one-out R²), so a
 partition gains nothing from more clusters than the results can distinguish. If a cluster holds few results, the prediction
@@ -91,7 +91,7 @@ def blended(intrinsic: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"], wei
 
 
 def nearby(results: MeasuredResults, points_rc: Int[np.ndarray, "n 2"], near_px: float = NEAR_PX) -> MeasuredResults:
-    """Results with a key point within `near_px`; those farther away lie on other microstructure."""
+    """Results with a key point within `near_px`; farther away, the microstructure may be a different one."""
     near = cKDTree(points_rc).query(results.points_rc)[0] <= near_px
     return replace(results, points_rc=results.points_rc[near], values=results.values[near])
 

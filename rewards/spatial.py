@@ -78,7 +78,7 @@ def spatial_information(
 
 
 def consistency(labels: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"], k: int) -> float:
-    """Cohen's kappa of two labellings of the same patches: 1 if they are equal, 0 for an agreement by chance."""
+    """Cohen's kappa of two labellings of the same patches: 1 if they are equal, 0 for chance agreement."""
     table = joint_table(labels, other, k)
     chance = float((table.sum(axis=1) * table.sum(axis=0)).sum())
     return (float(np.trace(table)) - chance) / (1 - chance) if chance < 1 else 0.0
@@ -135,7 +135,7 @@ def spatial(
 
 
 def _eligible(fits: Sequence[MixtureFit], single: MixtureFit, types: str, n: int) -> tuple[list[MixtureFit], int]:
-    """Mixtures whose clusters may be the types, and the index of the one that BIC prefers; degenerate ones only if all are."""
+    """Mixtures that may be chosen, and the index of the one that BIC prefers; degenerate ones only if all are degenerate."""
     usable = [fit for fit in fits if degenerate(fit.mixture, n) is None] or list(fits)
     best = min(usable, key=lambda fit: fit.bic)
     if types == "bic" or best is single or len(fits) == 1:

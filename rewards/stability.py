@@ -1,7 +1,7 @@
 """Stability: are the same types found again from other points, in another part of the scan, or with another seed?
 
 Each is measured by the adjusted Rand index (ARI; Hubert and Arabie, J. Classif. 2, 193, 1985) of two labellings of the same
-points: 1 for identical partitions, 0 for an agreement by chance.
+points: 1 for identical partitions, 0 for chance agreement.
 
 Stable clusters need not be the true types. Alone, this reward chooses vanilla VAEs, whose clusters are orientations, which are
 reproducible. On simulated scans with known types its choice reached an ARI of 0.290, a random configuration 0.335. It is meant to

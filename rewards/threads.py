@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch runs on one thread inside the context: several are slower on small matrices, and change the last bits."""
+    """Context in which PyTorch uses one thread: several threads are slower on small matrices, and change the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""The command `vaestar`. Heavy modules are imported only by the commands that need them: help and simulator start fast."""
+"""The command `vaestar`. Commands import heavy modules only when they run, so that help and the simulator start fast."""
 
 import importlib.util
 import os
@@ -331,7 +331,7 @@ def history_retain(
 
 
 def _exec(command: list[str]) -> None:
-    """Replace this process by another program; where the system cannot, run it and exit with its exit code."""
+    """Replace this process with another program; on systems that cannot, run the program and exit with its exit code."""
     if os.name == "posix":
         os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
     raise SystemExit(subprocess.call(command))  # noqa: S603

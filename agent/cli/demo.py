@@ -80,7 +80,7 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
 
 @contextlib.contextmanager
 def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module as a process with its output in a file; ended when the context is left."""
+    """Run a module as a process that writes its output to a file and is ended when the context is left."""
     with log.open("wb") as file:
         # A session of its own: Ctrl-C reaches only the demo, which then ends both processes.
         process = subprocess.Popen([sys.executable, "-m", *command], stdout=file, stderr=file, start_new_session=True)  # noqa: S603

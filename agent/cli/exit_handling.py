@@ -1,4 +1,4 @@
-"""Exit of every command: foreseen errors become one sentence on stderr and an exit code (listed in docs/operations.md)."""
+"""Common exit of all commands: foreseen errors become one sentence on stderr and an exit code (listed in docs/operations.md)."""
 
 import contextlib
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 def in_order(value: Any) -> Any:
-    """The same value with the keys of all its tables sorted, so that decision ids and sums do not depend on their order."""
+    """The same value with the keys of all its tables sorted, so that neither decision ids nor sums depend on their order."""
     if isinstance(value, dict):
         return {key: in_order(value[key]) for key in sorted(value)}
     return [in_order(v) for v in value] if isinstance(value, list) else value

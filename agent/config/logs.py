@@ -1,4 +1,4 @@
-"""Format and level of the log. Apart from `agent.cli.log_setup`, so that the command line need not load structlog for them."""
+"""Format and level of the log. Separate from `agent.cli.log_setup`, so that the command line need not load structlog."""
 
 from enum import StrEnum
 

@@ -158,7 +158,7 @@ class Config(Section):
 
 
 def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, completed by the defaults, also inside tables."""
+    """The values, with those that are missing taken from the defaults, in nested tables as well."""
     merged = dict(defaults) | dict(values)
     for key, default in defaults.items():
         if isinstance(default, Mapping) and isinstance(values.get(key), Mapping):

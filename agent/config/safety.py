@@ -59,7 +59,7 @@ class SafetySettings(BaseModel):
     pause_after_unfit: int = Field(default=3, ge=0)
 
     @model_validator(mode="after")
-    def _ranges_hold_something(self) -> "SafetySettings":
+    def _ranges_not_empty(self) -> "SafetySettings":
         for axis, low, high in (("x", self.x_min_m, self.x_max_m), ("y", self.y_min_m, self.y_max_m)):
             if low is not None and high is not None and low >= high:
                 raise ValueError(f"{axis}_min_m must be less than {axis}_max_m")

@@ -1,4 +1,4 @@
-"""Training of VAEs: [train]. Apart from the code that trains, so that reading a configuration does not load PyTorch."""
+"""Training of VAEs: [train]. Separate from the code that trains, so that reading a configuration does not load PyTorch."""
 
 from typing import Literal
 

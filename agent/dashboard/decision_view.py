@@ -1,4 +1,4 @@
-"""View of one decision: its summary in words, its latent space in the plane that is drawn, and all its key points."""
+"""View of one decision: its summary in words, its latent space in the plotted plane, and all its key points."""
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _points(decision: Decision, chosen: Chosen | None, projection: Projection | 
         return _columns(record.frame, rc, np.zeros((len(rc), 2)), none, np.zeros(len(rc)), np.zeros(len(rc)))
     uv = projection.points(chosen.z)
     if uv.shape[1] == 1:
-        uv = np.column_stack([uv[:, 0], _spread_out(uv[:, 0], record.clusters, projection)])
+        uv = np.column_stack([uv[:, 0], _ordinates(uv[:, 0], record.clusters, projection)])
     return _columns(record.frame, chosen.points_rc, uv, chosen.labels, chosen.core, chosen.core_distance)
 
 
@@ -94,8 +94,8 @@ def _columns(
     )
 
 
-def _spread_out(u: np.ndarray, clusters: list[ClusterRecord], projection: Projection) -> np.ndarray:
-    """Return a height for each point of a one-dimensional latent space, so that they fill the area under its density."""
+def _ordinates(u: np.ndarray, clusters: list[ClusterRecord], projection: Projection) -> np.ndarray:
+    """Return an ordinate for each point of a one-dimensional latent space, so that the points fill the area under its density."""
     height = np.zeros(len(u))
     for cluster in clusters:
         mean, covariance = projection.gaussian(cluster)

@@ -1,4 +1,4 @@
-"""State that is shown but never recorded: progress of searches, and what instruments report they are doing."""
+"""State that is shown but never recorded: progress of searches, and reported activity of instruments."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -98,10 +98,10 @@ class SearchProgress:
 
 
 class ObservedService(Protocol):
-    """The part of `agent.service.service.Service` that is shown."""
+    """The part of `agent.service.service.Service` that the dashboard reads."""
 
     def partial_frame(self, instrument_id: str) -> PartialFrame | None:
-        """Return the lines so far of the scan that an instrument is recording."""
+        """Return the lines received so far of the scan that an instrument is recording."""
 
     def last_status(self, instrument_id: str) -> StatusMessage | None:
         """Return the last status message of an instrument."""
@@ -133,11 +133,11 @@ class LiveService:
         return self._progress.searches(undecided)
 
     def partial(self, instrument_id: str) -> PartialFrame | None:
-        """Return the lines so far of the scan that an instrument is recording."""
+        """Return the lines received so far of the scan that an instrument is recording."""
         return self._service.partial_frame(instrument_id)
 
     def activity(self, instrument_id: str) -> str:
-        """Return what an instrument reports it is doing: one word, then a sentence after a colon if there is one."""
+        """Return the activity that an instrument reports: one word, followed by a colon and a sentence if there is one."""
         status = self._service.last_status(instrument_id)
         if status is None:
             return ""
@@ -149,7 +149,7 @@ class LiveService:
         return status.request_id if status is not None and status.activity == "measuring" else None
 
     def problems(self, decision_id: str, edits: Edits) -> list[EditProblem]:
-        """Return what would be refused of these edits; every move, if the decision is no longer pending."""
+        """Return the points that would be refused with these edits; all moved ones if the decision is no longer pending."""
         try:
             found = self._service.objections(decision_id, edits.drop, edits.move)
         except ControlError as error:

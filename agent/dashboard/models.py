@@ -82,7 +82,7 @@ class RunView(View):
 
 
 class ClusterView(View):
-    """One cluster: its 2-sigma ellipse in the plane that is drawn, and its number of points.
+    """One cluster: its 2-sigma ellipse in the plotted plane, and its number of points.
 
     `spread` holds the semi-axes and `angle_rad` the direction of the first.
     """
@@ -97,7 +97,7 @@ class ClusterView(View):
 
 
 class PointsView(View):
-    """All key points, one list per column; `u`, `v` are the coordinates in the plane that is drawn."""
+    """All key points, one list per column; `u`, `v` are the coordinates in the plotted plane."""
 
     row: list[int]
     col: list[int]
@@ -153,7 +153,7 @@ class FrontView(View):
 
 
 class DecisionView(View):
-    """One decision. `saw`, `believes` and `wants` describe it in sentences; `kind` of other views is an index into `kinds`."""
+    """One decision. `saw`, `believes` and `wants` describe it in sentences; `kind` in other views is an index into `kinds`."""
 
     decision_id: str
     scan_id: str
@@ -280,6 +280,6 @@ class EditProblem(View):
 
 
 class Checked(View):
-    """Problems of an edit; empty if it may be approved."""
+    """Problems of an operator's edits; empty if the decision may be approved with them."""
 
     problems: list[EditProblem]

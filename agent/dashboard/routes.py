@@ -123,7 +123,7 @@ def _add_arrays(router: APIRouter, views: Views) -> None:
 
 
 def _encode_partial(frame: PartialFrame) -> bytes:
-    """Encode an unfinished scan: length of a JSON header (little-endian uint32), header, float32 values; NaN: not recorded."""
+    """Encode an unfinished scan: length of a JSON header (little-endian uint32), header, float32 values (NaN: not recorded)."""
     names = [c.name for c in frame.channels]
     main = next((i for i, n in enumerate(names) if n.lower().startswith("amplitude")), 0)
     values = frame.values[main].copy()

@@ -47,7 +47,7 @@ class FollowedDecision:
 
     @property
     def void_reason(self) -> str:
-        """Why none of its points will be measured any more; "" if that is not so."""
+        """Why no more of its points will be measured; "" if they still may be."""
         return self.entry.void_reason if self.current else "the scan was decided on again"
 
 

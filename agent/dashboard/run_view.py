@@ -108,7 +108,7 @@ def scan_view(scan: Scan, instrument_id: str, seq: int, at: datetime, config: di
 
 
 def channel_view(name: str, unit: str, image: np.ndarray, analysed: bool, percentiles: tuple[float, float]) -> ChannelView:
-    """Return the view of a channel; the analysed one gets the grey scale that the models see, others one of their own."""
+    """Return the view of a channel; the analysed one has the grey scale that the models see, each other one its own."""
     low, high = grey_range(image, *(percentiles if analysed else _PERCENTILES))
     if analysed:
         try:

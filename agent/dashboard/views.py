@@ -64,16 +64,16 @@ class LiveSource(Protocol):
         """Return the progress of the search on each instrument's scan, given scan -> instrument of the undecided scans."""
 
     def partial(self, instrument_id: str) -> PartialFrame | None:
-        """Return the lines so far of the scan that an instrument is recording."""
+        """Return the lines received so far of the scan that an instrument is recording."""
 
     def activity(self, instrument_id: str) -> str:
-        """Return what an instrument reports it is doing; "" if it reports nothing."""
+        """Return the activity that an instrument reports; "" if it reports none."""
 
     def measuring(self, instrument_id: str) -> str | None:
         """Return the id of the request that an instrument is measuring, if it reports it."""
 
     def problems(self, decision_id: str, edits: Edits) -> list[EditProblem]:
-        """Return what would be refused if a decision were approved with these edits."""
+        """Return the points that would be refused if the decision were approved with these edits, with the reasons."""
 
 
 class Views:
@@ -113,11 +113,11 @@ class Views:
         )
 
     def partial(self, instrument_id: str) -> PartialFrame | None:
-        """Return the lines so far of the scan that an instrument is recording."""
+        """Return the lines received so far of the scan that an instrument is recording."""
         return self._agent.partial(instrument_id)
 
     def check(self, decision_id: str, edits: Edits) -> Checked:
-        """Return what would be refused of these edits."""
+        """Return the points that would be refused if the decision were approved with these edits, with the reasons."""
         return Checked(problems=self._agent.problems(decision_id, edits))
 
     def scan(self, instrument_id: str, scan_id: str) -> ScanView:
@@ -183,7 +183,7 @@ class Views:
         """Return the newest events in words: those of one instrument and of the run itself."""
         with self._current() as run:
             explanations = {name: decision.record.explanation for name, decision in run.decisions.items()}
-            events = (e for e in reversed(run.events) if _concerns(e.body.get("instrument_id"), instrument_id))
+            events = (e for e in reversed(run.events) if _belongs_to_timeline(e.body.get("instrument_id"), instrument_id))
             return timeline(events, explanations, limit)
 
     @contextlib.contextmanager
@@ -210,6 +210,6 @@ class Views:
         return self._scans.get((entry.instrument_id, entry.scan_id), compute)
 
 
-def _concerns(owner: object, instrument_id: str | None) -> bool:
-    """Whether an event of instrument `owner` (none: of the run) belongs to the timeline of `instrument_id` (None: of all)."""
+def _belongs_to_timeline(owner: object, instrument_id: str | None) -> bool:
+    """Whether an event of `owner` (empty or None: of the run) belongs in the timeline of `instrument_id` (None: of all)."""
     return instrument_id is None or not owner or owner == instrument_id

@@ -2,7 +2,7 @@
 
     scan -> quality, drift -> channels -> key points -> search (patches, representations, rewards) -> core points -> targets
 
-Nothing here uses sockets, files or the clock: the same scan, configuration, limits and measured places give the same
+Nothing here uses sockets, files or the clock: the same scan, configuration, limits and measured points give the same
 decision. The service (or `vaestar analyze`) records the decision and acts on it.
 """
 
@@ -65,7 +65,7 @@ class Agent:
     def decide(
         self, inputs: DecisionInputs, control: SearchControl = UNCONTROLLED, *, cache: ResultCache | None = None
     ) -> Decision:
-        """The decision where to measure after a scan, with its reasons.
+        """The decision on where to measure after a scan, with the reasons.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Agent:
         return as_decision(name, scan, channel, self.config, unusable=reason)
 
     def _inspect_quality(self, inputs: DecisionInputs, pair: ScanPair) -> Quality | None:
-        """Quality of the scan; None where it is not inspected."""
+        """Quality of the scan; None if the quality gate is switched off."""
         settings, scan, previous = self.config.quality, inputs.scan, inputs.previous
         if not settings.enabled:
             return None
@@ -179,11 +179,11 @@ class _PreparedDecision:
         if chosen is not None and found.z is None:
             assert found.rows is not None
             points = points[found.rows[method].judged]
-        clusters = places = None
+        clusters = recommended = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
             clusters = Clusters(chosen, z, points, self._config.recommend)
-            places = self._choose_places(chosen, clusters, points, decision_id)
+            recommended = self._choose_points(chosen, clusters, points, decision_id)
         return as_decision(
             decision_id,
             self._inputs.scan,
@@ -191,7 +191,7 @@ class _PreparedDecision:
             self._config,
             found=found,
             clusters=clusters,
-            places=places,
+            recommended=recommended,
             arrays=kept_arrays(points, found, clusters, self._config),
             keypoints_found=keypoints.found,
             keypoints_used=len(points),
@@ -206,7 +206,7 @@ class _PreparedDecision:
             evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
 
-    def _choose_places(self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str) -> Recommended:
+    def _choose_points(self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str) -> Recommended:
         settings, window_px = self._config.recommend, chosen.representation.window_px
         rng = stream(self._config.seed, Stream.PLACES)
         margin_m = drift_while_measuring_m(self._track, self._points_max(settings), self._config.drift)
@@ -222,11 +222,15 @@ class _PreparedDecision:
             pool = Pool(
                 points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
             )
-            places = recommend(
+            recommended = recommend(
                 pool, self._inputs.scan.frame, self._inputs.limits, self._inputs.measured_xy, settings, decision_id, rng
             )
-        requests, lost = predict_targets(self._track, self._inputs.scan, places.requests, self._inputs.limits, self._config.drift)
-        return replace(places, requests=requests, passed_over=places.passed_over | {"carried out of the frame by drift": lost})
+        requests, lost = predict_targets(
+            self._track, self._inputs.scan, recommended.requests, self._inputs.limits, self._config.drift
+        )
+        return replace(
+            recommended, requests=requests, passed_over=recommended.passed_over | {"carried out of the frame by drift": lost}
+        )
 
     def _points_max(self, settings: RecommendSettings) -> int:
         """Largest number of points that may be measured after this scan."""

@@ -19,7 +19,7 @@ _MASKED = "; these lines were masked"
 
 def explain(
     found: SearchResult | None,
-    places: Recommended | None,
+    recommended: Recommended | None,
     unusable: str | None,
     rule: RuleSettings = DEFAULT_RULE,
     quality: QualityRecord = NO_PROBLEMS,
@@ -28,17 +28,17 @@ def explain(
     """The outcome of a search and its explanation, with warnings about the scan."""
     if any(p.action in _PREVENT_DECISION for p in quality.problems):
         return "bad_scan", _bad_scan(quality)
-    outcome, result = _explain(found, places, unusable, rule)
+    outcome, result = _explain(found, recommended, unusable, rule)
     warnings = " ".join(f"Warning: {p.sentence}{_MASKED if p.action == 'mask' else ''}." for p in quality.problems)
     return outcome, " ".join(part for part in (result, _drift(drift), warnings) if part)
 
 
 def _explain(
-    found: SearchResult | None, places: Recommended | None, unusable: str | None, rule: RuleSettings
+    found: SearchResult | None, recommended: Recommended | None, unusable: str | None, rule: RuleSettings
 ) -> tuple[Outcome, str]:
     if unusable is not None:
         return "not_resolvable", f"Nothing to recommend: {unusable}."
-    if found is None or found.chosen is None or places is None:
+    if found is None or found.chosen is None or recommended is None:
         reasons = sorted({c.guarded_out.split(":")[0] for c in found.candidates if c.guarded_out}) if found else []
         if found and found.ended_early and not found.candidates:
             return "not_resolvable", _NOTHING_IN_TIME
@@ -57,7 +57,7 @@ def _explain(
         _results(chosen, found),
         _rejected(found),
         _effort(found),
-        _places(places),
+        _recommended_line(recommended),
     ]
     types = found.chosen.score.mixture.n_components if found.chosen.score and found.chosen.score.mixture else 0
     outcome: Outcome = "one_type_only" if types == 1 or found.finding == "one_type" else "types_found"
@@ -96,7 +96,7 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
 
 
 def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) -> str:
-    """Why no configuration is evidence for more than one type."""
+    """Why no configuration shows evidence for more than one type."""
     best = _most_informative(found)
     why = (
         f"too little spatial structure for several types. MI_rot is at most {best.information or 0.0:.3f} nats "
@@ -195,12 +195,12 @@ def _effort(found: SearchResult) -> str:
     return " ".join(parts)
 
 
-def _places(places: Recommended) -> str:
-    if not places.requests:
-        why = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n) or "no core points"
+def _recommended_line(recommended: Recommended) -> str:
+    if not recommended.requests:
+        why = ", ".join(f"{n} {reason}" for reason, n in recommended.passed_over.items() if n) or "no core points"
         return f"No target is left to recommend: {why}."
-    clusters = len({r.cluster for r in places.requests})
-    beyond = f", {places.beyond_core} of them beyond the core points" if places.beyond_core else ""
-    passed = ", ".join(f"{n} {reason}" for reason, n in places.passed_over.items() if n)
-    what = f"{_plural(len(places.requests), 'target')} in {_plural(clusters, 'cluster')} recommended{beyond}."
+    clusters = len({r.cluster for r in recommended.requests})
+    beyond = f", {recommended.beyond_core} of them beyond the core points" if recommended.beyond_core else ""
+    passed = ", ".join(f"{n} {reason}" for reason, n in recommended.passed_over.items() if n)
+    what = f"{_plural(len(recommended.requests), 'target')} in {_plural(clusters, 'cluster')} recommended{beyond}."
     return f"{what} Core points passed over: {passed}." if passed else what

@@ -1,4 +1,4 @@
-"""All that a decision depends on, and what controls the search for it: one object each, alike live and in a replay."""
+"""Inputs of a decision and controls of its search, one object each, used alike in a live run and in a replay."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -62,7 +62,7 @@ class DecisionInputs:
 
 @dataclass(frozen=True, eq=False)
 class SearchControl:
-    """What ends a search early, and who is informed of its progress.
+    """Conditions that end a search early, and callbacks that report its progress.
 
     Parameters
     ----------

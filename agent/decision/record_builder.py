@@ -24,7 +24,7 @@ def as_decision(
     *,
     found: SearchResult | None = None,
     clusters: Clusters | None = None,
-    places: Recommended | None = None,
+    recommended: Recommended | None = None,
     unusable: str | None = None,
     quality: QualityRecord = NO_PROBLEMS,
     drift: DriftRecord = UNKNOWN_DRIFT,
@@ -32,7 +32,7 @@ def as_decision(
     **facts: Any,
 ) -> Decision:
     """A decision with its record and arrays; `facts` are further fields of the record."""
-    outcome, explanation = explain(found, places, unusable, config.rule, quality, drift)
+    outcome, explanation = explain(found, recommended, unusable, config.rule, quality, drift)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -57,7 +57,7 @@ def as_decision(
         configurations=list(found.configurations),
         candidates=[_candidate_record(c) for c in found.candidates],
         clusters=clusters.records if clusters else [],
-        requests=list(places.requests) if places else [],
+        requests=list(recommended.requests) if recommended else [],
         quality=quality,
         drift=drift,
         **(_NO_POINTS | facts),

@@ -52,7 +52,7 @@ class ArrayStore:
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
 
     def check(self, digest: str) -> str:
-        """What is wrong with a stored array: "missing", or a sentence; empty if it is intact."""
+        """Fault of a stored array: "missing" or a sentence; empty if the array is intact."""
         if not _NAME.fullmatch(digest):
             return f"'{digest[:80]}' is not a digest"
         try:

@@ -143,7 +143,7 @@ def _back_up(db: sqlite3.Connection, path: Path) -> None:
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:
-    """JSON as it is stored and hashed: equal values give the same text.
+    """JSON in the form that is stored and hashed: equal values give the same text.
 
     Raises
     ------
@@ -154,5 +154,5 @@ def canonical_json(value: Mapping[str, Any]) -> str:
 
 
 def chain_hash(previous: str, *fields: object) -> str:
-    """Hash of an event, over the hash before it and seq, recorded_at, kind, subject, once, body and arrays as stored."""
+    """Hash of an event: of the previous hash and seq, recorded_at, kind, subject, once, body and arrays as stored."""
     return hashlib.sha256(json.dumps([previous, *fields]).encode()).hexdigest()

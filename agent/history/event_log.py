@@ -112,7 +112,7 @@ class History:
 
     @property
     def head(self) -> Head:
-        """Sequence number and hash of the newest event; kept elsewhere, they prove later that the history was not rewritten."""
+        """Sequence number and hash of the newest event; a copy kept elsewhere proves later that the history was not rewritten."""
         try:
             return self._newest() if self._head_file is None else self._head
         except sqlite3.Error as error:

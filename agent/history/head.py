@@ -47,7 +47,7 @@ def read_head(run_directory: Path) -> Head | None:
     Raises
     ------
     HistoryError
-        If the file cannot be read or has another content.
+        If the file cannot be read or does not contain a head.
     """
     try:
         text = (run_directory / HEAD).read_text(encoding="utf-8", errors="replace")
@@ -69,7 +69,7 @@ def head_file(run_directory: Path) -> Iterator["HeadFile"]:
 
 
 class HeadFile:
-    """The open head file. Each write is short and at the same place, so a reader never sees half of one."""
+    """The open head file. Each write is short and at the same offset, so a reader never sees half of one."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file

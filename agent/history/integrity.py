@@ -155,7 +155,7 @@ class _HistoryInspection:
                     "or does not follow its predecessor"
                 )
             self._check_arrays(seq, fields[1], fields[5])
-            self._note_special(seq, fields[1], fields[4])
+            self._note_explanations(seq, fields[1], fields[4])
             expected_seq, previous = max(seq + 1, 1), stored
             if seq in head_seqs:
                 self._hashes[seq] = stored
@@ -209,7 +209,7 @@ class _HistoryInspection:
             elif fault:
                 self._faults.append(f"event {seq}: '{_printable(name)}': {fault}")
 
-    def _note_special(self, seq: int, kind: str, body: str) -> None:
+    def _note_explanations(self, seq: int, kind: str, body: str) -> None:
         """Note events that explain a missing head file or missing arrays."""
         if kind == HEAD_RENEWED:
             self._report.remarks.append(f"event {seq}: {HEAD} was written anew; it is unknown whether events before were cut off")

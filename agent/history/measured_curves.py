@@ -23,7 +23,7 @@ class Measured:
     request_id, scan_id, instrument_id
         Ids of the request, of the scan that it was made for, and of the instrument.
     cluster
-        Number of the cluster (type) that the place represents.
+        Number of the cluster (type) that the point represents.
     status, reason
         "ok", "skipped" or "failed", and the reason; for "ok", a remark.
     x_m, y_m

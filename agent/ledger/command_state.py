@@ -98,5 +98,5 @@ class CommandState:
         return None if command is None or command.acknowledged else command
 
     def _would_undo_stop(self, order: str) -> bool:
-        """Whether a pause to all would replace an emergency stop; it must not."""
+        """Whether a pause of all instruments would replace an emergency stop, which it must not."""
         return order == "pause" and self.for_all is not None and self.for_all.order == "stop"

@@ -223,7 +223,7 @@ class Ledger:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
 
     def _on_command(self, event: Event) -> None:
-        """An emergency stop voids the open scan, decided or not; the resume after it voids what arrived in between."""
+        """At an emergency stop, void the newest scan, decided or not; at the resume after it, void a scan received since."""
         order = event.body["command"]
         for name in event.body["seqs"]:
             self.alarms.pop(name, None)

@@ -1,4 +1,4 @@
-"""Records decisions and cancelled searches, and lets policy act on them; nothing is sent before it is recorded."""
+"""Records decisions and cancelled searches, then has decisions approved; nothing is sent before it is recorded."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ class DecisionLog:
         return self._recorder.ledger
 
     def decided(self, entry: ScanEntry, decision: Decision, seconds: float, basis: DecisionBasis | None = None) -> None:
-        """Record all candidates, the decision drawn from them and what it rests on, then let policy act on it.
+        """Record a decision with all its candidates and its basis, then have it approved as the approval mode says.
 
         A decision on a scan that is not the newest of its instrument is recorded as superseded and never sent.
 
@@ -71,7 +71,7 @@ class DecisionLog:
         self.apply_policy(entry.instrument_id)
 
     def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, basis: DecisionBasis | None = None) -> None:
-        """Record what a deeper search on a scan with a decision has found; nothing of it is sent."""
+        """Record a deepened decision, the result of searching a decided scan again; it is never sent."""
         assert entry.decision is not None
         where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
         body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")} | _basis(basis)

@@ -119,7 +119,7 @@ class Dispatcher:
         return None
 
     def refuse(self, instrument_id: str, of: str | None, error: ProtocolError) -> wire.Refused:
-        """Record that a message was refused; the answer to it."""
+        """Record that a message was refused; returns the answer to it."""
         reason = wire.as_sentence(error.reason)
         body = {"instrument_id": instrument_id, "of": of, "code": error.code, "reason": reason}
         self._record(kinds.MESSAGE_REFUSED, instrument_id, body)
@@ -155,7 +155,7 @@ class Dispatcher:
         return wire.Heartbeat(**self._head(), seq=self.ledger.command_state.last_seqs.get(instrument_id, 0))
 
     def resend(self, instrument_id: str) -> wire.Resend | None:
-        """A request to resend, if an instrument reports answers missing to messages that never arrived; otherwise None."""
+        """A request to resend if an instrument waits for answers to messages that never arrived; otherwise None."""
         return wire.Resend(**self._head()) if self.presence.misses_answers(instrument_id) else None
 
     def bye(self) -> wire.Bye:
@@ -251,7 +251,7 @@ class Dispatcher:
         return self._ack(message) if event is not None else self._repeated(instrument_id, message)
 
     def _repeated(self, instrument_id: str, message: wire.ScanMessage | wire.ResultMessage | wire.TroubleMessage) -> wire.Ack:
-        """Acknowledge a message that is recorded already. The repetition is recorded once: an answer may have been lost."""
+        """Acknowledge a recorded message again, as the first answer may have been lost. The repetition is recorded once."""
         body = {"instrument_id": instrument_id, "type": message.type}
         self._record(kinds.MESSAGE_REPEATED, message.id, body, once=f"repeated:{instrument_id}:{message.id}")
         return self._ack(message, duplicate=True)

@@ -1,4 +1,4 @@
-"""Which instruments are connected, and which of them do not respond: the one owner of these answers while the agent runs."""
+"""Which instruments are connected, and which of them do not respond: the only record of both in a running agent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,11 +44,11 @@ class Presence:
         self._contacts: dict[str, _Contact] = {}
 
     def connect(self, instrument_id: str) -> None:
-        """An instrument has said hello and its limits are recorded."""
+        """Note that an instrument has said hello; its limits must be recorded already."""
         self._limits[instrument_id] = self._limits_of(instrument_id)
 
     def disconnect(self, instrument_id: str) -> None:
-        """An instrument has said goodbye."""
+        """Note that an instrument has said goodbye."""
         self._limits.pop(instrument_id, None)
 
     def connected(self) -> list[str]:
@@ -78,16 +78,16 @@ class Presence:
             self._recorder.record(kinds.INSTRUMENT_BACK, instrument_id, {"instrument_id": instrument_id})
 
     def silent_s(self, instrument_id: str) -> float:
-        """Seconds since the last message of an instrument, or since the agent started."""
+        """Seconds since the last message from an instrument, or since the agent started."""
         contact = self._contacts.get(instrument_id)
         return self._monotonic() - (self._started_s if contact is None else contact.at_s)
 
     def is_silent(self, instrument_id: str) -> bool:
-        """Whether nothing was heard of an instrument for too long."""
+        """Whether nothing was heard from an instrument for too long."""
         return self.silent_s(instrument_id) > self._silence_s
 
     def record_silent(self) -> list[str]:
-        """The instruments that have become silent, each recorded once."""
+        """Record each instrument that has become silent, once; returns their names."""
         silent = [name for name in sorted(self._ledger.present - self._ledger.lost) if self.is_silent(name)]
         for name in silent:
             body = {"instrument_id": name, "silent_s": round(self.silent_s(name), 1)}
@@ -95,7 +95,7 @@ class Presence:
         return silent
 
     def misses_answers(self, instrument_id: str) -> bool:
-        """True, and counted anew, when an instrument keeps reporting missing answers while nothing of it arrives."""
+        """Whether an instrument keeps reporting missing answers while its messages do not arrive; if so, the count restarts."""
         contact = self._contacts.get(instrument_id)
         if contact is None or contact.unanswered < _HEARTBEATS_UNANSWERED:
             return False

@@ -10,7 +10,7 @@ ACK_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 
 
 @dataclass
 class Meters:
-    """Measurements of one process; they start at zero with it."""
+    """Measurements of one process, zero at its start."""
 
     started_s: float = field(default_factory=time.monotonic)
     ack_s: Histogram = field(default_factory=lambda: Histogram(ACK_BOUNDS_S))

@@ -17,7 +17,7 @@ def resident_bytes() -> int:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system where the C library can (glibc), which would otherwise keep what a search used."""
+    """Return the memory that a search has freed to the system, if the C library can (glibc); it would otherwise keep it."""
     if sys.platform != "linux":
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

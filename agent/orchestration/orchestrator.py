@@ -101,7 +101,7 @@ class Orchestrator:
     def wake(self) -> None:
         """Re-evaluate the queue, and cancel a search that has become pointless. Idempotent."""
         self._queue.refresh()
-        reason = self._pointless()
+        reason = self._reason_to_cancel()
         if reason is not None and self._search is not None:
             self._cancel(self._search, reason)
         self._wake.set()
@@ -113,7 +113,7 @@ class Orchestrator:
         self.wake()
 
     def end(self) -> None:
-        """Decide on nothing more; a running search is cancelled, and the next agent of this run starts it again."""
+        """Make no more decisions; a running search is cancelled, and the next agent on this run starts it again."""
         self._stop.set()
         self._wake.set()
         if self._search is not None:
@@ -146,8 +146,8 @@ class Orchestrator:
     def _not_stopped(self) -> list[str]:
         return [name for name in self._presence.connected() if self._state_of(name) != "stopped"]
 
-    def _pointless(self) -> EndReason | None:
-        """Why the running search is to be cancelled; None if it is not."""
+    def _reason_to_cancel(self) -> EndReason | None:
+        """Reason to cancel the running search; None if there is none."""
         entry = self._queue.current or self._deepening
         if entry is None:
             return None
@@ -163,7 +163,7 @@ class Orchestrator:
         self._agent.workers.cancel()
 
     def _close_superseded(self) -> None:
-        """Close scans that were superseded while a killed agent was still to finish their search."""
+        """Close superseded scans whose search a killed agent would still have finished."""
         for entry in list(self._ledger.scans.values()):
             self._close_if_superseded(entry)
 
@@ -222,7 +222,7 @@ class Orchestrator:
         return None if search.end_reason == "emergency stop" else decision
 
     async def _deepen(self, entry: ScanEntry) -> None:
-        """Search a scan that has a decision once more, with more effort; nothing of it is sent."""
+        """Search a decided scan again with more effort; the deepened decision is never sent."""
         decision = self._previous.decision_on(entry, deepest=False)
         try:
             scan = self._log.scan_of(entry)
@@ -260,7 +260,7 @@ class Orchestrator:
         )
 
     def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
-        """All that the decision depends on as of now; what of it is to be recorded is noted in `search`."""
+        """The inputs of the decision as of now; its basis, which is recorded with it, is stored in `search`."""
         before = self._previous.before(entry)
         limits = self._presence.limits(entry.instrument_id)
         previous = None if before is None else self._previous.decision_on(before)

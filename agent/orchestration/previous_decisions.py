@@ -54,7 +54,7 @@ class PreviousDecisions:
         return found
 
     def decision_on(self, entry: ScanEntry, *, deepest: bool = True) -> Decision | None:
-        """The decision on a scan, the deepened one if there is one and `deepest`; None if it cannot be read back."""
+        """The decision on a scan, with `deepest` the deepened one if there is one; None if it cannot be read back."""
         record, kind = entry.decision, kinds.DECISION_MADE
         if deepest and entry.deepened is not None:
             record, kind = entry.deepened, kinds.DECISION_DEEPENED

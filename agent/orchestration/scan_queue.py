@@ -12,7 +12,7 @@ from instrument_adapters.protocol.messages import State
 
 
 def running(_instrument_id: str) -> State:
-    """State of an instrument where nobody can pause or stop it."""
+    """State of an instrument if there is no operator to pause or stop it."""
     return "running"
 
 
@@ -58,6 +58,6 @@ class ScanQueue:
         return self.current
 
     def none_open(self) -> bool:
-        """True if no scan that has arrived, of a connected instrument or not, will ever be searched."""
+        """True if no scan received so far, whether its instrument is connected or not, still waits for a decision."""
         owners = {owner for owner, _ in self._ledger.scans}
         return self.current is None and all(self._ledger.undecided(owner) is None for owner in owners)

@@ -1,4 +1,4 @@
-"""A search in a thread of its own: what may end it, and how to wait for it without the risk of waiting for ever.
+"""Runs a search in a thread of its own, with reasons to end it, and a wait for its result that cannot last for ever.
 
 A thread cannot be killed. If it continues long after its search was ended, because a user's own method never returns, it is
 abandoned and its result is ignored.
@@ -22,7 +22,7 @@ _PATIENCE_S = 10.0
 
 
 class SearchRun:
-    """Whether and why a search is to end; set in the event loop's thread, polled in the search's.
+    """Whether and why a search is to end: set in the event loop's thread, polled in the search's thread.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Drift of the tip relative to the sample, estimated by registering consecutive scans, and the targets corrected for it.
+"""Drift of the tip relative to the sample, estimated by registering consecutive scans, and the correction of targets for it.
 
 The stage goes to the commanded position, but the sample has drifted: true position = commanded position + d(t). A feature at
 the true position X appears at X - d(t), where t is the time at which its line was recorded. If features shift by s from one scan
@@ -135,7 +135,7 @@ def to_scan_coordinates(
 def predict_targets(
     track: DriftTrack, scan: Scan, requests: Sequence[MeasurementRequest], limits: Limits, settings: DriftSettings
 ) -> tuple[tuple[MeasurementRequest, ...], int]:
-    """Requests with the positions to command when each is due, and how many were dropped.
+    """Requests with the positions to command, predicted for the time when each is due, and the number of dropped ones.
 
     A request is dropped if its new position lies outside the frame or the limits. The pixels of a request stay those of the scan.
     """
@@ -154,7 +154,7 @@ def predict_targets(
 
 
 def drift_while_measuring_m(track: DriftTrack, points: int, settings: DriftSettings) -> float:
-    """Drift in metres in the time that so many measurements take; the spacing of targets is enlarged by it."""
+    """Drift in metres during so many measurements, by which the spacing of targets is enlarged."""
     return track.speed_m_per_min / _S_PER_MIN * settings.point_s * points
 
 

@@ -80,7 +80,7 @@ Check = Callable[[_Comparison], Finding | None]
 def changes(
     pair: ScanPair, measured_xy: Float[np.ndarray, "k 2"], bad_lines: Bool[np.ndarray, " rows"]
 ) -> dict[ProblemName, Finding]:
-    """Problem -> a sentence that says what was seen, and the bad lines (None if no line can be blamed).
+    """Problem -> a sentence on what was seen, and the bad lines (None if the problem is not in certain lines).
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def changes(
 def line_shifts(
     before: Float[np.ndarray, "rows cols"], now: Float[np.ndarray, "rows cols"]
 ) -> tuple[Int[np.ndarray, "rows 2"], Float32[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
-    """Shift (rows, columns) in pixels of each line of `now` against `before`, the correlation there, and that without a shift.
+    """Shift (rows, columns) in pixels of each line of `now` against `before`, and its correlation with and without the shift.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _phase_turned(compared: _Comparison) -> Finding | None:
     return f"all phases differ by {turned:.0f} degrees from the last scan; the phase offset was probably changed", None
 
 
-def _written(compared: _Comparison) -> Finding | None:
+def _domain_written(compared: _Comparison) -> Finding | None:
     before, now = _response(compared.earlier, compared.channel), _response(compared.scan, compared.channel)
     if before is None or now is None:
         return None
@@ -228,7 +228,7 @@ _CHECKS: Mapping[ProblemName, Check] = {
     "lines_shifted": _lines_shifted,
     "lines_skipped": _lines_skipped,
     "phase_turned": _phase_turned,
-    "written": _written,
+    "written": _domain_written,
 }
 
 

@@ -122,7 +122,7 @@ def find_line_artifacts(
 
 
 def flat_lines(image: Float32[np.ndarray, "rows cols"], below: float = _FLAT) -> Bool[np.ndarray, " rows"]:
-    """True for lines with a spread (95th less 5th percentile) below this share of the median line's; never for lines with NaN."""
+    """True for lines with a spread (95th less 5th percentile) below this share of the median spread; never for lines with NaN."""
     low, high = np.percentile(image, [5, 95], axis=1)
     spread = high - low
     return np.asarray(spread < below * np.nanmedian(spread))

@@ -1,4 +1,4 @@
-"""Quality gate: what is wrong with a scan, on which lines, and what is done about it.
+"""Quality gate: problems of a scan, the lines that they affect, and the action taken.
 
 A faulty scan looks like one with many types: lost lines, a swapped label or a blunted tip all make clusters. Each scan is
 therefore inspected before anything is trained on it. Every problem has a name, a sentence that says what was seen, and an action:
@@ -32,7 +32,7 @@ NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a scan.
+    """One problem of a scan.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def inspect(
     pair: ScanPair | None = None,
     measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
 ) -> Quality:
-    """What is wrong with `scan`.
+    """Quality of `scan`: its problems and the lines that they affect.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def _wrong_unit(state: _QualityInspection) -> str | None:
     for name, image in state.scan.channels.items():
         unit = state.scan.units.get(name, "")
         span = next((v for (kind, of), v in _PLAUSIBLE.items() if of == unit and name.lower().startswith(kind)), None)
-        size = _typical(image)
+        size = _level(image)
         if span is not None and size != 0 and not span[0] <= size <= span[1]:
             return f"{name} has the unit {unit} but reaches {size:.3g}; plausible are {span[0]:g} to {span[1]:g} {unit}"
     return _radians(state)
@@ -199,8 +199,8 @@ def _mislabelled(state: _QualityInspection) -> str | None:
         low, high = np.nanpercentile(image, [1, 99]) if np.isfinite(image).any() else (0.0, 0.0)
         if "amplitude" in name.lower() and low < -_NEGATIVE * max(high, 0.0):
             return f"{name} ranges from {low:.3g} to {high:.3g}, but an amplitude is not negative; are channel labels swapped?"
-        if "phase" in name.lower() and state.scan.units.get(name) == "deg" and 0 < _typical(image) < 1e-3:
-            return f"{name} reaches only {_typical(image):.2g} degrees, like an amplitude in metres; are channel labels swapped?"
+        if "phase" in name.lower() and state.scan.units.get(name) == "deg" and 0 < _level(image) < 1e-3:
+            return f"{name} reaches only {_level(image):.2g} degrees, like an amplitude in metres; are channel labels swapped?"
     return None
 
 
@@ -295,7 +295,7 @@ _CHECKS: Mapping[ProblemName, Check] = {
 }
 
 
-def _typical(image: np.ndarray) -> float:
+def _level(image: np.ndarray) -> float:
     """Magnitude exceeded by 1 % of the finite pixels; 0 if there are none."""
     values = np.abs(image[np.isfinite(image)])
     return float(np.percentile(values, 99)) if len(values) else 0.0

@@ -7,7 +7,7 @@ _MEAN_PER_CELL = 4
 
 
 def stratified_subset(points_rc: Int[np.ndarray, "n 2"], size: int, rng: np.random.Generator) -> Int[np.ndarray, " m"]:
-    """Sorted rows of a spatially stratified subset: each cell of a square grid keeps its share, to less than one point.
+    """Sorted rows of a spatially stratified subset: each cell of a square grid keeps its share, to within one point.
 
     Systematic sampling (W. Madow and L. Madow, Ann. Math. Stat. 15, 1, 1944) of the points, ordered by
     cell and at random within each cell: every n/size-th is taken, from a random start. Each point is thus equally likely, dense

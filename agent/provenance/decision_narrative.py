@@ -78,11 +78,11 @@ def _input_lines(history: History, event: Event, record: DecisionRecord) -> Iter
     yield f"The scan: event {sources['scan']}. Events taken into account: up to {recorded.basis.after}{derived}"
     since = f" (from event {sources['instrument connected']})" if "instrument connected" in sources else " (default)"
     ranges = f"x {_range(limits.x_min_m, limits.x_max_m)}, y {_range(limits.y_min_m, limits.y_max_m)}"
-    spacing, places = length(limits.spacing_min_m), counted(limits.points_max, "place")
-    yield f"Limits{since}: {ranges}, spacing at least {spacing}, at most {places} a scan"
+    spacing, points = length(limits.spacing_min_m), counted(limits.points_max, "point")
+    yield f"Limits{since}: {ranges}, spacing at least {spacing}, at most {points} a scan"
     left_out = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in record.results_left_out.items())
     used = f"{counted(record.results_used, 'result')} used as evidence" + (f" (not used: {left_out})" if left_out else "")
-    yield f"Measured before: {counted(len(recorded.inputs.measured_xy), 'place')}; {used}"
+    yield f"Measured before: {counted(len(recorded.inputs.measured_xy), 'point')}; {used}"
     if recorded.inputs.previous is not None:
         start = (
             "warm start from its weights" if record.warm_from else f"cold start: {record.cold_because or 'nothing was trained'}"
@@ -194,21 +194,21 @@ def _name(c: ConfigurationRecord) -> str:
 
 def _recommendation_lines(record: DecisionRecord) -> Iterator[str]:
     if not record.requests:
-        yield "No places"
+        yield "No points"
         return
     settings = record.config.get("recommend", {})
     policy = settings.get("policy", "ivr")
-    yield f"{counted(len(record.requests), 'place')}, in this order: {POLICIES.get(policy, policy)}"
+    yield f"{counted(len(record.requests), 'point')}, in this order: {POLICIES.get(policy, policy)}"
     spacing, margin = length(settings.get("spacing_m")), length(settings.get("margin_m"))
     yield f"Spacing at least {spacing}, margin {margin} to the border of the frame"
 
 
 def _cluster_rows(record: DecisionRecord) -> Iterator[tuple[str, ...]]:
-    yield ("type", "share", "points", "core points", "places")
+    yield ("type", "share", "key points", "core points", "requests")
     total = max(sum(c.points for c in record.clusters), 1)
     for c in record.clusters:
-        places = sum(r.cluster == c.cluster for r in record.requests)
-        yield (str(c.cluster), f"{c.points / total:.0%}", str(c.points), str(c.core_points), str(places))
+        requests = sum(r.cluster == c.cluster for r in record.requests)
+        yield (str(c.cluster), f"{c.points / total:.0%}", str(c.points), str(c.core_points), str(requests))
 
 
 def _later_events(history: History, event: Event, record: DecisionRecord) -> Iterator[str]:

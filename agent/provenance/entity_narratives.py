@@ -68,7 +68,7 @@ def request_narrative(history: History, decision: Event, request_id: str) -> Nar
         request, result = MeasurementRequest.model_validate(found.request), found.result
         owner = decision.body["instrument_id"]
         sections = (
-            NarrativeSection("Why this place", tuple(_why_here(record, request, found.fate))),
+            NarrativeSection("Why this point", tuple(_why_here(record, request, found.fate))),
             NarrativeSection("What happened", tuple(_event_lines(history, decision, request_id, result))),
             NarrativeSection("What was measured", tuple(_measurement_lines(request, result))),
             NarrativeSection("Later decisions", tuple(_later_decisions(history, record.sample_id, result))),
@@ -140,7 +140,7 @@ def _later_decisions(history: History, sample_id: str, result: Event | None) -> 
         if e.body["decision"]["sample_id"] == sample_id and last_known >= result.seq:
             weight = e.body["decision"].get("evidence_weight")
             evidence = f"results weighed {weight or 0:.0%}" if result.body["status"] == "ok" else "not used as evidence"
-            avoided = "" if result.body["status"] == "skipped" else ", and the place was avoided"
+            avoided = "" if result.body["status"] == "skipped" else ", and the point was avoided"
             yield f"Decision {e.subject} (event {e.seq}): {evidence}{avoided}"
 
 
@@ -181,9 +181,9 @@ def _count_lines(events: list[Event]) -> Iterator[str]:
     yield f"{counted(len(scans), 'scan')} of {counted(len(samples), 'sample')}" + (f" ({', '.join(samples)})" if samples else "")
     decisions = [e for e in events if e.kind == kinds.DECISION_MADE]
     outcomes = Counter(OUTCOMES.get(outcome := e.body["decision"]["outcome"], outcome) for e in decisions)
-    places = sum(len(e.body["decision"]["requests"]) for e in decisions)
+    points = sum(len(e.body["decision"]["requests"]) for e in decisions)
     by_outcome = f" ({', '.join(f'{outcome}: {n}' for outcome, n in outcomes.items())})" if outcomes else ""
-    yield f"{counted(len(decisions), 'decision')}{by_outcome}; {counted(places, 'place')} recommended"
+    yield f"{counted(len(decisions), 'decision')}{by_outcome}; {counted(points, 'point')} recommended"
     statuses = Counter(e.body["status"] for e in events if e.kind == kinds.RESULT_RECEIVED)
     yield f"{counted(sum(statuses.values()), 'result')}" + (
         f" ({', '.join(f'{n} {s}' for s, n in statuses.items())})" if statuses else ""

@@ -1,4 +1,4 @@
-"""Narratives: what a history holds about one thing, as text for people and as JSON for programs."""
+"""Narratives: everything that a history holds about one subject, as text for people and as JSON for programs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,10 +18,10 @@ EVENT_TEXTS = {
     kinds.CANDIDATES_SCORED: "all candidates were scored",
     kinds.DECISION_MADE: "the decision was made",
     kinds.DECISION_DEEPENED: "the scan was searched again with more effort; the result was not sent",
-    kinds.REQUESTS_REFUSED: "places were refused by the envelope",
+    kinds.REQUESTS_REFUSED: "points were refused by the envelope",
     kinds.APPROVAL_ASKED: "an operator was asked for approval",
-    kinds.APPROVAL_GIVEN: "the places were approved",
-    kinds.APPROVAL_REJECTED: "the places were rejected",
+    kinds.APPROVAL_GIVEN: "the points were approved",
+    kinds.APPROVAL_REJECTED: "the points were rejected",
     kinds.RECOMMENDATION_READY: "the recommendation got its sequence number",
     kinds.RECOMMENDATION_SENT: "the recommendation was sent",
     kinds.RECOMMENDATION_ACKNOWLEDGED: "the instrument acknowledged the recommendation",
@@ -79,7 +79,7 @@ class NarrativeSection:
 
 @dataclass(frozen=True)
 class Narrative:
-    """Everything that the history holds about one thing.
+    """Everything that the history holds about one subject.
 
     Parameters
     ----------

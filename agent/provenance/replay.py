@@ -79,7 +79,7 @@ class Comparison:
 
 
 def recompute(recorded_inputs: RecordedInputs, workers: Workers, progress: Progress = no_progress) -> Decision:
-    """The decision that today's code makes from the same inputs.
+    """The decision that the present code makes from the same inputs.
 
     A search that a deadline ended is stopped after the same rung.
     """
@@ -97,7 +97,7 @@ def recompute(recorded_inputs: RecordedInputs, workers: Workers, progress: Progr
 
 
 class _RungDeadline:
-    """A deadline that passes when the given rungs are complete, in place of one by the clock."""
+    """A deadline that passes when the given rungs are complete, whatever the clock says."""
 
     def __init__(self, rungs: tuple[str, ...]) -> None:
         self._passed = rungs == ()
@@ -125,7 +125,7 @@ def compare(history: History, event: Event, recorded_inputs: RecordedInputs, aga
         The recomputed decision.
     """
     recorded, now = dict(event.body["decision"]), again.record.model_dump(mode="json")
-    incomparable = _incomparable(recorded, now, recorded_inputs)
+    incomparable = _why_ids_differ(recorded, now, recorded_inputs)
     remarks = list(incomparable)
     changed = {
         name: (recorded["versions"].get(name, _MISSING), version)
@@ -150,7 +150,7 @@ def compare(history: History, event: Event, recorded_inputs: RecordedInputs, aga
     return Comparison(tuple(differences), len(then), len(event.arrays), changed, tuple(remarks))
 
 
-def _incomparable(recorded: Mapping[str, Any], now: Mapping[str, Any], recorded_inputs: RecordedInputs) -> list[str]:
+def _why_ids_differ(recorded: Mapping[str, Any], now: Mapping[str, Any], recorded_inputs: RecordedInputs) -> list[str]:
     """Why ids cannot be equal: they depend on configuration and limits, to which a newer version may have added entries."""
     added = sorted(_paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in NOT_IN_DECISION_ID})
     added = [path for path in added if path.split(".")[0] not in OPERATIONAL]

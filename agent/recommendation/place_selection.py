@@ -23,7 +23,7 @@ MAX_POINTS = 10_000  # in one recommendation message
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Key points from which places are selected.
+    """Key points from which the points to measure are selected.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Recommended:
-    """Selected places and the core points that were passed over.
+    """Requests for the selected points, and the core points that were passed over.
 
     Parameters
     ----------
     requests
-        The places, in the order in which they are to be measured.
+        Requests in the order in which they are to be measured.
     passed_over
         Reason -> number of core points that were not selected because of it.
     beyond_core
@@ -99,11 +99,11 @@ def recommend(
     decision_id: str,
     rng: np.random.Generator,
 ) -> Recommended:
-    """Places to measure, in order.
+    """Select the points to measure, in order.
 
     A point is passed over if it lies outside the instrument's range or in the margin of the frame, if the dose around it is
     reached, if its patch shows the spot of an earlier measurement (unless nothing else is left), or if it is too near to a
-    selected or measured place, because a loop alters the sample.
+    selected or measured point, because a loop alters the sample.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ class _Selection:
         return counts
 
     def _select_by_policy(self) -> None:
-        """Select by the configured policy, which is created again as long as it finds more: it may know only a subset."""
+        """Select by the configured policy, created anew until it finds no more points: it may know only a subset of them."""
         while True:
             before = len(self.selected)
             if before < min(self.wanted, self.max_points) and self._selectable.any():
@@ -254,7 +254,7 @@ class _Selection:
         return Informative(self._kernel(), pool.points_rc, self._selectable, targets, given, settings.noise, self.rng)
 
     def _kernel(self) -> PlaceKernel:
-        """Prior covariance of key points, targets and measured places; these get the features of the nearest of the others."""
+        """Prior covariance of key, grid and measured points; a measured point gets the features of the nearest of the others."""
         pool, settings = self.pool, self.settings
         features = standardised(pool.features, by=pool.features[len(self.xy) :])
         xy = np.concatenate([self.xy, self.frame.to_metres(pool.targets_rc.astype(np.float64))])

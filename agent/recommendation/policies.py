@@ -126,7 +126,7 @@ class Area(Spread):
 
 
 class Informative:
-    """The allowed point whose measurement most reduces the variance integrated over the targets ("ivr").
+    """The allowed point whose measurement most reduces the variance integrated over the frame ("ivr").
 
     If there are very many key points, the candidates are a stratified subset. When none of them is allowed any more, the policy
     is to be created again, with new candidates.
@@ -134,15 +134,15 @@ class Informative:
     Parameters
     ----------
     kernel
-        Prior covariance of the n key points and, in the rows after them, of all other places.
+        Prior covariance of the n key points and, in the rows after them, of all other points.
     points_rc
         Shape (n, 2): key points, pixels.
     allowed
         Shape (n,): True for key points that can be chosen.
     targets
-        Rows of the places at which the variance is to be reduced.
+        Rows of the grid points at which the variance is to be reduced.
     given
-        Rows of the places that are measured or selected.
+        Rows of the points that are measured or selected.
     noise
         Noise variance of a measurement, relative to the prior variance.
     rng

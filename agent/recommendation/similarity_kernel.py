@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, eq=False)
 class PlaceKernel:
-    """Prior covariance of a measured quantity at two places; its variance is 1.
+    """Prior covariance of a measured quantity at two points; its variance is 1.
 
     k = share · m(|f - f'| / patch_length) + (1 - share) · m(|x - x'| / position_length), with the Matérn function of order 3/2,
     m(r) = (1 + √3 r) exp(-√3 r): one part of the response depends on the microstructure, wherever it is, another varies over
@@ -35,7 +35,7 @@ class PlaceKernel:
     position_length: float
 
     def __call__(self, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"]) -> Float[np.ndarray, "p q"]:
-        """Covariance of the places in rows `a` with those in rows `b`."""
+        """Covariance of the points in rows `a` with those in rows `b`."""
         covariance = _matern(_distance(self.xy[a], self.xy[b]), self.position_length)
         covariance *= 1 - self.share
         by_patch = _matern(_distance(self.features[a], self.features[b]), self.patch_length)

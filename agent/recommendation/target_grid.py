@@ -1,4 +1,4 @@
-"""Grid of places over the whole frame at which the response is to be predicted."""
+"""Grid of points over the whole frame at which the response is to be predicted."""
 
 import numpy as np
 from jaxtyping import Bool, Int

@@ -3,7 +3,7 @@
 In a Gaussian process with noise s², a measurement at j reduces the posterior variance at t by c(t, j)² / (c(j, j) + s²), where c
 is the posterior covariance before; the measured value does not matter. The sum over all targets t is the gain of j. The candidate
 with the largest gain is measured next, and so on (active learning: Cohn, Neural Networks 9, 1071 (1996); Seo et al., IJCNN 2000).
-This is not the criterion of maximum variance, which selects the most unusual places.
+This is not the criterion of maximum variance, which selects the most unusual points.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from agent.recommendation.similarity_kernel import PlaceKernel
 
-_JITTER = 1e-9  # relative to the prior variance, 1; needed if two places coincide
+_JITTER = 1e-9  # relative to the prior variance, 1; needed if two points coincide
 
 
 class VarianceReduction:
@@ -23,13 +23,13 @@ class VarianceReduction:
     Parameters
     ----------
     kernel
-        Prior covariance of all places.
+        Prior covariance of all points.
     targets
-        Shape (m,): rows of the places at which the variance is to be reduced.
+        Shape (m,): rows of the grid points at which the variance is to be reduced.
     candidates
-        Shape (c,): rows of the places that can be measured.
+        Shape (c,): rows of the points that can be measured.
     given
-        Shape (g,): rows of the places that have been measured.
+        Shape (g,): rows of the points that have been measured.
     noise
         Noise variance s² of a measurement, relative to the prior variance.
     """
@@ -56,7 +56,7 @@ class VarianceReduction:
 
     @property
     def gains(self) -> Float[np.ndarray, " c"]:
-        """Reduction of the summed variance of the targets by a measurement of each candidate; never negative."""
+        """Reduction of the variance summed over the grid points by a measurement of each candidate; never negative."""
         return np.asarray(np.maximum(self._sum_of_squares, 0.0) / (self._variance + self._noise))
 
     def update(self, j: int) -> None:

@@ -1,4 +1,4 @@
-"""Writing a decision to files: a table of places, the record, and the figures. Each file is replaced atomically."""
+"""Writing a decision to files: a table of recommended points, the record, and the figures. Each file is replaced atomically."""
 
 import csv
 import os
@@ -19,13 +19,13 @@ Row = tuple[str, int, int, float, float, int, int, float]
 
 
 def place_rows(record: DecisionRecord) -> Iterator[Row]:
-    """The recommended places in measuring order, with the columns `COLUMNS`."""
+    """The recommended points in measuring order, with the columns `COLUMNS`."""
     for r in record.requests:
         yield r.request_id, r.cluster, r.rank, r.x_m, r.y_m, r.row, r.col, r.core_distance
 
 
 def places_csv(record: DecisionRecord) -> str:
-    """The places as CSV with a header; numbers are written so that they read back exactly."""
+    """The recommended points as CSV with a header; numbers are written so that they read back exactly."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)

@@ -16,7 +16,7 @@ from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
 
 CAPTIONS: Mapping[FigureKind, str] = {
-    "scan": "The analysed channel, the core points of each cluster, and the recommended places in measuring order.",
+    "scan": "The analysed channel, the core points of each cluster, and the recommended points in measuring order.",
     "patches": "Patches of each type: the mean of the core patches, then the most typical ones.",
     "loops": "Measured loops by type.",
     "latent": "The chosen latent space, with the Gaussians fitted to it.",
@@ -82,7 +82,7 @@ def _contents(analyses: Sequence[Analysis]) -> str:
         done = sum(m.status == "ok" for m in analysis.measured)
         cells = (OUTCOMES[record.outcome], str(len(record.clusters) or "-"), str(len(record.requests)), str(done))
         rows.append(f"<tr><td>{link}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return _table(("scan", "outcome", "types", "places", "measured"), rows)
+    return _table(("scan", "outcome", "types", "points", "measured"), rows)
 
 
 def _decision(analysis: Analysis) -> str:
@@ -93,7 +93,7 @@ def _decision(analysis: Analysis) -> str:
         picture = png_tag(figure_of(analysis.scan, analysis.decision, analysis.measured, kind), f"{kind} of the decision")
         parts.append(f"<figure>{picture}<figcaption>{CAPTIONS[kind]}</figcaption></figure>")
     if record.requests:
-        parts += ["<h3>Places</h3>", _places(analysis)]
+        parts += ["<h3>Points</h3>", _requests_table(analysis)]
     if record.configurations:
         parts += ["<h3>Compared configurations</h3>", _configurations(record.configurations)]
     rejected = [c for c in record.candidates if c.guarded_out]
@@ -104,7 +104,7 @@ def _decision(analysis: Analysis) -> str:
     return "".join(parts) + "</section>"
 
 
-def _places(analysis: Analysis) -> str:
+def _requests_table(analysis: Analysis) -> str:
     rows = []
     names = sorted({name for m in analysis.measured for name in m.parameters})[:6]
     results = {m.request_id: m for m in analysis.measured}

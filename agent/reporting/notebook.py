@@ -3,7 +3,7 @@
     from agent import analyze, History
 
     a = analyze("scan_0001.ibw")
-    a.plot()                          # the scan with types and places
+    a.plot()                          # the scan with types and recommended points
     pandas.DataFrame(a.places)
     run = History("runs/monday")
     run.decisions[-1].plot("loops")
@@ -45,7 +45,7 @@ class Analysis:
     decision
         Decision on it, with its arrays.
     measured
-        Results at its places so far.
+        Results at its points so far.
     """
 
     scan: Scan
@@ -79,7 +79,7 @@ class Analysis:
 
     @property
     def places(self) -> Records:
-        """The recommended places in measuring order, in metres, with the status of each result."""
+        """The recommended points in measuring order, in metres, with the status of each result."""
         results_by_id = {m.request_id: m for m in self.measured}
         rows = []
         for request in self.record.requests:
@@ -121,7 +121,7 @@ class Analysis:
         return axes_of(self.scan, self.decision, self.measured, kind)
 
     def save(self, directory: Path | str) -> list[Path]:
-        """Write the table of places, the record and all figures, as `vaestar analyze` does."""
+        """Write the table of recommended points, the record and all figures, as `vaestar analyze` does."""
         from agent.reporting.decision_files import write_report
 
         return write_report(self.scan, self.decision, Path(directory))
@@ -269,7 +269,7 @@ def _one_line(record: DecisionRecord) -> str:
     if not record.clusters:
         return OUTCOMES[record.outcome]
     chosen = next(c for c in record.candidates if c.candidate_id == record.chosen)
-    types, places = len(record.clusters), len(record.requests)
+    types, points = len(record.clusters), len(record.requests)
     kind = label(chosen.invariance, chosen.variant)
     types_found = OUTCOMES["one_type_only"] if record.outcome == "one_type_only" else f"{types} types"
-    return f"{types_found} by {kind}, window {chosen.window_px} px; {places} places recommended"
+    return f"{types_found} by {kind}, window {chosen.window_px} px; {points} points recommended"

@@ -38,16 +38,16 @@ def progress_bar(stage: str, console: Console = ERR) -> Iterator[Callable[[int, 
 
 
 def cluster_table(record: DecisionRecord) -> Table:
-    """Table of the clusters with share, core points, and the most typical place."""
+    """Table of the clusters with share, core points, number of requests, and position of the most typical one."""
     types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"
     table = Table(title=f"{record.scan_id}: {types}", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
         table.add_column(heading, justify="left" if heading == "cluster" else "right")
     total = max(sum(c.points for c in record.clusters), 1)
     for cluster in record.clusters:
-        places = [r for r in record.requests if r.cluster == cluster.cluster]
-        first = f"{places[0].x_m * 1e6:.3f}, {places[0].y_m * 1e6:.3f}" if places else "-"
-        row = (cluster.cluster, f"{cluster.points / total:.0%}", cluster.points, cluster.core_points, len(places), first)
+        requests = [r for r in record.requests if r.cluster == cluster.cluster]
+        first = f"{requests[0].x_m * 1e6:.3f}, {requests[0].y_m * 1e6:.3f}" if requests else "-"
+        row = (cluster.cluster, f"{cluster.points / total:.0%}", cluster.points, cluster.core_points, len(requests), first)
         table.add_row(*(str(cell) for cell in row))
     return table
 

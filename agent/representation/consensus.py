@@ -105,7 +105,7 @@ def _without_minor_axes(basis: Basis, assignments: np.ndarray) -> Basis:
 
 
 def _types(z: np.ndarray, basis: Basis, rng: np.random.Generator) -> Mixture:
-    """Mixture of one Gaussian for each group of k-means in the latents before whitening."""
+    """Mixture with one Gaussian for each k-means cluster of the latents before whitening."""
     n, d = z.shape
     if not z.any():
         return Mixture(np.ones(1), np.zeros((1, d)), np.eye(d)[None])

@@ -64,7 +64,7 @@ class FittedRepresentation:
 
 
 def never() -> bool:
-    """False: a task that cannot be stopped."""
+    """Always false, for a task that nobody stops."""
     return False
 
 

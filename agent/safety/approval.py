@@ -64,7 +64,7 @@ class Approvals:
         move: Mapping[str, _XY],
         instrument_id: str | None = None,
     ) -> str:
-        """Approve a decision, without the dropped points and with the moved ones; the instrument that it belongs to.
+        """Approve a decision, without the dropped points and with the moved ones; returns the decision's instrument.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Approvals:
         return {names.get(r.request.request_id, r.request.request_id): r.reason for r in verdict.refused}
 
     def reject(self, decision_id: str, by: str, reason: str, instrument_id: str | None = None) -> str:
-        """Reject a decision; the instrument that it belongs to.
+        """Reject a decision; returns the decision's instrument.
 
         Raises
         ------

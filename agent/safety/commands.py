@@ -28,7 +28,7 @@ class Commands:
         self._ledger = recorder.ledger
 
     def give(self, order: Order, by: str, reason: str, instrument_id: str | None = None) -> Sequence[str]:
-        """Record a command; the instruments that it is sent to.
+        """Record a command; returns the instruments that it is sent to.
 
         `instrument_id` None means all instruments, including those that connect later. A pause does not weaken an emergency stop:
         it is not sent to stopped instruments.
@@ -88,7 +88,7 @@ class Commands:
         )
 
     def on_ack(self, instrument_id: str, of: str | None, refused: str = "") -> bool:
-        """Record that the open command was acknowledged, so that it is not repeated; False if `of` is another message."""
+        """Record that the open command was acknowledged, so that it is not repeated; False if `of` names another message."""
         command = self._ledger.command_state.unacknowledged(instrument_id)
         if command is None or of != self._id(command.seq):
             return False

@@ -105,7 +105,7 @@ class EnvelopeContext:
 
     @property
     def doses(self) -> set[tuple[int, float]]:
-        """Dose limits of the settings and of the instrument, each (points at most, radius in metres)."""
+        """Dose limits of the settings and of the instrument, each (largest number of points, radius in metres)."""
         return {(self.safety.dose_max, self.safety.dose_radius_m), (self.limits.dose_max, self.limits.dose_radius_m)}
 
 

@@ -1,4 +1,4 @@
-"""Clock time at each instrument, inferred from its messages; its clock may differ from ours and from its computer's."""
+"""Time by each instrument's clock, inferred from its messages; the clock may differ from ours and from its computer's."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

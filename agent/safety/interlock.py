@@ -61,7 +61,7 @@ class Interlock:
         return now + timedelta(seconds=min(self._settings.expiry_s, left_s))
 
     def _age_s(self, entry: ScanEntry) -> float | None:
-        """Seconds since a scan ended by the instrument's clock, or since its receipt if it has no end time; None: unknown."""
+        """Age of a scan in seconds: since its end by the instrument's clock, else since its receipt; None if unknown."""
         ended, now = _header(entry).finished_at, self._clocks.now(entry.instrument_id)
         if ended is None:
             return (self._now() - entry.event.recorded_at).total_seconds()

@@ -29,7 +29,7 @@ class DecisionBasis(Record):
     earlier
         Id of the scan with which this one was registered to estimate drift.
     machine
-        Processor on which it was decided; on another one the last bits may differ.
+        Processor, with its instruction sets, on which it was decided; on another one the last bits may differ.
     """
 
     after: int

@@ -1,4 +1,4 @@
-"""Results measured on a sample in the form in which decisions use them: a position and a vector of named numbers each.
+"""Results measured on a sample in the form in which decisions use them: each a position and a vector of named numbers.
 
 The instrument decides which numbers characterise a result: area of a loop, coercive biases, principal components. Results can be
 used together only if they have the same numbers. So the names that more than half of the results have are used; results that lack

@@ -11,8 +11,8 @@ OUTCOMES: Mapping[Outcome, str] = {
     "bad_scan": "scan not usable",
 }
 POLICIES: Mapping[str, str] = {
-    "ivr": "the most typical places of each type first, then the place that reduces the uncertainty over the whole frame most",
-    "equal": "the same number for each type, the most typical places first",
-    "area": "the most typical places of each type first, then in proportion to the area of each type",
-    "spread": "the most typical places of each type first, then the place farthest from all others",
+    "ivr": "the most typical points of each type first, then the point that reduces the uncertainty over the whole frame most",
+    "equal": "the same number for each type, the most typical points first",
+    "area": "the most typical points of each type first, then in proportion to the area of each type",
+    "spread": "the most typical points of each type first, then the point farthest from all others",
 }

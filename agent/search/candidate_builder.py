@@ -46,7 +46,7 @@ class CandidateBuilder:
         self.rows: dict[str, Rows] = {name: rows_of(found.points_rc, config) for name, found in scan.keypoints.items()}
 
     def plain_candidates(self, configurations: Sequence[Configuration]) -> list[Candidate]:
-        """Candidates of plain families after guards, in the order of the configurations."""
+        """Candidates of plain families with the guards applied, in the order of the configurations."""
         tasks = [self.task(c, seeds_of(self._config)) for c in configurations]
         order = sorted(range(len(tasks)), key=lambda i: -configurations[i].spec.window_px)
         arguments = [(self._images[configurations[i].channels], tasks[i]) for i in order]
@@ -104,7 +104,7 @@ class CandidateBuilder:
         return Candidate(model[0], model[1], fitted.representation, kept, fitted.state, steps, reason)
 
     def guarded(self, fitted: Mapping[Model, tuple[FittedRepresentation, int]]) -> dict[Model, Candidate]:
-        """Candidates after guards; seeds of one configuration are compared with each other.
+        """Candidates with the guards applied; seeds of one configuration are compared with each other.
 
         Parameters
         ----------

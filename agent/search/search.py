@@ -225,7 +225,7 @@ class _Search:
             (c, seed): weights
             for c in again
             for seed in seeds_of(config)
-            if (weights := _of_right_shape(start.weights.get(f"{c.name}-s{seed}"), c)) is not None
+            if (weights := _fitting_weights(start.weights.get(f"{c.name}-s{seed}"), c)) is not None
         }
         if not before:
             return [], f"decision {start.decision_id} has no weights to start from"
@@ -317,7 +317,7 @@ def _comparable(c: Configuration) -> tuple[object, ...]:
     return c.spec.window_px, c.channels, c.keypoints, c.spec.kl_weight
 
 
-def _of_right_shape(weights: np.ndarray | None, c: Configuration) -> np.ndarray | None:
-    """The weights, if they belong to a model of this configuration; else None."""
+def _fitting_weights(weights: np.ndarray | None, c: Configuration) -> np.ndarray | None:
+    """The weights if they have the length that this configuration's models need; else None."""
     assert isinstance(c.spec, ModelSpec)
     return weights if weights is not None and weights.shape == (weight_count(c.spec),) else None

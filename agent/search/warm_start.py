@@ -74,7 +74,7 @@ def deepened(config: Config) -> Config:
 
 
 def deep_start(decision: Decision, config: Config) -> WarmStart:
-    """Start of a deeper search on the scan of `decision`: its weights, and further seeds from random weights."""
+    """Warm start of a deeper search on a decided scan: weights of `decision`, and random ones for further seeds."""
     order, weights = _reusable(decision, config)
     return WarmStart(decision.record.decision_id, order, weights, decision.record.warm_scans, complete=True)
 
@@ -89,7 +89,7 @@ def _reusable(decision: Decision, config: Config) -> tuple[tuple[str, ...], dict
 def _best_seeds(
     record: DecisionRecord, order: tuple[str, ...], weights: Mapping[str, np.ndarray], config: Config
 ) -> dict[str, np.ndarray]:
-    """Weights of the models with the best held-out ELBO of a deeper search, as many for each configuration as there are seeds."""
+    """Weights of a deeper search's models with the best held-out ELBO, as many for each configuration as a search has seeds."""
     elbos = {c.candidate_id: -math.inf if c.elbo_per_px is None else c.elbo_per_px for c in record.candidates}
     out: dict[str, np.ndarray] = {}
     for name in order:

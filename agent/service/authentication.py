@@ -95,7 +95,7 @@ class Authenticator:
 
 
 class _ZapAuthenticator(AsyncioAuthenticator):
-    """zmq's authenticator with our list. No client message may end it: without it no client could connect any more."""
+    """pyzmq's authenticator with the list of allowed keys. No client message may end it, or no client could connect any more."""
 
     def __init__(self, context: zmq.asyncio.Context, gate: Authenticator) -> None:
         super().__init__(context)

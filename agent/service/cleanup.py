@@ -21,7 +21,7 @@ def reap_workers() -> None:
 
 
 def remove_torn_files(run_directory: Path, now: Callable[[], float] = time.time) -> int:
-    """Remove unfinished files of the array store and of the task cache; the number of files removed.
+    """Remove unfinished files of the array store and of the task cache; returns the number of files removed.
 
     A file counts as unfinished when another process wrote it (only this process may write to the run now), or when it is more
     than an hour old: process ids are reused, in a container after each start.

@@ -23,7 +23,7 @@ from agent.schema import event_kinds as kinds
 
 STEP_S = 2.0
 _QUIET_S = 3600.0  # the same trouble of the same job is recorded once in this period
-_TROUBLES = {EVENT_JOB_ERROR: "failed", EVENT_JOB_MISSED: "missed", EVENT_JOB_MAX_INSTANCES: "overran"}
+_FAILURES = {EVENT_JOB_ERROR: "failed", EVENT_JOB_MISSED: "missed", EVENT_JOB_MAX_INSTANCES: "overran"}
 _LOG = structlog.get_logger("vaestar.agent")
 Record = Callable[[str, str, Mapping[str, Any]], None]  # kind, subject, body
 
@@ -54,8 +54,8 @@ class _Job:
 
 
 @dataclass
-class _Trouble:
-    """When a trouble was last recorded, and how often it has occurred since."""
+class _Failure:
+    """When a job's failure was last recorded, and how often it has occurred since."""
 
     recorded_s: float
     unrecorded: int = 0
@@ -80,13 +80,13 @@ class Schedule:
     wall: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     _jobs: dict[str, _Job] = field(default_factory=dict)
-    _troubles: dict[tuple[str, str], _Trouble] = field(default_factory=dict)
+    _failures: dict[tuple[str, str], _Failure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # However late, missed runs are made up for by one run; the defaults would drop it after a second, or run them all.
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
-        self._scheduler.add_listener(self._on_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._on_failure, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._fatal: HistoryError | None = None
 
     def every(self, name: str, seconds: float, work: Callable[[], Any], *, at_once: bool = False) -> None:
@@ -114,7 +114,7 @@ class Schedule:
         HistoryError
             If the history can no longer be written: the service must then end.
         """
-        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # `_on_trouble` logs instead
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # `_on_failure` logs instead
         self._scheduler.start()
         offset_s = self.wall() - self.clock()
         try:
@@ -125,7 +125,7 @@ class Schedule:
                     self._reschedule(offset_s - before_s)
             raise self._fatal
         finally:
-            self._scheduler.remove_listener(self._on_trouble)  # jobs that are interrupted by the shutdown have not failed
+            self._scheduler.remove_listener(self._on_failure)  # jobs that are interrupted by the shutdown have not failed
             self._scheduler.shutdown(wait=False)
 
     async def _run(self, name: str) -> None:
@@ -146,20 +146,20 @@ class Schedule:
         _LOG.warning("the clock was set, or the computer was asleep; all jobs were rescheduled", **body)
         self.record(kinds.CLOCK_STEPPED, "clock", body)
 
-    def _on_trouble(self, event: JobEvent) -> None:
-        """Log a trouble, and record it unless it was recorded recently. APScheduler would swallow an exception raised here."""
+    def _on_failure(self, event: JobEvent) -> None:
+        """Log a job failure, and record it unless recorded recently. APScheduler would swallow an exception raised here."""
         error = getattr(event, "exception", None)
         if isinstance(error, HistoryError):
             self._fatal = error
             return
-        name, trouble = event.job_id, _TROUBLES[event.code]
+        name, trouble = event.job_id, _FAILURES[event.code]
         reason = f"{type(error).__name__}: {error}" if error is not None else f"it runs every {self._jobs[name].seconds:g} s"
         _LOG.warning("a periodic job did not run as planned", job=name, trouble=trouble, why=reason)
-        known = self._troubles.get((name, trouble))
+        known = self._failures.get((name, trouble))
         if known is not None and self.clock() - known.recorded_s < _QUIET_S:
             known.unrecorded += 1
             return
-        self._troubles[name, trouble] = _Trouble(self.clock())
+        self._failures[name, trouble] = _Failure(self.clock())
         if error is not None and not isinstance(error, AgentError):
             _LOG.error("a fault in the agent; please report it", job=name, traceback=event.traceback)
         try:

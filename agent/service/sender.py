@@ -70,7 +70,7 @@ class Sender:
             self._dispatcher.sent(entry)
 
     async def send_heartbeat(self, instrument_id: str) -> None:
-        """Send a heartbeat, and a request to resend if the instrument reports answers missing to messages that never arrived."""
+        """Send a heartbeat, and a request to resend if the instrument waits for answers to messages that never arrived."""
         await self.send(instrument_id.encode(), self._dispatcher.heartbeat(instrument_id))
         resend = self._dispatcher.resend(instrument_id)
         if resend is not None:

@@ -196,7 +196,7 @@ class Service:
         _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
 
     def _stop_after_fault(self, fault: HistoryError) -> None:
-        """Stop because an event could not be recorded: what is not recorded must not be acted on. `run` raises the error."""
+        """Stop because an event could not be recorded, and nothing unrecorded may be acted on. `run` raises the error."""
         self._fault = self._fault or fault
         self._stop.set()
 

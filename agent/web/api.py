@@ -32,7 +32,7 @@ _MAX_DECISIONS = 500
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Backend:
-    """The backend of the agent that the API uses.
+    """The parts of the agent that the API uses.
 
     Parameters
     ----------

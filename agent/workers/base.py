@@ -42,7 +42,7 @@ class Workers(ABC):
 
     @abstractmethod
     def share(self, array: np.ndarray) -> Any:
-        """A small handle; as an argument of `submit` it arrives in the task as `array`, which the task must not change."""
+        """A small handle for `array`: passed to `submit`, it reaches the task as the array itself, which must not be changed."""
 
     @abstractmethod
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -73,7 +73,7 @@ class Workers(ABC):
         """
 
     def replace(self) -> None:
-        """Replace workers whose tasks do not respond to `stopped` by new ones, where that is possible."""
+        """Replace workers whose tasks do not respond to `stopped`, where that is possible."""
         self.restart()
 
     def problem(self) -> str:

@@ -1,4 +1,4 @@
-"""A million mutated messages and files: none may make their reader crash, hang or grow.
+"""A million mutated messages and files, none of which may make the code that reads it crash, hang or use ever more memory.
 
     python -m benchmarks.fuzz --out benchmarks/results
 

@@ -1,4 +1,4 @@
-"""All calls into the agent that the benchmarks of its search make."""
+"""All calls into the agent that benchmarks of its search make."""
 
 import math
 import time
@@ -222,7 +222,7 @@ def name_of(configuration: Mapping[str, Any]) -> str:
 
 
 def is_vae(invariance: str) -> bool:
-    """Whether the short name belongs to a VAE, not to a plain family."""
+    """Whether a configuration's name is that of a VAE and not of a plain family."""
     return invariance in GEOMETRIC_LATENTS
 
 

@@ -132,7 +132,7 @@ def repeat(name: str, seed: int, counts: Sequence[int], folder: Path | None = No
 def loops_until_seen(
     first: Callable[[int], np.ndarray], classes: np.ndarray, times: int = SEEN, most: int = LONGEST
 ) -> int | None:
-    """Number of first points of a policy that contain each class at least `times` times; None if `most` are too few."""
+    """Number of points that a policy needs to meet each class at least `times` times; None if it needs more than `most`."""
     for count in range(times * CLASSES, most + 1):
         rows = first(count)
         if len(rows) < count:

@@ -167,7 +167,7 @@ def crossing(curve: Float[np.ndarray, " dense"], level: float) -> float:
 
 
 def seen(repeats: Repeats, policy: str) -> Float[np.ndarray, "sets repeats"]:
-    """Loops until every class was seen; `LONGEST` if they were too few."""
+    """Loops until every class was seen; `LONGEST` if it was not reached."""
     counted = [[one["seen"][policy] for one in repeats if one["name"] == name] for name in NAMES]
     return np.array([[LONGEST if n is None else n for n in of_set] for of_set in counted], dtype=np.float64)
 

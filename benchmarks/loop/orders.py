@@ -120,7 +120,7 @@ def decided_once(bench: Bench, first: Decision) -> Places:
 
 
 def drift_known(bench: Bench, first: Decision) -> Places:
-    """The same points, but the tip is moved to its true position at the recorded pixel; shows the cost of drift."""
+    """The points of `decided_once`, with the tip brought exactly to each recorded pixel: shows the cost of drift."""
     bench.instrument.clock.advance(DECISION_S)
     recorded = bench.first[1].true_xy_m
     for one in first.record.requests:

@@ -219,7 +219,7 @@ def _metrics(fits: Sequence[MixtureFit]) -> dict[str, float]:
 
 
 def _points(scan: Scan, config: Config, window_px: int) -> int | None:
-    """Number of key points with a margin for this window only; in a search, all windows share those of the largest."""
+    """Number of key points whose patches of this window lie in the frame; in a search, all windows share those of the largest."""
     try:
         (keypoints,) = prepare_scan(scan, config.with_search(windows_px=[window_px])).keypoints.values()
     except UnusableScanError:

@@ -179,7 +179,7 @@ def _of_scan(
 
 
 def _scores(readings: Mapping[Reading, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Rows of the models, with best value and K for each reading and criterion instead of the curves over K."""
+    """Rows of the models, with best value and K for each reading of the density filter and criterion instead of curves over K."""
     rows = {row["model"]: {k: v for k, v in row.items() if k not in ("K", "curve")} for row in readings[DEFAULT]}
     for reading, models in readings.items():
         for row in models:

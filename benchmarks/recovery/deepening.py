@@ -1,4 +1,4 @@
-"""What does a deepened decision gain, searched while the agent is idle?
+"""How much better is a deepened decision, searched while the agent is idle?
 
 `python -m benchmarks.recovery.deepening [--seeds 100-102] --out DIR` records two scans of each medium world, with drift, and
 decides on the second one twice: with a warm start from the decision on the first scan, and from its deepened decision. `ARI` is

@@ -1,4 +1,4 @@
-"""Which reward picks the representation that knows the types? Choice of each reward against the truth on simulated surfaces.
+"""Which reward picks the representation with the true types? Choice of each reward against the truth on simulated surfaces.
 
 `python -m benchmarks.selection.reward_choice [--quick] [--seeds 0-4] --out DIR` scans one simulated surface for each seed,
 trains all candidates once, scores them by each reward under the same decision rule, and compares the clusters of each choice with

@@ -35,7 +35,7 @@ class Diary:
 
 
 def recorded_instrument(diary: Diary) -> type[SimulatedMFP3D]:
-    """Class of the simulated instrument that notes its requests, loops and frames in the diary."""
+    """Class of the simulated instrument that records its requests, loops and frames in the diary."""
 
     class Recorded(SimulatedMFP3D):
         def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -64,7 +64,7 @@ def recorded_instrument(diary: Diary) -> type[SimulatedMFP3D]:
 
 
 def recorded_spool(diary: Diary) -> type[Spool]:
-    """Class of the client's spool that notes each change in the diary once it is on disk, before the client acts on it."""
+    """Class of the client's spool that records each change in the diary once it is on disk, before the client acts on it."""
 
     class Recorded(Spool):
         def send(self, outgoing: Outgoing, *more: Any, **keywords: Any) -> None:

@@ -1,4 +1,4 @@
-"""Audit of a closed loop: independent records of client, tip and a witness, compared with the agent's history.
+"""Audit of a closed loop: the agent's history compared with independent records of the client, the tip and a witness.
 
 No code of the agent is used: the history is read as a plain SQL table, and the actions of client and tip are in a diary written
 by the benchmark's own instrument (`benchmarks.service.adapter`).
@@ -248,7 +248,7 @@ def _scans_and_results(found: Audit, name: str, diary: Diary, history: _Events) 
 
 
 def _troubles(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """Each trouble that the agent acknowledged is in the history once; others are sent again later."""
+    """Check that each trouble that the agent acknowledged is in the history once; others are sent again later."""
     for subject in diary.troubles.keys() & diary.acknowledged:
         found.counts["troubles_acknowledged"] += 1
         if len(history["instrument_troubled"].get(subject, [])) != 1:
@@ -256,7 +256,7 @@ def _troubles(found: Audit, name: str, diary: Diary, history: _Events) -> None:
 
 
 def _decisions(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """Each recommendation that a client accepted is in the history with all its points."""
+    """Check that each recommendation that a client accepted is in the history with all its points."""
     for header in diary.accepted:
         bodies = history["decision_made"].get(header["decision_id"], [])
         found.counts["recommendations_accepted"] += 1
@@ -267,7 +267,7 @@ def _decisions(found: Audit, name: str, diary: Diary, history: _Events) -> None:
 
 
 def _loops(found: Audit, name: str, diary: Diary, history: _Events) -> None:
-    """No request was measured twice, each measured one has one result; also counts the smallest distance of two points."""
+    """Check that no request was measured twice and each measured one has one result; record the smallest spacing."""
     loops = diary.loops
     found.counts["loops"] += len(loops)
     for request_id, times in Counter(line["request_id"] for line in loops).items():

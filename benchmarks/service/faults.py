@@ -1,4 +1,4 @@
-"""Every fault of the simulator in a running loop: is it named in the history, or survived without effect?
+"""Every fault of the simulator in a running loop: does the history name it, or does it have no effect?
 
 For each fault, an agent and a simulated MFP-3D run as processes, the fault is injected, and the history is compared with the
 sealed log of the simulator. A fault counts as *named* if the history records its consequence: a problem in the quality record of

@@ -236,7 +236,7 @@ def footprint(pid: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def emptied(directory: Path) -> Iterator[Path]:
-    """An empty directory; if it exists, the old one is renamed, since an interrupted unit may have left it."""
+    """A new, empty directory; one of the same name, left by an interrupted unit, is renamed."""
     if directory.exists():
         directory.rename(directory.with_name(f"{directory.name}.interrupted-{time.time_ns()}"))
     directory.mkdir(parents=True)

@@ -96,7 +96,7 @@ def soak(directory: Path, seed: int, week: Week = Week(), search: str = FINE + T
 
 
 class _Watch:
-    """Starts the instruments, restarts one for each shift, and samples all processes."""
+    """Starts two instruments, restarts one of them for each shift, and samples all processes."""
 
     def __init__(self, site: Site, week: Week, seed: int) -> None:
         self._site, self._week, self._seed = site, week, seed

@@ -378,7 +378,7 @@ class Connection:
 
 
 def message_id(prefix: str, of: str) -> str:
-    """Id of the message about `of`: always the same, so that a repetition by another process is recognised."""
+    """Id derived from `of` alone, so that the agent recognises the message if a restarted client sends it again."""
     full_id = f"{prefix}-{of}"
     return full_id if len(full_id) <= 96 else f"{prefix}-{uuid.uuid5(uuid.NAMESPACE_OID, of).hex}"
 

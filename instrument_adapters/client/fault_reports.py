@@ -60,7 +60,7 @@ class FaultReports:
         self._post(outgoing)
 
     def _on_fault(self, event: str, sentence: str) -> None:
-        """Report a fault of the instrument; whatever it contains, the client continues."""
+        """Report a fault of the instrument; an invalid one is not allowed to end the client."""
         try:
             self.report(event, sentence, logging.WARNING)
         except SpoolError:

@@ -131,7 +131,7 @@ class Session:
         return self._spool.command_state.seq
 
     async def on_welcome(self, message: Welcome) -> None:
-        """Join a run; send it the latest scan again if it does not hold it."""
+        """Join a run; resend the latest scan if the agent has not recorded it."""
         self._run_id = message.run_id
         await self._commands.adopt(message.snapshot, message.run_id)
         self.report(
@@ -177,7 +177,7 @@ class Session:
         self._wake.set()
 
     def _is_other_scan(self, message_id: str, answer: Ack, attempts: int) -> bool:
-        """True if the agent holds another scan of the same name, and so will not recommend points for this one."""
+        """True if the agent has recorded a different scan under this id, and so will not recommend points for this one."""
         scan = self._spool.open_scan
         if not answer.duplicate:
             return False

@@ -23,7 +23,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def find_lines(text: str) -> LineNumbers:
-    """Path of keys and array indices -> line number from 1 of each value: the line of its key, or in an array its own.
+    """Line number (from 1) of each value by its path of keys and array indices: the line of its key; in an array, its own.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class _LineScanner:
         return path
 
     def _enter(self, path: Path, start: int) -> Path:
-        """Path of a table that is part of a longer name; in an array of tables, of the newest one."""
+        """Record the table and return its path; for an array of tables, the path of its latest table."""
         self._lines.setdefault(path, self._line(start))
         return (*path, self._arrays[path]) if path in self._arrays else path
 

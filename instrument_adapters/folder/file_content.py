@@ -37,7 +37,7 @@ class Inspection:
     scan_id, content_digest
         Id of the scan, and SHA-256 of the part of the file that holds it.
     recorded_at
-        When the frame was finished, by the instrument's clock; None if the file does not say.
+        End of the frame by the instrument's clock; None if the file does not state it.
     """
 
     digest: str

@@ -1,6 +1,6 @@
 """A watched folder as an instrument: its scans are the files that appear there, and an operator performs the measurements.
 
-Any microscope that saves files can be advised this way, with no connection to its controller. Recommended points are written to
+Any microscope that saves files can be used in this way, with no connection to its controller. Recommended points are written to
 an outbox (`outbox.py`). Results may come back through an inbox (`inbox.py`); without one, each request is answered `skipped`.
 Nothing is ever written to the watched folder.
 """
@@ -183,11 +183,11 @@ class WatchedFolder:
         )
 
     def halt(self) -> None:
-        """End the wait under way within half a second; nothing moves, so no hardware has to be made safe."""
+        """End the wait under way within half a second; no hardware is involved, so nothing else has to be stopped."""
         self._halted = True
 
     def release(self) -> None:
-        """Wait again for scans and results."""
+        """Allow waits for scans and results again."""
         self._halted = False
 
     def close(self) -> None:

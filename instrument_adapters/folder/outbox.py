@@ -1,6 +1,6 @@
 """Writes recommended points for the operator: as a CSV table to fill in and return through the inbox, and as JSON.
 
-Coordinates for an operator at an MFP-3D; none of this was tried on a real one. `x_um`, `y_um`: position of the closed loop, as in
+Coordinates for an operator at an MFP-3D, not tested on a real one. `x_um`, `y_um`: position of the closed loop, as in
 XOffset and YOffset. `image_x_um`, `image_y_um`: distance from the lower left corner of the image, along its axes. `x_V`, `y_V`:
 set-points of the stage's feedback loops, V = x / |LVDTSens| + LVDTOffset, if the note has these numbers.
 """

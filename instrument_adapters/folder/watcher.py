@@ -37,7 +37,7 @@ class WatchSettings:
     subfolders
         Whether subfolders are watched, too.
     existing
-        Which of the files present at the start are returned as scans; also applied to files that arrive in large numbers at once.
+        Files present at the start that are returned as scans; also applied to files that arrive in large numbers at once.
     order
         "recorded": a scan recorded before one already returned is skipped. "arrival": it is returned.
     settle_s
@@ -61,9 +61,9 @@ class WatchSettings:
 
 @dataclass
 class _TrackedFile:
-    """State of a file as listed, its latest inspection, since when it is unchanged, and when to look again.
+    """A file as listed, its latest inspection, the time since which it is unchanged, and the time of the next look.
 
-    `old`: it was present before the others. `ready`: it waits to be returned. `done`: it is ignored until its state changes.
+    `old`: present before the others. `ready`: to be returned. `done`: ignored until its state changes.
     """
 
     state: FileState
@@ -79,12 +79,12 @@ class _TrackedFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it held a complete scan at the latest inspection."""
+        """Whether the file held a complete scan at the latest inspection."""
         return self.inspection is not None and not self.inspection.problem
 
     @property
     def recorded_at(self) -> datetime:
-        """Time of recording, or the file's modification time if it does not state one."""
+        """Time of recording; the file's modification time if its content does not state one."""
         known = self.inspection.recorded_at if self.inspection else None
         return known or datetime.fromtimestamp(self.state[1] // 10**9, UTC)
 
@@ -123,8 +123,8 @@ class FolderWatch:
         self.report_problem: Callable[[str, str], None] = lambda _, sentence: _LOG.warning("%s", sentence)
         self._files: dict[Path, _TrackedFile] = {}
         self._present: Mapping[Path, FileState] = {}
-        self._handed_out: dict[str, str] = {}  # content digest of a scan -> its id
-        self._newest_taken: tuple[datetime, int] | None = None  # times of recording and of writing
+        self._processed_ids: dict[str, str] = {}  # content digest of a scan -> its id
+        self._newest_processed: tuple[datetime, int] | None = None  # times of recording and of writing
         self._started = self._unavailable = False
 
     def poll(self) -> None:
@@ -160,7 +160,7 @@ class FolderWatch:
         for path in sorted(ready, key=lambda p: (self._files[p].recorded_at, natural_key(p))):
             if self._may_be_preceded(self._files[path]):
                 return None
-            scan = self._hand_out(path, self._files[path])
+            scan = self._load_ready(path, self._files[path])
             if scan is not None:
                 return path, scan
         return None
@@ -178,7 +178,7 @@ class FolderWatch:
                     state, now_s, first_seen_s, self._settings.settle_s, file.inspection, now_s, file.old
                 )
         if old and unknown:
-            _LOG.info("found %d existing scan files; %s", len(unknown), _EXISTING_IN_WORDS[self._settings.existing])
+            _LOG.info("found %d existing scan files; %s", len(unknown), _EXISTING_POLICIES[self._settings.existing])
             self._skip_existing(unknown, now_s)
         self._started = True
 
@@ -199,7 +199,7 @@ class FolderWatch:
         for path in complete:
             self._files[path].done = True
             if newest is None or self._content_digest(path) != self._content_digest(newest):
-                self._mark_as_taken(self._files[path])
+                self._mark_as_processed(self._files[path])
         for path in old:
             self._files[path].old = self._files[path].done
 
@@ -244,7 +244,7 @@ class FolderWatch:
     def _discard_if_not_new(self, path: Path, file: _TrackedFile) -> bool:
         """Whether a complete scan is a duplicate or too old to be returned; if so, it is marked as done."""
         assert file.inspection is not None  # only an inspected file is complete
-        same = self._handed_out.get(file.inspection.content_digest)
+        same = self._processed_ids.get(file.inspection.content_digest)
         if same is not None:
             _LOG.info("%s holds scan %s, which was already processed; it is skipped", path, same)
         elif self._is_late(file):
@@ -255,7 +255,7 @@ class FolderWatch:
         file.ready, file.done = False, True
         return True
 
-    def _hand_out(self, path: Path, file: _TrackedFile) -> Scan | None:
+    def _load_ready(self, path: Path, file: _TrackedFile) -> Scan | None:
         inspection = file.inspection
         if inspection is None or self._discard_if_not_new(path, file):
             return None
@@ -268,24 +268,24 @@ class FolderWatch:
         if scan is None:  # changed since it was inspected: start over
             file.inspection, file.done, file.next_look_s = None, False, self._wall()
             return None
-        self._mark_as_taken(file)
+        self._mark_as_processed(file)
         return scan
 
-    def _mark_as_taken(self, file: _TrackedFile) -> None:
+    def _mark_as_processed(self, file: _TrackedFile) -> None:
         """Record a scan as processed."""
         if file.inspection is not None:
-            self._handed_out[file.inspection.content_digest] = file.inspection.scan_id
-            if self._newest_taken is None or file.recorded_at >= self._newest_taken[0]:
-                self._newest_taken = (file.recorded_at, file.state[1])
+            self._processed_ids[file.inspection.content_digest] = file.inspection.scan_id
+            if self._newest_processed is None or file.recorded_at >= self._newest_processed[0]:
+                self._newest_processed = (file.recorded_at, file.state[1])
 
     def _is_late(self, file: _TrackedFile) -> bool:
-        """Whether it was recorded before a processed scan: by more than two hours, or by less and also written before it.
+        """Whether the scan precedes a processed one: recorded over two hours earlier, or recorded earlier and written earlier.
 
         An old file that was only touched is always late.
         """
-        if self._newest_taken is None:
+        if self._newest_processed is None:
             return False
-        recorded, written_ns = self._newest_taken
+        recorded, written_ns = self._newest_processed
         if file.old and file.recorded_at <= recorded:
             return True
         if self._settings.order == "arrival":
@@ -293,7 +293,7 @@ class FolderWatch:
         return file.recorded_at < recorded - _CLOCK_SET_BACK or (file.recorded_at < recorded and file.state[1] < written_ns)
 
 
-_EXISTING_IN_WORDS: Mapping[Existing, str] = {
+_EXISTING_POLICIES: Mapping[Existing, str] = {
     "none": "they are skipped",
     "newest": "only the newest is processed",
     "all": "all are processed",

@@ -1,4 +1,4 @@
-"""Names and units of a scan's channels, corrected: in the files the names are garbled and the units partly wrong."""
+"""Corrects the names and units of a scan's channels: in the files, names are garbled and some units are wrong."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -48,7 +48,7 @@ def _objects(raw: bytes, at: int, end: int) -> set[int] | None:
 
 
 def _lengths_are_sound(raw: bytes, heap: int, objects: set[int]) -> bool:
-    """False if a reference states too great a length: 4 bytes length, 8 bytes heap address, 4 bytes object number."""
+    """False if a reference (4 bytes length, 8 bytes heap address, 4 bytes object number) states a length beyond the file."""
     for at in _positions(raw, heap.to_bytes(8, "little")):
         if at >= 4 and at + 12 <= len(raw):
             length, _, index = struct.unpack_from("<IQI", raw, at - 4)

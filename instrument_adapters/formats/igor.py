@@ -216,7 +216,7 @@ def _stack(data: np.ndarray, shape: tuple[int, ...]) -> Float32[np.ndarray, "lay
 
 
 def _pitch(wave_header: dict[str, Any]) -> tuple[float | None, float | None]:
-    """(slow, fast) pitch in metres by the scaling of the wave; None for an axis that is not in metres."""
+    """(slow, fast) pitch in metres from the wave's scaling; None for an axis that is not in metres."""
     metres = [b"".join(unit) == b"m" for unit in wave_header["dimUnits"]]
     fast, slow = (float(wave_header["sfA"][axis]) if metres[axis] else None for axis in (0, 1))
     return slow, fast

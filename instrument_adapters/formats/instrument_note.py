@@ -1,4 +1,4 @@
-"""The instrument's note: parsed into keys and values, and the frame and the times that it gives.
+"""Parses the instrument's note into keys and values, and derives the frame and the times from it.
 
 The keys are those of real MFP-3D and Cypher files; `ScanAngle` is in degrees, lengths are in metres.
 """
@@ -103,7 +103,7 @@ def _is_nap_mode(note: Note) -> bool:
 
 
 def _sizes(note: Note, path: Path) -> tuple[float | None, float | None]:
-    """(fast, slow) side lengths in metres by the note.
+    """(fast, slow) side lengths in metres from the note.
 
     A SlowRatio / FastRatio above 1 divides the fast side, one below 1 multiplies the slow side (as in a public driver).
     """

@@ -178,7 +178,7 @@ def _read_channel(group: h5py.Group, name: str, path: Path) -> _Channel:
 
 
 def _pitch(group: h5py.Group, axis: str, points: int, path: Path) -> float | None:
-    """Distance in metres between the pixels along `axis` by its dimension scale; None if it has none."""
+    """Distance in metres between the pixels along `axis`, from its dimension scale; None if it has none."""
     scale = group.get(axis)
     if not isinstance(scale, h5py.Dataset):
         return None

@@ -1,6 +1,6 @@
 """`python -m instrument_adapters mfp3d --settings FILE.toml --connect tcp://127.0.0.1:5555`: a real MFP-3D, through Igor.
 
-It was never tried on a real instrument. With `--check` nothing is set and nothing moves: the command checks settings, paths and
+It was never tested on a real instrument. With `--check` nothing is set and nothing moves: the command checks settings, paths and
 the connection to Igor, and reads the stage's calibration and position.
 """
 

@@ -1,7 +1,7 @@
 """The driver of an Asylum MFP-3D: an `Instrument` that scans in DART mode and measures hysteresis loops.
 
 The same driver serves the simulated controller (`simulators.controller.controller`) and the real one through Igor
-(`igor_transport.py`), which could not be tried. Every setting and every move is read back and compared, because the controller
+(`igor_transport.py`), which could not be tested. Every setting and every move is read back and compared, because the controller
 gives no error message when it rejects a command.
 """
 

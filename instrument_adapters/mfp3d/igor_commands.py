@@ -1,6 +1,6 @@
 """The Igor commands that the driver sends to an MFP-3D, and the controller's rules for numbers.
 
-The names of controls and panels come from public drivers of the manufacturer's software and were not tried on an instrument;
+The names of controls and panels come from public drivers of the manufacturer's software and were not tested on an instrument;
 docs/mfp3d.md lists them. Numbers are written with full precision.
 """
 

@@ -1,4 +1,4 @@
-"""A `Transport` to a real MFP-3D through Igor Pro on the microscope's PC. It was NOT tried on a real instrument.
+"""A `Transport` to a real MFP-3D through Igor Pro on the microscope's PC. NOT tested on a real instrument.
 
 A command is written to a `.arcmd` file, and a `.bat` file passes it to the running Igor by starting `Igor.exe` with it. To read a
 number, Igor is made to write it to a text file. Both methods come from public drivers. The tests check what is written and how
@@ -65,7 +65,7 @@ class IgorTransport:
         return self._folder
 
     def execute(self, text: str) -> None:
-        """Pass one line to Igor; there is no reply that tells whether the controller accepts it.
+        """Pass one line to Igor; there is no reply, so whether the controller accepted it is not known.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class IgorTransport:
             raise NoAnswerError(f"passing {text!r} to Igor ended with exit code {done.returncode}; check the path of Igor.exe")
 
     def read(self, expression: str) -> float:
-        """Value of a numeric expression; each query has a file of its own, so a late answer cannot be taken for another one.
+        """Value of a numeric expression; each query has its own file, so that a late answer is never assigned to another query.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class IgorTransport:
         self._refuse_if_halted("waiting")
 
     def elapsed_s(self) -> float:
-        """Wall seconds from any origin."""
+        """Wall time in seconds, from an arbitrary origin."""
         return self._wall()
 
     def now(self) -> datetime:

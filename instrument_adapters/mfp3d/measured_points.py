@@ -37,7 +37,7 @@ class MeasuredPoints:
         self._begun += 1
 
     def reset(self) -> None:
-        """Forget the positions after a new scan, which shows the spots that earlier loops wrote."""
+        """Forget the positions after a new scan, since it shows the spots that earlier loops have written."""
         self._points_m.clear()
 
     def check(self, request: MeasurementRequest) -> None:

@@ -53,7 +53,7 @@ class Transport(Protocol):
         """
 
     def elapsed_s(self) -> float:
-        """Monotonic time in seconds from any origin."""
+        """Monotonic time in seconds, from an arbitrary origin."""
 
     def now(self) -> datetime:
         """Time by the instrument's clock, with its zone."""

@@ -20,7 +20,7 @@ Note = dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_leng
 
 
 def as_sentence(text: str) -> str:
-    """The text made fit for the wire: invalid characters, as in some file names, are replaced, and the end is cut off."""
+    """The text as the wire allows it: invalid characters (as in some file names) replaced, cut to the allowed length."""
     return text.encode("utf-8", "replace").decode()[:_SENTENCE_MAX]
 
 

@@ -157,7 +157,7 @@ class Ack(Message):
 
 
 class Refused(Message):
-    """Message `of` was not accepted: `code` for programs, `reason` for people. It is useless to repeat it unchanged."""
+    """Message `of` was not accepted: `code` for programs, `reason` for people. Repeating it unchanged has no effect."""
 
     type: Literal["refused"] = "refused"
     of: Id | None

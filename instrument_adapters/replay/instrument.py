@@ -232,7 +232,7 @@ def _limits(recordings: Sequence[RecordedScan], points_max: int) -> Limits:
 
 
 def _repeated(scan: Scan, repeat: int, started_at: datetime, line_s: float) -> Scan:
-    """The scan as recorded, or from the first repetition on with a new id and the time of the replay."""
+    """The scan as recorded; from the first repetition on, with a new id and the time of the replay."""
     if repeat == 0:
         return scan
     suffix = f"-{repeat + 1}"

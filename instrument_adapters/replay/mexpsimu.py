@@ -115,7 +115,7 @@ def mean_loops(
 def loop_numbers(
     loops: Float[np.ndarray, "n period"], bias_V: Float[np.ndarray, " period"]
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Parameters of loops that need no fit, by name with unit ("au": the recording's arbitrary unit), each of shape (n,).
+    """Loop parameters that need no fit, each of shape (n,), by name with unit ("au": the recording's arbitrary unit).
 
     `area_auV`, the signed area enclosed by the branches; `span_au`, the highest minus the lowest response; `mean_au`, the mean
     response; `switching_down_V` and `switching_up_V`, the mean bias of the falling and of the rising branch, weighted by the

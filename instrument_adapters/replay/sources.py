@@ -48,7 +48,7 @@ def open_source(source: str, data: Path | None = None, sample_id: str | None = N
 
 
 def film_recording(name: str, folder: Path | None = None, sample_id: str | None = None) -> RecordedScan:
-    """A film of mexpsimu: its causal image as the scan, and the loop at every pixel (see `mexpsimu.py`)."""
+    """A film of mexpsimu: the response before any bias as the scan, and the loop at every pixel (see `mexpsimu.py`)."""
     film = read_film(name, folder)
     rows, cols = film.amplitude.shape
     frame = Frame(size_fast_m=film.side_m, size_slow_m=film.side_m, rows=rows, cols=cols)

@@ -92,7 +92,7 @@ class ClientState:
 
     @property
     def awaits_answers(self) -> bool:
-        """True while a scan or a result is unanswered; an unanswered trouble message holds nothing up."""
+        """True while a scan or a result is unanswered; nothing waits for the answer to a trouble message."""
         return any(not isinstance(outgoing.message, TroubleMessage) for outgoing in self.unanswered.values())
 
     def apply(self, record: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ class CommandState(Wire):
     command_seq, plan_seq, stop_seq
         Sequence numbers of the newest command, recommendation and emergency stop that were accepted.
     state, who
-        What the instrument may do, and who decided so and why ("Ada: lunch").
+        State that the last command put the instrument into, and its author and reason ("Ada: lunch").
     barred
         Why points of earlier scans are not measured after an emergency stop; "" from the next scan on.
     """

@@ -105,7 +105,7 @@ class Spool(ClientState):
             self.apply(record)
 
     def raise_if_held(self) -> None:
-        """Check that something new may be begun.
+        """Raise an error if nothing new may be begun.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class Spool(ClientState):
             self._raise_if_held()
 
     def change_command_state(self, change: Callable[[CommandState], CommandState]) -> CommandState:
-        """Record the command state that `change` makes of the present one; returns the state before."""
+        """Apply `change` to the command state, record the new state, and return the previous one."""
         with self._mutex:
             before, after = self.command_state, change(self.command_state)
             if after != before:

@@ -183,7 +183,7 @@ def gmm(
 def mixtures(
     representation: Representation, rng: np.random.Generator, components: Sequence[int], settings: EMSettings
 ) -> tuple[list[MixtureFit], MixtureFit]:
-    """Mixtures to choose from, which are those of each K or the given types of the representation; and a single Gaussian.
+    """(mixtures to choose from: one for each K, or the given types of the representation; the fit of a single Gaussian).
 
     Raises
     ------

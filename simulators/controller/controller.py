@@ -32,7 +32,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Task:
-    """Task that keeps the controller busy until `due_s`; a scan has several lines."""
+    """Task that keeps the controller busy until `due_s`: a scan of several lines, a loop or a tuning."""
 
     name: str
     begun_s: float
@@ -42,7 +42,7 @@ class Task:
 
 
 class Controller:
-    """Controller between the driver and the physics.
+    """Simulated controller: takes the driver's commands and operates the simulated microscope.
 
     Commands act at once; a scan, a loop or a tuning proceeds while time passes (`run`). New offsets, sizes and angles take effect
     with the next scan, set-points move the tip at once.

@@ -1,7 +1,7 @@
 """Writes Igor binary waves (version 5) like those of the MFP-3D, so that the readers work on genuine files.
 
 The byte layout follows WaveMetrics' Technical Note 003, the content follows a real file (scan_0001.ibw). Igor Pro itself was not
-tried; igor2 reads the files, and the checksum agrees with the technical note.
+tested; igor2 reads the files, and the checksum agrees with the technical note.
 """
 
 import math

@@ -69,7 +69,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that can go wrong.
+    """One kind of fault.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ class FaultyConnection:
         self._connections.append(_Connection(client, agent, self))
 
     def deliver(self, unit: Unit, direction: str, target: socket.socket) -> bool:
-        """Pass a unit on, or apply an armed fault to it; returns False if the connection is to be broken.
+        """Pass a unit on, or apply an armed fault to it; False if the connection is to be broken.
 
         Called by the threads of the connections.
         """

@@ -100,7 +100,7 @@ class LoopShape:
     steps_V: tuple[float, float] = (0.0, 0.0)
 
     def respond(self, bias_V: Float[np.ndarray, " n"], rising: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Response in pm at each bias, on the rising branch where `rising` is true and on the falling one elsewhere.
+        """Response in picometres at each bias: the rising branch where `rising` is true, the falling one elsewhere.
 
         y = a0 + a1 [g erf((V - Vc)/g) + b_lo]/(b_lo + b_hi) + a4 V, g = (b_hi - b_lo)/2 (erf(1000 (V - Vc)) + 1) + b_lo.
         A branch with two steps is the mean of two such curves on either side of Vc.

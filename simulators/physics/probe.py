@@ -35,7 +35,7 @@ class LineStates:
     Parameters
     ----------
     gain, blunting, resonance_shift_Hz
-        As in `Probe`.
+        The same quantities as in `Probe`, for each line.
     locked
         Whether the tracker follows the resonance; if not, the tones do not move.
     contact

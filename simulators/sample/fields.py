@@ -25,7 +25,7 @@ def smooth_field(
     length_px
         Correlation length in pixels across `angle_rad`.
     stretch
-        How many times longer the correlation is along `angle_rad` than across it.
+        Ratio of the correlation length along `angle_rad` to that across it.
     angle_rad
         Direction of the long axis, counted from the columns' axis (x) towards the rows' axis (y).
     """

@@ -44,7 +44,7 @@ def response(
         + config.texture * smooth_field(rng, side, _TEXTURE_LENGTH_M / config.pitch_m)
     )
     gain = np.where(partition.border_m < config.boundary_width_m, config.boundary_response, 1.0) * gain
-    gain = gain * np.exp(_relief(config, pattern, tilt, rng))
+    gain = gain * np.exp(_feature_gain(config, pattern, tilt, rng))
     return np.asarray(np.where(pattern.in_plane, in_plane, 1.0) * sign * gain, np.float32)
 
 
@@ -72,7 +72,7 @@ def resonance_shift(
     return (1500.0 * coarse + 900.0 * fine + 700.0 * pattern.in_plane - soft).astype(np.float32)
 
 
-def _relief(
+def _feature_gain(
     config: SurfaceConfig, pattern: Pattern, tilt: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "rows cols"] | float:
     """Log gain of features within domains: inclined walls, fine texture, bright spots, nested lamellae; 0 if all are off."""

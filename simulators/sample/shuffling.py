@@ -1,4 +1,4 @@
-"""A surface without a pattern but with the roughness of one: the same distribution of values in random places.
+"""A surface with the values and the roughness of a domain pattern, but with the values in random places.
 
 The response is an iteratively adjusted surrogate (Schreiber & Schmitz, Phys. Rev. Lett. 77 (1996) 635, in two dimensions): random
 phases, to which the power spectrum and the distribution of values of the original are imposed in turn. The polarisation points

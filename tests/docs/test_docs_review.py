@@ -59,7 +59,7 @@ def test_the_adapter_is_short_and_works_for_an_agent(tmp_path: Path, monkeypatch
         assert done.returncode == 0, done.stderr
         assert done.stderr.count(" is ok") == 12
     told = programs.run(explain)
-    assert re.search(r"2 decisions \(.*\); 12 places recommended", told)  # what is found depends on the noise
+    assert re.search(r"2 decisions \(.*\); 12 points recommended", told)  # what is found depends on the noise
     assert "12 results (12 ok)" in told
 
 

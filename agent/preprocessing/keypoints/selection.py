@@ -1,4 +1,4 @@
-"""Selection of the usable points of any key-point method by border, validity and spacing, with the number dropped for each."""
+"""Selection of usable points from any key-point method by border, validity and spacing; the dropped ones are counted for each."""
 
 from dataclasses import dataclass
 

@@ -19,7 +19,7 @@ class Fate:
     approved
         Request id -> approved request; None before an approval, or in histories of versions without approvals.
     by
-        Who approved or rejected the decision.
+        Author of the approval or rejection.
     changes
         Request id -> what was done to it, if it was refused, dropped, moved or rejected.
     moved
@@ -45,7 +45,7 @@ class MeasurementRow:
     result
         Event of the result; None if there is none yet.
     fate
-        What was done to the request before sending; empty if it was approved unchanged.
+        Change to the request before sending; empty if it was approved unchanged.
     """
 
     request: Mapping[str, Any]

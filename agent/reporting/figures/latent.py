@@ -1,4 +1,4 @@
-"""Figure of the chosen latent space: its points, the fitted Gaussians, core points, and recommended places."""
+"""Figure of the chosen latent space: its points, the fitted Gaussians, core points, and recommended points."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -83,8 +83,8 @@ def _draw_line(axes: Axes, decision: Decision, chosen: Chosen, projection: Proje
         near = np.abs(at - mean[0]) <= SIGMAS * sigma
         bell = height * np.exp(-0.5 * ((at[near] - mean[0]) / sigma) ** 2)
         axes.plot(at[near], bell, color=colour(k), linewidth=1.6, zorder=3, gid=f"gaussian-{k}")
-    places = z[recommended_rows(decision, chosen)]
-    axes.scatter(places, np.zeros_like(places), s=30, marker="|", c="black", zorder=4, gid="recommended", clip_on=False)
+    recommended = z[recommended_rows(decision, chosen)]
+    axes.scatter(recommended, np.zeros_like(recommended), s=30, marker="|", c="black", zorder=4, gid="recommended", clip_on=False)
     label_axes(axes, projection.labels[0], "key points")
 
 

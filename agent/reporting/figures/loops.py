@@ -21,7 +21,7 @@ def loops_of(results: Sequence[Measured]) -> list[Measured]:
 
 
 def loops_figure(results: Sequence[Measured], heading: str = "") -> Figure:
-    """One panel for each type with the loops measured at its places, all with the same axis limits.
+    """One panel for each type with the loops measured at its points, all with the same axis limits.
 
     Loops with the same number of points are averaged point by point; otherwise no mean is drawn.
 

@@ -1,4 +1,4 @@
-"""Trade-offs (Pareto front): all configurations by two criteria, with the front of those that none beats in both."""
+"""Trade-offs (Pareto front): all configurations by two criteria, with the front of those that no other beats in both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,7 +139,7 @@ def _set_up_axes(axes: Axes, criteria: Sequence[str]) -> None:
 
 
 def _mark_chosen(axes: Axes, record: DecisionRecord, points: Sequence[_Point], kinds: Sequence[tuple[str, str]]) -> str:
-    """Draw a star on the chosen configuration; returns an addition to the title if there is none to draw."""
+    """Mark the chosen configuration with a star; returns a note for the title if it cannot be marked, else ""."""
     candidate = next((c for c in record.candidates if c.candidate_id == record.chosen), None)
     matching = [p for p in points if candidate and (*p.kind, p.window_px) == _key(candidate)]
     if not matching:

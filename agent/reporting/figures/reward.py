@@ -56,7 +56,7 @@ def rejection_note(record: DecisionRecord) -> str:
 
 
 def _kind(of: CandidateRecord | ConfigurationRecord) -> Kind:
-    """Kind of representation of a line: invariance or plain family, and variant."""
+    """Kind of representation that a line shows: invariance or plain family, and variant."""
     return of.invariance, of.variant
 
 

@@ -1,4 +1,4 @@
-"""Figure of the scan in real space, with the core points of each cluster and the recommended places."""
+"""Figure of the scan in real space, with the core points of each cluster and the recommended points."""
 
 import textwrap
 
@@ -40,7 +40,7 @@ _TALLEST_IN, _BELOW_IN, _TITLE_LINE_IN, _ENTRY_IN = 6.5, 0.5, 0.14, 0.35
 
 
 def scan_figure(scan: Scan, decision: Decision) -> Figure:
-    """The analysed channel in stage coordinates, with core points by cluster and the recommended places, numbered.
+    """The analysed channel in stage coordinates, with core points by cluster and the recommended points, numbered.
 
     A scan taken at an angle is drawn rotated, so that all positions can be read off in stage coordinates. For a decision that
     resolved nothing, the explanation is the title.

@@ -58,7 +58,7 @@ def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
     Parameters
     ----------
     height_in
-        In inches.
+        Height of the figure in inches.
     by_hand
         The caller places all axes; otherwise matplotlib's constrained layout does.
     """
@@ -66,19 +66,19 @@ def new_figure(height_in: float, *, by_hand: bool = False) -> Figure:
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Axis labels and ticks in the figures' type sizes."""
+    """Set axis labels and ticks in the figures' font sizes."""
     axes.set_xlabel(x, fontsize=MEDIUM)
     axes.set_ylabel(y, fontsize=MEDIUM)
     axes.tick_params(labelsize=SMALL)
 
 
 def title(axes: Axes, text: str) -> None:
-    """A title over the axes, so that it cannot meet a legend beside them."""
+    """A title over the axes, so that it cannot overlap a legend beside them."""
     axes.set_title(text, fontsize=MEDIUM, loc="left")
 
 
 def cluster_handles(record: DecisionRecord) -> list[Line2D]:
-    """For a legend, each cluster's marker with its number, its share of the key points and how many of them are core."""
+    """Legend entry of each cluster: marker, number, share of the key points, and number of core points."""
     handles = []
     for c in record.clusters:
         share = c.points / max(record.keypoints_used, 1)

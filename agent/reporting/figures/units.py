@@ -21,7 +21,7 @@ def prefixed(unit: str, magnitude: float) -> tuple[float, str]:
 
 
 def grey_range(image: Float32[np.ndarray, "rows cols"], low_percentile: float, high_percentile: float) -> tuple[float, float]:
-    """Values drawn black and white: two percentiles of the finite pixels, kept apart if the image is constant."""
+    """Values drawn as black and as white: two percentiles of the finite pixels, kept apart if the image is constant."""
     finite = image[np.isfinite(image)]
     if not finite.size:
         return 0.0, 1.0

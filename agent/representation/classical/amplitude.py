@@ -1,4 +1,4 @@
-"""Mean and spread of a patch's main channel: the simplest partition a microscopist would try, into bright, dim and mixed places.
+"""Mean and spread of a patch's main channel: the simplest partition a microscopist would try, into bright, dim and mixed areas.
 
 The arrangement of the pixels in a patch is ignored. The clusters may be no microstructure at all: a slow change of the amplitude
 over the scan, for instance because the resonance drifts, looks the same.

@@ -93,7 +93,7 @@ class Basis:
 
 
 def signed(axes: Float[np.ndarray, "features d"]) -> Float[np.ndarray, "features d"]:
-    """The axes with the first of the largest entries of each positive, since the sign of a principal component is arbitrary."""
+    """The axes, each signed so that its largest entry is positive (the first of equal ones): a component's sign is arbitrary."""
     size = np.abs(axes)
     # Rounding must not decide between equal entries, which the two types of a consensus member give.
     first = (size >= (1 - _EQUAL_WITHIN) * size.max(axis=0)).argmax(axis=0)
@@ -101,7 +101,7 @@ def signed(axes: Float[np.ndarray, "features d"]) -> Float[np.ndarray, "features
 
 
 def _components(rows: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """The d largest eigenvalues of rowsᵀ·rows, largest first, and its eigenvectors, not of unit length."""
+    """The d largest eigenvalues of rowsᵀ·rows, largest first, and their eigenvectors, not normalised."""
     few_rows = len(rows) < rows.shape[1]
     product = rows @ rows.T if few_rows else rows.T @ rows
     last = len(product) - 1

@@ -60,8 +60,8 @@ class Gradient:
         weight = self._kl_weight / batch
         by_std = by_z * noise + weight * (std - 1 / (std + 1e-12))
         by_heads = torch.cat([by_z + weight * mean, by_std * torch.sigmoid(raw_std)], dim=-1)
-        by_h2 = self._back("heads", h2, by_heads)
-        by_h1 = self._back("encode2", h1, _through_tanh(by_h2, h2))
+        by_h2 = self._through_linear("heads", h2, by_heads)
+        by_h1 = self._through_linear("encode2", h1, _through_tanh(by_h2, h2))
         self._weights_only("encode1", encoder_input, _through_tanh(by_h1, h1))
 
     def _through_warp_decoder(self, x: Tensor, z: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ class Gradient:
             geometric = [affine_gradient(by_map, z, union.invariance)]
         else:
             by_canvas = self._by_logits(canvas, x)
-        by_h1 = self._back("decode2", h1, _through_tanh(self._back("canvas", h2, by_canvas), h2))
-        return torch.cat([*geometric, self._back("decode1", structural, _through_tanh(by_h1, h1))], dim=-1)
+        by_h1 = self._through_linear("decode2", h1, _through_tanh(self._through_linear("canvas", h2, by_canvas), h2))
+        return torch.cat([*geometric, self._through_linear("decode1", structural, _through_tanh(by_h1, h1))], dim=-1)
 
     def _through_exact_decoder(self, x: Tensor, z: Tensor, drawn: Tensor | None) -> Tensor:
         """Gradient with respect to the latents; writes that of the per-pixel decoder's weights."""
@@ -98,9 +98,9 @@ class Gradient:
         logits = stack.linear("out", h2).view(models, batch, count, -1).transpose(2, 3).flatten(2)
         by_logits = self._by_logits(logits, x if drawn is None else stack.at_pixels(x, drawn)) * (union.window_px**2 / count)
         by_out = by_logits.view(models, batch, -1, count).transpose(2, 3).flatten(1, 2).contiguous()
-        by_h1 = self._back("decode2", h1, _through_tanh(self._back("out", h2, by_out), h2))
-        by_h0 = _through_tanh(self._back("decode1", h0, _through_tanh(by_h1, h1)), h0)
-        by_at = self._back("place", at, by_h0).view(models, batch, count, 2)
+        by_h1 = self._through_linear("decode2", h1, _through_tanh(self._through_linear("out", h2, by_out), h2))
+        by_h0 = _through_tanh(self._through_linear("decode1", h0, _through_tanh(by_h1, h1)), h0)
+        by_at = self._through_linear("place", at, by_h0).view(models, batch, count, 2)
         by_code = by_h0.view(models, batch, count, -1).sum(dim=2)
         torch.bmm(structural.transpose(1, 2), by_code, out=self._by["latent_weight"])
         by_structural = torch.bmm(by_code, tensors["latent_weight"].transpose(1, 2))
@@ -118,8 +118,8 @@ class Gradient:
         twice = torch.baddbmm(tensors[f"{name}_bias"], h, tensors[f"{name}_weight"], beta=2, alpha=2)
         return twice.sigmoid_().mul_(2).sub_(1)
 
-    def _back(self, name: str, h: Tensor, gradient: Tensor) -> Tensor:
-        """Gradient with respect to a layer's input, from that with respect to its output; writes that of weights and biases."""
+    def _through_linear(self, name: str, h: Tensor, gradient: Tensor) -> Tensor:
+        """Gradient with respect to a linear layer's input, from that with respect to its output; writes that of its weights."""
         self._weights_only(name, h, gradient)
         return torch.bmm(gradient, self._stack.tensors[f"{name}_weight"].transpose(1, 2))
 

@@ -105,7 +105,7 @@ class StackedVAE:
         return slots + list(range(at, at + spec.latent_dim))
 
     def _embedding(self, name: str, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-        """Rows and columns of a tensor of the union that the model's tensor of this name fills."""
+        """Rows and columns that the model's own tensor `name` occupies in the union's tensor."""
         rows, columns = (np.arange(n) for n in parameter_shapes(spec)[name])
         if name.startswith("heads"):
             slots = self.slots(spec)

@@ -151,7 +151,7 @@ def _train_stack(
 def _optimise(
     stack: StackedVAE, x: Tensor, draws: Sequence[Draws], settings: TrainSettings, stopped: Callable[[], bool]
 ) -> Tensor:
-    """Train the stack; returns which models stayed finite, shape (E,). The NaN of one that did not never reach the others."""
+    """Train the stack; returns which models stayed finite, shape (E,). NaN in one model never reaches the others."""
     gradient = Gradient(stack)
     centred = CentredInput(stack, x)
     centred.enter()

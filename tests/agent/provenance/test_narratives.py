@@ -62,8 +62,8 @@ def test_a_decision_is_explained_from_the_scan_to_the_results(run: Path, explain
         "Drift: 1.90 nm/min, from 2 scans",
         "Key points: 571 found, 276 used (dropped: 279 nearer than the spacing, 16 window beyond the border)",
         "Events taken into account: up to 14",
-        "spacing at least 50 nm, at most 200 places a scan",
-        "Measured before: 4 places; 3 results used as evidence (not used: 1 failed, 1 skipped)",
+        "spacing at least 50 nm, at most 200 points a scan",
+        "Measured before: 4 points; 3 results used as evidence (not used: 1 failed, 1 skipped)",
         f"Earlier decision: {decision_on(run, 'scan-1')} (event 6)",
         "Earlier scan: scan-1 (event 4), used for the drift",
         "3. Evidence: 3 results weigh 6%, the score 94%",
@@ -99,7 +99,7 @@ def test_a_request_is_explained_with_its_place_its_result_and_later_decisions(ru
         "number 1 of 5 in the measuring order (policy 'ivr')",
         "It was shifted by ",
         "coercive_V: 2.5",
-        f"Decision {decision_on(run, 'scan-4')} (event 36): results weighed 11%, and the place was avoided",
+        f"Decision {decision_on(run, 'scan-4')} (event 36): results weighed 11%, and the point was avoided",
     ):
         assert sentence in output, sentence
     assert decision_on(run, "scan-1") not in output
@@ -113,7 +113,7 @@ def test_an_instrument_and_the_run_are_summarised_in_numbers(explained: Callable
     assert "points_max: 5" in explained("afm-1")
     output = explained("")
     assert "Started 2 times; terminated 0 times without a clean shutdown" in output
-    assert "7 decisions (types found: 5, scan not usable: 1, not resolvable: 1); 23 places recommended" in output
+    assert "7 decisions (types found: 5, scan not usable: 1, not resolvable: 1); 23 points recommended" in output
     assert "## Instrument afm-2" in output
 
 
@@ -143,7 +143,7 @@ def test_the_approval_and_its_effect_on_each_place_are_shown(run: Path, explaine
     decision = decision_on(run, "scan-8")
     moved = approve(run, decision)
     output = explained(decision)
-    assert "the places were approved by Ada: dust (1 dropped, 1 moved, 3 requests)" in output
+    assert "the points were approved by Ada: dust (1 dropped, 1 moved, 3 requests)" in output
     rows = [line.split("|")[4].strip() for line in output.splitlines() if line.startswith(f"| {decision}-")]
     new = moved["request_id"]
     expected = ["no result", "dropped by Ada", f"moved by Ada, now {new}", "refused: 60 points lie there already", "no result"]

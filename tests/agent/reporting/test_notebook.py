@@ -92,7 +92,7 @@ def test_pyplot_is_used_where_it_is_loaded_and_only_there(analysis: Analysis) ->
 
 
 def test_an_analysis_shows_itself(analysis: Analysis) -> None:
-    assert repr(analysis) == "<Analysis of scan-1: 3 types by VAE, window 9 px; 6 places recommended>"
+    assert repr(analysis) == "<Analysis of scan-1: 3 types by VAE, window 9 px; 6 points recommended>"
     page = analysis._repr_html_()
     assert page.count("data:image/png;base64,") == 1
     assert "VAE, window 9 px: 3 types." in page
