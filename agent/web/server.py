@@ -18,10 +18,10 @@ from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
 from agent.web.api import Backend, create_app
+from agent.web.connections import MAX_CONNECTIONS, TimedConnection
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
 
-_MAX_CONNECTIONS = 64
 _SHUTDOWN_TIMEOUT_S = 1
 _LOG = structlog.get_logger("vaestar.web")
 
@@ -99,10 +99,9 @@ def _settings(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=TimedConnection,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
 
@@ -125,7 +124,7 @@ def _listening_socket(address: str) -> socket.socket:
         if os.name == "posix":  # on Windows this option would let two programs share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
-        sock.listen(_MAX_CONNECTIONS)
+        sock.listen(MAX_CONNECTIONS)
     except (OSError, OverflowError) as error:
         sock.close()
         raise ServiceError(

@@ -110,6 +110,7 @@ def test_pause_resume_and_the_emergency_stop_reach_the_instrument(agent: Served,
     page.keyboard.press("Shift+S")  # one press is enough: name and token are known
     assert agent.hears(wire.CommandMessage).command == "stop"
     expect(page.locator("#state")).to_have_text("emergency stop")
+    expect(page.locator("#notice")).to_have_class("bad")  # red: a stop is nothing to be glad of
     assert [e.body["by"] for e in events(agent.run, "command_given")] == ["Eva"] * 3
 
 

@@ -30,7 +30,7 @@ async function credentials() {
 }
 
 // Send an action; true if the agent carried it out.
-async function act(path, body, success) {
+async function act(path, body, success, tone = "good") {
   const operator = await credentials();
   if (!operator) return false;
   let response;
@@ -48,7 +48,7 @@ async function act(path, body, success) {
     clearTimeout(late);
   }
   if (response.ok) {
-    notice(success, "good");
+    notice(success, tone, tone === "bad");
     return true;
   }
   const reason = await errorText(response);
@@ -86,7 +86,7 @@ export async function resume() {
 
 // One press stops all instruments, without confirmation: a needless stop costs a scan, a late one a tip.
 export async function emergencyStop() {
-  await act("stop", { reason: "emergency stop on the dashboard" }, "Emergency stop: every instrument ends its measurement at once; nothing is measured until an operator resumes.");
+  await act("stop", { reason: "emergency stop on the dashboard" }, "Emergency stop: every instrument ends its measurement at once; nothing is measured until an operator resumes.", "bad");
 }
 
 export async function approve() {

@@ -1,9 +1,11 @@
 """Addresses of the HTTP server, its token, and how it starts and stops."""
 
+import contextlib
 import json
 import os
 import socket
 import stat
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from agent.errors import ServiceError
 from agent.history.run_directory import TOKEN_FILE
+from agent.web import connections
 from agent.web.server import WebServer
 from tests.support.asgi import FakeControl
 from tests.support.history.runs import EVENTS
@@ -95,3 +98,43 @@ def test_bytes_that_are_not_http_do_no_harm(tmp_path: Path) -> None:
                 client.sendall(noise)
         with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
             assert answer.status == 200
+
+
+def ask(address: str, path: str = "/healthz") -> int:
+    with urllib.request.urlopen(f"{address}{path}", timeout=60) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nX: "], ids=["silent", "half a request"])
+def test_any_number_of_useless_connections_leaves_room_for_a_command(tmp_path: Path, said: bytes) -> None:
+    with http_server(tmp_path, FakeControl()) as address, contextlib.ExitStack() as stack:
+        host, port = address.removeprefix("http://").split(":")
+        for _ in range(150):
+            client = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            client.sendall(said)
+        assert [ask(address) for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize("trickle", [b"G", b"POST /api/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"])
+def test_a_request_that_trickles_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trickle: bytes) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
+    with http_server(tmp_path, FakeControl()) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            with pytest.raises(OSError):  # noqa: PT012 - whichever byte finds the connection closed
+                while True:
+                    client.sendall(trickle[:1] if trickle == b"G" else trickle)
+                    time.sleep(0.05)
+                    trickle = trickle[:1]
+        assert ask(address) == 200
+
+
+def test_a_stream_and_a_slow_answer_outlive_the_time_for_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.2)
+    with http_server(tmp_path, FakeControl()) as address:
+        listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=60)
+        assert listening.readline() == b": hello\n"
+        time.sleep(0.6)
+        assert ask(address) == 200
+    assert listening.read().decode().count("\nid: ") == EVENTS
+    listening.close()
