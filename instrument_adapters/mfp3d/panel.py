@@ -23,6 +23,7 @@ _AXES: tuple[Axis, Axis] = ("X", "Y")
 _DISPLAY_TOLERANCE = 1e-4  # relative: some values are displayed with five digits
 _COMMAND_S = 0.35  # no command is faster (read in a public driver)
 _RETUNE_TOLERANCE = 0.2  # relative change of the centre frequency that tuning may make
+_FRAME_MARGIN = 0.1  # share of the frame by which the tip may lie outside after a scan: creep, overscan
 
 
 class Panel:
@@ -98,7 +99,9 @@ class Stage:
         self._transport = transport
         self._pixel_m = min(settings.frame.pitch_m)
         self._step_m = settings.speed_max_m_per_s * _COMMAND_S
+        self._frame, self._limits = settings.frame, settings.limits
         self._known_m: tuple[float, float] | None = None
+        self._scanned = False
         self._sensitivity, self._offset_V = (
             {axis: self._calibration(f"{axis}LVDT{what}") for axis in _AXES} for what in ("Sens", "Offset")
         )
@@ -111,8 +114,8 @@ class Stage:
         return x_m, y_m
 
     def forget_position(self) -> None:
-        """Discard the known position, since a scan has moved the tip."""
-        self._known_m = None
+        """Discard the known position, since a scan has moved the tip, which is now somewhere in the frame."""
+        self._known_m, self._scanned = None, True
 
     def go_to(self, x_m: float, y_m: float) -> None:
         """Move the tip in a straight line, in steps that respect the allowed speed, and confirm the position.
@@ -120,11 +123,11 @@ class Stage:
         Raises
         ------
         InstrumentFaultError
-            If the position read back differs from the target by more than one pixel.
+            If the sensors give an impossible position to start from, or the target is out of range: then nothing was moved. If
+            the position read back differs from the target by more than one pixel.
         """
-        start_m = self._known_m or self.position_m()
-        if not all(map(math.isfinite, start_m)):
-            raise InstrumentFaultError(f"the sensors give {start_m} as the tip's position; nothing was moved, check the stage")
+        start_m = self._known_m or self._plausible_start_m()
+        self._check_range((x_m, y_m), "the target")
         steps = max(1, math.ceil(math.dist(start_m, (x_m, y_m)) / self._step_m))
         for step in range(1, steps):
             self._write(start_m[0] + step / steps * (x_m - start_m[0]), start_m[1] + step / steps * (y_m - start_m[1]))
@@ -133,6 +136,29 @@ class Stage:
         if not math.dist(reached_m, (x_m, y_m)) <= self._pixel_m:
             raise _position_error((x_m, y_m), reached_m, unchanged=math.dist(reached_m, start_m) <= self._pixel_m)
         self._known_m = reached_m
+
+    def _plausible_start_m(self) -> tuple[float, float]:
+        """Position read from the sensors, from which a move is planned: a wrong one would make the first step a jump."""
+        found_m = self.position_m()
+        self._check_range(found_m, "the tip's position by the sensors")
+        row, col = self._frame.to_pixels(np.array([found_m]))[0]
+        rows, cols = self._frame.rows * _FRAME_MARGIN, self._frame.cols * _FRAME_MARGIN
+        inside = -rows <= row <= self._frame.rows + rows and -cols <= col <= self._frame.cols + cols
+        if self._scanned and not inside:
+            raise InstrumentFaultError(
+                f"after a scan the sensors give x = {found_m[0] * 1e6:.3f}, y = {found_m[1] * 1e6:.3f} um as the tip's position, "
+                "which is outside the frame; nothing was moved: check the sensors and their calibration, then scan again"
+            )
+        return found_m
+
+    def _check_range(self, position_m: tuple[float, float], what: str) -> None:
+        limits = self._limits
+        if not (limits.x_min_m <= position_m[0] <= limits.x_max_m and limits.y_min_m <= position_m[1] <= limits.y_max_m):
+            raise InstrumentFaultError(
+                f"{what} is x = {position_m[0] * 1e6:.3f}, y = {position_m[1] * 1e6:.3f} um, the stage's range is "
+                f"{limits.x_min_m * 1e6:g} to {limits.x_max_m * 1e6:g} and {limits.y_min_m * 1e6:g} to {limits.y_max_m * 1e6:g} "
+                "um; nothing was moved: check the stage and its sensors"
+            )
 
     def _write(self, x_m: float, y_m: float) -> None:
         for axis, value in zip(_AXES, (x_m, y_m), strict=True):

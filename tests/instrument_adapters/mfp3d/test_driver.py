@@ -322,3 +322,28 @@ def test_a_controller_without_a_calibration_is_a_fault(bench: Bench) -> None:
     del bench.values["YLVDTSens"]
     with pytest.raises(InstrumentFaultError, match="gives YLVDTSens as nan"):
         MFP3D(SETTINGS, bench)
+
+
+READ = {
+    "30 um off, after a scan": (30e-6, True, "which is outside the frame"),
+    "1 mm off": (1e-3, False, "the stage's range is -45 to 45"),
+    "1 mm off, after a scan": (1e-3, True, "the stage's range is -45 to 45"),
+    "no number": (np.nan, False, "the tip's position by the sensors is x = nan"),
+    "infinite": (np.inf, True, "the tip's position by the sensors is x = inf"),
+}
+
+
+@pytest.mark.parametrize(("off_m", "scanned", "said"), READ.values(), ids=READ)
+def test_an_impossible_position_moves_nothing(bench: Bench, off_m: float, scanned: bool, said: str) -> None:
+    instrument = MFP3D(SETTINGS, bench)
+    if scanned:
+        instrument.scan()
+    bench.values |= {"PIDSLoop.0.Setpoint": -2.6 / 8 + 0.21, "PIDSLoop.1.Setpoint": -6.1 / 8.1 - 1.16}  # the frame's centre
+    read = bench.read
+    bench.read = lambda expression: read(expression) + (off_m / 8e-6 if '"X' in expression and "Sensor" in expression else 0.0)
+    before = len([c for c in bench.commands if "Setpoint" in c])
+    with pytest.raises(InstrumentFaultError, match=re.escape(said)):
+        instrument.measure(at(-2.6e-6, -6.1e-6))
+    assert len([c for c in bench.commands if "Setpoint" in c]) == before
+    bench.read = read
+    instrument.measure(at(-2.6e-6, -6.1e-6))  # a sensor that works again is believed
