@@ -260,10 +260,14 @@ class Dispatcher:
         """Record, before the result, that a measurement exceeded the bias limit, so that no further point is begun."""
         bias_V = packet.arrays.get("bias_V", np.empty(0))
         applied_V = float(np.max(np.abs(bias_V), initial=0.0, where=np.isfinite(bias_V)))
+        unknown = bool(bias_V.size) and (bool(np.isinf(bias_V).any()) or not np.isfinite(bias_V).any())
         most_V = self.presence.limits(instrument_id).bias_max_V
-        if applied_V > most_V * (1 + _ROUNDING):
+        if unknown or applied_V > most_V * (1 + _ROUNDING):
             reason = f"the measurement of {message.request_id} applied {applied_V:g} V, at most {most_V:g} V are allowed"
-            body = {"instrument_id": instrument_id, "bias_V": applied_V, "limit_V": most_V, "reason": reason}
+            if unknown:
+                reason = f"the recorded bias of {message.request_id} is infinite or holds no number: what was applied is unknown"
+            applied = None if unknown else applied_V
+            body = {"instrument_id": instrument_id, "bias_V": applied, "limit_V": most_V, "reason": reason}
             once = f"limit:{instrument_id}:{message.request_id}"
             self._record(kinds.LIMIT_EXCEEDED, message.request_id, body, once=once)
 

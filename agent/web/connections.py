@@ -1,8 +1,8 @@
 """HTTP connections of the server: requests have to arrive in time, and silent connections make room for new ones.
 
-Anyone on the computer can open connections and say nothing, or send a request byte by byte. uvicorn counts these against its limit
-and answers everybody else with 503, also an operator who stops an instrument. Here a connection without a complete request is
-closed after `REQUEST_S`, and at `MAX_CONNECTIONS` the one that has been useless for longest is closed for each new one.
+Anyone on the computer can open connections and say nothing, or send a request byte by byte. uvicorn counts these against its
+limit and answers everybody else with 503, also an operator who stops an instrument. Here a connection without a complete request
+is closed after `REQUEST_S`, and at `MAX_CONNECTIONS` the one that has been useless for longest is closed for each new one.
 """
 
 import asyncio

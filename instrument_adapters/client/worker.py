@@ -208,8 +208,11 @@ class MeasurementWorker:
     ) -> tuple[str, str]:
         """(exceeded limit, remark for the operator) of a measurement; "" where there is none."""
         limits, breach = self._instrument.limits, ""
-        applied_V = _largest_magnitude(measured.arrays.get("bias_V"))
-        if applied_V is not None:
+        bias_V = measured.arrays.get("bias_V")
+        applied_V = _largest_magnitude(bias_V)
+        if bias_V is not None and bias_V.size and (applied_V is None or np.isinf(bias_V).any()):
+            breach = "the recorded bias is infinite or holds no number, so the applied bias is unknown; check the instrument"
+        elif applied_V is not None:
             self._applied_bias_V = max(applied_V, self._applied_bias_V or 0.0)
             allowed_V = min(limits.bias_max_V, plan.bias_max_V or math.inf)
             if applied_V > allowed_V:

@@ -225,6 +225,21 @@ def test_a_bias_beyond_the_limit_is_recorded_and_pauses_the_instrument(opened: O
     assert states(agent) == {AFM: "running"}
 
 
+@pytest.mark.parametrize("bias_V", [[0.5, np.inf, 0.0, 0.0, 0.1], [-np.inf] * 5, [np.nan] * 5], ids=["one inf", "-inf", "NaN"])
+def test_a_bias_that_is_infinite_or_no_number_pauses_the_instrument(opened: Open, bias_V: list[float]) -> None:
+    agent = opened(bias_max_V=0.9)
+    decide(agent)
+    sent(agent)
+    answer = result("s-1-0")
+    answer.arrays["bias_V"] = np.array(bias_V)
+    assert agent.on_packet(AFM, answer).duplicate is False
+    assert states(agent) == {AFM: "paused"}
+    (event,) = agent.history.events(kind=kinds.LIMIT_EXCEEDED)
+    assert (event.body["bias_V"], event.body["limit_V"]) == (None, 0.9)
+    assert "what was applied is unknown" in agent.ledger.command_state.reason(AFM)
+    assert agent.history.verify() == []
+
+
 def test_a_kill_before_the_pause_that_an_alarm_calls_for_does_not_lose_it(opened: Open) -> None:
     agent = opened(bias_max_V=0.9)
     decide(agent)

@@ -120,12 +120,14 @@ def test_a_request_that_trickles_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     with http_server(tmp_path, FakeControl()) as address:
         host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as client:
-            with pytest.raises(OSError):  # noqa: PT012 - whichever byte finds the connection closed
-                while True:
-                    client.sendall(trickle[:1] if trickle == b"G" else trickle)
-                    time.sleep(0.05)
-                    trickle = trickle[:1]
+        with (
+            socket.create_connection((host, int(port)), timeout=60) as client,
+            pytest.raises(OSError),  # noqa: PT012 - whichever byte finds the connection closed
+        ):
+            while True:
+                client.sendall(trickle[:1] if trickle == b"G" else trickle)
+                time.sleep(0.05)
+                trickle = trickle[:1]
         assert ask(address) == 200
 
 

@@ -83,6 +83,18 @@ def test_a_measurement_with_too_much_bias_fails_but_keeps_its_curves_and_nothing
     assert measured(worker, plan, 1).reason.startswith("a measurement applies 10.5 V")
 
 
+@pytest.mark.parametrize("values", [[1.0, np.inf, 0.5], [np.nan] * 3])
+def test_a_measurement_whose_bias_is_infinite_or_no_number_fails(afm, values):
+    worker = worker_for(afm)
+    worker.scan(lambda _: None)
+    arrays = {"bias_V": np.array(values), "response": np.zeros(3)}
+    afm.measure = lambda request: Measurement(x_m=1e-6, y_m=1e-6, measured_at=NOW, arrays=arrays, parameters={"a_V": 1.0})
+    plan = plan_for("s1")
+    broken = worker.measure_point(plan.requests[0], plan)
+    assert (broken.message.status, broken.message.parameters) == ("failed", {})
+    assert broken.message.reason.startswith("the recorded bias is infinite or holds no number")
+
+
 def test_a_measurement_off_its_target_is_kept_with_a_remark(afm):
     worker = worker_for(afm)
     worker.scan(lambda _: None)
