@@ -115,19 +115,21 @@ def test_any_number_of_useless_connections_leaves_room_for_a_command(tmp_path: P
         assert [ask(address) for _ in range(3)] == [200] * 3
 
 
-@pytest.mark.parametrize("trickle", [b"G", b"POST /api/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"])
-def test_a_request_that_trickles_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trickle: bytes) -> None:
+def trickled(client: socket.socket, first: bytes) -> None:
+    """Send a byte now and then, for as long as the connection is open."""
+    client.sendall(first)
+    while True:
+        time.sleep(0.05)
+        client.sendall(first[:1])
+
+
+@pytest.mark.parametrize("first", [b"G", b"POST /api/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"])
+def test_a_request_that_trickles_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     with http_server(tmp_path, FakeControl()) as address:
         host, port = address.removeprefix("http://").split(":")
-        with (
-            socket.create_connection((host, int(port)), timeout=60) as client,
-            pytest.raises(OSError),  # noqa: PT012 - whichever byte finds the connection closed
-        ):
-            while True:
-                client.sendall(trickle[:1] if trickle == b"G" else trickle)
-                time.sleep(0.05)
-                trickle = trickle[:1]
+        with socket.create_connection((host, int(port)), timeout=60) as client, pytest.raises(OSError):
+            trickled(client, first)
         assert ask(address) == 200
 
 
