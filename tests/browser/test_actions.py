@@ -180,6 +180,16 @@ def test_when_the_tab_with_the_stream_is_closed_another_one_takes_over(agent: Se
     expect(second.locator("#approve-bar")).to_be_visible(timeout=20_000)
 
 
+def test_without_locks_a_tab_reads_a_stream_of_its_own(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    page = opens(agent.address, agent.token)
+    page.add_init_script("delete Navigator.prototype.locks")  # as on a plain http address that is not loopback
+    page.reload()
+    expect(page.locator("#live")).to_have_text("live")
+    agent.scans("scan-1")
+    expect(page.locator("#approve-bar")).to_be_visible()
+
+
 def test_an_action_without_an_answer_says_so_after_two_seconds_and_when_it_arrives(agent: Served, opens: Opens) -> None:
     agent.connect()
     page = opens(agent.address, agent.token)

@@ -111,9 +111,12 @@ async function show(live) {
 export async function startLive() {
   await refresh();
   tabs.postMessage({ newcomer: true });
-  navigator.locks.request(LOCK, () => {
+  const read = () => {
     reading = true;
     return listen();  // never returns: the lock is held until the tab is closed
-  });
+  };
+  // Locks exist on loopback and https only; elsewhere each tab reads a stream of its own.
+  if (navigator.locks) navigator.locks.request(LOCK, read);
+  else read();
   poll();
 }
