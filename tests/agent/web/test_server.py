@@ -109,10 +109,13 @@ def ask(address: str, path: str = "/healthz") -> int:
 def test_any_number_of_useless_connections_leaves_room_for_a_command(tmp_path: Path, said: bytes) -> None:
     with http_server(tmp_path, FakeControl()) as address, contextlib.ExitStack() as stack:
         host, port = address.removeprefix("http://").split(":")
+        listening = urllib.request.urlopen(f"{address}/api/events?after=0", timeout=60)
         for _ in range(150):
             client = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
             client.sendall(said)
         assert [ask(address) for _ in range(3)] == [200] * 3
+    assert listening.read().decode().count("\nid: ") == EVENTS  # a stream that is read is not useless
+    listening.close()
 
 
 def trickled(client: socket.socket, first: bytes) -> None:
