@@ -25,7 +25,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             fail(f"this command needs '{error.name}', which is not installed; install with: pip install 'vaestar[agent]'")
         except AdapterError as error:
             fail(str(error), exit_codes.for_error(error, exit_codes.BAD_INPUT))
-        except Exception as error:
+        except Exception as error:  # raised again unless it is an AgentError
             # Imported only after an error, since the import is slow.
             from agent.errors import AgentError
 

@@ -106,7 +106,7 @@ class _ZapAuthenticator(AsyncioAuthenticator):
         self._address = msg[3].decode("ascii", "replace") if len(msg) > 3 else ""
         try:
             await super().handle_zap_message(msg)
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:  # noqa: BLE001 - else one client's message would keep all others out
             _LOG.exception("a connection could not be authenticated and was refused")
 
     def callback(self, _domain: str, key: bytes) -> bool:
