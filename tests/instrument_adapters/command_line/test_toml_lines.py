@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instrument_adapters.command_line.toml_lines import Path, find_line, find_lines
+from tests.support.cpu import scaled
 
 ALL_SORTS = '''# a comment with [brackets] and "quotes"
 seed = 3
@@ -142,4 +143,4 @@ def test_a_long_file_is_scanned_quickly() -> None:
     text = "".join(f"key_{i} = {i}\n" for i in range(100_000))
     before = time.process_time()
     assert find_lines(text)[("key_99999",)] == 100_000
-    assert time.process_time() - before < 5
+    assert time.process_time() - before < scaled(5)
