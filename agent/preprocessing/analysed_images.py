@@ -19,7 +19,7 @@ def analysed_images(scan: Scan, record: DecisionRecord, mode: ChannelMode = "amp
         If `scan` is not the one that was decided on.
     """
     settings = record.config["scan"]
-    if record.analysed.wild_pixels:
+    if settings.get("rules", 1) > 1:  # records of earlier versions name no rules
         scan, _ = without_wild_pixels(scan)
     stack = stack_channels(scan, record.channel, mode, settings["low_percentile"], settings["high_percentile"])
     return resampled(stack.values, scan.frame, record.analysed_frame)

@@ -24,8 +24,8 @@ _TOUCHING = np.ones((3, 3), np.bool_)
 def without_wild_pixels(scan: Scan) -> tuple[Scan, dict[str, int]]:
     """The scan with its wild pixels replaced by the median of their neighbours, and their number by channel.
 
-    Fill values become NaN, as pixels that were not recorded are. Larger groups of these stay NaN. A scan without wild pixels is
-    returned as it is.
+    Infinities and fill values become NaN, which means not recorded; groups of these larger than a few pixels stay NaN. A scan in
+    which nothing changes is returned as it is.
     """
     channels, counts = {}, {}
     for name, image in scan.channels.items():
@@ -33,7 +33,8 @@ def without_wild_pixels(scan: Scan) -> tuple[Scan, dict[str, int]]:
         wild = wild_pixels(known, _TURN.get(scan.units.get(name, ""), 0.0))
         if known is not image or wild.any():
             channels[name] = _filled(known, wild)
-            counts[name] = int((wild | (known != image) & np.isfinite(image)).sum())
+        if wild.any():
+            counts[name] = int(wild.sum())
     return (replace(scan, channels={**scan.channels, **channels}), counts) if channels else (scan, {})
 
 
@@ -61,10 +62,9 @@ def wild_pixels(image: Float32[np.ndarray, "rows cols"], least_range: float = 0.
         if spread > 0:
             out |= np.abs(np.where(known, image, middle) - middle) > _FAR * spread
     groups, _ = ndimage.label(out, _TOUCHING)
-    sizes = np.bincount(groups.ravel())
-    sizes[0] = 0
-    wild = np.isin(groups, np.flatnonzero((sizes > 0) & (sizes <= _LARGEST_GROUP)))
-    return wild if 0 < wild.mean() <= _MOST else np.zeros_like(wild)
+    small = np.bincount(groups.ravel()) <= _LARGEST_GROUP
+    wild = out & small[groups]
+    return wild if wild.mean() <= _MOST else np.zeros_like(wild)
 
 
 def _filled(image: Float32[np.ndarray, "rows cols"], wild: Bool[np.ndarray, "rows cols"]) -> Float32[np.ndarray, "rows cols"]:

@@ -154,7 +154,7 @@ over.addEventListener("pointermove", (event) => {
   const points = state.decision?.points;
   if (points && near?.points !== points) near = { points, index: new Nearest(points.col, points.row) };
   const wanted = (i) => shows(points.label[i]);
-  const hover = points?.row.length ? near.index.find(...inAnalysed(col, row), 12 / at.perCol, wanted) : null;
+  const hover = points?.row.length ? near.index.find(...inAnalysed(col, row), (12 * state.decision.frame.cols) / at.w, wanted) : null;
   set({ hover: place ? rowOf(place) : hover, place: place?.request_id ?? null });
 });
 
