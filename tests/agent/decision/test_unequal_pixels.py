@@ -1,6 +1,7 @@
 """Decisions on scans with unequal pixels and on scans with wild pixels, with searches that need no training."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from agent.workers.factory import workers_for
 from instrument_adapters.scan import Scan
 from tests.agent.search.test_search import scan_of
 from tests.support.data.images import two_textures
+from tests.support.samples import NOW
 
 SEARCH = {"families": ["polar"], "windows_px": [11, 15], "seeds": 2, "workers": 0, "plain_latent_dim": 3}
 RAW = {
@@ -108,6 +110,28 @@ def test_a_request_gives_its_place_in_metres_exactly_and_the_nearest_recorded_pi
         assert np.hypot(*Target.of(request, record.frame, record.shown_rc(request)).correction_m) < 1e-15
     apart = cKDTree(np.array([[r.x_m, r.y_m] for r in record.requests])).query_pairs(60e-9 * 0.999)
     assert not apart
+
+
+@pytest.mark.slow
+def test_drift_moves_the_points_of_a_scan_with_unequal_pixels_by_what_the_sample_moved() -> None:
+    moved_px, wide = 6, two_textures(271)
+    scans = []
+    for number, first in enumerate((0, moved_px)):
+        began = NOW + timedelta(seconds=1000 * number)
+        scan = replace(scan_of(wide[:257, first : first + 257]), scan_id=f"scan-{number}", started_at=began)
+        scans.append(fewer_lines(replace(scan, finished_at=began + timedelta(seconds=900)), 4))
+    with workers_for(0) as workers:
+        first_decision = Agent(CONFIG, workers).decide(DecisionInputs(scans[0]))
+        record = Agent(CONFIG, workers).decide(DecisionInputs(scans[1], previous=first_decision, earlier=scans[0])).record
+    assert record.drift.nm_per_min == pytest.approx(moved_px * 1e3 * 2 / 256 / 1000 * 60, rel=0.05)
+    assert record.requests
+    speed_m_per_s = record.drift.nm_per_min * 1e-9 / 60
+    for request in record.requests:
+        target = Target.of(request, record.frame, record.shown_rc(request))
+        # Each is measured between 0 and 900 s plus its turn after its line was recorded.
+        assert abs(target.correction_m[0]) <= speed_m_per_s * (900 + 60 + 20 * len(record.requests))
+        assert abs(target.correction_m[1]) < 1e-9
+        assert np.allclose(record.frame.to_pixels(np.array([target.shown_xy]))[0], record.shown_rc(request))
 
 
 @pytest.mark.slow
