@@ -61,6 +61,8 @@ def wild_pixels(image: Float32[np.ndarray, "rows cols"], least_range: float = 0.
         spread = max(float(high - low), least_range)
         if spread > 0:
             out |= np.abs(np.where(known, image, middle) - middle) > _FAR * spread
+    if not out.any():
+        return np.asarray(out)
     groups, _ = ndimage.label(out, _TOUCHING)
     small = np.bincount(groups.ravel()) <= _LARGEST_GROUP
     wild = out & small[groups]
