@@ -9,8 +9,12 @@ from jaxtyping import Bool, Float32
 from agent.config.model import Config
 from agent.preprocessing.channels import ChannelStack, stack_channels
 from agent.preprocessing.keypoints import Keypoints, find_keypoints
+from agent.preprocessing.line_artifacts import level_lines
+from agent.preprocessing.normalise import NormalisedImage
+from agent.preprocessing.square_pixels import resampled, resampled_mask, square_frame
 from agent.schema.seed_streams import Stream, stream
 from agent.search.plugins import load_keypoints
+from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import MeasuredResults
 
@@ -23,6 +27,8 @@ class PreparedScan:
     ----------
     channel
         Full name of the main channel.
+    frame
+        The frame in the pixels of the images, which are square: that of the scan, or resampled.
     stacks
         Images by channel mode, each of shape (C, rows, cols) with values in [0, 1]. The first channel is the main one.
     vae_modes
@@ -42,6 +48,7 @@ class PreparedScan:
     """
 
     channel: str
+    frame: Frame
     stacks: Mapping[str, Float32[np.ndarray, "C rows cols"]]
     vae_modes: tuple[str, ...]
     plain_modes: tuple[str, ...]
@@ -69,6 +76,10 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     first = next(iter(stacks.values())).image
     valid = np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
     image = replace(first, valid=valid if bad_lines is None else valid & ~bad_lines[:, None])
+    frame = analysed_frame(scan.frame, config)
+    values = {name: resampled(s.values, scan.frame, frame) for name, s in stacks.items()}
+    if frame != scan.frame:
+        image = _square(image, scan.frame, frame)
     found = {
         name: find_keypoints(
             image,
@@ -83,8 +94,28 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     # Training on three channels would take twice as long.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
-    values = {name: s.values for name, s in stacks.items()}
-    return PreparedScan(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
+    return PreparedScan(channel, frame, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
+
+
+def analysed_frame(frame: Frame, config: Config) -> Frame:
+    """The frame of a scan in the pixels that it is analysed in.
+
+    Raises
+    ------
+    UnusableScanError
+        If its pixels are too unequal.
+    """
+    return frame if config.scan.rules == 1 else square_frame(frame)
+
+
+def _square(image: NormalisedImage, frame: Frame, square: Frame) -> NormalisedImage:
+    """The image in which key points are found; its lines are levelled first, as they were recorded."""
+    levelled = level_lines(image.values).clip(0, 1)
+    return replace(
+        image,
+        values=resampled(levelled[None], frame, square)[0],
+        valid=resampled_mask(image.valid, frame, square),
+    )
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:
