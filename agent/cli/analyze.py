@@ -1,10 +1,11 @@
 """`vaestar analyze`: a decision on one recorded scan, with figures and tables."""
 
-import sys
 from pathlib import Path
 
 from agent.config.model import load_config
+from instrument_adapters.command_line.output import write_json
 from instrument_adapters.formats.scan_file import read_scan
+from instrument_adapters.plain_text import visible
 
 
 def analyze_file(
@@ -38,7 +39,7 @@ def analyze_file(
     from agent.decision.agent import Agent
     from agent.decision.inputs import DecisionInputs, SearchControl
     from agent.reporting.decision_files import write_report
-    from agent.reporting.terminal import ERR, OUT, cluster_table, search_progress
+    from agent.reporting.terminal import ERR, OUT, cluster_table, print_line, search_progress
     from agent.search.task_cache import TaskCache
     from agent.search.task_runner import deadline
     from agent.workers.factory import workers_for
@@ -53,11 +54,11 @@ def analyze_file(
     work.clear()
     record = decision.record
     if as_json:
-        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+        write_json(record.model_dump(mode="json"))
     else:
         if record.clusters:
             OUT.print(cluster_table(record))
-        OUT.print(record.explanation, highlight=False, markup=False)
-        OUT.print(f"{len(files)} files in {out}", highlight=False, markup=False)
+        OUT.print(visible(record.explanation))
+        print_line(f"{len(files)} files in {out}")
     if record.outcome in ("not_resolvable", "bad_scan"):
         ERR.print("vaestar: no points are recommended on this scan", highlight=False)

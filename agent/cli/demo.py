@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +20,11 @@ from agent.history.event_log import History
 from agent.history.readers import decided_scan, decision_in
 from agent.history.run_directory import DATABASE, STATE_FILE, new_run_directory, page_address
 from agent.ledger.ledger import Ledger
-from agent.reporting.terminal import ERR, OUT, search_progress
+from agent.reporting.terminal import OUT, print_line, search_progress
 from agent.schema import event_kinds as kinds
+from instrument_adapters.child_process import last_words, module_command, module_environment
+from instrument_adapters.command_line.output import write_error
+from instrument_adapters.plain_text import visible
 
 #: A smaller search than the default, so that a cycle takes well under a minute on two cores.
 DEMO_CONFIG = """# Written by `vaestar demo`: a small search, quick to watch.
@@ -65,16 +67,16 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     agent_command += ["--dask", dask] if dask else []
     with _process(agent_command, directory / "agent.log") as agent:
         state = _wait_for_agent(agent, directory)
-        OUT.print(f"dashboard: {page_address(state['http'], directory)}", highlight=False, soft_wrap=True)
+        print_line(f"dashboard: {page_address(state['http'], directory)}")
         simulator_command = ["simulators", "--connect", state["bind"], "--cycles", str(cycles), "--seed", str(seed)]
         simulator_command += ["--speed", "event", "--spool", str(directory / "spool")]
         with _process(simulator_command, directory / "simulator.log") as simulator:
-            OUT.print(f"agent {state['bind']}, simulated MFP-3D, {cycles} cycles; run directory {directory}", highlight=False)
-            _watch(state["telemetry"], agent, simulator)
+            print_line(f"agent {state['bind']}, simulated MFP-3D, {cycles} cycles; run directory {directory}")
+            _watch(state["telemetry"], agent, simulator, directory / "agent.log")
             if simulator.wait() != 0:
-                raise DemoError(f"the simulator ended with an error; see {directory / 'simulator.log'}")
+                raise DemoError(f"the simulator ended with an error{_said(directory / 'simulator.log')}")
         if _terminate(agent) != 0:
-            raise DemoError(f"the agent did not shut down cleanly; see {directory / 'agent.log'}")
+            raise DemoError(f"the agent did not shut down cleanly{_said(directory / 'agent.log')}")
     _summarise(directory, cycles, time.monotonic() - started)
 
 
@@ -83,11 +85,19 @@ def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
     """Run a module as a process that writes its output to a file and is ended when the context is left."""
     with log.open("wb") as file:
         # A session of its own: Ctrl-C reaches only the demo, which then ends both processes.
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=file, stderr=file, start_new_session=True)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            module_command(*command), env=module_environment(), stdout=file, stderr=file, start_new_session=True
+        )
         try:
             yield process
         finally:
             _terminate(process)
+
+
+def _said(log: Path) -> str:
+    """What a process said last, and where it said it, as the end of a message."""
+    said = last_words(log)
+    return f": {said} (see {log})" if said else f"; see {log}"
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> int:
@@ -104,7 +114,7 @@ def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path) -> dict[str
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
         if agent.poll() is not None:
-            raise DemoError(f"the agent ended before it was ready; see {directory / 'agent.log'}")
+            raise DemoError(f"the agent ended before it was ready{_said(directory / 'agent.log')}")
         with contextlib.suppress(FileNotFoundError):
             state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
             return state
@@ -112,7 +122,7 @@ def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path) -> dict[str
     raise DemoError(f"the agent was not ready within {_START_S:g} s; see {directory / 'agent.log'}")
 
 
-def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess.Popen[bytes]) -> None:
+def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess.Popen[bytes], log: Path) -> None:
     """Show the agent's telemetry until the simulator has ended."""
     with zmq.Context() as context, context.socket(zmq.SUB) as socket, contextlib.ExitStack() as bars:
         socket.connect(telemetry)
@@ -120,7 +130,7 @@ def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess
         report = None
         while simulator.poll() is None:
             if agent.poll() is not None:
-                raise DemoError("the agent ended while the simulator was still measuring")
+                raise DemoError(f"the agent ended while the simulator was still measuring{_said(log)}")
             if not socket.poll(200):
                 continue
             message = json.loads(socket.recv_multipart()[1])
@@ -132,12 +142,12 @@ def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess
             report = None
             line = _line(message)
             if line:
-                OUT.print(line, highlight=False)
+                print_line(line)
 
 
 def _line(message: dict[str, Any]) -> str:
     if message["kind"] == "scan":
-        return f"[bold]{message['scan_id']}[/bold] received"
+        return f"{message['scan_id']} received"
     if message["kind"] == "provisional":
         return f"  after {', '.join(message['rungs'])}: {message['places']} points could be measured"
     if message["kind"] == "decision":
@@ -160,10 +170,10 @@ def _summarise(directory: Path, cycles: int, seconds: float) -> None:
             write_report(decided_scan(history, event), decision_in(history, event), directory / "reports" / event.subject)
             OUT.print(_results_table(history, event.body["scan_id"]))
         results = sum(1 for _ in history.events(kind=kinds.RESULT_RECEIVED))
-    OUT.print(f"{len(decisions)} decisions, {results} results in {seconds:.0f} s", highlight=False)
-    OUT.print(f"figures: {directory / 'reports'}", highlight=False)
-    OUT.print(f"history: vaestar history list --run {directory}", highlight=False)
-    ERR.print(f"run directory: {directory}", highlight=False)
+    print_line(f"{len(decisions)} decisions, {results} results in {seconds:.0f} s")
+    print_line(f"figures: {directory / 'reports'}")
+    print_line(f"history: vaestar history list --run {directory}")
+    write_error(f"run directory: {directory}")
 
 
 def _results_table(history: History, scan_id: str) -> Table:
@@ -173,7 +183,7 @@ def _results_table(history: History, scan_id: str) -> Table:
     # Voltages first: they are comparable between instruments, amplitudes only within one calibration.
     available = {name for body in bodies for name in body["parameters"]}
     names = sorted(available, key=lambda name: (not name.endswith("_V"), name))[:_PARAMETERS_SHOWN]
-    table = Table(title=f"{scan_id}: loops by microstructure type (mean ± sd)", title_justify="left", box=SIMPLE)
+    table = Table(title=f"{visible(scan_id)}: loops by microstructure type (mean ± sd)", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "requested", "measured", "failed", *(name.replace("_", " ") for name in names)):
         table.add_column(heading, justify="right")
     requested = [r.request.cluster for r in ledger.requests.values() if r.scan_id == scan_id]

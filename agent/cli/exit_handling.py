@@ -5,9 +5,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn
 
-import typer
-
 from instrument_adapters import exit_codes
+from instrument_adapters.command_line.output import OutputError, flush_output, write_error
 from instrument_adapters.errors import AdapterError
 
 
@@ -18,8 +17,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
+            flush_output()
+        except OutputError:  # the program ends with a sentence of its own, see `run_command`
+            raise
         except KeyboardInterrupt:
-            typer.echo("vaestar: interrupted; finished work is kept", err=True)
+            write_error("vaestar: interrupted; finished work is kept")
             raise SystemExit(exit_codes.INTERRUPTED) from None
         except ModuleNotFoundError as error:
             fail(f"this command needs '{error.name}', which is not installed; install with: pip install 'vaestar[agent]'")
@@ -40,5 +42,5 @@ def fail(message: str, exit_code: int = exit_codes.BAD_INPUT) -> NoReturn:
     """Print the message to stderr, one line per problem, and exit with the code."""
     with contextlib.suppress(OSError):  # if stderr cannot be written either, the exit code still tells
         for line in message.splitlines():
-            typer.echo(f"vaestar: {line}", err=True)
+            write_error(f"vaestar: {line}")
     raise SystemExit(exit_code) from None

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from agent.config.model import load_config
@@ -24,6 +23,7 @@ from agent.history.run_directory import named_or_newest
 from agent.reporting.terminal import OUT, cluster_table, print_line, progress_bar
 from agent.schema import event_kinds as kinds
 from agent.schema.model_kinds import label
+from instrument_adapters.plain_text import visible
 
 _POLL_S = 0.5
 
@@ -36,7 +36,7 @@ def list_events(run: Path | None, event_filter: EventFilter, last: int | None = 
         for heading in ("#", "time (UTC)", "event", "of", "what"):
             table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
         for event in filtered_events(history, event_filter, last=last):
-            table.add_row(*(escape(cell) for cell in _cells(event)))
+            table.add_row(*_cells(event))
         if not table.rows and str(event_filter):
             raise HistoryError(_no_events(history, event_filter))
         OUT.print(table)
@@ -65,7 +65,7 @@ def show(run: Path | None, identifier: str) -> None:
         released = history.released()
         for event in find_events(history, identifier):
             heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
-            OUT.print(heading, style="bold", markup=False, highlight=False)
+            OUT.print(visible(heading), style="bold", soft_wrap=True)
             if event.kind == kinds.DECISION_MADE:
                 _show_decision(history, event)
             else:
@@ -107,7 +107,8 @@ def print_head(run: Path | None) -> None:
 
 
 def _cells(event: Event) -> tuple[str, ...]:
-    return str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
+    cells = str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
+    return tuple(visible(cell) for cell in cells)
 
 
 def _no_events(history: History, event_filter: EventFilter) -> str:

@@ -11,7 +11,7 @@ from agent.reporting.decision_files import write_file
 from agent.reporting.figure_output import available_figures, figure_bytes, figure_of
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis, History
-from agent.reporting.terminal import OUT, search_progress
+from agent.reporting.terminal import print_line, search_progress
 from agent.schema import event_kinds as kinds
 
 FORMATS = ("png", "svg", "pdf")
@@ -59,10 +59,10 @@ def write_html(what: str, run: Path | None, out: Path | None, figures: Path | No
         with Store(directory, read_only=True) as store:
             text = page(_title(analyses, name), analyses, _provenance(store, directory), _relevant_events(store, analyses, one))
     path = write_file(out or Path(f"{name}.html"), text.encode())
-    OUT.print(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions", highlight=False, markup=False, soft_wrap=True)
+    print_line(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions")
     if figures is not None:
         written = [path for analysis in analyses for path in _draw(analysis, figures, form)]
-        OUT.print(f"{len(written)} figures in {figures}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"{len(written)} figures in {figures}")
 
 
 def _title(analyses: Sequence[Analysis], name: str) -> str:

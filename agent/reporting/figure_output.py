@@ -24,6 +24,7 @@ from agent.reporting.figures import (
 from agent.reporting.figures.pareto import has_front
 from agent.reporting.figures.style import figure_factory
 from agent.schema.decision import Decision
+from instrument_adapters.plain_text import as_html
 from instrument_adapters.scan import Scan
 
 FigureKind = Literal["scan", "latent", "reward", "latent_grid", "patches", "pareto", "loops"]
@@ -95,5 +96,5 @@ def figure_bytes(figure: Figure, form: str) -> bytes:
 
 
 def png_tag(figure: Figure, alt: str) -> str:
-    """The figure as an HTML image with embedded data; `alt` must contain no markup."""
-    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(figure_bytes(figure, "png")).decode()}">'
+    """The figure as an HTML image with embedded data; `alt` says what it shows."""
+    return f'<img alt="{as_html(alt)}" src="data:image/png;base64,{base64.b64encode(figure_bytes(figure, "png")).decode()}">'

@@ -6,7 +6,6 @@ same file.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from agent.reporting.figure_output import FigureKind, available_figures, figure_of, png_tag
@@ -14,6 +13,7 @@ from agent.reporting.notebook import Analysis
 from agent.schema.decision import ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
+from instrument_adapters.plain_text import as_html as escape
 
 CAPTIONS: Mapping[FigureKind, str] = {
     "scan": "The analysed channel, the core points of each cluster, and the recommended points in measuring order.",

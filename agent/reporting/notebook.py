@@ -13,7 +13,6 @@ Nothing here writes to a run.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, overload
 
@@ -29,6 +28,8 @@ from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision, DecisionRecord
 from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
+from instrument_adapters.plain_text import as_html as escape
+from instrument_adapters.plain_text import visible
 from instrument_adapters.scan import Scan
 
 Records = list[dict[str, Any]]
@@ -127,7 +128,7 @@ class Analysis:
         return write_report(self.scan, self.decision, Path(directory))
 
     def __repr__(self) -> str:
-        return f"<Analysis of {self.record.scan_id}: {_one_line(self.record)}>"
+        return visible(f"<Analysis of {self.record.scan_id}: {_one_line(self.record)}>")
 
     def _repr_html_(self) -> str:
         picture = png_tag(figure_of(self.scan, self.decision, self.measured, "scan"), f"scan {self.record.scan_id}")
@@ -177,7 +178,7 @@ class Decisions(Sequence[Analysis]):
         return Analysis(decided_scan(self._store, event), decision_in(self._store, event), measured)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} decisions: {', '.join(e.subject for e in self._events)}>"
+        return visible(f"<{len(self)} decisions: {', '.join(e.subject for e in self._events)}>")
 
 
 class History:
@@ -249,7 +250,7 @@ class History:
         counts = [(self._count(kinds.SCAN_RECEIVED), "scan"), (self._count(kinds.DECISION_MADE), "decision")]
         counts.append((self._count(kinds.RESULT_RECEIVED), "result"))
         summary = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
-        return f"<History of {self.directory}: {summary}, {len(self._store)} events>"
+        return visible(f"<History of {self.directory}: {summary}, {len(self._store)} events>")
 
     def _repr_html_(self) -> str:
         rows = []

@@ -4,6 +4,17 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from typing import NoReturn
+
+from instrument_adapters.plain_text import visible
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose error messages hold no control characters: they quote names of files and what is in files."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program; the message goes to standard error."""
+        super().exit(status, None if message is None else visible(message, keep="\n"))
 
 
 def address(text: str) -> str:

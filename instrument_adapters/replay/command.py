@@ -51,7 +51,7 @@ def _model_name(source: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = values.CommandParser(
         prog="python -m instrument_adapters replay",
         description="Replays recorded data to an agent as an instrument.",
     )

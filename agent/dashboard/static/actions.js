@@ -1,7 +1,7 @@
 // Actions of the operator. Each carries the operator's name and the token; a refusal is shown with its reason.
 
 import { ask, notice } from "./ask.js";
-import { el, plural } from "./format.js";
+import { el, plural, visible } from "./format.js";
 import { clearEdits, edited, set, state, waiting } from "./store.js";
 
 // The token is kept in this tab only: it is removed from the address at once, and never sent as part of one.
@@ -64,7 +64,7 @@ async function act(path, body, success, tone = "good") {
 
 async function errorText(response) {
   try {
-    const body = await response.json();
+    const body = visible(await response.json());
     const detail = body.detail ?? body.error ?? body.reason ?? "";
     return typeof detail === "string" ? detail : detail.map((d) => d.msg).join("; ");
   } catch {
@@ -132,7 +132,7 @@ export function checkEdits() {
     const body = { drop: [...state.edits.drop], move: Object.fromEntries(state.edits.move) };
     const response = await fetch(`api/view/decisions/${id}/check?edits=${encodeURIComponent(JSON.stringify(body))}`).catch(() => null);
     if (!response?.ok || id !== state.decision?.decision_id) return;
-    const { problems } = await response.json();
+    const { problems } = visible(await response.json());
     set({ edits: { ...state.edits, problems: new Map(problems.map((p) => [p.request_id, p.sentence])) } });
   }, 80);
 }
