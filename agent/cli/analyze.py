@@ -46,7 +46,7 @@ def analyze_file(
 
     work, search = TaskCache(out / ".work"), config.search
     out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)
-    with workers_for(search.workers, config.directory, search.dask) as workers, search_progress() as progress:
+    with workers_for(search.workers, config.modules_directory, search.dask) as workers, search_progress() as progress:
         decision = Agent(config, workers).decide(
             DecisionInputs(scan), SearchControl(progress=progress, out_of_time=out_of_time), cache=work
         )

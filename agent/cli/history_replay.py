@@ -62,7 +62,7 @@ def _replay(history: History, event: Event, beside: Path | None, workers: int | 
     with reading_history(history):  # not around what is printed: an error of printing is none of the history
         inputs = recorded_inputs(history, event, beside)
         count = inputs.config.search.workers if workers is None else workers
-        with workers_for(count, inputs.config.directory) as pool, search_progress() as progress:
+        with workers_for(count, inputs.config.modules_directory) as pool, search_progress() as progress:
             recomputed = recompute(inputs, pool, progress)
         found = compare(history, event, inputs, recomputed)
     if as_json:

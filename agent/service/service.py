@@ -139,7 +139,7 @@ class Service:
         """
         with contextlib.ExitStack() as stack:
             search = self._config.search
-            workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
+            workers = stack.enter_context(workers_for(search.workers, self._config.modules_directory, search.dask))
             self._agent = Agent(self._config, workers)
             history = stack.enter_context(History(self._directory))
             self._run_id = _run_id(history)

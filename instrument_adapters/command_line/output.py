@@ -57,7 +57,7 @@ def clear_screen(*, when: bool) -> None:
 
 def write_error(text: str) -> None:
     """Print lines on standard error."""
-    sys.stderr.write(visible(text, keep="\n") + "\n")
+    sys.stderr.write(visible(text.removesuffix("\n"), keep="\n") + "\n")
     sys.stderr.flush()
 
 
