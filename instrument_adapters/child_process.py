@@ -27,7 +27,10 @@ def module_environment() -> dict[str, str]:
 
 
 def last_words(output: bytes | Path) -> str:
-    """The last lines that a process wrote, or wrote to a file, in one line; empty if it wrote nothing that can be read."""
+    """The last lines that a process wrote, or wrote to a file, in one line; empty if it wrote nothing that can be read.
+
+    Of the report that Python writes when it crashes, the first lines: what it was, and where.
+    """
     if isinstance(output, Path):
         try:
             with output.open("rb") as file:
@@ -35,5 +38,6 @@ def last_words(output: bytes | Path) -> str:
                 output = file.read()
         except OSError:
             return ""
-    lines = [line.strip() for line in output[-_MAX_TAIL_BYTES:].decode("utf-8", "replace").splitlines()]
-    return " / ".join(visible(line)[:300] for line in [line for line in lines if line][-_MAX_LINES:])
+    lines = [line.strip() for line in output[-_MAX_TAIL_BYTES:].decode("utf-8", "replace").splitlines() if line.strip()]
+    crash = next((n for n, line in enumerate(lines) if line.startswith("Fatal Python error")), len(lines))
+    return " / ".join(visible(line)[:300] for line in lines[crash : crash + _MAX_LINES] or lines[-_MAX_LINES:])

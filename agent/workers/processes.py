@@ -220,7 +220,7 @@ def _keep_last_words(files: Path) -> None:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
         with (files / f"{os.getpid()}{_STDERR}").open("wb") as file:
             os.dup2(file.fileno(), 2)
-        faulthandler.enable(2)
+        faulthandler.enable(2, all_threads=False)
 
 
 def _exit_when_abandoned(files: str) -> None:

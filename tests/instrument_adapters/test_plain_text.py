@@ -37,8 +37,10 @@ def test_only_a_text_of_several_lines_keeps_its_new_lines() -> None:
     assert as_html("<b>\n&") == "&lt;b&gt;\n&amp;"
 
 
-@pytest.mark.attack("A reason, a name or a column begins as a spreadsheet's formula", promise="A table holds text, never a formula.")
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1"])  # noqa: RUF001
+@pytest.mark.attack(
+    "A reason, a name or a column begins as a spreadsheet's formula", promise="A table holds text, never a formula."
+)
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1"])
 def test_a_cell_is_never_a_formula(text: str) -> None:
     assert as_cell(text) == "'" + visible(text, keep="\n")
     assert [as_cell(value) for value in (-1.5, 3, None, "d-1", "a=b")] == [-1.5, 3, None, "d-1", "a=b"]

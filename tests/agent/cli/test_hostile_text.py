@@ -43,7 +43,8 @@ def run(tmp_path: Path) -> Path:
         agent.run_log.started({"seed": 0}, {"python": "3"})
         name = "".join(c for c in EVIL if c >= " ")  # all that the wire lets through in a name
         agent.on_packet(
-            "afm-1", packet(wire.Hello(id="h-1", sent_at=NOW, instrument_id="afm-1", model=name, software="x", limits=wire.Limits()))
+            "afm-1",
+            packet(wire.Hello(id="h-1", sent_at=NOW, instrument_id="afm-1", model=name, software="x", limits=wire.Limits())),
         )
         agent.on_packet("afm-1", scan_message(sample_scan("0007", metadata={EVIL: EVIL})))
         entry = agent.ledger.undecided("afm-1")
@@ -112,7 +113,9 @@ def test_what_a_running_agent_says_is_harmless(control: FakeControl, command: li
     assert_harmless(vaestar(*command).output)
 
 
-@pytest.mark.attack("A name or a parameter of a result begins as a spreadsheet's formula", promise="A table holds text, never a formula.")
+@pytest.mark.attack(
+    "A name or a parameter of a result begins as a spreadsheet's formula", promise="A table holds text, never a formula."
+)
 def test_no_cell_and_no_heading_of_an_export_is_a_formula(run: Path, vaestar: Vaestar, tmp_path: Path) -> None:  # noqa: F811
     assert vaestar("history", "export", "--run", run, "--format", "csv", "--out", tmp_path / "out").exit_code == 0
     with (tmp_path / "out" / "requests_and_results.csv").open(encoding="utf-8") as file:

@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,11 @@ class Full(io.TextIOWrapper):
 
 
 @pytest.fixture
-def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard streams and environment are put back."""
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     monkeypatch.setenv(output.SAFE_PATH, "1")
-    yield
 
 
 def printed(encoding: str, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
@@ -84,7 +82,9 @@ def test_a_file_name_in_no_known_encoding_is_printed(monkeypatch: pytest.MonkeyP
     ],
     ids=["closed", "full"],
 )
-@pytest.mark.attack("The output is closed (`| head`) or its disk is full", promise="The exit code says so; there is no traceback.")
+@pytest.mark.attack(
+    "The output is closed (`| head`) or its disk is full", promise="The exit code says so; there is no traceback."
+)
 @pytest.mark.usefixtures("streams")
 def test_output_that_cannot_be_written_has_an_exit_code_of_its_own(
     error: OSError, code: int, said: str, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +149,15 @@ def test_nothing_is_printed_past_the_one_place() -> None:
             written = {ast.unparse(call) for call in calls}
             bad = {"print", "typer.echo", "click.echo", "Console", "sys.stdout.write", "sys.stderr.write"} & written
             found += [f"{name}: {', '.join(sorted(bad))}" for _ in [0] if bad and name not in allowed]
+    assert found == []
+
+
+def test_a_child_is_started_in_one_place_without_the_working_directory_on_its_path() -> None:
+    """`python -m` and `-c` would import modules of the working directory."""
+    found = []
+    for package in ("agent", "instrument_adapters", "simulators", "rewards"):
+        files = (path for path in sorted((ROOT / package).rglob("*.py")) if path.name != "child_process.py")
+        found += [path.relative_to(ROOT).as_posix() for path in files if "sys.executable" in path.read_text("utf-8")]
     assert found == []
 
 
