@@ -158,3 +158,14 @@ def test_the_papers_preset_gives_way_to_what_is_given(tmp_path: Path) -> None:
     assert config.reward_options == {"least_components": 2}
     assert Config.model_validate(config.model_dump(mode="json")).model_dump() == config.model_dump()
     assert Config.model_validate({"preset": "paper", "reward": "spatial"}).reward_options == {}
+
+
+@pytest.mark.attack(
+    "The folder of the configuration holds a file that is called like an optional library",
+    promise="No module of the working directory runs, in the command or in a child.",
+)
+def test_workers_look_into_the_configurations_folder_only_if_it_names_a_module_of_the_user(tmp_path: Path) -> None:
+    plain = Config().with_directory(tmp_path)
+    assert (plain.directory, plain.modules_directory) == (tmp_path, None)
+    for own in ({"reward": "my_lab:silhouette"}, {"keypoints": ("grid", "my_lab:corners")}):
+        assert Config(**own).with_directory(tmp_path).modules_directory == tmp_path
