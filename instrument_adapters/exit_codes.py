@@ -15,6 +15,9 @@ NOT_RUNNING = 3
 STORAGE = 4
 """The run directory or the spool cannot be read or written: disk full, read-only, locked, damaged or missing."""
 
+INCOMPLETE = 5
+"""The result was written, but some of its figures, or some decisions of a report, are missing; stderr names each."""
+
 INTERRUPTED = 130
 """Interrupted by Ctrl-C; finished work is kept."""
 
