@@ -19,7 +19,7 @@ INCOMPLETE = 5
 """The result was written, but some of its figures, or some decisions of a report, are missing; stderr names each."""
 
 INTERRUPTED = 130
-"""Interrupted by Ctrl-C; finished work is kept."""
+"""Interrupted by Ctrl-C, SIGTERM or SIGHUP; finished work is kept, and what was started has ended."""
 
 
 def for_error(error: Exception, default: int) -> int:
