@@ -15,8 +15,11 @@ NOT_RUNNING = 3
 STORAGE = 4
 """The run directory, the spool or the output cannot be read or written: disk full, read-only, locked, damaged or missing."""
 
+INCOMPLETE = 5
+"""The result was written, but some of its figures, or some decisions of a report, are missing; stderr names each."""
+
 INTERRUPTED = 130
-"""Interrupted by Ctrl-C; finished work is kept."""
+"""Interrupted by Ctrl-C, SIGTERM or SIGHUP; finished work is kept, and what was started has ended."""
 
 OUTPUT_CLOSED = 141
 """The program that read the output has closed it, as `head` does; nothing is said about what was left to print."""

@@ -87,6 +87,7 @@ def serve(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Serve the dashboard there, to watch the agent and approve its decisions.")
     ] = False,
+    channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
     key: Annotated[Path | None, typer.Option(help="Secret key file of the agent, made by vaestar keygen.")] = None,
     allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of the instruments that may connect.")] = None,
     seed: SeedOption = None,
@@ -99,14 +100,14 @@ def serve(
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = LogLevel.INFO,
 ) -> None:
-    """Run the agent until Ctrl-C or SIGTERM."""
+    """Run the agent until Ctrl-C, SIGTERM, or the end of its terminal."""
     from agent.cli.log_setup import log_to
     from agent.cli.serve import serve_forever
 
     paths = {name: None if path is None else str(path.resolve()) for name, path in (("key", key), ("allowed", allowed))}
     given = {"bind": bind, "telemetry": telemetry, "http": http, **paths}
     log_to(log_format, log_level, log_file)
-    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
+    serve_forever(run, given, channel=channel, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

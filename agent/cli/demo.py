@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import zmq
 from rich.box import SIMPLE
 from rich.table import Table
 
+from agent.cli.exit_handling import ENDING_SIGNALS
 from agent.config.model import load_config
-from agent.errors import DemoError, HistoryError
+from agent.errors import DemoError, HistoryError, IncompleteError
 from agent.history.event_log import History
 from agent.history.readers import decided_scan, decision_in
 from agent.history.run_directory import DATABASE, STATE_FILE, new_run_directory, page_address
@@ -50,6 +52,10 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     ------
     DemoError
         If the agent or the simulator does not start, or ends with an error.
+    IncompleteError
+        If figures could not be drawn.
+    KeyboardInterrupt
+        After SIGINT, SIGTERM or SIGHUP; both processes have then ended.
     HistoryError
         If the run directory already holds a run.
     """
@@ -62,22 +68,55 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
         config.write_text(DEMO_CONFIG, encoding="utf-8")
     load_config(config)
     started = time.monotonic()
+    with _noted_signals() as raise_if_ended:
+        _run_processes(directory, config, cycles=cycles, seed=seed, dask=dask, raise_if_ended=raise_if_ended)
+    _summarise(directory, cycles, time.monotonic() - started)
+
+
+def _run_processes(
+    directory: Path, config: Path, *, cycles: int, seed: int, dask: str | None, raise_if_ended: Callable[[], None]
+) -> None:
+    """Run agent and simulator until the simulator has finished its cycles; both have ended when this returns or raises."""
     agent_command = ["agent", "serve", "--run", str(directory), "--config", str(config), "--seed", str(seed)]
     agent_command += ["--bind", "tcp://127.0.0.1:*", "--telemetry", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dashboard"]
     agent_command += ["--dask", dask] if dask else []
     with _process(agent_command, directory / "agent.log") as agent:
-        state = _wait_for_agent(agent, directory)
+        state = _wait_for_agent(agent, directory, raise_if_ended)
         print_line(f"dashboard: {page_address(state['http'], directory)}")
         simulator_command = ["simulators", "--connect", state["bind"], "--cycles", str(cycles), "--seed", str(seed)]
         simulator_command += ["--speed", "event", "--spool", str(directory / "spool")]
         with _process(simulator_command, directory / "simulator.log") as simulator:
             print_line(f"agent {state['bind']}, simulated MFP-3D, {cycles} cycles; run directory {directory}")
-            _watch(state["telemetry"], agent, simulator, directory / "agent.log")
+            _watch(state["telemetry"], agent, simulator, directory / "agent.log", raise_if_ended)
             if simulator.wait() != 0:
                 raise DemoError(f"the simulator ended with an error{_said(directory / 'simulator.log')}")
         if _terminate(agent) != 0:
             raise DemoError(f"the agent did not shut down cleanly{_said(directory / 'agent.log')}")
-    _summarise(directory, cycles, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[Callable[[], None]]:
+    """Note signals that would end the demo; yields a function that raises KeyboardInterrupt if one has come.
+
+    An exception raised at once could come between the start of a process and the `try` that ends it, or break off that ending,
+    and would leave a process behind.
+    """
+    noted: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup: the demo outlives its terminal
+            signal.signal(number, lambda number, _frame: noted.append(number))
+
+    def raise_if_ended() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    try:
+        yield raise_if_ended
+        raise_if_ended()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -106,13 +145,17 @@ def _terminate(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too: it leads a session of its own
+        else:
+            process.kill()
         return process.wait()
 
 
-def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path) -> dict[str, Any]:
+def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path, raise_if_ended: Callable[[], None]) -> dict[str, Any]:
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
+        raise_if_ended()
         if agent.poll() is not None:
             raise DemoError(f"the agent ended before it was ready{_said(directory / 'agent.log')}")
         with contextlib.suppress(FileNotFoundError):
@@ -122,13 +165,20 @@ def _wait_for_agent(agent: subprocess.Popen[bytes], directory: Path) -> dict[str
     raise DemoError(f"the agent was not ready within {_START_S:g} s; see {directory / 'agent.log'}")
 
 
-def _watch(telemetry: str, agent: subprocess.Popen[bytes], simulator: subprocess.Popen[bytes], log: Path) -> None:
+def _watch(
+    telemetry: str,
+    agent: subprocess.Popen[bytes],
+    simulator: subprocess.Popen[bytes],
+    log: Path,
+    raise_if_ended: Callable[[], None],
+) -> None:
     """Show the agent's telemetry until the simulator has ended."""
     with zmq.Context() as context, context.socket(zmq.SUB) as socket, contextlib.ExitStack() as bars:
         socket.connect(telemetry)
         socket.subscribe(b"vaestar")
         report = None
         while simulator.poll() is None:
+            raise_if_ended()
             if agent.poll() is not None:
                 raise DemoError(f"the agent ended while the simulator was still measuring{_said(log)}")
             if not socket.poll(200):
@@ -166,14 +216,18 @@ def _summarise(directory: Path, cycles: int, seconds: float) -> None:
         decisions = list(history.events(kind=kinds.DECISION_MADE))
         if len(decisions) < cycles:
             raise DemoError(f"only {len(decisions)} of {cycles} scans have a decision; see {directory / 'agent.log'}")
+        problems = []
         for event in decisions:
-            write_report(decided_scan(history, event), decision_in(history, event), directory / "reports" / event.subject)
+            scan, decision = decided_scan(history, event), decision_in(history, event)
+            problems += write_report(scan, decision, directory / "reports" / event.subject).problems
             OUT.print(_results_table(history, event.body["scan_id"]))
         results = sum(1 for _ in history.events(kind=kinds.RESULT_RECEIVED))
     print_line(f"{len(decisions)} decisions, {results} results in {seconds:.0f} s")
     print_line(f"figures: {directory / 'reports'}")
     print_line(f"history: vaestar history list --run {directory}")
     write_error(f"run directory: {directory}")
+    if problems:
+        raise IncompleteError("\n".join(problems) + "\nthe run is complete; only these figures are missing")
 
 
 def _results_table(history: History, scan_id: str) -> Table:

@@ -145,7 +145,21 @@ def _instrument_lines(one: Mapping[str, Any]) -> list[str]:
     reason = f" ({one['state_reason']})" if one["state_reason"] else ""
     confirmed = "" if one["obeyed"] else ", NOT YET CONFIRMED by the instrument"
     lines = [f"{'connected' if one['connected'] else 'not connected'}{last_message}", f"{one['state']}{reason}{confirmed}"]
-    return [*lines, *([one["doing"]] if one["doing"] else []), *([f"deciding on {one['deciding']}"] if one["deciding"] else [])]
+    lines += [one["doing"]] if one["doing"] else []
+    lines += [f"deciding on {one['deciding']}"] if one["deciding"] else []
+    return [*lines, *_waiting_lines(one)]
+
+
+def _waiting_lines(one: Mapping[str, Any]) -> list[str]:
+    """What an operator has to decide, and with which commands; empty if nothing waits."""
+    name, since_s = one["waiting_approval"], one["waiting_approval_s"]
+    if not name:
+        return []
+    since = "" if since_s is None else f" for {_duration(since_s)}"
+    return [
+        f"WAITS FOR APPROVAL{since}: decision {name}; `vaestar pending` lists its points,",
+        f"answer with `vaestar approve {name}` or `vaestar reject {name} --reason WHY`",
+    ]
 
 
 def _duration(seconds: float) -> str:

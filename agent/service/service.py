@@ -141,7 +141,7 @@ class Service:
             search = self._config.search
             workers = stack.enter_context(workers_for(search.workers, self._config.modules_directory, search.dask))
             self._agent = Agent(self._config, workers)
-            history = stack.enter_context(History(self._directory))
+            history = stack.enter_context(History(self._directory, keep_empty=False))
             self._run_id = _run_id(history)
             silence_s = self._config.service.silence_s
             self._dispatcher = Dispatcher(
@@ -218,9 +218,12 @@ class Service:
         return self._dispatcher.approvals.objections(decision_id, drop, move)
 
     def stop_on_signals(self) -> None:
-        """Stop the service on SIGINT and SIGTERM."""
+        """Stop the service on SIGINT and SIGTERM, and on SIGHUP (the terminal was closed) unless it is ignored, as by nohup."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers += [hang_up] if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN else []
+        for number in numbers:
             try:
                 loop.add_signal_handler(number, self.stop)
             except NotImplementedError:  # Windows has no loop signals; the plain handler wakes the loop at the next tick

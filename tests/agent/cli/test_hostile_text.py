@@ -17,7 +17,7 @@ from agent.cli.log_setup import log_to
 from agent.history.event_log import History
 from agent.messaging.dispatcher import Dispatcher
 from agent.reporting import terminal
-from agent.reporting.figure_output import png_tag
+from agent.reporting.drawing import png_tag
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis
 from agent.reporting.notebook import History as Notebook
@@ -141,9 +141,9 @@ def test_a_log_file_takes_a_name_in_no_known_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.attack("An id or a reason holds HTML, bidi overrides and invisible characters", promise=PROMISE)
 def test_a_report_and_a_notebook_show_escapes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.reporting.html_report.available_figures", lambda decision, measured: ())
+    monkeypatch.setattr("agent.reporting.html_report.drawings", lambda *_: ())
     analysis = Analysis(sample_scan(EVIL), decision("0007", explanation=f"<script>{EVIL}"), ())
-    html = page(EVIL, [analysis], {EVIL: EVIL}, [EVIL])
+    html = page(EVIL, [analysis], {EVIL: EVIL}, [EVIL]).html
     assert "<script" not in html
     assert {c for c in html if not c.isprintable()} <= {"\n"}
     with Notebook(run) as history:
@@ -151,9 +151,8 @@ def test_a_report_and_a_notebook_show_escapes(run: Path, monkeypatch: pytest.Mon
         assert {c for c in history._repr_html_() if not c.isprintable()} <= {"\n"}
 
 
-def test_the_name_of_a_picture_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.reporting.figure_output.figure_bytes", lambda figure, form: b"")
-    assert png_tag(None, '"><script>') == '<img alt="&quot;&gt;&lt;script&gt;" src="data:image/png;base64,">'
+def test_the_name_of_a_picture_ends_nothing() -> None:
+    assert png_tag(b"", '"><script>') == '<img alt="&quot;&gt;&lt;script&gt;" src="data:image/png;base64,">'
 
 
 def test_nothing_that_rich_draws_is_markup_or_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
