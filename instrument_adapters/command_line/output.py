@@ -137,9 +137,9 @@ class _Stream:
         try:
             yield
         except (OSError, ValueError) as error:
-            _write_to_nowhere(self._stream)
-            if self._may_be_lost:
+            if self._may_be_lost:  # the next line is tried again: the disk may have space by then
                 return
+            _write_to_nowhere(self._stream)
             if isinstance(error, BrokenPipeError):
                 raise OutputClosedError("the output was closed by the program that read it") from error
             reason = getattr(error, "strerror", None) or str(error)
@@ -160,7 +160,7 @@ def _open_missing() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, which is this one
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for the life of the process
     if sys.stderr is None:

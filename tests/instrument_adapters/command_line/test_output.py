@@ -137,6 +137,7 @@ def test_an_adapters_log_line_stays_one_line(form: str, capsys: pytest.CaptureFi
     assert "resumed by eva" in line
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_past_the_one_place() -> None:
     """Every other way to print is closed to commands: they use `output`, or `terminal` where rich draws."""
     allowed = {"instrument_adapters/command_line/output.py", "agent/reporting/terminal.py"}
@@ -145,7 +146,10 @@ def test_nothing_is_printed_past_the_one_place() -> None:
     for package in ("agent", "instrument_adapters", "simulators", "rewards"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
-            calls = (node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+            text = path.read_text("utf-8")
+            if not any(word in text for word in ("print(", "echo(", "Console(", ".write(")):
+                continue
+            calls = (node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
             written = {ast.unparse(call) for call in calls}
             bad = {"print", "typer.echo", "click.echo", "Console", "sys.stdout.write", "sys.stderr.write"} & written
             found += [f"{name}: {', '.join(sorted(bad))}" for _ in [0] if bad and name not in allowed]
