@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from instrument_adapters.errors import AdapterError
-from instrument_adapters.plain_text import as_cell
+from instrument_adapters.plain_text import as_cell, as_json
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
 
@@ -64,7 +64,7 @@ class Outbox:
             if _is_written_for(page, recommendation) and table.exists():
                 return table
             self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(page, json.dumps(head | {"points": points}, indent=2, ensure_ascii=False))
+            _replace(page, as_json(head | {"points": points}, indent=2))
             _replace(table, _table(points, head))
         except OSError as error:
             raise OutboxError(
