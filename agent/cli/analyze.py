@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from agent.config.model import load_config
+from instrument_adapters.errors import plain_reason
 from instrument_adapters.formats.scan_file import read_scan
 
 
@@ -33,7 +34,9 @@ def analyze_file(
     except OSError as error:
         from agent.errors import ReportError
 
-        raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
+        raise ReportError(
+            f"results cannot be written to {out}: {plain_reason(error)}; choose another directory with --out"
+        ) from error
     # These imports take a second or two, so the input is checked first.
     from agent.decision.agent import Agent
     from agent.decision.inputs import DecisionInputs, SearchControl

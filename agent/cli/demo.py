@@ -25,6 +25,7 @@ from agent.history.run_directory import DATABASE, STATE_FILE, new_run_directory,
 from agent.ledger.ledger import Ledger
 from agent.reporting.terminal import ERR, OUT, search_progress
 from agent.schema import event_kinds as kinds
+from instrument_adapters.errors import plain_reason
 
 #: A smaller search than the default, so that a cycle takes well under a minute on two cores.
 DEMO_CONFIG = """# Written by `vaestar demo`: a small search, quick to watch.
@@ -60,11 +61,16 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     directory = run or new_run_directory("demo-")
     if (directory / DATABASE).exists():
         raise HistoryError(f"{directory} already holds a run; choose a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    load_config(config_path)
     config = config_path or directory / "demo.toml"
-    if config_path is None:
-        config.write_text(DEMO_CONFIG, encoding="utf-8")
-    load_config(config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if config_path is None:
+            config.write_text(DEMO_CONFIG, encoding="utf-8")
+    except OSError as error:
+        raise HistoryError(
+            f"{directory} cannot be the run directory: {plain_reason(error)}; choose another one with --run"
+        ) from error
     started = time.monotonic()
     with _noted_signals() as raise_if_ended:
         _run_processes(directory, config, cycles=cycles, seed=seed, dask=dask, raise_if_ended=raise_if_ended)

@@ -44,7 +44,7 @@ from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
-from instrument_adapters.errors import ProtocolError
+from instrument_adapters.errors import ProtocolError, plain_reason
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import decode, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
@@ -365,7 +365,9 @@ class Service:
             temporary.write_text(json.dumps(state, indent=2))
             temporary.replace(path)
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written: {error}") from error
+            raise ServiceError(
+                f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
+            ) from error
         try:
             yield
         finally:

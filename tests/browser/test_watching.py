@@ -206,3 +206,27 @@ def test_dark_follows_the_system_and_the_switch(agent: Served, opens: Opens) -> 
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.click("#theme")
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
+INSIDE = """[...document.querySelectorAll('#tab-candidates .chart')].flatMap((chart) => {
+  const outer = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll('.xtitle, .ytitle')].map((title) => {
+    const inner = title.getBoundingClientRect();
+    const fits = inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top && inner.bottom <= outer.bottom;
+    return [title.textContent, fits];
+  });
+})"""
+
+
+@pytest.mark.parametrize("width", [1000, 1500])
+def test_the_titles_of_all_axes_lie_inside_their_charts(agent: Served, opens: Opens, width: int) -> None:
+    agent.connect()
+    agent.scans("scan-1")
+    page = opens(agent.address)
+    page.set_viewport_size({"width": width, "height": 1000})
+    expect(page.locator(".place")).to_have_count(6)
+    page.keyboard.press("2")
+    expect(page.locator("#tab-candidates .chart .xtitle")).to_have_count(2)
+    titles = page.evaluate(INSIDE)
+    assert len(titles) >= 4
+    assert all(fits for _, fits in titles), titles
