@@ -108,7 +108,9 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = values.CommandParser(prog="python -m simulators", description="Runs a simulated MFP-3D as an agent's instrument.")
+    parser = values.OneSentenceParser(
+        prog="python -m simulators", description="Runs a simulated MFP-3D as an agent's instrument."
+    )
     add = parser.add_argument
     add("--connect", type=values.address, metavar="ADDRESS", help="address of the agent, such as tcp://127.0.0.1:5555")
     add(

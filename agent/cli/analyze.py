@@ -4,6 +4,7 @@ from pathlib import Path
 
 from agent.config.model import load_config
 from instrument_adapters.command_line.output import flush_output, write_json
+from instrument_adapters.errors import plain_reason
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.plain_text import visible
 
@@ -34,7 +35,9 @@ def analyze_file(
     except OSError as error:
         from agent.errors import ReportError
 
-        raise ReportError(f"results cannot be written to {out}: {error}; choose another directory with --out") from error
+        raise ReportError(
+            f"results cannot be written to {out}: {plain_reason(error)}; choose another directory with --out"
+        ) from error
     # These imports take a second or two, so the input is checked first.
     from agent.decision.agent import Agent
     from agent.decision.inputs import DecisionInputs, SearchControl

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from agent.cli import operator_app
+from agent.cli.exit_handling import CommandGroup
 from agent.cli.exit_handling import command as _command
 from agent.cli.exit_handling import fail as _fail
 from agent.config.logs import LogFormat, LogLevel
@@ -19,13 +20,14 @@ from instrument_adapters.child_process import module_command, module_environment
 from instrument_adapters.command_line.output import run_command, write_line
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Chooses where an automated scanning-probe microscope should measure.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 app.add_typer(operator_app.app)
-history_app = typer.Typer(help="Query, check, replay and export the record of a run.", no_args_is_help=True)
+history_app = typer.Typer(cls=CommandGroup, help="Query, check, replay and export the record of a run.", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML); see docs/configuration.md.")]

@@ -26,6 +26,7 @@ from agent.reporting.terminal import OUT, print_line, search_progress
 from agent.schema import event_kinds as kinds
 from instrument_adapters.child_process import last_words, module_command, module_environment
 from instrument_adapters.command_line.output import write_error
+from instrument_adapters.errors import plain_reason
 from instrument_adapters.plain_text import visible
 
 #: A smaller search than the default, so that a cycle takes well under a minute on two cores.
@@ -62,11 +63,16 @@ def run_demo(run: Path | None, *, cycles: int, seed: int, config_path: Path | No
     directory = run or new_run_directory("demo-")
     if (directory / DATABASE).exists():
         raise HistoryError(f"{directory} already holds a run; choose a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    load_config(config_path)
     config = config_path or directory / "demo.toml"
-    if config_path is None:
-        config.write_text(DEMO_CONFIG, encoding="utf-8")
-    load_config(config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if config_path is None:
+            config.write_text(DEMO_CONFIG, encoding="utf-8")
+    except OSError as error:
+        raise HistoryError(
+            f"{directory} cannot be the run directory: {plain_reason(error)}; choose another one with --run"
+        ) from error
     started = time.monotonic()
     with _noted_signals() as raise_if_ended:
         _run_processes(directory, config, cycles=cycles, seed=seed, dask=dask, raise_if_ended=raise_if_ended)

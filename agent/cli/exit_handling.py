@@ -7,9 +7,47 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, NoReturn
 
+import typer
+from typer.core import TyperGroup
+
 from instrument_adapters import exit_codes
 from instrument_adapters.command_line.output import OutputError, flush_output, write_error
 from instrument_adapters.errors import AdapterError
+
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # the base of the errors about the command line is not public
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose wrong use is answered with one sentence, as all other bad input."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """See `typer`."""
+        with _one_sentence():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """See `typer`."""
+        with _one_sentence():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except _USAGE_ERROR as error:
+        if "NoArgsIsHelp" in type(error).__name__:  # the help is the answer
+            raise
+        from instrument_adapters.command_line.allowed_values import allowed
+
+        names: list[str] = []
+        context = getattr(error, "ctx", None)
+        while context is not None and context.parent is not None:  # the outermost is called as the program was started
+            names, context = [context.info_name, *names], context.parent
+        command = " ".join(["vaestar", *names])
+        message = allowed(str(getattr(error, "format_message", lambda: error)())).rstrip(".")
+        fail(f"{message[:1].lower()}{message[1:]}; `{command} --help` lists what can be given")
+
 
 #: Signals at which a command ends what it has started (worker processes, an agent) before it ends itself.
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -194,7 +194,9 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
         Whether only to list the arrays.
     """
     now = datetime.now(UTC)
-    with History(named_or_newest(run), read_only=dry_run) as history, reading_history(history):
+    directory = named_or_newest(run)
+    History(directory, read_only=True).close()  # refuses a folder without a history, where opening it to write would begin one
+    with History(directory, read_only=dry_run) as history, reading_history(history):
         settings = _retention_settings(history) if config is None else load_config(config).retention
         plan = plan_release(history, settings, now)
         for line in _plan_lines(history, plan):

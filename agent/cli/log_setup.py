@@ -16,6 +16,7 @@ from structlog.typing import Processor
 
 from agent.config.logs import LogFormat, LogLevel
 from agent.errors import LogFileError
+from instrument_adapters.errors import plain_reason
 from instrument_adapters.plain_text import visible
 
 _FILE_BYTES = 10_000_000
@@ -100,7 +101,9 @@ def _rotating(path: Path) -> logging.Handler:
             path, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
-        raise LogFileError(f"the log file {path} cannot be written: {error}; give another one with --log-file") from error
+        raise LogFileError(
+            f"the log file {path} cannot be written: {plain_reason(error)}; give another one with --log-file"
+        ) from error
 
 
 def _for_people(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from agent.errors import HistoryError, IncompleteError, ReportError
 from agent.history.event_log import Event
 from agent.history.event_log import History as Store
-from agent.history.run_directory import DATABASE, named_or_newest
+from agent.history.run_directory import DATABASE, RUNS, named_or_newest, newest_runs
 from agent.reporting.decision_files import write_file
 from agent.reporting.drawing import drawings
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis, History
 from agent.reporting.terminal import Report, print_line, search_progress
 from agent.schema import event_kinds as kinds
+from instrument_adapters.errors import plain_reason
 
 FORMATS = ("png", "svg", "pdf")
 _REPORTED_KINDS = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
@@ -47,7 +48,7 @@ def write_html(what: str, run: Path | None, out: Path | None, figures: Path | No
     if form not in FORMATS:
         raise ReportError(f"{form!r} is not a format of figures; choose one of {', '.join(FORMATS)}")
     named = Path(what) if what and (Path(what) / DATABASE).is_file() else None
-    directory = named or named_or_newest(run)
+    directory = named or _run_of(what, run)
     one = what if named is None else ""
     with History(directory) as history, search_progress() as progress:
         analyses, problems = _analyses(history, one, progress)
@@ -63,6 +64,18 @@ def write_html(what: str, run: Path | None, out: Path | None, figures: Path | No
         print_line(f"{len(written)} figures in {figures}")
     if problems:
         raise IncompleteError("\n".join(dict.fromkeys(problems)) + f"\nthe rest of the report is complete: {path}")
+
+
+def _run_of(what: str, run: Path | None) -> Path:
+    """The run of a decision or scan that was named, or of nothing."""
+    if what and Path(what).exists():
+        raise HistoryError(f"there is no history in {what} (no {DATABASE}); name a run directory, or a decision or scan of a run")
+    if what and run is None and not newest_runs():
+        raise HistoryError(
+            f"'{what}' is not a run directory, and {RUNS.resolve()} holds no run of which it could be a decision or scan; "
+            "name its run directory with --run"
+        )
+    return named_or_newest(run)
 
 
 def _analyses(history: History, one: str, progress: Report) -> tuple[list[Analysis], list[str]]:
@@ -124,7 +137,7 @@ def _draw(analysis: Analysis, directory: Path, form: str, problems: list[str]) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReportError(f"figures cannot be written into {folder}: {error}; choose another folder") from error
+        raise ReportError(f"figures cannot be written into {folder}: {plain_reason(error)}; choose another folder") from error
     written = []
     for drawing in drawings(analysis.scan, analysis.decision, analysis.measured, form):
         if drawing.content is None:

@@ -44,7 +44,7 @@ from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
-from instrument_adapters.errors import ProtocolError
+from instrument_adapters.errors import ProtocolError, plain_reason
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import decode, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
@@ -84,6 +84,7 @@ class Service:
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
+        self._unpublished: set[str] = set()  # kinds of messages whose publishing has failed, each logged once
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> progress of its search
         self._recovered: dict[str, Any] = {}
         self._control: OperatorControl | None = None
@@ -339,11 +340,19 @@ class Service:
         return await self._sender.send(identity, message)
 
     async def publish(self, kind: str, **facts: Any) -> None:
-        """Publish a numbered telemetry message. Best effort: nothing depends on it."""
-        if self._page is not None:
-            self._page.update(kind, facts)
+        """Publish a numbered telemetry message. Best effort: nothing depends on it, and what fails here ends nothing."""
+        try:
+            await self._publish(kind, facts)
+        except Exception:  # noqa: BLE001 - display only: neither a fault of the page nor of a socket may end the run
+            if kind not in self._unpublished:
+                self._unpublished.add(kind)
+                _LOG.exception("messages of this kind cannot be published; only the display suffers", kind=kind)
+
+    async def _publish(self, kind: str, facts: Mapping[str, Any]) -> None:
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
+        if self._page is not None:
+            self._page.update(kind, facts)
         if self._telemetry is not None:
             self._published += 1
             message = {"kind": kind, "seq": self._published, **facts}
@@ -365,7 +374,9 @@ class Service:
             temporary.write_text(json.dumps(state, indent=2))
             temporary.replace(path)
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written: {error}") from error
+            raise ServiceError(
+                f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
+            ) from error
         try:
             yield
         finally:

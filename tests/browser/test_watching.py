@@ -231,3 +231,27 @@ def test_a_channel_with_a_bidi_override_in_its_name_is_shown_with_it(agent: Serv
     agent.says(wire.LinesMessage(**head, arrays=specs({"lines": lines})), {"lines": lines})
     expect(page.locator("#scan-name")).to_have_text("scan-9: 10 of 48 lines")
     assert page.evaluate(f"{STATE}partial.channel.name)") == r"Amplitude\u202eecarteR"
+
+
+INSIDE = """[...document.querySelectorAll('#tab-candidates .chart')].flatMap((chart) => {
+  const outer = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll('.xtitle, .ytitle')].map((title) => {
+    const inner = title.getBoundingClientRect();
+    const fits = inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top && inner.bottom <= outer.bottom;
+    return [title.textContent, fits];
+  });
+})"""
+
+
+@pytest.mark.parametrize("width", [1000, 1500])
+def test_the_titles_of_all_axes_lie_inside_their_charts(agent: Served, opens: Opens, width: int) -> None:
+    agent.connect()
+    agent.scans("scan-1")
+    page = opens(agent.address)
+    page.set_viewport_size({"width": width, "height": 1000})
+    expect(page.locator(".place")).to_have_count(6)
+    page.keyboard.press("2")
+    expect(page.locator("#tab-candidates .chart .xtitle")).to_have_count(2)
+    titles = page.evaluate(INSIDE)
+    assert len(titles) >= 4
+    assert all(fits for _, fits in titles), titles

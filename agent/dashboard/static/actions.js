@@ -34,7 +34,8 @@ async function act(path, body, success, tone = "good") {
   const operator = await credentials();
   if (!operator) return false;
   let response;
-  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`, "bad", true), ANSWER_MS);
+  const unknown = `it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`;
+  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: ${unknown}`, "bad", true), ANSWER_MS);
   try {
     response = await fetch(`api/${path}`, {
       method: "POST",
@@ -42,7 +43,7 @@ async function act(path, body, success, tone = "good") {
       body: JSON.stringify({ by: operator.by, ...body }),
     });
   } catch {
-    notice("The agent does not respond; nothing was done. Check the terminal where vaestar serve runs.", "bad", true);
+    notice(`NO ANSWER from the agent, the connection broke: ${unknown}`, "bad", true);  // it may have read the request
     return false;
   } finally {
     clearTimeout(late);
@@ -58,6 +59,8 @@ async function act(path, body, success, tone = "good") {
   } else if (response.status === 409) {
     notice(`Not done: ${reason}.`, "bad", true);
     set({ stale: Date.now() });  // fetch the present state
+  } else if (response.status === 500) {
+    notice(`The agent answered with a fault: ${unknown}`, "bad", true);
   } else notice(`Not done: ${reason}`, "bad", true);
   return false;
 }

@@ -13,6 +13,7 @@ from agent.history.event_log import History
 from agent.history.filters import EventFilter
 from agent.history.lookup import open_history, reading_history
 from instrument_adapters.command_line.output import write_error, write_line
+from instrument_adapters.errors import plain_reason
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
 #: Formats that are folders, with the suffix of their files; --force replaces only folders of such files.
@@ -123,7 +124,7 @@ def atomic_output(out: Path, *, folder: str | None, force: bool) -> Iterator[Pat
     except HistoryError:
         raise
     except OSError as error:
-        raise HistoryError(f"{out} cannot be written: {error}; choose another path with --out") from error
+        raise HistoryError(f"{out} cannot be written: {plain_reason(error)}; choose another path with --out") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import pytest
 
 from instrument_adapters.command_line import output
 from instrument_adapters.command_line.agent_options import configure_logging
-from instrument_adapters.command_line.arguments import CommandParser
+from instrument_adapters.command_line.arguments import OneSentenceParser
 from tests.instrument_adapters.test_plain_text import PROMISE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -117,9 +117,9 @@ def test_an_unforeseen_error_ends_in_a_traceback_without_control_characters(monk
 
 def test_a_parser_quotes_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        CommandParser(prog="x").error("there is no file \x1b[31m.ibw")
+        OneSentenceParser(prog="x").error("there is no file \x1b[31m.ibw")
     assert ended.value.code == 2
-    assert capsys.readouterr().err.endswith("there is no file \\x1b[31m.ibw\n")
+    assert "there is no file \\x1b[31m.ibw (" in capsys.readouterr().err
 
 
 @pytest.mark.attack("A reason from the agent would add a line to an adapter's log, or steer its terminal", promise=PROMISE)
