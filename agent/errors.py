@@ -49,6 +49,12 @@ class ReportError(AgentError, OSError):
     """The report cannot be written to the given path."""
 
 
+class IncompleteError(AgentError, RuntimeError):
+    """The result was written, but not all figures of it, or not all decisions of a run."""
+
+    exit_code = exit_codes.INCOMPLETE
+
+
 class FigureError(AgentError, ValueError):
     """The decision lacks the data that the figure shows."""
 

@@ -1,7 +1,5 @@
 """The operator's commands to a running agent. Only light modules are imported, so that they start fast."""
 
-import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Literal, NoReturn
 from agent.cli.agent_client import RemoteAgent, resolve_run
 from agent.errors import NotRunningError, RefusedError
 from agent.messaging.status_view import instruments
+from instrument_adapters.command_line.output import clear_screen, flush_output, write_json, write_line
 
 Command = Literal["pause", "resume", "stop"]
 _DONE: Mapping[Command, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}
@@ -26,9 +25,13 @@ def show_status(run: Path | None, *, as_json: bool = False, watch: bool = False)
             status = RemoteAgent(directory).get("/api/status")
         except NotRunningError as error:
             _exit_with_summary(directory, error, as_json=as_json)
-        text = json.dumps(status, indent=2) if as_json else "\n".join(_status_lines(directory, status))
-        sys.stdout.write(f"\x1b[2J\x1b[H{text}\n" if watch and not as_json else f"{text}\n")
-        sys.stdout.flush()
+        if as_json:
+            write_json(status)
+        else:
+            clear_screen(when=watch)
+            for line in _status_lines(directory, status):
+                write_line(line)
+        flush_output()
         if not watch:
             return
         try:
@@ -47,8 +50,8 @@ def send_command(command: Command, run: Path | None, instrument: str | None, by:
     """
     agent = RemoteAgent(resolve_run(run))
     answer = agent.post(command, {"by": by, "reason": reason, "instrument_id": instrument})
-    sys.stdout.write(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})\n")
-    sys.stdout.flush()
+    write_line(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})")
+    flush_output()
     unconfirmed = _unconfirmed(agent, answer.get("status", {}), instrument)
     if unconfirmed:
         names = ", ".join(unconfirmed)
@@ -70,7 +73,7 @@ def _unconfirmed(agent: RemoteAgent, status: Mapping[str, Any], instrument: str 
                 outcome = (
                     f"confirmed, {one['state']}" if one["connected"] else "not connected; receives the command when it reconnects"
                 )
-                sys.stdout.write(f"  {name}: {outcome}\n")
+                write_line(f"  {name}: {outcome}")
         missing = [one["instrument_id"] for one in known if one["instrument_id"] not in reported]
         if not missing or time.monotonic() > until:
             return missing
@@ -82,16 +85,16 @@ def show_pending(run: Path | None, *, as_json: bool = False) -> None:
     """Print the decisions that wait for approval."""
     decisions = RemoteAgent(resolve_run(run)).get("/api/pending")["pending"]
     if as_json:
-        sys.stdout.write(json.dumps(decisions, indent=2) + "\n")
+        write_json(decisions)
         return
     for decision in decisions:
-        sys.stdout.write(f"{decision.get('decision_id')}  {decision.get('instrument_id', '')} {decision.get('scan_id', '')}\n")
-        sys.stdout.write(f"  {decision.get('explanation', '')}\n")
+        write_line(f"{decision.get('decision_id')}  {decision.get('instrument_id', '')} {decision.get('scan_id', '')}")
+        write_line(f"  {decision.get('explanation', '')}")
         for request in decision.get("requests", ()):
             position = f"{request['x_m'] * 1e6:.3f}, {request['y_m'] * 1e6:.3f} µm"
-            sys.stdout.write(f"  {request['request_id']}  {position}  cluster {request['cluster']}\n")
+            write_line(f"  {request['request_id']}  {position}  cluster {request['cluster']}")
     if not decisions:
-        sys.stdout.write("nothing waits for approval\n")
+        write_line("nothing waits for approval")
 
 
 def approve_decision(
@@ -107,7 +110,7 @@ def approve_decision(
     """Approve a decision; `drop` leaves requests out, `move` gives requests new positions in metres."""
     body = {"decision_id": decision_id, "by": by, "reason": reason, "drop": list(drop), "move": dict(move)}
     RemoteAgent(resolve_run(run)).post("approve", body | _instrument_field(instrument))
-    sys.stdout.write(f"approved: {decision_id}, by {by}\n")
+    write_line(f"approved: {decision_id}, by {by}")
 
 
 def reject_decision(run: Path | None, decision_id: str, by: str, reason: str, *, instrument: str | None) -> None:
@@ -115,7 +118,7 @@ def reject_decision(run: Path | None, decision_id: str, by: str, reason: str, *,
     RemoteAgent(resolve_run(run)).post(
         "reject", {"decision_id": decision_id, "by": by, "reason": reason} | _instrument_field(instrument)
     )
-    sys.stdout.write(f"rejected: {decision_id}, by {by}\n")
+    write_line(f"rejected: {decision_id}, by {by}")
 
 
 def _instrument_field(instrument: str | None) -> dict[str, str]:
@@ -142,7 +145,21 @@ def _instrument_lines(one: Mapping[str, Any]) -> list[str]:
     reason = f" ({one['state_reason']})" if one["state_reason"] else ""
     confirmed = "" if one["obeyed"] else ", NOT YET CONFIRMED by the instrument"
     lines = [f"{'connected' if one['connected'] else 'not connected'}{last_message}", f"{one['state']}{reason}{confirmed}"]
-    return [*lines, *([one["doing"]] if one["doing"] else []), *([f"deciding on {one['deciding']}"] if one["deciding"] else [])]
+    lines += [one["doing"]] if one["doing"] else []
+    lines += [f"deciding on {one['deciding']}"] if one["deciding"] else []
+    return [*lines, *_waiting_lines(one)]
+
+
+def _waiting_lines(one: Mapping[str, Any]) -> list[str]:
+    """What an operator has to decide, and with which commands; empty if nothing waits."""
+    name, since_s = one["waiting_approval"], one["waiting_approval_s"]
+    if not name:
+        return []
+    since = "" if since_s is None else f" for {_duration(since_s)}"
+    return [
+        f"WAITS FOR APPROVAL{since}: decision {name}; `vaestar pending` lists its points,",
+        f"answer with `vaestar approve {name}` or `vaestar reject {name} --reason WHY`",
+    ]
 
 
 def _duration(seconds: float) -> str:
@@ -160,9 +177,9 @@ def _exit_with_summary(directory: Path, error: NotRunningError, *, as_json: bool
     except Exception:  # noqa: BLE001 - the summary is optional: the run may be missing or damaged
         known = {}
     if as_json:
-        sys.stdout.write(json.dumps({"running": False, "run": str(directory), **known}, indent=2) + "\n")
+        write_json({"running": False, "run": str(directory), **known})
     else:
         for name, value in known.items():
-            sys.stdout.write(f"{name.replace('_', ' '):<16} {value}\n")
-    sys.stdout.flush()
+            write_line(f"{name.replace('_', ' '):<16} {value}")
+    flush_output()
     raise error

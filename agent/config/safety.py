@@ -38,7 +38,8 @@ class SafetySettings(BaseModel):
     expiry_s
         Age of a recommendation in seconds after which none of its points is begun.
     pause_after_unfit
-        Number of consecutive scans with the action "skip" after which their instrument is paused; 0: never.
+        Number of consecutive scans after which their instrument is paused if each had the action "skip" or could not be analysed
+        at all (no such channel, no key points); 0: never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -73,6 +73,8 @@ class History:
         Directory with `history.sqlite` and `arrays/`; created if missing, unless `read_only`.
     read_only
         Whether to open an existing history for reading only; this works while an agent writes to it.
+    keep_empty
+        Whether a history that holds no event when it is closed is kept; else a run that never started would be the newest one.
 
     Raises
     ------
@@ -81,8 +83,8 @@ class History:
         using it.
     """
 
-    def __init__(self, run_directory: Path, *, read_only: bool = False) -> None:
-        self.run_directory = run_directory
+    def __init__(self, run_directory: Path, *, read_only: bool = False, keep_empty: bool = True) -> None:
+        self.run_directory, self._remove_empty = run_directory, False
         self.arrays = ArrayStore(run_directory / "arrays")
         path = run_directory / DATABASE
         if read_only and not path.is_file():
@@ -96,7 +98,11 @@ class History:
             try:
                 if not read_only:
                     run_directory.mkdir(parents=True, exist_ok=True)
+                    stack.callback(self._remove_empty_directory)
                     stack.enter_context(_sole_writer(run_directory))
+                    stack.callback(
+                        self._remove_empty_history
+                    )  # when the database is closed, and still locked against another agent
                 self._db, found_version = connect(path, read_only=read_only)
                 stack.callback(self._db.close)
                 self._instrument = INSTRUMENT if read_only and found_version < 2 else "instrument"
@@ -108,6 +114,7 @@ class History:
             self._open_files = OpenFiles(path, path.with_name(f"{DATABASE}-wal"))
             for kind, body in opening_events:
                 self.record(kind, "history", body, at=datetime.now(UTC))
+            self._remove_empty = not (read_only or keep_empty)
             self._resources = stack.pop_all()
 
     @property
@@ -283,6 +290,18 @@ class History:
     def close(self) -> None:
         """Close the database and the head file, and release the lock."""
         self._resources.close()
+
+    def _remove_empty_history(self) -> None:
+        """Remove the files of a history without events; what cannot be removed, as on Windows the lock, is left."""
+        self._remove_empty = self._remove_empty and not self._head.seq and not (self.run_directory / "arrays").exists()
+        for name in (DATABASE, HEAD, WRITER_LOCK) if self._remove_empty else ():
+            with contextlib.suppress(OSError):
+                (self.run_directory / name).unlink()
+
+    def _remove_empty_directory(self) -> None:
+        if self._remove_empty:
+            with contextlib.suppress(OSError):  # it holds other files
+                self.run_directory.rmdir()
 
     def __enter__(self) -> "History":
         return self

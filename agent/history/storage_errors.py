@@ -5,13 +5,17 @@ import os
 import sqlite3
 from pathlib import Path
 
+from instrument_adapters.errors import plain_reason
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENOENT}
 
 _ADVICE_FULL = (
     "the disk is full; free some space, then start the agent again: it continues the run, and instruments send their data again"
 )
 _ADVICE_FORBIDDEN = "this user may not write there; change the permissions, or name another directory with --run"
+_ADVICE_NO_FOLDER = "name another directory with --run"
 _ADVICE_LOCKED = (
     "another program has kept it locked for seconds; close that program (a backup? a viewer?), then start the agent again"
 )
@@ -41,7 +45,8 @@ def describe_error(error: Exception) -> str:
         )  # the low byte is the primary code, the rest the extended one
     elif isinstance(error, OSError):
         advice = _ADVICE_FULL if error.errno in _FULL else _ADVICE_FORBIDDEN if error.errno in _FORBIDDEN else ""
-    return f"{error}: {advice}" if advice else str(error)
+        advice = _ADVICE_NO_FOLDER if error.errno in _NO_FOLDER else advice
+    return f"{plain_reason(error)}: {advice}" if advice else plain_reason(error)
 
 
 def replaced_file_message(path: Path) -> str:

@@ -147,9 +147,8 @@ class Ledger:
             # Two instruments that sent the same scan get requests with the same ids.
             made = RequestEntry(request, instrument_id, record.scan_id, record.decision_id)
             self.requests.setdefault((instrument_id, request.request_id), made)
-        problems = [p.sentence for p in record.quality.problems if p.action == "skip"]
-        unfit = record.outcome == "bad_scan" and bool(problems)
-        self.unusable_scans[instrument_id] = [*self.unusable_scans.get(instrument_id, []), problems[0]] if unfit else []
+        reason = _unusable_because(record)
+        self.unusable_scans[instrument_id] = [*self.unusable_scans.get(instrument_id, []), reason] if reason else []
 
     def _on_deepened(self, event: Event) -> None:
         record = DecisionRecord.model_validate(event.body["decision"])
@@ -237,6 +236,15 @@ class Ledger:
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
                 why = stop.sentence if order == "stop" else self.command_state.reason(name)
                 entry.void_reason = f"the instrument was {why}"
+
+
+def _unusable_because(record: DecisionRecord) -> str:
+    """Why a scan is of no use until an operator has changed something; empty if it was used, or if another scan may be better."""
+    if record.outcome == "bad_scan":
+        return next((p.sentence for p in record.quality.problems if p.action == "skip"), "")
+    # Neither key points nor a model: no such channel, a constant image, a plug-in that fails. A deadline leaves key points.
+    nothing_found = record.outcome == "not_resolvable" and not record.candidates and not record.keypoints_found
+    return record.explanation.removeprefix("Nothing to recommend: ").rstrip(".") if nothing_found else ""
 
 
 _HANDLERS: Mapping[str, Callable[[Ledger, Event], None]] = {

@@ -43,6 +43,7 @@ def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mappin
         "newest_scan": None if newest is None else _scan(newest),
         "deciding": None if undecided is None else dict(progress.get(undecided.scan_id, _NOT_STARTED)),
         "waiting_approval": None if waiting is None or waiting.decision is None else waiting.decision.decision_id,
+        "waiting_approval_s": None if waiting is None else _waiting_s(waiting, dispatcher.recorder.now()),
         "points": _points(dispatcher, name, newest),
         "samples": sorted({entry.sample_id for entry in ledger.scans.values() if entry.instrument_id == name}),
     }
@@ -50,6 +51,11 @@ def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mappin
 
 _DOING = {"activity", "scan_id", "request_id", "points_left", "sentence", "sent_at"}
 _NOT_STARTED = {"stage": "waiting", "done": 0, "total": 0}
+
+
+def _waiting_s(entry: ScanEntry, now: datetime) -> float | None:
+    """Seconds for which a decision has waited for an operator."""
+    return None if entry.approval_asked_at is None else round(max(0.0, (now - entry.approval_asked_at).total_seconds()), 1)
 
 
 def _scan(entry: ScanEntry) -> dict[str, Any]:

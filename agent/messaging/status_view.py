@@ -9,7 +9,8 @@ Status = Mapping[str, Any]
 def instruments(status: Status) -> list[dict[str, Any]]:
     """Each instrument with the keys of `Control.status`, and `instrument_id`, `doing`, `deciding` and `obeyed`.
 
-    `doing` and `deciding` are short texts, possibly empty; `obeyed` is False while the newest command is unacknowledged.
+    `doing` and `deciding` are short texts, possibly empty; `waiting_approval` is the id of a decision, or empty; `obeyed` is
+    False while the newest command is unacknowledged.
     """
     return [_instrument(name, one) for name, one in status.get("instruments", {}).items()]
 
@@ -23,6 +24,8 @@ def _instrument(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "last_heard_s": one.get("last_heard_s"),
         "doing": _doing(one.get("doing") or {}),
         "deciding": _deciding(one.get("newest_scan") or {}, one.get("deciding")),
+        "waiting_approval": one.get("waiting_approval") or "",
+        "waiting_approval_s": one.get("waiting_approval_s"),
         "obeyed": one.get("command_unacknowledged") is None,
     }
 

@@ -4,6 +4,7 @@ Each task has one file, named after a hash of everything that its result depends
 cannot be read counts as absent. All files are removed once the decision to which they led has been recorded.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -83,13 +84,13 @@ class TaskCache:
                 np.savez(file, allow_pickle=False, **arrays)
             part.replace(path)
         except OSError:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
     def clear(self) -> None:
-        """Remove all kept results, and the directory if nothing else is in it."""
+        """Remove all kept results, and the directory if nothing else is in it. What cannot be removed stays, and does no harm."""
         for path in [*self.directory.glob("*.npz"), *self.directory.glob("*.part")]:
-            path.unlink(missing_ok=True)
-        if self.directory.is_dir() and not any(self.directory.iterdir()):
+            _remove(path)
+        with contextlib.suppress(OSError):  # it does not exist, or holds other files
             self.directory.rmdir()
 
     def _path(self, image: str, task: RepresentTask) -> Path:
@@ -100,6 +101,11 @@ class TaskCache:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return self.directory / f"{digest.hexdigest()[:32]}.npz"
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def unfinished_files(directory: Path) -> Iterator[tuple[Path, str]]:

@@ -44,7 +44,7 @@ from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
-from instrument_adapters.errors import ProtocolError
+from instrument_adapters.errors import ProtocolError, plain_reason
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import decode, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
@@ -84,6 +84,7 @@ class Service:
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
+        self._unpublished: set[str] = set()  # kinds of messages whose publishing has failed, each logged once
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> progress of its search
         self._recovered: dict[str, Any] = {}
         self._control: OperatorControl | None = None
@@ -139,9 +140,9 @@ class Service:
         """
         with contextlib.ExitStack() as stack:
             search = self._config.search
-            workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
+            workers = stack.enter_context(workers_for(search.workers, self._config.modules_directory, search.dask))
             self._agent = Agent(self._config, workers)
-            history = stack.enter_context(History(self._directory))
+            history = stack.enter_context(History(self._directory, keep_empty=False))
             self._run_id = _run_id(history)
             silence_s = self._config.service.silence_s
             self._dispatcher = Dispatcher(
@@ -218,9 +219,12 @@ class Service:
         return self._dispatcher.approvals.objections(decision_id, drop, move)
 
     def stop_on_signals(self) -> None:
-        """Stop the service on SIGINT and SIGTERM."""
+        """Stop the service on SIGINT and SIGTERM, and on SIGHUP (the terminal was closed) unless it is ignored, as by nohup."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers += [hang_up] if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN else []
+        for number in numbers:
             try:
                 loop.add_signal_handler(number, self.stop)
             except NotImplementedError:  # Windows has no loop signals; the plain handler wakes the loop at the next tick
@@ -336,11 +340,19 @@ class Service:
         return await self._sender.send(identity, message)
 
     async def publish(self, kind: str, **facts: Any) -> None:
-        """Publish a numbered telemetry message. Best effort: nothing depends on it."""
-        if self._page is not None:
-            self._page.update(kind, facts)
+        """Publish a numbered telemetry message. Best effort: nothing depends on it, and what fails here ends nothing."""
+        try:
+            await self._publish(kind, facts)
+        except Exception:  # noqa: BLE001 - display only: neither a fault of the page nor of a socket may end the run
+            if kind not in self._unpublished:
+                self._unpublished.add(kind)
+                _LOG.exception("messages of this kind cannot be published; only the display suffers", kind=kind)
+
+    async def _publish(self, kind: str, facts: Mapping[str, Any]) -> None:
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
+        if self._page is not None:
+            self._page.update(kind, facts)
         if self._telemetry is not None:
             self._published += 1
             message = {"kind": kind, "seq": self._published, **facts}
@@ -362,7 +374,9 @@ class Service:
             temporary.write_text(json.dumps(state, indent=2))
             temporary.replace(path)
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written: {error}") from error
+            raise ServiceError(
+                f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
+            ) from error
         try:
             yield
         finally:

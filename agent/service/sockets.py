@@ -1,5 +1,6 @@
 """The agent's sockets: their addresses, who may connect, and the key of the client that sent a message."""
 
+import re
 from collections.abc import Sequence
 
 import zmq
@@ -9,6 +10,7 @@ from agent.errors import ServiceError
 from agent.service.authentication import Authenticator
 from instrument_adapters.protocol.codec import MAX_ARRAY_BYTES
 
+_MAX_PORT = 65535
 _LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
 
 
@@ -26,14 +28,25 @@ def key_of(parts: Sequence[zmq.Frame]) -> str:
         return ""
 
 
+def _check_form(address: str) -> None:
+    # ZeroMQ takes a port modulo 65536, and would listen elsewhere without a word.
+    found = re.fullmatch(r"tcp://(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\*|\d{1,5})", address)
+    if not address.startswith("ipc://") and (found is None or (found[1] != "*" and int(found[1]) > _MAX_PORT)):
+        raise ServiceError(
+            f"'{address}' is not an address to listen at; give tcp://HOST:PORT, such as tcp://127.0.0.1:5555, "
+            f"with a port up to {_MAX_PORT} (* picks a free one)"
+        )
+
+
 def bind_socket(context: zmq.asyncio.Context, kind: int, address: str, authenticator: Authenticator | None) -> zmq.asyncio.Socket:
     """A socket that listens at an address; without authentication, on this computer only.
 
     Raises
     ------
     ServiceError
-        If the address is not on this computer and there are no keys, or if it cannot be bound.
+        If the address has another form, is not on this computer and there are no keys, or cannot be bound.
     """
+    _check_form(address)
     if authenticator is None and not address.startswith(_LOOPBACK):
         raise ServiceError(
             f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed, "

@@ -21,8 +21,10 @@ from agent.web.api import Backend, create_app
 from agent.web.connections import MAX_CONNECTIONS, TimedConnection
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
+from instrument_adapters.errors import plain_reason
 
 _SHUTDOWN_TIMEOUT_S = 1
+_MAX_PORT = 65535
 _LOG = structlog.get_logger("vaestar.web")
 
 
@@ -111,13 +113,15 @@ def _listening_socket(address: str) -> socket.socket:
     host = host.removeprefix("[").removesuffix("]")
     if host == "localhost":
         host = "127.0.0.1"
+    if not port.isdecimal() or int(port) > _MAX_PORT:
+        raise ServiceError(
+            f"service.http is '{address}', which is not HOST:PORT with a port up to {_MAX_PORT}; an example is 127.0.0.1:5557"
+        )
     if not (host.startswith("127.") or host == "::1"):
         raise ServiceError(
             f"service.http is '{address}', which is not a loopback address; use 127.0.0.1:PORT, "
             "and connect from another computer through ssh -L"
         )
-    if not port.isdecimal():
-        raise ServiceError(f"service.http is '{address}', which is not a valid address; an example is 127.0.0.1:5557")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -125,10 +129,10 @@ def _listening_socket(address: str) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
         sock.listen(MAX_CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sock.close()
         raise ServiceError(
-            f"the HTTP server cannot listen on {address}: {error}; is another agent running there? "
+            f"the HTTP server cannot listen on {address}: {plain_reason(error)}; is another agent running there? "
             "choose another port with --http 127.0.0.1:PORT (0 picks a free one), or disable the server with --http ''"
         ) from error
     return sock
@@ -143,7 +147,9 @@ def _token_file(path: Path, token: str) -> Iterator[None]:
         with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             file.write(token)
     except OSError as error:
-        raise ServiceError(f"{path} cannot be written: {error}") from error
+        raise ServiceError(
+            f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
+        ) from error
     try:
         yield
     finally:

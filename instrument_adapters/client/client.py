@@ -117,8 +117,12 @@ def run_client(
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGINT or SIGTERM and restore the previous handler. Call it from the main thread."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    """Set `stop` at the first SIGINT, SIGTERM or SIGHUP and restore the previous handler. Call it from the main thread.
+
+    SIGHUP comes when the terminal is closed; where it is ignored, as by nohup, it stays so.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {s: signal.getsignal(s) for s in numbers if signal.getsignal(s) is not signal.SIG_IGN}
 
     def set_stop(number: int, _: FrameType | None) -> None:
         stop.set()

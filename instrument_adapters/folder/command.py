@@ -97,7 +97,7 @@ def _now() -> datetime:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = values.OneSentenceParser(
         prog="vaestar adapter folder",
         description="Sends scan files that appear in a folder to an agent and writes the recommended points to another folder.",
     )

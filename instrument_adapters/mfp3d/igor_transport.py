@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from instrument_adapters.child_process import last_words
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS
 from instrument_adapters.mfp3d.transport import NoAnswerError
@@ -93,7 +94,9 @@ class IgorTransport:
         except OSError as error:
             raise NoAnswerError(f"{self._launch[0]} cannot be started ({error.strerror}); give the path of Igor.exe") from error
         if done.returncode != 0:
-            raise NoAnswerError(f"passing {text!r} to Igor ended with exit code {done.returncode}; check the path of Igor.exe")
+            said = last_words(done.stderr or done.stdout)
+            how = f"exit code {done.returncode}" + (f" ({said})" if said else "")
+            raise NoAnswerError(f"passing {text!r} to Igor ended with {how}; check the path of Igor.exe")
 
     def read(self, expression: str) -> float:
         """Value of a numeric expression; each query has its own file, so that a late answer is never assigned to another query.

@@ -131,6 +131,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
                 zmq.curve_public(key)  # checks length and alphabet
     except (OSError, ValueError, IndexError, zmq.ZMQError) as error:  # IndexError: a key without a value
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no key"
+        why = why if path.exists() else "there is no such file"
         raise KeyFileError(f"{path} cannot be used: {why}; create keys with: vaestar keygen NAME") from error
     return public, secret
 

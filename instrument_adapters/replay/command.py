@@ -51,8 +51,8 @@ def _model_name(source: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m instrument_adapters replay",
+    parser = values.OneSentenceParser(
+        prog="vaestar adapter replay",
         description="Replays recorded data to an agent as an instrument.",
     )
     add = parser.add_argument

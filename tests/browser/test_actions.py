@@ -202,3 +202,16 @@ def test_an_action_without_an_answer_says_so_after_two_seconds_and_when_it_arriv
     held[0].continue_()
     expect(page.locator("#notice")).to_contain_text("Emergency stop: every instrument")
     assert agent.hears(wire.CommandMessage).command == "stop"
+
+
+@pytest.mark.attack(
+    "the connection breaks while an action is on its way", promise="the page does not claim that nothing was done"
+)
+def test_an_action_whose_connection_breaks_is_not_called_undone(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    page = opens(agent.address, agent.token)
+    expect(page.locator("#state")).to_have_text("connected")
+    page.route("**/api/stop", lambda route: route.abort("connectionreset"))
+    page.click("#stop")
+    answer(page, by="Eva")
+    expect(page.locator("#notice")).to_contain_text('the connection broke: it is not known whether "stop" is carried out.')

@@ -1,7 +1,7 @@
 // Actions of the operator. Each carries the operator's name and the token; a refusal is shown with its reason.
 
 import { ask, notice } from "./ask.js";
-import { el, plural } from "./format.js";
+import { el, plural, visible } from "./format.js";
 import { clearEdits, edited, set, state, waiting } from "./store.js";
 
 // The token is kept in this tab only: it is removed from the address at once, and never sent as part of one.
@@ -34,7 +34,8 @@ async function act(path, body, success, tone = "good") {
   const operator = await credentials();
   if (!operator) return false;
   let response;
-  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`, "bad", true), ANSWER_MS);
+  const unknown = `it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`;
+  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: ${unknown}`, "bad", true), ANSWER_MS);
   try {
     response = await fetch(`api/${path}`, {
       method: "POST",
@@ -42,7 +43,7 @@ async function act(path, body, success, tone = "good") {
       body: JSON.stringify({ by: operator.by, ...body }),
     });
   } catch {
-    notice("The agent does not respond; nothing was done. Check the terminal where vaestar serve runs.", "bad", true);
+    notice(`NO ANSWER from the agent, the connection broke: ${unknown}`, "bad", true);  // it may have read the request
     return false;
   } finally {
     clearTimeout(late);
@@ -58,13 +59,15 @@ async function act(path, body, success, tone = "good") {
   } else if (response.status === 409) {
     notice(`Not done: ${reason}.`, "bad", true);
     set({ stale: Date.now() });  // fetch the present state
+  } else if (response.status === 500) {
+    notice(`The agent answered with a fault: ${unknown}`, "bad", true);
   } else notice(`Not done: ${reason}`, "bad", true);
   return false;
 }
 
 async function errorText(response) {
   try {
-    const body = await response.json();
+    const body = visible(await response.json());
     const detail = body.detail ?? body.error ?? body.reason ?? "";
     return typeof detail === "string" ? detail : detail.map((d) => d.msg).join("; ");
   } catch {
@@ -132,7 +135,7 @@ export function checkEdits() {
     const body = { drop: [...state.edits.drop], move: Object.fromEntries(state.edits.move) };
     const response = await fetch(`api/view/decisions/${id}/check?edits=${encodeURIComponent(JSON.stringify(body))}`).catch(() => null);
     if (!response?.ok || id !== state.decision?.decision_id) return;
-    const { problems } = await response.json();
+    const { problems } = visible(await response.json());
     set({ edits: { ...state.edits, problems: new Map(problems.map((p) => [p.request_id, p.sentence])) } });
   }, 80);
 }

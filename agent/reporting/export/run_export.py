@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.history.filters import EventFilter
 from agent.history.lookup import open_history, reading_history
-from agent.reporting.terminal import ERR
+from instrument_adapters.command_line.output import write_error, write_line
+from instrument_adapters.errors import plain_reason
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
 #: Formats that are folders, with the suffix of their files; --force replaces only folders of such files.
@@ -57,11 +57,11 @@ def export(run: Path | None, request: ExportRequest) -> None:
     with open_history(run) as history, reading_history(history):
         if request.out is None:
             for line in _lines(request.format)(history, request.event_filter):
-                sys.stdout.write(line + "\n")
+                write_line(line)  # JSON in ASCII
             return
         with atomic_output(request.out, folder=_FOLDER_SUFFIXES.get(request.format), force=request.force) as target:
             count = _write(history, request, target)
-    ERR.print(f"{count} written to {request.out}", highlight=False, markup=False, soft_wrap=True)
+    write_error(f"{count} written to {request.out}")
 
 
 def _write(history: History, request: ExportRequest, target: Path) -> str:
@@ -124,7 +124,7 @@ def atomic_output(out: Path, *, folder: str | None, force: bool) -> Iterator[Pat
     except HistoryError:
         raise
     except OSError as error:
-        raise HistoryError(f"{out} cannot be written: {error}; choose another path with --out") from error
+        raise HistoryError(f"{out} cannot be written: {plain_reason(error)}; choose another path with --out") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):

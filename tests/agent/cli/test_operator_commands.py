@@ -62,6 +62,19 @@ def test_status_says_what_each_instrument_does(vaestar: Vaestar, control: FakeCo
     assert json.loads(vaestar("status", "--json").stdout)["run_id"] == "run-1"
 
 
+@pytest.mark.attack(
+    "a decision waits for approval, and nobody looks at the page", promise="`vaestar status` says so, and what to do"
+)
+def test_status_says_that_a_decision_waits_for_approval(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts["instruments"]["afm-2"] = INSTRUMENT | {"waiting_approval": "d-7", "waiting_approval_s": 700.0}
+    lines = vaestar("status").stdout.splitlines()
+    assert lines[lines.index("afm-2") :][-2:] == [
+        "         WAITS FOR APPROVAL for 12 min: decision d-7; `vaestar pending` lists its points,",
+        "         answer with `vaestar approve d-7` or `vaestar reject d-7 --reason WHY`",
+    ]
+    assert sum("WAITS" in line for line in lines) == 1
+
+
 def test_a_stop_is_sent_with_name_and_reason_and_confirmed_by_the_instruments(vaestar: Vaestar, control: FakeControl) -> None:
     control.facts["instruments"]["afm-2"] = INSTRUMENT | {"connected": False}
     done = vaestar("stop", "--reason", "smoke")

@@ -48,11 +48,11 @@ with History(Path(sys.argv[1])) as history:
     ],
 )
 def test_errors_of_the_system_come_with_advice(error: OSError, advice: str) -> None:
-    assert describe_error(error).startswith(f"{error}: {advice}")
+    assert describe_error(error).startswith(f"{error.strerror}: {advice}")
 
 
 def test_an_error_without_advice_is_reported_as_it_is() -> None:
-    assert describe_error(OSError(errno.ENOENT, "no such file")) == "[Errno 2] no such file"
+    assert describe_error(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"
     assert describe_error(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
 
 

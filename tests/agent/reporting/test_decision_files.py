@@ -22,8 +22,8 @@ def names(directory: Path) -> set[str]:
 def test_a_report_is_the_table_the_record_and_the_figures(tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
     written = write_report(make_scan(), make_decision(), out)
-    assert {path.name for path in written} == names(out) == ALL
-    assert all(path.parent == out for path in written)
+    assert {path.name for path in written.files} == names(out) == ALL
+    assert all(path.parent == out for path in written.files)
     for png in out.glob("*.png"):
         content = png.read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recommendations.csv").write_text("old")
+    (tmp_path / "decision.json").write_text("old")
     write_bytes = Path.write_bytes
 
     def write_half(path: Path, content: bytes) -> int:
@@ -113,12 +113,12 @@ def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path
     monkeypatch.setattr(Path, "write_bytes", write_half)
     with pytest.raises(ReportError, match="No space left on device"):
         write_report(make_scan(), make_unresolved(), tmp_path)
-    assert (tmp_path / "recommendations.csv").read_text() == "old"
-    assert names(tmp_path) == {"recommendations.csv"}
+    assert (tmp_path / "decision.json").read_text() == "old"
+    assert names(tmp_path) == {"decision.json"}
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recommendations.csv").write_text("old")
+    (tmp_path / "decision.json").write_text("old")
 
     def refuse(path: Path, target: Path) -> Path:
         assert path.parent == target.parent
@@ -127,5 +127,24 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, m
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(ReportError, match="Permission denied; name a folder that can be written to"):
         write_report(make_scan(), make_unresolved(), tmp_path)
-    assert (tmp_path / "recommendations.csv").read_text() == "old"
-    assert names(tmp_path) == {"recommendations.csv"}
+    assert (tmp_path / "decision.json").read_text() == "old"
+    assert names(tmp_path) == {"decision.json"}
+
+
+@pytest.mark.attack(
+    "the disk refuses the figures of a decision", promise="record and table are written first, and each figure is named"
+)
+def test_a_disk_that_refuses_figures_leaves_record_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes = Path.write_bytes
+
+    def refuse_figures(path: Path, content: bytes) -> int:
+        if ".png" in path.name:
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse_figures)
+    (tmp_path / "scan.png").write_text("of an earlier decision")
+    written = write_report(make_scan(), make_unresolved(), tmp_path)
+    assert {path.name for path in written.files} == names(tmp_path) == {"recommendations.csv", "decision.json"}
+    assert len(written.problems) == 1
+    assert "scan.png cannot be written: No space left on device" in written.problems[0]

@@ -201,6 +201,21 @@ def test_scans_that_an_operator_should_check_pause_their_instrument(opened: Open
     assert states(agent) == {AFM: "running"}
 
 
+@pytest.mark.attack("the scans lack the channel that is analysed", promise="the instrument is paused, and does not scan for ever")
+def test_scans_that_cannot_be_analysed_at_all_pause_their_instrument(opened: Open) -> None:
+    agent = opened(pause_after_unfit=2)
+    missing = "no channel begins with 'Amplitude'; this scan holds Current; choose one with --channel"
+    nothing = {"outcome": "not_resolvable", "explanation": f"Nothing to recommend: {missing}.", "chosen": None}
+    nothing |= {"candidates": [], "configurations": [], "clusters": [], "keypoints_found": 0, "keypoints_used": 0}
+    decide(agent, "s-1", **nothing)
+    decide(agent, "s-2", **(nothing | {"keypoints_found": 9}))  # the search was ended by its deadline
+    decide(agent, "s-3", **nothing)
+    assert states(agent) == {AFM: "running"}
+    decide(agent, "s-4", **nothing)
+    assert states(agent) == {AFM: "paused"}
+    assert agent.commands.unacknowledged(AFM).reason == f"2 consecutive scans were unusable, the last because {missing}"
+
+
 def test_unusable_scans_do_not_pause_where_that_is_switched_off(opened: Open) -> None:
     agent = opened(pause_after_unfit=0)
     for i in range(5):

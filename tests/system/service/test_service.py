@@ -283,3 +283,27 @@ def test_a_search_that_fails_is_answered_with_the_reason_and_the_service_lives(
     asyncio.run(scenario())
     first, second = (e.body["decision"]["outcome"] for e in events(tmp_path, kinds.DECISION_MADE))
     assert (first, second) == ("not_resolvable", "one_type_only")
+
+
+class BrokenPage:
+    """A dashboard that fails at everything that is published."""
+
+    def add_to(self, app: object, address: str) -> None: ...
+
+    def update(self, kind: str, facts: object) -> None:
+        raise RuntimeError(f"cannot show {kind}")
+
+
+@pytest.mark.attack("the dashboard fails at each message", promise="scans are decided on and points go out all the same")
+def test_a_page_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with serving(tmp_path, page=lambda _: BrokenPage()) as (_, state):
+            with instrument(state["bind"]) as bench:
+                await bench.ask(hello("afm-1"), wire.Welcome)
+                for scan_id in ("scan-1", "scan-2"):
+                    assert (await scan_and_recommendation(bench, scan_id)).scan_id == scan_id
+
+    asyncio.run(scenario())
+    assert events(tmp_path)[-1].kind == kinds.RUN_STOPPED
