@@ -31,7 +31,9 @@ class Command:
     by, reason
         Name of the operator (or "policy"), and the reason given.
     acknowledged
-        Whether the instrument has acknowledged the command.
+        Whether the instrument has acknowledged the command, or refused it.
+    refused
+        Why the instrument has refused the command; empty if it has not.
     """
 
     seq: int
@@ -39,6 +41,7 @@ class Command:
     by: str
     reason: str
     acknowledged: bool = False
+    refused: str = ""
 
     @property
     def sentence(self) -> str:
@@ -70,7 +73,7 @@ class CommandState:
         elif event.kind == COMMAND_ACKNOWLEDGED:
             command = self.commands[event.subject]
             if command.seq == body["seq"]:
-                self.commands[event.subject] = replace(command, acknowledged=True)
+                self.commands[event.subject] = replace(command, acknowledged=True, refused=body.get("refused", ""))
         elif event.kind == RECOMMENDATION_READY:
             self.last_seqs[body["instrument_id"]] = body["seq"]
 

@@ -89,8 +89,10 @@ class Dispatcher:
         self._now = now
         self._record = self.recorder.record
 
-    def on_packet(self, instrument_id: str, packet: Packet) -> wire.Message | None:
+    def on_packet(self, instrument_id: str, packet: Packet, *, remains_connected: bool = False) -> wire.Message | None:
         """The answer to a message of an instrument; None if it needs none.
+
+        `remains_connected` says, of a goodbye, whether another connection of the same instrument lives.
 
         Raises
         ------
@@ -114,7 +116,7 @@ class Dispatcher:
         if isinstance(message, wire.Resend):
             return wire.SnapshotMessage(**self._head(), of=message.id, snapshot=self.snapshot(instrument_id))
         if isinstance(message, wire.Bye):
-            return self._bye(instrument_id, message)
+            return self._ack(message) if remains_connected else self._bye(instrument_id, message)
         self._without_answer(instrument_id, packet)
         return None
 

@@ -6,6 +6,7 @@ One asyncio task sends on the socket and one receives. zmq reconnects by itself;
 import asyncio
 import contextlib
 import logging
+import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -216,7 +217,9 @@ class Connection:
         if self._keys is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = self._keys.own.public, self._keys.own.secret
             self._socket.curve_serverkey = self._keys.agent
-        self._socket.setsockopt(zmq.ROUTING_ID, self._make_hello(self._hello_id).instrument_id.encode())
+        # Nobody can guess it, so no other client can take this connection over and receive what is meant for this instrument.
+        routing_id = f"{self._make_hello(self._hello_id).instrument_id}/{secrets.token_hex(16)}"
+        self._socket.setsockopt(zmq.ROUTING_ID, routing_id.encode())
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is queued for an agent that is not connected
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_ARRAY_BYTES)
