@@ -31,6 +31,7 @@ from agent.schema import event_kinds as kinds
 from instrument_adapters.errors import ProtocolError, ScanDataError
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_from_packet
+from instrument_adapters.protocol.holds import HELD
 
 _SILENCE_S = 60.0
 _ROUNDING = 1e-3  # a bias read back at exactly the limit is not beyond it
@@ -249,6 +250,8 @@ class Dispatcher:
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
         body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}
         body["told_at"] = message.sent_at.isoformat()
+        if message.event in HELD.values():
+            self.commands.take_over(instrument_id, message)  # before the acknowledgement, after which a resume would lift it
         event = self._record(kinds.INSTRUMENT_TROUBLED, message.id, body, once=f"trouble:{instrument_id}:{message.id}")
         return self._ack(message) if event is not None else self._repeated(instrument_id, message)
 

@@ -341,7 +341,7 @@ class Service:
             await self.publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
         if isinstance(message, wire.Hello | wire.Resend):
             self._sender.mark_all_due(instrument_id)
-        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage):
+        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage | wire.TroubleMessage):
             await self.recommend(instrument_id)
 
     async def recommend(self, instrument_id: str) -> None:
