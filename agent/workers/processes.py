@@ -4,6 +4,7 @@ A shared array is a file in a temporary directory, which each process maps into 
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import shutil
@@ -25,6 +26,7 @@ from agent.workers.base import ALL_SEARCHES, Workers
 
 _GRACE_S = 1.0  # time to stop; then the process of the task is ended
 _WATCH_S = 0.2
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _NICENESS = 10  # answering instruments takes precedence over training
 
 # State of a worker process:
@@ -92,12 +94,12 @@ class ProcessWorkers(Workers):
 
     def restart(self) -> None:
         """New processes in place of a broken pool."""
+        _kill(self._pool)  # the pool itself would wait for ever for one that is stopped (SIGSTOP)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._new_pool()
 
     def replace(self) -> None:
         """Kill all processes, whose tasks do not respond, and start new ones."""
-        _kill(self._pool)
         self.restart()
 
     def close(self) -> None:
@@ -160,6 +162,7 @@ def _kill(pool: ProcessPoolExecutor) -> None:
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
+    _be_continued_at_the_end_of_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     if sys.platform != "win32":
         os.nice(_NICENESS)
@@ -169,6 +172,12 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     if directory is not None and str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that a user's file cannot hide one of our modules
     threading.Thread(target=_exit_when_abandoned, args=(files,), daemon=True).start()
+
+
+def _be_continued_at_the_end_of_the_parent() -> None:
+    """Have Linux continue this process when its parent ends: while stopped (SIGSTOP) it cannot notice that, and would stay."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
 
 
 def _exit_when_abandoned(files: str) -> None:
