@@ -316,6 +316,9 @@ class Service:
         if self._routes.spoke(instrument_id, identity):
             advice = "commands go to all of them, recommendations to the one that spoke last; make sure that only one client runs"
             _LOG.warning("several connections speak under one name", instrument=instrument_id, advice=advice)
+        if isinstance(message, wire.Hello) and self._authenticator is not None and identity == instrument_id.encode():
+            advice = "its routing id is its name, which every holder of a key can take; add a slash and a random number to it"
+            _LOG.warning("the connection of an instrument can be taken over", instrument=instrument_id, advice=advice)
         if isinstance(message, wire.Ack | wire.Refused):
             self._routes.answered(identity, message.of)
 
