@@ -41,44 +41,77 @@ def show_status(run: Path | None, *, as_json: bool = False, watch: bool = False)
 
 
 def send_command(command: Command, run: Path | None, instrument: str | None, by: str, reason: str) -> None:
-    """Send a command and wait two seconds for the connected instruments to confirm it.
+    """Send a command, wait two seconds for the instruments, and print what each of them has answered.
 
     Raises
     ------
     RefusedError
-        If the agent refuses, or an instrument does not confirm in time.
+        If the agent or an instrument refuses, or an instrument that has not said goodbye does not answer in time.
     """
     agent = RemoteAgent(resolve_run(run))
     answer = agent.post(command, {"by": by, "reason": reason, "instrument_id": instrument})
     write_line(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})")
     flush_output()
-    unconfirmed = _unconfirmed(agent, answer.get("status", {}), instrument)
-    if unconfirmed:
-        names = ", ".join(unconfirmed)
+    missing = _print_answers(agent, answer.get("status", {}), instrument)
+    if missing:
+        advice = "; STOP IT AT THE INSTRUMENT ITSELF if there is danger" if command == "stop" else ""
         raise RefusedError(
-            f"not confirmed within {_CONFIRM_TIMEOUT_S:g} s by {names}; the agent repeats the command, see `vaestar status`"
+            f"{command} not confirmed within {_CONFIRM_TIMEOUT_S:g} s by {', '.join(missing)}; the agent repeats the command "
+            f"until it is answered, see `vaestar status`{advice}"
         )
 
 
-def _unconfirmed(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
-    """Print each instrument when it confirms the command; return those that have not confirmed in time."""
+def _print_answers(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
+    """Print what each instrument answers, as soon as it does; return those that have not obeyed in time."""
     until = time.monotonic() + _CONFIRM_TIMEOUT_S
-    reported: set[str] = set()
+    printed: set[str] = set()
+    missing: list[str] = []
     while True:
         known = [one for one in instruments(status) if instrument in (None, one["instrument_id"])]
+        if not known:
+            write_line("  no instrument has connected yet; the command holds for each that connects")
+        is_over = time.monotonic() > until
         for one in known:
             name = one["instrument_id"]
-            if name not in reported and (one["obeyed"] or not one["connected"]):
-                reported.add(name)
-                outcome = (
-                    f"confirmed, {one['state']}" if one["connected"] else "not connected; receives the command when it reconnects"
-                )
-                write_line(f"  {name}: {outcome}")
-        missing = [one["instrument_id"] for one in known if one["instrument_id"] not in reported]
-        if not missing or time.monotonic() > until:
+            if name not in printed and (is_over or _is_settled(one)):
+                printed.add(name)
+                write_line(f"  {name}: {_answer(one)}")
+                flush_output()
+                missing += [] if _is_harmless(one) else [name]
+        if len(printed) == len(known):
             return missing
         time.sleep(_POLL_S)
         status = agent.get("/api/status")
+
+
+def _is_settled(one: Mapping[str, Any]) -> bool:
+    """Whether no further answer of an instrument is to be expected: all its connections have answered, or it has left."""
+    replies = one["replies"]
+    return bool(one["refused"] or one["left"]) or (one["obeyed"] and replies.get("answered", 0) >= replies.get("connections", 0))
+
+
+def _is_harmless(one: Mapping[str, Any]) -> bool:
+    """Whether an instrument has obeyed the command on all its connections, or said goodbye before."""
+    return not one["refused"] and _is_settled(one)
+
+
+def _answer(one: Mapping[str, Any]) -> str:
+    replies = one["replies"]
+    within = "" if replies.get("within_ms") is None else f" within {replies['within_ms']:.0f} ms"
+    silent = "" if one["last_heard_s"] is None else f"; its last message came {_duration(one['last_heard_s'])} ago"
+    if one["refused"]:
+        return f"REFUSED{within}: {one['refused']}"
+    if one["left"]:
+        return "not connected (it said goodbye); receives the command when it reconnects"
+    if one["obeyed"] and not _is_settled(one):
+        answered, connections = replies["answered"], replies["connections"]
+        only_one = "make sure that only one client runs"
+        return f"answered{within}, {one['state']}, but only {answered} of {connections} connections under this name; {only_one}"
+    if one["obeyed"]:
+        return f"answered{within}, {one['state']}"
+    if not one["connected"] or replies.get("connections") == 0:
+        return f"NOT CONNECTED{silent}; receives the command when it reconnects"
+    return f"HAS NOT ANSWERED{silent}"
 
 
 def show_pending(run: Path | None, *, as_json: bool = False) -> None:

@@ -31,6 +31,7 @@ from agent.schema import event_kinds as kinds
 from instrument_adapters.errors import ProtocolError, ScanDataError
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_from_packet
+from instrument_adapters.protocol.holds import HELD
 
 _SILENCE_S = 60.0
 _ROUNDING = 1e-3  # a bias read back at exactly the limit is not beyond it
@@ -89,8 +90,10 @@ class Dispatcher:
         self._now = now
         self._record = self.recorder.record
 
-    def on_packet(self, instrument_id: str, packet: Packet) -> wire.Message | None:
+    def on_packet(self, instrument_id: str, packet: Packet, *, remains_connected: bool = False) -> wire.Message | None:
         """The answer to a message of an instrument; None if it needs none.
+
+        `remains_connected` says, of a goodbye, whether another connection of the same instrument lives.
 
         Raises
         ------
@@ -114,7 +117,7 @@ class Dispatcher:
         if isinstance(message, wire.Resend):
             return wire.SnapshotMessage(**self._head(), of=message.id, snapshot=self.snapshot(instrument_id))
         if isinstance(message, wire.Bye):
-            return self._bye(instrument_id, message)
+            return self._ack(message) if remains_connected else self._bye(instrument_id, message)
         self._without_answer(instrument_id, packet)
         return None
 
@@ -247,6 +250,8 @@ class Dispatcher:
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
         body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}
         body["told_at"] = message.sent_at.isoformat()
+        if message.event in HELD.values():
+            self.commands.take_over(instrument_id, message)  # before the acknowledgement, after which a resume would lift it
         event = self._record(kinds.INSTRUMENT_TROUBLED, message.id, body, once=f"trouble:{instrument_id}:{message.id}")
         return self._ack(message) if event is not None else self._repeated(instrument_id, message)
 

@@ -40,6 +40,7 @@ from agent.service.authentication import Authenticator
 from agent.service.operator import OperatorControl
 from agent.service.periodic_jobs import schedule_jobs
 from agent.service.rate_limit import RateLimiter
+from agent.service.routes import Routes, name_in
 from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
@@ -88,6 +89,7 @@ class Service:
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> progress of its search
         self._recovered: dict[str, Any] = {}
         self._control: OperatorControl | None = None
+        self._routes = Routes()
 
     @property
     def control(self) -> Control:
@@ -118,7 +120,7 @@ class Service:
             "uptime_s": round(uptime_s(self._started_at, self._now()), 1),
             "mode": self._config.approval.mode,
             "events": self._dispatcher.recorder.newest_seq,
-            "instruments": instruments(self._dispatcher, self._progress),
+            "instruments": instruments(self._dispatcher, self._progress, self._routes.replies),
             "recovered": self._recovered,
         }
 
@@ -169,7 +171,7 @@ class Service:
             context = stack.enter_context(zmq.asyncio.Context())
             self._authenticator = self._open_authenticator(stack, context)
             self._router = stack.enter_context(bind_socket(context, zmq.ROUTER, self._config.service.bind, self._authenticator))
-            self._sender = Sender(self._router, self._dispatcher)
+            self._sender = Sender(self._router, self._dispatcher, self._routes)
             self._control = OperatorControl(
                 self._agent, self._dispatcher, self._orchestrator, self._sender.send_open, self.status
             )
@@ -249,7 +251,7 @@ class Service:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in self._dispatcher.presence.connected():
-            await self._send(instrument_id.encode(), self._dispatcher.bye())
+            await self._sender.send_all(instrument_id, self._dispatcher.bye())
         for result in [self._fault, *results]:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -275,13 +277,13 @@ class Service:
 
     async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
         since_s = time.perf_counter()
-        # A client without a name gets one from zmq that is not text; it is answered as well.
-        instrument_id = identity.decode("utf-8", "backslashreplace")
+        instrument_id = name_in(identity)  # a client without a name is answered as well
         try:
-            if self._authenticator is not None:
-                self._authenticator.check_name(key, instrument_id)
+            self._check_name(identity, instrument_id, key)
             packet = decode(frames)
-            answer = self._dispatcher.on_packet(instrument_id, packet)
+            remains = isinstance(packet.message, wire.Bye) and await self._remains_connected(instrument_id, identity)
+            answer = self._dispatcher.on_packet(instrument_id, packet, remains_connected=remains)
+            self._note_route(instrument_id, identity, packet.message)
         except ProtocolError as error:
             await self._refuse(identity, frames, error)
         except HistoryError:
@@ -297,8 +299,35 @@ class Service:
                 self.supervision.meters.acknowledged(since_s)
             await self._follow_up(instrument_id, packet.message, answer)
 
+    def _check_name(self, identity: bytes, instrument_id: str, key: str) -> None:
+        """Check that a message comes with the instrument's key; else its connection gets nothing more that is meant for it."""
+        if self._authenticator is None:
+            return
+        try:
+            self._authenticator.check_name(key, instrument_id)
+        except ProtocolError:
+            self._routes.drop(identity)
+            raise
+
+    async def _remains_connected(self, instrument_id: str, leaves: bytes) -> bool:
+        """Whether another connection under the same name receives messages when one says goodbye."""
+        self._routes.drop(leaves)
+        return await self._sender.send_all(instrument_id, self._dispatcher.heartbeat(instrument_id))
+
+    def _note_route(self, instrument_id: str, identity: bytes, message: wire.Message) -> None:
+        if isinstance(message, wire.Bye):
+            return
+        if self._routes.spoke(instrument_id, identity):
+            advice = "commands go to all of them, recommendations to the one that spoke last; make sure that only one client runs"
+            _LOG.warning("several connections speak under one name", instrument=instrument_id, advice=advice)
+        if isinstance(message, wire.Hello) and self._authenticator is not None and identity == instrument_id.encode():
+            advice = "its routing id is its name, which every holder of a key can take; add a slash and a random number to it"
+            _LOG.warning("the connection of an instrument can be taken over", instrument=instrument_id, advice=advice)
+        if isinstance(message, wire.Ack | wire.Refused):
+            self._routes.answered(identity, message.of)
+
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
-        instrument_id = identity.decode("utf-8", "backslashreplace")
+        instrument_id = name_in(identity)
         answer = self._dispatcher.refuse(instrument_id, message_id(frames), error)
         _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=answer.reason)
         await self._send(identity, answer)
@@ -319,7 +348,7 @@ class Service:
             await self.publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
         if isinstance(message, wire.Hello | wire.Resend):
             self._sender.mark_all_due(instrument_id)
-        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage):
+        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage | wire.TroubleMessage):
             await self.recommend(instrument_id)
 
     async def recommend(self, instrument_id: str) -> None:

@@ -4,6 +4,7 @@ A shared array is a file in a temporary directory, which each process maps into 
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from instrument_adapters.child_process import SAFE_PATH, last_words
 _GRACE_S = 1.0  # time to stop; then the process of the task is ended
 _WATCH_S = 0.2
 _STDERR = ".stderr"  # suffix of the files with what processes wrote last
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _NICENESS = 10  # answering instruments takes precedence over training
 
 # State of a worker process:
@@ -99,6 +101,7 @@ class ProcessWorkers(Workers):
 
     def restart(self) -> None:
         """New processes in place of a broken pool."""
+        _kill(self._pool)  # the pool itself would wait for ever for one that is stopped (SIGSTOP)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._new_pool()
 
@@ -112,7 +115,6 @@ class ProcessWorkers(Workers):
 
     def replace(self) -> None:
         """Kill all processes, whose tasks do not respond, and start new ones."""
-        _kill(self._pool)
         self.restart()
 
     def close(self) -> None:
@@ -200,6 +202,7 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
     _keep_last_words(Path(files))
+    _be_continued_at_the_end_of_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     if sys.platform != "win32":
         os.nice(_NICENESS)
@@ -221,6 +224,12 @@ def _keep_last_words(files: Path) -> None:
         with (files / f"{os.getpid()}{_STDERR}").open("wb") as file:
             os.dup2(file.fileno(), 2)
         faulthandler.enable(2, all_threads=False)
+
+
+def _be_continued_at_the_end_of_the_parent() -> None:
+    """Have Linux continue this process when its parent ends: while stopped (SIGSTOP) it cannot notice that, and would stay."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
 
 
 def _exit_when_abandoned(files: str) -> None:

@@ -203,7 +203,10 @@ class StatusMessage(Message):
 
 
 class TroubleMessage(Message):
-    """A fault at an instrument that neither a scan nor a result shows. The agent records it and does not act on it."""
+    """A fault at an instrument that neither a scan nor a result shows. The agent records it and does not act on it.
+
+    The one exception is the report of a pause or stop that the agent may not know of; see `instrument_adapters.protocol.holds`.
+    """
 
     type: Literal["trouble"] = "trouble"
     event: Id

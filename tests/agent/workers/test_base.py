@@ -225,6 +225,42 @@ class TestProcesses(WorkersContract):
                 assert len(list(tmp_path.rglob("*.npy"))) == 1
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.attack("stops a worker process (SIGSTOP) and ends the agent", promise="Workers end with the agent.")
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux continues a stopped process when its parent ends")
+    def test_a_stopped_worker_and_its_files_end_with_a_parent_that_was_killed(self, tmp_path: Path) -> None:
+        script, started, shared_path = tmp_path / "owner.py", tmp_path / "task", tmp_path / "shared"
+        script.write_text(OWNER)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+        with subprocess.Popen([sys.executable, script, started, shared_path], env=environment) as owner:
+            try:
+                worker, shared = pid_in(started), Path(shared_path.read_text())
+                os.kill(worker, signal.SIGSTOP)
+            finally:
+                owner.kill()
+        try:
+            wait_for(lambda: not alive(worker) and not shared.parent.exists())
+        finally:
+            if alive(worker):
+                os.kill(worker, signal.SIGKILL)
+
+    @pytest.mark.attack("stops a worker process (SIGSTOP) and kills another", promise="Workers end with the agent.")
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+    def test_a_stopped_worker_ends_with_its_pool_when_another_one_was_killed(self, tmp_path: Path) -> None:
+        with workers_for(2) as workers:
+            workers.begin()
+            futures = [workers.submit(until_stopped, tmp_path / name) for name in ("stopped", "killed")]
+            stopped, killed = pid_in(tmp_path / "stopped"), pid_in(tmp_path / "killed")
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                os.kill(killed, signal.SIGKILL)
+                wait(futures, timeout=30)
+                workers.restart()
+                wait_for(lambda: not alive(stopped))
+                assert workers.submit(add, 1, 2).result(timeout=30) == (3, False)
+            finally:
+                if alive(stopped):
+                    os.kill(stopped, signal.SIGKILL)
+
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
     def test_workers_and_files_end_with_a_parent_that_was_killed(self, tmp_path: Path) -> None:
         script, started, shared_path = tmp_path / "owner.py", tmp_path / "task", tmp_path / "shared"
