@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
+import numpy as np
+
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError
 from instrument_adapters.folder.inbox import Inbox, ReturnedResult
 from instrument_adapters.folder.naming import sample_name
@@ -229,7 +231,9 @@ class WatchedFolder:
         return settings.sample_id or sample_name(path, settings.folder, scan.metadata, settings.sample_key)
 
     def _remember(self, scan: Scan) -> Scan:
-        self._recent_scans[scan.scan_id] = replace(scan, channels=dict([*scan.channels.items()][:1]))
+        # Only frame and note are needed; a channel would keep the images of all channels in memory.
+        nothing = np.broadcast_to(np.float32(0), (scan.frame.rows, scan.frame.cols))
+        self._recent_scans[scan.scan_id] = replace(scan, channels={"none": nothing})
         while len(self._recent_scans) > _RECENT_SCANS_MAX:
             del self._recent_scans[next(iter(self._recent_scans))]
         return scan
