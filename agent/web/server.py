@@ -21,6 +21,7 @@ from agent.web.api import Backend, create_app
 from agent.web.connections import MAX_CONNECTIONS, TimedConnection
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
+from instrument_adapters.new_file import open_new
 
 _SHUTDOWN_TIMEOUT_S = 1
 _LOG = structlog.get_logger("vaestar.web")
@@ -138,10 +139,8 @@ def _listening_socket(address: str) -> socket.socket:
 def _token_file(path: Path, token: str) -> Iterator[None]:
     """Write the token to a file that only this user may read; on Windows the folder's rights protect it (docs/operations.md)."""
     try:
-        path.unlink(missing_ok=True)  # a file left over may have other rights
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(token)
+        with open_new(path, 0o600) as file:  # a file left over may have other rights
+            file.write(token.encode("ascii"))
     except OSError as error:
         raise ServiceError(f"{path} cannot be written: {error}") from error
     try:

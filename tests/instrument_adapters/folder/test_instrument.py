@@ -159,6 +159,22 @@ def test_what_somebody_may_be_filling_in_is_not_written_again(desk: Desk) -> Non
     assert desk.table()[0]["request_id"] == "r2-0"
 
 
+@pytest.mark.attack(
+    "symbolic links under the temporary names of the outbox",
+    promise="the points are written, and the targets of the links stay as they are",
+)
+def test_links_under_the_temporary_names_of_the_outbox_are_not_followed(desk: Desk, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    desk.outbox.mkdir(parents=True)
+    for name in (".s.csv.part", ".s.json.part"):
+        (desk.outbox / name).symlink_to(victim)
+    desk.plan()
+    assert victim.read_text() == "mine"
+    assert [row["request_id"] for row in desk.table()] == ["r1-0", "r1-1"]
+    assert sorted(p.name for p in desk.outbox.iterdir()) == ["s.csv", "s.json"]
+
+
 def test_nothing_to_recommend_writes_nothing(desk: Desk) -> None:
     desk.plan(points=0)
     assert not desk.outbox.exists()
