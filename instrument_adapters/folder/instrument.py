@@ -145,6 +145,7 @@ class WatchedFolder:
         self._deadline_s = self._wall() + self._settings.wait_results_s
         self._expires_at = recommendation.expires_at
         self._plan_error, self._table = "", None
+        self._inbox.expect([request.request_id for request in recommendation.requests])
         if not recommendation.requests:
             return
         try:

@@ -111,7 +111,7 @@ def test_a_phase_that_was_not_recorded_leaves_the_amplitude_alone_or_is_refused_
     stack = stack_channels(scan, "Amplitude1Retrace", "auto")
     assert stack.names == ("Amplitude1Retrace",)
     assert stack.image.valid.all()
-    with pytest.raises(UnusableScanError, match="no pixel holds a number in both .*; rescan, or use channels = 'amplitude'"):
+    with pytest.raises(UnusableScanError, match=r"no pixel holds a number in both .*; rescan, or use channels = 'amplitude'"):
         stack_channels(scan, "Amplitude1Retrace", "vector")
 
 
