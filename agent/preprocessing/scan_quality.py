@@ -198,7 +198,7 @@ def _phase_missing(state: _QualityInspection) -> str | None:
     name = phase_of(state.scan, state.channel)
     if name is None or recorded_phase_of(state.scan, state.channel) is not None:
         return None
-    return f"{name} holds no number, so the phase was not recorded; only channels = 'auto' or 'amplitude' can use this scan"
+    return f"{name} holds no number, so the phase was not recorded; channels = 'auto' uses the amplitude alone"
 
 
 def _mislabelled(state: _QualityInspection) -> str | None:

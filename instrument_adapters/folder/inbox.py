@@ -293,6 +293,7 @@ def _loop(folder: Path, name: str, where: str) -> dict[str, np.ndarray]:
     if path.name != name or name[0] in ".~" or not name.isprintable():
         raise ResultFileError(f"{where}: 'loop_file' is {name[:80]!r}; give the name of a file in the inbox, without a folder")
     try:
+        _refuse_link(path)
         if path.suffix.lower() == ".ibw":
             bias_V, response = read_loop(path)
         else:
@@ -361,7 +362,14 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _refuse_link(path: Path) -> None:
+    """Refuse a symbolic link: the sentence about what it shows would be sent to the agent."""
+    if path.is_symlink():
+        raise ResultFileError(f"{path} is a symbolic link; put the file itself into the inbox")
+
+
 def _read_limited(path: Path) -> bytes:
+    _refuse_link(path)
     try:
         size = path.stat().st_size
     except OSError as error:

@@ -303,6 +303,21 @@ def test_whatever_gives_no_result_is_reported_once(tmp_path: Path, name: str, ra
     assert sentence in said[0][1]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "loop.csv", "loop.ibw"])
+@pytest.mark.attack(
+    "a link in the inbox to a file outside it", promise="links in the inbox are refused, and nothing of their targets is reported"
+)
+def test_a_link_in_the_inbox_is_refused_and_shows_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("bias_V,response,password\n1,2,hunter2\n")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / "secret")
+    inbox, said = inbox_after(folder, ("done.csv", f"request_id,status,loop_file\nd-1-000,ok,{name}\n".encode()))
+    assert inbox.results == {}
+    assert any("is a symbolic link" in sentence for _, sentence in said)
+    assert not any("password" in sentence for _, sentence in said)
+
+
 def test_the_tables_of_a_tab_separated_text_file_are_read(tmp_path: Path) -> None:
     inbox, said = inbox_after(tmp_path, ("a.txt", SAVED["Unicode text of Excel"]), expected=("d-1-000", "d-1-001", "d-1-003"))
     assert list(inbox.results) == ["d-1-000", "d-1-001", "d-1-003"]

@@ -63,6 +63,13 @@ def test_a_whole_file_is_handed_out_once_after_it_has_stayed_the_same(lab: Lab) 
     assert lab.looks(200) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.h5", "a.HDF5", "a.hf5"])
+def test_nsid_files_are_found_under_each_of_their_endings(lab: Lab, name: str) -> None:
+    write_nsid(lab.folder / name)
+    assert lab.looks(40) == [name]
+
+
 @pytest.mark.attack(
     "a scan whose note the wire cannot carry is found out when it is sent",
     promise="what cannot be sent is reported when the file is looked at",
