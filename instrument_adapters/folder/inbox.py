@@ -164,6 +164,12 @@ class Inbox:
         if problems:
             more = f"; {len(problems) - _SAID_MAX} more rows like these" if len(problems) > _SAID_MAX else ""
             self._say("results_unreadable", f"{'; '.join(problems[:_SAID_MAX])}{more}; correct it and save it again")
+        else:
+            self._said = {sentence for sentence in self._said if str(path) not in sentence}
+        self._take(found, path)
+
+    def _take(self, found: Sequence[ReturnedResult], path: Path) -> None:
+        """Keep the results that are new or changed, and report those that will not be sent."""
         changed = [r for r in found if self._taken.get(r.request_id) != r.content]
         late = [r.request_id for r in changed if r.request_id in self._taken and r.request_id not in self.results]
         fresh = [r for r in changed if r.request_id not in late]
@@ -183,6 +189,15 @@ class Inbox:
             )
         if len(fresh) > len(unknown):
             _LOG.info("read %d results from %s", len(fresh) - len(unknown), path)
+
+    def report_left_in_outbox(self, table: Path) -> None:
+        """Report a table of the outbox that was filled in where it is."""
+        try:
+            found, _ = parse_results(_read_limited(table), table)
+        except AdapterError:
+            return
+        if found:
+            self._say("results_unused", f"{table} is filled in, but results are read from {self.folder} only; save it there")
 
     def _say(self, event: str, sentence: str) -> None:
         """Report a problem unless the same was reported before."""

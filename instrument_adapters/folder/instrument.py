@@ -212,6 +212,8 @@ class WatchedFolder:
                 return result
             reason = self._reason_to_stop_waiting()
             if reason:
+                if self._table is not None:
+                    self._inbox.report_left_in_outbox(self._table)
                 raise LimitError(f"no result was given for this point: {reason}; the point is listed in {self._table}")
             if self._pause(min(self._settings.poll_s, max(0.0, self._deadline_s - self._wall()) + 0.001)):
                 raise InstrumentFaultError("the adapter was stopped while it waited for the operator to measure this point")

@@ -18,7 +18,7 @@ from typing import Any
 
 from instrument_adapters.errors import AdapterError
 
-_SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?[;,\t ]*(\r\n|\r|\n|$)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)?"?[;,\t ]*(\r\n|\r|\n|$)', re.IGNORECASE)
 _THOUSANDS = re.compile("[ '\u00a0\u2009\u202f\u2019]")
 _NUMBER = re.compile(r"([+-]?)([0-9.,]+)([eE][+-]?[0-9]{1,4})?")
 _GROUPED_BY_SPACES = re.compile(r"[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]*)?")
@@ -145,7 +145,7 @@ def _cells(text: str, separator: str) -> Iterator[list[str]]:
 def _split(text: str, separator: str, path: Path, known: Mapping[str, str]) -> Table:
     try:
         rows = list(_cells(text, separator))
-    except (csv.Error, TypeError) as error:
+    except (csv.Error, TypeError, ValueError) as error:
         raise ResultFileError(f"{path} is not a table ({error}); save it as CSV") from error
     first = next((n for n, row in enumerate(rows) if any(row)), len(rows))
     names = [known_name(name, known) for name in rows[first]] if rows[first:] else []

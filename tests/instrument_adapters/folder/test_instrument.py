@@ -254,6 +254,22 @@ def test_waiting_ends_when_the_time_has_passed(tmp_path: Path) -> None:
     assert desk.now_s < 105, "it is counted from the recommendation, not for each point"
 
 
+@pytest.mark.attack(
+    "the outbox's table filled in and saved where it is",
+    promise="a table that is filled in in the outbox is reported, with where to save it",
+)
+def test_a_table_filled_in_in_the_outbox_is_reported_when_waiting_ends(tmp_path: Path) -> None:
+    desk, reported = Desk(tmp_path, wait_results_s=100), []
+    desk.instrument.tell_troubles(lambda event, sentence: reported.append((event, sentence)))
+    first, second = desk.plan()
+    table = desk.outbox / "s.csv"
+    desk.at[10] = lambda: table.write_text(table.read_text("utf-8-sig").replace("policy,,", "policy,ok,"), "utf-8")
+    for request in (first, second):
+        with pytest.raises(LimitError, match="100 s have passed"):
+            desk.instrument.measure(request)
+    assert reported == [("results_unused", f"{table} is filled in, but results are read from {desk.inbox} only; save it there")]
+
+
 def test_waiting_ends_when_the_recommendation_expires(tmp_path: Path) -> None:
     desk = Desk(tmp_path, wait_results_s=3600)
     request, _ = desk.plan(expires_at=NOW + timedelta(seconds=50))

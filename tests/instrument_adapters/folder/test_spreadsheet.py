@@ -318,6 +318,22 @@ def test_a_link_in_the_inbox_is_refused_and_shows_nothing(tmp_path: Path, name: 
     assert not any("password" in sentence for _, sentence in said)
 
 
+def test_a_mistake_that_comes_back_after_it_was_corrected_is_reported_again(tmp_path: Path) -> None:
+    wrong = ONE.replace(b"ok", b"done")
+    _, said = inbox_after(tmp_path, ("a.csv", wrong), ("a.csv", wrong + b"\n"), ("a.csv", ONE), ("a.csv", wrong))
+    assert [event for event, _ in said] == ["results_unreadable"] * 2
+
+
+@pytest.mark.parametrize(("line", "sentence"), [('sep="', "is not a table"), ("sep=\t\t", "has no column request_id")])
+def test_a_separator_line_that_does_not_fit_the_table_is_refused(line: str, sentence: str) -> None:
+    with pytest.raises(ResultFileError, match=sentence):
+        parse_results(f"{line}\n".encode() + ONE, Path("/nowhere/a.csv"))
+
+
+def test_an_empty_separator_line_leaves_the_separator_to_the_table() -> None:
+    assert parse_results(b"sep=\n" + ONE, Path("/nowhere/a.csv"))[0][0].parameters == {"a_V": 1.5}
+
+
 def test_the_tables_of_a_tab_separated_text_file_are_read(tmp_path: Path) -> None:
     inbox, said = inbox_after(tmp_path, ("a.txt", SAVED["Unicode text of Excel"]), expected=("d-1-000", "d-1-001", "d-1-003"))
     assert list(inbox.results) == ["d-1-000", "d-1-001", "d-1-003"]
