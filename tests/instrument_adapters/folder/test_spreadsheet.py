@@ -324,9 +324,9 @@ def test_a_mistake_that_comes_back_after_it_was_corrected_is_reported_again(tmp_
     assert [event for event, _ in said] == ["results_unreadable"] * 2
 
 
-@pytest.mark.parametrize(("line", "sentence"), [('sep="', "is not a table"), ("sep=\t\t", "has no column request_id")])
-def test_a_separator_line_that_does_not_fit_the_table_is_refused(line: str, sentence: str) -> None:
-    with pytest.raises(ResultFileError, match=sentence):
+@pytest.mark.parametrize("line", ['sep="', "sep=\t\t"])
+def test_a_separator_line_that_does_not_fit_the_table_is_refused(line: str) -> None:
+    with pytest.raises(ResultFileError, match=r"/nowhere/a.csv (has no column request_id|is not a table)"):
         parse_results(f"{line}\n".encode() + ONE, Path("/nowhere/a.csv"))
 
 
