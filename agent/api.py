@@ -34,7 +34,7 @@ def analyze(
     Parameters
     ----------
     scan
-        Scan, path of a scan file (`.ibw`, NSID `.h5`), or image of shape (rows, cols).
+        Scan, path of a scan file (`.ibw`, NSID `.h5`, `.hdf5`, `.hf5`), or image of shape (rows, cols).
     config
         Configuration: path of a TOML file, mapping with the same keys, or `Config`. None uses the defaults.
     channel

@@ -52,7 +52,7 @@ def main() -> None:
 @app.command()
 @_command
 def analyze(
-    scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID .h5.", show_default=False)],
+    scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID (.h5, .hdf5, .hf5).", show_default=False)],
     channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the results (default: out/<scan name>).")] = None,
     seed: SeedOption = None,

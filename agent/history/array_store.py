@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.errors import StorageError
+from instrument_adapters.new_file import open_new
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -99,7 +100,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Write a file completely or not at all, even if power fails. Its directory must be on disk already."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with open_new(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

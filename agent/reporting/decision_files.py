@@ -12,6 +12,7 @@ from agent.errors import ReportError
 from agent.reporting.drawing import drawings
 from agent.reporting.figure_kinds import KINDS
 from agent.schema.decision import Decision, DecisionRecord
+from instrument_adapters.new_file import open_new
 from instrument_adapters.scan import Scan
 
 COLUMNS = ("id", "cluster", "rank", "x_m", "y_m", "row", "col", "core_distance")
@@ -136,7 +137,8 @@ def write_file(path: Path, content: bytes) -> Path:
 def _replace(path: Path, content: bytes) -> Path:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
+        with open_new(part) as file:
+            file.write(content)
         part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # a disk that fails must not hide why the file was not written

@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.schema.decision import versions
+from instrument_adapters.new_file import open_new
 from rewards.base import Representation
 
 _ARRAYS = ("z", "z_std", "z_rotated", "z_mirrored")
@@ -80,7 +81,7 @@ class TaskCache:
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with open_new(part) as file:
                 np.savez(file, allow_pickle=False, **arrays)
             part.replace(path)
         except OSError:

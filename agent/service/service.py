@@ -46,6 +46,7 @@ from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
 from instrument_adapters.errors import ProtocolError, plain_reason
+from instrument_adapters.new_file import open_new
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import decode, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
@@ -400,7 +401,8 @@ class Service:
         }
         temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(state, indent=2))
+            with open_new(temporary) as file:
+                file.write(json.dumps(state, indent=2).encode())
             temporary.replace(path)
         except OSError as error:
             raise ServiceError(

@@ -22,6 +22,7 @@ from agent.web.connections import MAX_CONNECTIONS, TimedConnection
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
 from instrument_adapters.errors import plain_reason
+from instrument_adapters.new_file import open_new
 
 _SHUTDOWN_TIMEOUT_S = 1
 _MAX_PORT = 65535
@@ -142,10 +143,8 @@ def _listening_socket(address: str) -> socket.socket:
 def _token_file(path: Path, token: str) -> Iterator[None]:
     """Write the token to a file that only this user may read; on Windows the folder's rights protect it (docs/operations.md)."""
     try:
-        path.unlink(missing_ok=True)  # a file left over may have other rights
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(token)
+        with open_new(path, 0o600) as file:  # a file left over may have other rights
+            file.write(token.encode("ascii"))
     except OSError as error:
         raise ServiceError(
             f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"

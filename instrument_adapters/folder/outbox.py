@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.new_file import open_new
 from instrument_adapters.plain_text import as_cell, as_json
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
@@ -125,15 +126,15 @@ def _table(points: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
 def _is_written_for(page: Path, recommendation: RecommendationMessage) -> bool:
     """Whether the JSON file was written for this recommendation."""
     try:
-        return bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
+        return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8", newline="") as file:
-        file.write(text)
+    with open_new(partial) as file:
+        file.write(text.encode("utf-8-sig" if path.suffix == ".csv" else "utf-8"))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -17,7 +17,7 @@ from instrument_adapters.formats.source import read_bytes
 from instrument_adapters.scan import Scan
 
 DEADLINE_S = 60.0
-_MEMORY_BYTES = 4 << 30  # plus eight times the size of the file, for its bytes and for the images before and after conversion
+_MEMORY_BYTES = 4 << 30  # plus twice the size of the file; the images have at most 1.5 GiB, before and after conversion
 _DAMAGED, _NO_DATA = 3, 4
 _COMMAND = tuple(module_command("instrument_adapters.formats.hdf5_guard"))
 
@@ -68,7 +68,7 @@ def _ended(path: Path, exit_code: int, said: str) -> str:
 def main() -> int:
     """Exit code 0 if the file on standard input can be read; otherwise the error message is on standard output."""
     raw = sys.stdin.buffer.read()
-    _limit_memory(_MEMORY_BYTES + 8 * len(raw))
+    _limit_memory(_MEMORY_BYTES + 2 * len(raw))
     try:
         parse_nsid(raw, Path(sys.argv[1]))
     except AdapterError as error:

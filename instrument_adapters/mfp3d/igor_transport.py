@@ -18,6 +18,7 @@ from instrument_adapters.child_process import last_words
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS
 from instrument_adapters.mfp3d.transport import NoAnswerError
+from instrument_adapters.new_file import open_new
 
 _POLL_S = 0.02
 
@@ -57,7 +58,8 @@ class IgorTransport:
         self._queries = 0
         workspace.mkdir(parents=True, exist_ok=True)
         self._commands, batch = workspace / "vaestar.arcmd", workspace / "vaestar.bat"
-        batch.write_bytes(f"@echo off\r\n{_quoted(igor)} {_quoted(self._commands)}\r\n".encode())
+        with open_new(batch) as file:
+            file.write(f"@echo off\r\n{_quoted(igor)} {_quoted(self._commands)}\r\n".encode())
         self._launch = tuple(launch) if launch is not None else ("cmd", "/c", str(batch))
 
     @property
@@ -81,7 +83,8 @@ class IgorTransport:
 
     def _send(self, text: str) -> None:
         written = self._commands.with_suffix(".new")
-        written.write_bytes(f"{text}\r\n".encode())
+        with open_new(written) as file:
+            file.write(f"{text}\r\n".encode())
         written.replace(self._commands)
         try:
             done = subprocess.run(  # noqa: S603 - the program comes from the configuration, never from the wire

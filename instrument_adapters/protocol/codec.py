@@ -5,7 +5,8 @@ Arrays are sent as little-endian raw bytes, because a 256 x 256 channel takes 20
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from instrument_adapters.protocol.messages import (
     AnyMessage,
     ArraySpec,
     ChannelSpec,
+    Heartbeat,
     Id,
     LinesMessage,
     Message,
@@ -28,6 +30,8 @@ from instrument_adapters.scan import Scan
 MAX_HEADER_BYTES = 4 << 20
 MAX_ARRAY_BYTES = 512 << 20  # a 4096 x 4096 scan of six channels is 402 MB
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+_LONGEST_ID = "x" * 96
+_LONGEST = Heartbeat(id=_LONGEST_ID, sent_at=datetime(2000, 1, 1, 1, 1, 1, 123456, tzinfo=UTC))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,22 +122,36 @@ def explain(error: ValueError) -> str:
 
 def scan_packet(scan: Scan, message: Message) -> Packet:
     """Packet with a `ScanMessage` of `scan`; id and time are those of `message`."""
-    stack = np.stack([scan.channels[n] for n in scan.channels])
-    arrays = {"channels": stack}
-    return Packet(
-        ScanMessage(
-            id=message.id,
-            sent_at=message.sent_at,
-            arrays=specs(arrays),
-            scan_id=scan.scan_id,
-            sample_id=scan.sample_id,
-            frame=scan.frame,
-            channels=tuple(ChannelSpec(name=n, unit=scan.units.get(n, "")) for n in scan.channels),
-            started_at=scan.started_at,
-            finished_at=scan.finished_at,
-            metadata=dict(scan.metadata),
-        ),
-        arrays,
+    return Packet(_scan_message(scan, message), {"channels": np.stack(list(scan.channels.values()))})
+
+
+def check_sendable(scan: Scan) -> None:
+    """Raise an error if `encode(scan_packet(scan, ...))` would; no array is copied.
+
+    Raises
+    ------
+    ProtocolError
+        If its header or its array is larger than a receiver accepts.
+    ValueError
+        If a field is invalid.
+    """
+    message = _scan_message(replace(scan, sample_id=_LONGEST_ID), _LONGEST)
+    _check_lengths([len(message.model_dump_json().encode()), *(spec.nbytes for spec in message.arrays)])
+
+
+def _scan_message(scan: Scan, message: Message) -> ScanMessage:
+    shape = (len(scan.channels), scan.frame.rows, scan.frame.cols)
+    return ScanMessage(
+        id=message.id,
+        sent_at=message.sent_at,
+        arrays=(ArraySpec(name="channels", dtype="<f4", shape=shape),),
+        scan_id=scan.scan_id,
+        sample_id=scan.sample_id,
+        frame=scan.frame,
+        channels=tuple(ChannelSpec(name=n, unit=scan.units.get(n, "")) for n in scan.channels),
+        started_at=scan.started_at,
+        finished_at=scan.finished_at,
+        metadata=dict(scan.metadata),
     )
 
 
@@ -173,13 +191,16 @@ def scan_from_packet(packet: Packet) -> Scan:
 
 
 def _check_sizes(frames: Sequence[bytes]) -> None:
-    if len(frames[0]) > MAX_HEADER_BYTES:
-        raise ProtocolError("oversized_frame", f"the header has {len(frames[0])} bytes, at most {MAX_HEADER_BYTES} are accepted")
-    for frame in frames[1:]:
-        if len(frame) > MAX_ARRAY_BYTES:
-            raise ProtocolError(
-                "oversized_frame", f"an array frame has {len(frame)} bytes, at most {MAX_ARRAY_BYTES} are accepted"
-            )
+    _check_lengths([len(frame) for frame in frames])
+
+
+def _check_lengths(lengths: Sequence[int]) -> None:
+    """Refuse a header (the first length in bytes) or an array frame that is larger than a receiver accepts."""
+    if lengths[0] > MAX_HEADER_BYTES:
+        raise ProtocolError("oversized_frame", f"the header has {lengths[0]} bytes, at most {MAX_HEADER_BYTES} are accepted")
+    for length in lengths[1:]:
+        if length > MAX_ARRAY_BYTES:
+            raise ProtocolError("oversized_frame", f"an array frame has {length} bytes, at most {MAX_ARRAY_BYTES} are accepted")
 
 
 def _parse_header(header: bytes) -> AnyMessage:

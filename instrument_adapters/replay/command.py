@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "source",
         metavar="SOURCE",
-        help="mexpsimu, mexpsimu:FILM (1d3um, 1d7um, 3um), a scan file (.ibw, .h5) or a folder of scan files",
+        help="mexpsimu, mexpsimu:FILM (1d3um, 1d7um, 3um), a scan file (.ibw, .h5, .hdf5, .hf5) or a folder of scan files",
     )
     add_connection_options(parser, "replay")
     add(

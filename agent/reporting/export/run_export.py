@@ -1,6 +1,7 @@
 """`vaestar history export`: writes a run, or a part of it, in formats for other programs; completely or not at all."""
 
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from agent.history.filters import EventFilter
 from agent.history.lookup import open_history, reading_history
 from instrument_adapters.command_line.output import write_error, write_line
 from instrument_adapters.errors import plain_reason
+from instrument_adapters.new_file import open_new
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
 #: Formats that are folders, with the suffix of their files; --force replaces only folders of such files.
@@ -75,7 +77,7 @@ def _write(history: History, request: ExportRequest, target: Path) -> str:
 
         return write_scans(history, request.event_filter, target)
     lines = 0
-    with target.open("w", encoding="utf-8", newline="\n") as file:
+    with io.TextIOWrapper(open_new(target), encoding="utf-8", newline="\n") as file:
         for line in _lines(request.format)(history, request.event_filter):
             file.write(line + "\n")
             lines += 1

@@ -1,10 +1,12 @@
 import csv
 import os
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, ReportError
+from agent.reporting import decision_files
 from agent.reporting.decision_files import COLUMNS, place_rows, places_csv, write_report
 from agent.schema.decision import DecisionRecord
 from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
@@ -104,13 +106,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "decision.json").write_text("old")
-    write_bytes = Path.write_bytes
 
-    def write_half(path: Path, content: bytes) -> int:
-        write_bytes(path, content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
+    class HalfWritten(FileIO):
+        def write(self, content: bytes) -> int:
+            super().write(content[: len(content) // 2])
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", write_half)
+    monkeypatch.setattr(decision_files, "open_new", lambda path: HalfWritten(path, "w"))
     with pytest.raises(ReportError, match="No space left on device"):
         write_report(make_scan(), make_unresolved(), tmp_path)
     assert (tmp_path / "decision.json").read_text() == "old"

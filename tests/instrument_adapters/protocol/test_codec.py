@@ -143,3 +143,36 @@ def test_an_array_larger_than_a_receiver_accepts_is_not_sent(monkeypatch):
     array = np.zeros(3)
     with pytest.raises(ProtocolError, match="an array frame has 24 bytes, at most 16 are accepted"):
         codec.encode(codec.Packet(Ack(id="a1", sent_at=NOW, of="b1", arrays=codec.specs({"x": array})), {"x": array}))
+
+
+@pytest.mark.parametrize(
+    ("limits", "channels", "note"),
+    [
+        ({}, 2, {}),
+        ({"MAX_ARRAY_BYTES": 2 * 3 * 4 * 4}, 2, {}),
+        ({"MAX_ARRAY_BYTES": 2 * 3 * 4 * 4 - 1}, 2, {}),
+        ({"MAX_HEADER_BYTES": 700}, 2, {"Text": "\x01" * 100}),
+        ({}, 33, {}),
+        ({}, 1, {"Text": "x" * 65_537}),
+    ],
+    ids=["small", "just small enough", "a byte too large", "a note that grows as JSON", "channels", "a long note"],
+)
+def test_what_cannot_be_sent_is_known_without_making_the_message(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], channels: int, note: dict[str, str]
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(codec, name, value)
+    image = np.zeros((3, 4), np.float32)
+    scan = Scan(
+        {f"C{n}": image for n in range(channels)}, {}, Frame(size_fast_m=1, size_slow_m=1, rows=3, cols=4), "s", metadata=note
+    )
+
+    def outcome(act) -> str:
+        try:
+            act()
+        except ValueError as error:
+            return f"{type(error).__name__}"
+        return "fine"
+
+    sent = outcome(lambda: codec.encode(codec.scan_packet(scan, Heartbeat(id="m", sent_at=NOW))))
+    assert outcome(lambda: codec.check_sendable(scan)) == sent
