@@ -76,6 +76,13 @@ class ArrayStore:
         """Path of the file that holds this array, whether it exists or not."""
         return self._directory / digest[:2] / f"{digest}.npy"
 
+    def size(self, digest: str) -> int:
+        """Size of a stored array in bytes; 0 if it is missing."""
+        try:
+            return self.path(digest).stat().st_size
+        except (OSError, ValueError):  # ValueError: the digest is not a valid file name
+            return 0
+
     def files(self) -> Iterator[tuple[str, Path]]:
         """Digest and path of each stored array; the digest is empty for a partial file left by a killed process."""
         for path in sorted(self._directory.glob("*/*")):

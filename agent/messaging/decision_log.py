@@ -16,6 +16,8 @@ from agent.schema.decision import Decision
 from agent.schema.decision_basis import DecisionBasis
 from instrument_adapters.scan import Scan
 
+_LARGE_BYTES = 1 << 20
+
 
 class DecisionLog:
     """The decisions of a run, as they are recorded.
@@ -89,7 +91,7 @@ class DecisionLog:
         self._approvals.advance(instrument_id)
 
     async def read_scan(self, entry: ScanEntry) -> Scan:
-        """The scan of an entry, read back from the history; its arrays, up to half a gigabyte, are read by a thread.
+        """The scan of an entry, read back from the history; large arrays, up to half a gigabyte, are read by a thread.
 
         Raises
         ------
@@ -99,6 +101,8 @@ class DecisionLog:
         event = self.history.event(entry.event.seq)  # the ledger keeps an abridged event of older scans
         if event is None:
             raise HistoryError(f"event {entry.event.seq} (scan {entry.scan_id}) is missing from {self.history.run_directory}")
+        if sum(self.history.arrays.size(digest) for digest in event.arrays.values()) < _LARGE_BYTES:
+            return scan_in(self.history, event)
         return await asyncio.to_thread(scan_in, self.history, event)
 
 

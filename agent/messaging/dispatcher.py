@@ -323,12 +323,11 @@ class Dispatcher:
 
     def _check_bias(self, instrument_id: str, applied_V: float | None, message: wire.ResultMessage) -> None:
         """Record, before the result, that a measurement exceeded the bias limit, so that no further point is begun."""
-        unknown = applied_V is None
         most_V = self.presence.limits(instrument_id).bias_max_V
         if applied_V is None or applied_V > most_V * (1 + _ROUNDING):
-            reason = f"the measurement of {message.request_id} applied {applied_V:g} V, at most {most_V:g} V are allowed"
-            if unknown:
-                reason = f"the recorded bias of {message.request_id} is infinite or holds no number: what was applied is unknown"
+            reason = f"the recorded bias of {message.request_id} is infinite or holds no number: what was applied is unknown"
+            if applied_V is not None:
+                reason = f"the measurement of {message.request_id} applied {applied_V:g} V, at most {most_V:g} V are allowed"
             body = {"instrument_id": instrument_id, "bias_V": applied_V, "limit_V": most_V, "reason": reason}
             once = f"limit:{instrument_id}:{message.request_id}"
             self._record(kinds.LIMIT_EXCEEDED, message.request_id, body, once=once)

@@ -105,7 +105,7 @@ class ConnectionGuard:
         self._doors: list[_Door] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._quiet_bytes = 0  # memory of this process when hardly anything was waiting
+        self._memory_before: int | None = None  # of this process, when large messages began to come in
         self._closed: dict[str, tuple[float, int]] = {}  # reason -> when it was last logged, and how often it was not since
 
     def watch(self, listening: zmq.Socket) -> None:
@@ -155,12 +155,6 @@ class ConnectionGuard:
                 if connection is not None:
                     connection.read += size + frames * _FRAME_OVERHEAD
                     connection.heard_s = connection.waiting_since_s = time.monotonic()
-
-    def shut(self, descriptor: int, why: str) -> None:
-        """Shut down a connection, given by the descriptor that libzmq uses for it."""
-        with self._lock:
-            for door in self._doors:
-                self._shut(door, descriptor, why)
 
     @property
     def connections(self) -> int:
@@ -223,12 +217,12 @@ class ConnectionGuard:
     def _check_sum(self, now_s: float) -> None:
         found = [(door, number, c) for door in self._doors for number, c in door.connections.items() if c.waiting > _SMALL]
         total = sum(connection.waiting for _, _, connection in found)
-        memory = resident_bytes() if found or not self._quiet_bytes else 0
         if not found:
-            self._quiet_bytes = 0
+            self._memory_before = None
             return
-        self._quiet_bytes = self._quiet_bytes or memory
-        grown = memory - self._quiet_bytes
+        memory = resident_bytes()
+        self._memory_before = memory if self._memory_before is None else self._memory_before
+        grown = memory - self._memory_before
         # Slow ones first, so that none can hold its place by sending hardly anything; then the one that began last.
         found.sort(key=lambda f: (now_s - f[2].waiting_since_s < _SLOW_S, -f[2].waiting_since_s))
         while found and total > self._total_bytes_max:
@@ -237,7 +231,7 @@ class ConnectionGuard:
             self._shut(door, descriptor, f"more than {self._total_bytes_max // _MIB} MiB waiting in all")
         if found and sys.platform == "linux" and grown > 2 * total + _GROWTH_MAX:
             door, descriptor, connection = max(found, key=lambda f: f[2].waiting)
-            self._quiet_bytes = 0  # measured anew
+            self._memory_before = None
             self._shut(door, descriptor, "a message of too many parts")
 
     def _shut(self, door: _Door, descriptor: int, why: str) -> None:

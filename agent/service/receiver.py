@@ -30,6 +30,7 @@ LARGE_BYTES = 256 << 10  # from here on a thread decodes, hashes and stores
 HELD_BYTES_MAX = 2 * MESSAGE_BYTES_MAX  # of messages that wait for the thread
 _WAITING_MAX = 64  # messages of one instrument behind a large one
 _MANY_PARTS = 256
+_PART_BYTES = 64  # that libzmq needs for each part
 _SLICE_S = 0.003  # of the event loop's time, for what is discarded
 _LOG = structlog.get_logger("vaestar.agent")
 _Result = TypeVar("_Result")
@@ -137,13 +138,10 @@ class Receiver:
                 await asyncio.sleep(0)  # the loop has more important things to do
                 slice_ends_s = time.monotonic() + _SLICE_S
         size = sum(len(part) for part in parts[1:])
-        descriptor = _descriptor(parts[-1])
-        self._guard.read(descriptor, size + discarded_bytes, len(parts) + discarded)
-        if discarded > _MANY_PARTS:
-            self._guard.shut(descriptor, f"a message of more than {PARTS_MAX} parts")
+        self._guard.read(_descriptor(parts[-1]), size + discarded_bytes, len(parts) + discarded)
         identity = first.bytes
         known = identity.decode("utf-8", "backslashreplace") in self._dispatcher.ledger.instruments
-        if not self._limits.allows(identity, size, known=known):
+        if not self._limits.allows(identity, size + discarded_bytes + _PART_BYTES * discarded, known=known):
             _LOG.debug("message dropped: the sender exceeds its limits", instrument=identity, size=size)
             return None
         frames: list[Any] = [part.bytes for part in parts[1:2]] + [part.buffer.toreadonly() for part in parts[2:]]
