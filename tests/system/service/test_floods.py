@@ -1,4 +1,4 @@
-"""Floods at the instruments' port: bytes, parts, connections, names and bad messages. A stop gets through, and the agent goes on."""
+"""Floods at the instruments' port: bytes, parts, connections, names, bad messages. A stop gets through, the agent goes on."""
 
 import asyncio
 import contextlib
