@@ -40,6 +40,8 @@ _GROWTH_MAX = 256 * _MIB  # of this process while messages come in, beyond twice
 _SMALL = _MIB
 _SLOW_S = 60.0
 _POLL_S = 0.02
+_EARLY_S = 1.0
+_EARLY_MAX = 1024
 _FRAME_OVERHEAD = 42  # of ZMTP and CurveZMQ, at most
 _BYTES_RECEIVED = struct.Struct("=Q"), 128  # `tcpi_bytes_received` in Linux' struct tcp_info
 _LOG_INTERVAL_S = 60.0
@@ -55,7 +57,8 @@ class _Connection:
     tcp: socket.socket
     peer: object  # its address, by which a descriptor is recognised that has been closed and used again
     since_s: float
-    heard_s: float | None = None  # when a message of it was last read
+    spoke: bool = False  # whether a message of it has been read
+    heard_s: float | None = None  # when a message of it was last read, if it came under a name that has said hello
     received: int = 0
     read: int = 0
     waiting_since_s: float = 0.0
@@ -64,6 +67,13 @@ class _Connection:
     def waiting(self) -> int:
         """Bytes that have been received and not been read."""
         return max(0, self.received - self.read)
+
+    def note(self, now_s: float, size: int, *, known: bool) -> None:
+        """Note that a message was read."""
+        self.read += size
+        self.spoke, self.waiting_since_s = True, now_s
+        if known:
+            self.heard_s = now_s
 
 
 @dataclass(eq=False)
@@ -104,6 +114,7 @@ class ConnectionGuard:
         self._connections_max, self._bytes_max, self._total_bytes_max = connections_max, bytes_max, total_bytes_max
         self._doors: list[_Door] = []
         self._lock = threading.Lock()
+        self._early: dict[int, tuple[float, int, bool]] = {}  # what was read of connections that are not known yet
         self._ended = threading.Event()
         self._memory_before: int | None = None  # of this process, when large messages began to come in
         self._closed: dict[str, tuple[float, int]] = {}  # reason -> when it was last logged, and how often it was not since
@@ -147,31 +158,47 @@ class ConnectionGuard:
             while door.connections:
                 self._forget(door, next(iter(door.connections)))
 
-    def read(self, descriptor: int, size: int, frames: int) -> None:
-        """Note that a message was read from a connection, given by the descriptor that libzmq uses for it (`zmq.SRCFD`)."""
+    def read(self, descriptor: int, size: int, frames: int, *, known: bool) -> None:
+        """Note that a message was read.
+
+        Parameters
+        ----------
+        descriptor
+            The connection, by the descriptor that libzmq uses for it (`zmq.SRCFD`).
+        size, frames
+            Number of bytes and of frames of the message.
+        known
+            Whether the name of the sender has said hello in this run; others make room first.
+        """
         with self._lock:
-            for door in self._doors:
-                connection = door.connections.get(descriptor)
-                if connection is not None:
-                    connection.read += size + frames * _FRAME_OVERHEAD
-                    connection.heard_s = connection.waiting_since_s = time.monotonic()
+            now_s = time.monotonic()
+            found = [door.connections[descriptor] for door in self._doors if descriptor in door.connections]
+            for connection in found:
+                connection.note(now_s, size + frames * _FRAME_OVERHEAD, known=known)
+            if not found and len(self._early) < _EARLY_MAX:  # the thread has not heard of the connection yet
+                self._early[descriptor] = now_s, size + frames * _FRAME_OVERHEAD, known
 
     @property
     def connections(self) -> int:
         """Number of connections of all sockets."""
-        return sum(len(door.connections) for door in self._doors)
+        with self._lock:
+            return sum(len(door.connections) for door in self._doors)
 
     def _run(self) -> None:
         poller = zmq.Poller()
         for door in self._doors:
             poller.register(door.monitor, zmq.POLLIN)
         while not self._ended.is_set():
-            ready = dict(poller.poll(int(1000 * _POLL_S)))
-            with self._lock:
-                for door in self._doors:
-                    if door.monitor in ready:
-                        self._take_events(door)
-                self._check_bytes()
+            try:
+                ready = dict(poller.poll(int(1000 * _POLL_S)))
+                with self._lock:
+                    for door in self._doors:
+                        if door.monitor in ready:
+                            self._take_events(door)
+                    self._check_bytes()
+            except Exception:  # noqa: BLE001 - without this thread, libzmq itself waits for a reader of its events
+                _LOG.exception("the connections could not be checked")
+                self._ended.wait(1.0)
 
     def _take_events(self, door: _Door) -> None:
         while door.monitor.poll(0):
@@ -195,12 +222,16 @@ class ConnectionGuard:
             return
         now_s = time.monotonic()
         others = dict(door.connections)
-        door.connections[descriptor] = _Connection(tcp, peer, now_s, waiting_since_s=now_s)
+        connection = door.connections[descriptor] = _Connection(tcp, peer, now_s, waiting_since_s=now_s)
+        read_s, size, known = self._early.pop(descriptor, (0.0, 0, False))
+        if now_s - read_s < _EARLY_S:
+            connection.note(read_s, size, known=known)
         if len(others) >= door.connections_max:
             self._shut(door, _least_useful(others, now_s, otherwise=descriptor), f"more than {door.connections_max} connections")
 
     def _check_bytes(self) -> None:
         now_s = time.monotonic()
+        self._early = {number: early for number, early in self._early.items() if now_s - early[0] < _EARLY_S}
         for door in self._doors:
             for descriptor, connection in list(door.connections.items()):
                 received = _bytes_received(connection)
@@ -209,7 +240,7 @@ class ConnectionGuard:
                 connection.received = received
                 if connection.read >= received:  # the overhead of frames is an upper bound
                     connection.read, connection.waiting_since_s = received, now_s
-                most = door.bytes_max if connection.heard_s is not None else door.unheard_bytes_max
+                most = door.bytes_max if connection.spoke else door.unheard_bytes_max
                 if connection.waiting > most:
                     self._shut(door, descriptor, f"a message of more than {most // _MIB} MiB")
         self._check_sum(now_s)
@@ -277,7 +308,7 @@ def allowed_connections() -> int:
 
 
 def _least_useful(connections: dict[int, _Connection], now_s: float, otherwise: int) -> int:
-    """The connection that makes room: one that has said nothing, longest first, or nothing for ten seconds; else the new one."""
+    """The connection that makes room: one of no known instrument, longest first, or one silent for 10 s; else the new one."""
 
     def silent_since(number: int) -> tuple[bool, float]:
         connection = connections[number]

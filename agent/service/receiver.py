@@ -48,6 +48,7 @@ class Received:
     key: str
     size: int
     discarded: int = 0  # parts beyond those that any message has
+    descriptor: int = -1  # of its connection
 
     @property
     def instrument_id(self) -> str:
@@ -138,14 +139,17 @@ class Receiver:
                 await asyncio.sleep(0)  # the loop has more important things to do
                 slice_ends_s = time.monotonic() + _SLICE_S
         size = sum(len(part) for part in parts[1:])
-        self._guard.read(_descriptor(parts[-1]), size + discarded_bytes, len(parts) + discarded)
-        identity = first.bytes
+        identity, key = first.bytes, self._key_of(parts)
         known = identity.decode("utf-8", "backslashreplace") in self._dispatcher.ledger.instruments
-        if not self._limits.allows(identity, size + discarded_bytes + _PART_BYTES * discarded, known=known):
+        descriptor = _descriptor(parts[-1])
+        self._guard.read(descriptor, size + discarded_bytes, len(parts) + discarded, known=known)
+        # A key cannot be invented, unlike a name.
+        sender = key.encode() or identity
+        if not self._limits.allows(sender, size + discarded_bytes + _PART_BYTES * discarded, known=known or bool(key)):
             _LOG.debug("message dropped: the sender exceeds its limits", instrument=identity, size=size)
             return None
         frames: list[Any] = [part.bytes for part in parts[1:2]] + [part.buffer.toreadonly() for part in parts[2:]]
-        return Received(identity, frames, self._key_of(parts), size, discarded)
+        return Received(identity, frames, key, size, discarded, descriptor)
 
     async def _take(self, message: Received) -> None:
         try:
@@ -163,6 +167,8 @@ class Receiver:
             self._begin(message, packet)
         else:
             await self._answer(message, packet, None)
+            if isinstance(packet.message, wire.Hello) and message.instrument_id in self._dispatcher.ledger.instruments:
+                self._guard.read(message.descriptor, 0, 0, known=True)  # from now on its connection is kept
 
     def _may_be_handled(self, message: Received, packet: Packet) -> bool:
         if isinstance(packet.message, wire.Hello):

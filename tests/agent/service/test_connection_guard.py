@@ -49,12 +49,12 @@ def silent(stack: contextlib.ExitStack, address: str) -> socket.socket:
     return stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
 
 
-def speak(guard: ConnectionGuard, router: zmq.Socket, one: RawClient, size: int = 5) -> None:
+def speak(guard: ConnectionGuard, router: zmq.Socket, one: RawClient, size: int = 5, *, known: bool = True) -> None:
     """Send a message and read it as the agent does."""
     one.send(bytes(size))
     assert router.poll(30_000)
     parts = router.recv_multipart(copy=False)
-    guard.read(int(parts[-1].get(zmq.SRCFD)), sum(len(part) for part in parts[1:]), len(parts))
+    guard.read(int(parts[-1].get(zmq.SRCFD)), sum(len(part) for part in parts[1:]), len(parts), known=known)
 
 
 def ends(tcp: socket.socket) -> bool:
@@ -143,6 +143,18 @@ def test_at_the_cap_the_connection_that_never_spoke_makes_room_longest_first(ope
     assert guard.connections == 3
 
 
+@pytest.mark.attack("connections that talk nonsense", promise="an instrument that has said hello keeps its connection")
+def test_at_the_cap_one_that_has_not_said_hello_makes_room(opened: Open, stack: contextlib.ExitStack) -> None:
+    guard, router, address = opened(connections_max=2)
+    stranger, known = client(stack, address, "x"), client(stack, address)
+    speak(guard, router, known)
+    speak(guard, router, stranger, known=False)
+    newcomer = client(stack, address, "afm-2")
+    stranger.wait_until_shut()
+    for one in (known, newcomer):
+        speak(guard, router, one)
+
+
 def test_where_all_have_spoken_lately_the_new_connection_is_closed(opened: Open, stack: contextlib.ExitStack) -> None:
     guard, router, address = opened(connections_max=1)
     speaking = client(stack, address)
@@ -204,3 +216,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < ends_s
         time.sleep(0.002)
+
+
+def test_a_message_read_before_the_thread_has_heard_of_its_connection_counts(
+    stack: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_guard, "_EARLY_S", 60.0)
+    context = stack.enter_context(zmq.Context())
+    router = stack.enter_context(context.socket(zmq.ROUTER))
+    guard = ConnectionGuard(context, connections_max=1)
+    guard.watch(router)
+    router.bind("tcp://127.0.0.1:*")
+    address = router.getsockopt_string(zmq.LAST_ENDPOINT)
+    speaking = client(stack, address)
+    speak(guard, router, speaking)
+    stack.enter_context(guard.running())
+    assert ends(silent(stack, address)), "the instrument keeps its connection, the silent one is closed"
+    speak(guard, router, speaking)
