@@ -8,7 +8,7 @@ _MIB = 1 << 20
 
 # Names are free where there are no keys: whoever invents one for each message must not be served like as many instruments.
 _STRANGERS_PER_S, _STRANGERS_BURST = 10.0, 100.0  # messages under all names that have not said hello in this run
-_NEW_NAMES_PER_S, _NEW_NAMES_BURST = 1 / 60, 64.0
+_NEW_NAMES_PER_S, _NEW_NAMES_BURST = 1 / 60, 32.0
 _HELLOS_PER_S, _HELLOS_BURST = 1 / 10, 30.0  # of one name; each is recorded
 _TROUBLES_PER_S, _TROUBLES_BURST = 1 / 10, 100.0  # of one name; each is recorded
 

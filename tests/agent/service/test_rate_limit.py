@@ -45,7 +45,7 @@ def test_names_that_nobody_knows_share_one_limit_and_do_not_touch_the_known_ones
 def test_new_names_and_repeated_hellos_are_limited() -> None:
     clock = {"s": 0.0}
     limits = SenderLimits(50.0, lambda: clock["s"])
-    assert sum(limits.allows_hello(str(n).encode(), known=False) for n in range(500)) == 64
+    assert sum(limits.allows_hello(str(n).encode(), known=False) for n in range(500)) == 32
     assert sum(limits.allows_hello(b"afm-1", known=True) for n in range(500)) == 30
     assert sum(limits.allows_trouble(b"afm-1") for n in range(500)) == 100
     clock["s"] = 60.0
