@@ -71,7 +71,7 @@ class RunCounters:
         elif event.kind == kinds.RESULT_RECEIVED:
             self.results[str(body.get("status"))] += 1
         elif event.kind == kinds.MESSAGE_REFUSED:
-            self.refused[str(body.get("code"))] += 1
+            self.refused[str(body.get("code"))] += int(body.get("count", 1))  # further ones are recorded as a sum
         elif event.kind == kinds.COMMAND_GIVEN:
             self.commands[str(body.get("command"))] += 1
         elif event.kind == kinds.APPROVAL_GIVEN:

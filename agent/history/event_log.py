@@ -23,7 +23,7 @@ from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_p
 from agent.history.head import HEAD, Head, head_file, read_head
 from agent.history.integrity import IntegrityReport, inspect_history
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error, replaced_file_message
+from agent.history.storage_errors import OpenFiles, describe_error, replaced_file_message, storage_error
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 
 WRITER_LOCK = "writer.lock"
@@ -110,7 +110,7 @@ class History:
                 opening_events = [] if read_only else self._opening_events(found_version)
                 self._head_file = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
-                raise StorageError(f"the history {path} cannot be opened: {describe_error(error)}") from error
+                raise storage_error(f"the history {path} cannot be opened", error) from error
             self._open_files = OpenFiles(path, path.with_name(f"{DATABASE}-wal"))
             for kind, body in opening_events:
                 self.record(kind, "history", body, at=datetime.now(UTC))
@@ -161,6 +161,7 @@ class History:
         *,
         at: datetime,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         """Write an event; it is on disk when this returns. Returns None if an event with the same `once` exists already.
@@ -173,6 +174,8 @@ class History:
             Time of recording, with time zone.
         arrays
             Arrays by name; they are stored first, and the event holds their digests.
+        stored
+            Digests of those of the arrays that `self.arrays.put` has stored already, by name.
         once
             Key of which the history holds only one event, such as "scan:afm1:scan-0001".
 
@@ -184,7 +187,7 @@ class History:
             If JSON or UTF-8 cannot represent the body (NaN, for example); then nothing is recorded.
         """
         try:
-            digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
+            digests = {name: self._store(a, (stored or {}).get(name)) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
             body_text, arrays_text = canonical_json(body), canonical_json(digests)
             seq = self._head.seq + 1
@@ -195,7 +198,7 @@ class History:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {describe_error(error)}") from error
+            raise storage_error(f"'{kind}' could not be written to {self.run_directory}", error) from error
         replaced = self._open_files.replaced()
         if replaced is not None:
             raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {replaced_file_message(replaced)}")
@@ -275,6 +278,23 @@ class History:
             Called with the number of events checked and the total.
         """
         return inspect_history(self.run_directory, DATABASE, self.arrays, known_head, progress)
+
+    def store_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """Store arrays of an event that is recorded afterwards; returns their digests. It may be called in another thread.
+
+        Raises
+        ------
+        HistoryError
+            If they cannot be written.
+        """
+        try:
+            return {name: self.arrays.put(array) for name, array in arrays.items()}
+        except OSError as error:
+            raise storage_error(f"an array could not be written to {self.run_directory}", error) from error
+
+    def _store(self, array: np.ndarray, digest: str | None) -> str:
+        # Retention may have removed a file since it was found in the store.
+        return digest if digest is not None and self.arrays.path(digest).exists() else self.arrays.put(array)
 
     def _has(self, once: str | None) -> bool:
         return once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone() is not None

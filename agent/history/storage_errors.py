@@ -3,19 +3,31 @@
 import errno
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from agent.errors import StorageError
+from instrument_adapters import exit_codes
 from instrument_adapters.errors import plain_reason
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENOENT}
+_NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+_DESCRIPTOR_WAIT_S = 5.0
+_Result = TypeVar("_Result")
 
 _ADVICE_FULL = (
     "the disk is full; free some space, then start the agent again: it continues the run, and instruments send their data again"
 )
 _ADVICE_FORBIDDEN = "this user may not write there; change the permissions, or name another directory with --run"
 _ADVICE_NO_FOLDER = "name another directory with --run"
+_ADVICE_NO_DESCRIPTOR = (
+    "too many files and connections are open; nothing is wrong with the disk: start the agent again, and raise the limit of open "
+    "files (ulimit -n, LimitNOFILE of systemd)"
+)
 _ADVICE_LOCKED = (
     "another program has kept it locked for seconds; close that program (a backup? a viewer?), then start the agent again"
 )
@@ -46,7 +58,37 @@ def describe_error(error: Exception) -> str:
     elif isinstance(error, OSError):
         advice = _ADVICE_FULL if error.errno in _FULL else _ADVICE_FORBIDDEN if error.errno in _FORBIDDEN else ""
         advice = _ADVICE_NO_FOLDER if error.errno in _NO_FOLDER else advice
+        advice = _ADVICE_NO_DESCRIPTOR if error.errno in _NO_DESCRIPTOR else advice
     return f"{plain_reason(error)}: {advice}" if advice else plain_reason(error)
+
+
+def storage_error(doing: str, error: Exception) -> StorageError:
+    """The error that ends a command which could not read or write its run.
+
+    A lack of file descriptors is no fault of the disk: it ends the agent with the code of an ordinary failure, after which a
+    supervisor such as systemd starts it again.
+    """
+    fault = StorageError(f"{doing}: {describe_error(error)}")
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR:
+        fault.exit_code = exit_codes.FAILED
+    return fault
+
+
+def when_descriptors_free(
+    call: Callable[[], _Result], wait_s: float = _DESCRIPTOR_WAIT_S, sleep: Callable[[float], None] = time.sleep
+) -> _Result:
+    """The result of `call`, which is repeated for some seconds while no file descriptor is free.
+
+    Connections come and go within milliseconds, and the agent closes those beyond its caps; a lack of descriptors passes.
+    """
+    ends_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR or time.monotonic() >= ends_s:
+                raise
+        sleep(0.02)
 
 
 def replaced_file_message(path: Path) -> str:

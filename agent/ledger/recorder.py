@@ -45,6 +45,7 @@ class Recorder:
         body: Mapping[str, Any],
         *,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         """Write an event to disk and to the ledger; returns None if an event with the same `once` exists already.
@@ -55,7 +56,7 @@ class Recorder:
             If it cannot be written; `on_fault` is called first, because an agent that cannot record must stop.
         """
         try:
-            event = self.history.record(kind, subject, body, at=self.now(), arrays=arrays, once=once)
+            event = self.history.record(kind, subject, body, at=self.now(), arrays=arrays, stored=stored, once=once)
         except HistoryError as error:
             self._on_fault(error)
             raise

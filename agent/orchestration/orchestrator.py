@@ -173,13 +173,14 @@ class Orchestrator:
             self._log.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
 
     async def _decide_on(self, entry: ScanEntry) -> None:
+        search = self._search = SearchRun(self._config.search.longest_s, self._clock)  # can be cancelled from now on
         try:
-            scan = self._log.scan_of(entry)
+            scan = await self._log.read_scan(entry)
         except HistoryError as error:
+            self._search = None
             self._log.cancelled(entry, f"it cannot be read back: {error}")
             return
         _LOG.info("deciding", scan=entry.scan_id)
-        search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         decision = await self._decision(entry, scan, search)
         self._search = None
         if decision is None or entry.settled:
@@ -207,7 +208,7 @@ class Orchestrator:
             progress=self._progress(entry),
             on_rung=self._provisional(entry) if self._config.service.telemetry else None,
         )
-        call = functools.partial(self._agent.decide, self._inputs(entry, scan, search), control, cache=self._cache)
+        call = functools.partial(self._agent.decide, await self._inputs(entry, scan, search), control, cache=self._cache)
         try:
             decision = await search.result(self._start(call))
         except SearchCancelledError as error:
@@ -225,7 +226,7 @@ class Orchestrator:
         """Search a decided scan again with more effort; the deepened decision is never sent."""
         decision = self._previous.decision_on(entry, deepest=False)
         try:
-            scan = self._log.scan_of(entry)
+            scan = await self._log.read_scan(entry)
         except HistoryError:
             decision = None
         if decision is None:
@@ -235,7 +236,7 @@ class Orchestrator:
         search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         self._deepening = entry
         try:
-            inputs = self._inputs(entry, scan, search, deep_start(decision, self._config))
+            inputs = await self._inputs(entry, scan, search, deep_start(decision, self._config))
             call = functools.partial(self._deeper.decide, inputs, SearchControl(cancelled=search.ended))
             found = await search.result(self._start(call))
         except SearchCancelledError:
@@ -259,12 +260,12 @@ class Orchestrator:
             "deepened", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
         )
 
-    def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
+    async def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
         """The inputs of the decision as of now; its basis, which is recorded with it, is stored in `search`."""
         before = self._previous.before(entry)
+        earlier = None if before is None else await self._earlier(before)
         limits = self._presence.limits(entry.instrument_id)
         previous = None if before is None else self._previous.decision_on(before)
-        earlier = None if before is None else self._earlier(before)
         search.basis = decision_basis(self._log.history.head.seq, limits, previous, earlier)
         return DecisionInputs(
             scan=scan,
@@ -290,10 +291,10 @@ class Orchestrator:
             "whether a reward or key-point method of your own hangs, or allow more time"
         )
 
-    def _earlier(self, before: ScanEntry) -> Scan | None:
+    async def _earlier(self, before: ScanEntry) -> Scan | None:
         """The scan of the last decision; None if it cannot be read back."""
         try:
-            return self._log.scan_of(before)
+            return await self._log.read_scan(before)
         except HistoryError as error:  # drift is then unknown
             _LOG.warning("the last scan cannot be read back", scan=before.scan_id, why=str(error))
             return None

@@ -14,6 +14,7 @@ from instrument_adapters.protocol.codec import Packet, encode
 
 _LOG = structlog.get_logger("vaestar.agent")
 RESEND_S = 10.0
+_UNREACHABLE_MAX = 1024
 
 
 class Sender:
@@ -40,6 +41,7 @@ class Sender:
     ) -> None:
         self._router, self._dispatcher, self._routes, self._monotonic = router, dispatcher, routes, monotonic
         self._sent_at: dict[tuple[str, str], float] = {}  # by instrument and message id
+        self._unreachable: set[bytes] = set()  # known from the log; each gets a heartbeat every few seconds
 
     async def send(self, identity: bytes, message: wire.Message) -> bool:
         """Send a message without blocking; False if the instrument is not connected or does not read."""
@@ -48,15 +50,19 @@ class Sender:
             await self._router.send_multipart(frames, flags=zmq.DONTWAIT)
         except zmq.ZMQError as error:
             # An instrument that is disconnected gets what it missed after its next hello.
-            _LOG.info(
-                "message not sent: the instrument does not receive",
-                instrument=identity,
-                message=type(message).__name__,
-                why=str(error),
-            )
+            if identity not in self._unreachable:
+                _LOG.info(
+                    "message not sent: the instrument does not receive",
+                    instrument=identity,
+                    message=type(message).__name__,
+                    why=str(error),
+                )
+            if len(self._unreachable) < _UNREACHABLE_MAX:
+                self._unreachable.add(identity)
             if error.errno == zmq.EHOSTUNREACH:
                 self._routes.drop(identity)
             return False
+        self._unreachable.discard(identity)
         return True
 
     def mark_all_due(self, instrument_id: str) -> None:

@@ -28,7 +28,7 @@ from agent.history.event_log import History
 from agent.history.retention import run_retention
 from agent.history.run_directory import STATE_FILE as STATE_FILE
 from agent.ledger.recovery import recovery_facts, recovery_sentence
-from agent.messaging.dispatcher import Dispatcher
+from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.messaging.partial_frames import PartialFrame
 from agent.messaging.status import instruments, uptime_s
 from agent.orchestration.orchestrator import Orchestrator
@@ -37,10 +37,12 @@ from agent.schema import event_kinds as kinds
 from agent.schema.decision import versions
 from agent.search.task_cache import TaskCache
 from agent.service.authentication import Authenticator
+from agent.service.connection_guard import ConnectionGuard, allowed_connections
 from agent.service.operator import OperatorControl
 from agent.service.periodic_jobs import schedule_jobs
-from agent.service.rate_limit import RateLimiter
-from agent.service.routes import Routes, name_in
+from agent.service.rate_limit import SenderLimits
+from agent.service.receiver import Received, Receiver, as_refusal
+from agent.service.routes import Routes
 from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
@@ -48,7 +50,7 @@ from agent.workers.factory import workers_for
 from instrument_adapters.errors import ProtocolError, plain_reason
 from instrument_adapters.new_file import open_new
 from instrument_adapters.protocol import messages as wire
-from instrument_adapters.protocol.codec import decode, message_id
+from instrument_adapters.protocol.codec import Packet, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
 
 _LOG = structlog.get_logger("vaestar.agent")
@@ -171,15 +173,21 @@ class Service:
             )
             context = stack.enter_context(zmq.asyncio.Context())
             self._authenticator = self._open_authenticator(stack, context)
-            self._router = stack.enter_context(bind_socket(context, zmq.ROUTER, self._config.service.bind, self._authenticator))
+            self._guard = stack.enter_context(contextlib.closing(ConnectionGuard(context, allowed_connections())))
+            self._router = stack.enter_context(
+                bind_socket(context, zmq.ROUTER, self._config.service.bind, self._authenticator, self._guard)
+            )
             self._sender = Sender(self._router, self._dispatcher, self._routes)
             self._control = OperatorControl(
                 self._agent, self._dispatcher, self._orchestrator, self._sender.send_open, self.status
             )
             telemetry = self._config.service.telemetry
             self._telemetry = (
-                stack.enter_context(bind_socket(context, zmq.PUB, telemetry, self._authenticator)) if telemetry else None
+                stack.enter_context(bind_socket(context, zmq.PUB, telemetry, self._authenticator, self._guard))
+                if telemetry
+                else None
             )
+            stack.enter_context(self._guard.running())
             stack.enter_context(self.supervision.listening())
             self.supervision.health.checks["workers"] = workers.problem
             stack.enter_context(self._state_file())
@@ -267,48 +275,46 @@ class Service:
         return authenticator
 
     async def _receive(self) -> None:
-        limiter = RateLimiter(self._config.service.messages_per_s, time.monotonic)
-        while True:
-            parts = await self._router.recv_multipart(copy=False)
-            identity, *frames = [part.bytes for part in parts]
-            if limiter.allows(identity):
-                await self._handle(identity, frames, key_of(parts) if self._authenticator is not None else "")
-            else:
-                _LOG.debug("message dropped: the instrument exceeds its rate limit", instrument=identity)
+        limits = SenderLimits(self._config.service.messages_per_s, time.monotonic)
+        await Receiver(
+            self._router,
+            self._dispatcher,
+            self._guard,
+            limits,
+            check=self._check_name,
+            answer=self._handle,
+            refuse=self._refuse,
+            key_of=key_of if self._authenticator is not None else lambda _parts: "",
+            on_fault=self._stop_after_fault,
+        ).run()
 
-    async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
-        since_s = time.perf_counter()
-        instrument_id = name_in(identity)  # a client without a name is answered as well
-        try:
-            self._check_name(identity, instrument_id, key)
-            packet = decode(frames)
-            remains = isinstance(packet.message, wire.Bye) and await self._remains_connected(instrument_id, identity)
-            answer = self._dispatcher.on_packet(instrument_id, packet, remains_connected=remains)
-            self._note_route(instrument_id, identity, packet.message)
-        except ProtocolError as error:
-            await self._refuse(identity, frames, error)
-        except HistoryError:
-            raise  # a message that cannot be recorded must not be answered
-        except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
-            _LOG.exception("a message could not be handled", instrument=instrument_id)
-            fault = f"a fault in the agent ({type(error).__name__}: {error}); please report it"
-            await self._refuse(identity, frames, ProtocolError("agent_fault", fault))
-        else:
-            if answer is not None:
-                await self._send(identity, answer)
-            if isinstance(answer, wire.Ack):
-                self.supervision.meters.acknowledged(since_s)
-            await self._follow_up(instrument_id, packet.message, answer)
-
-    def _check_name(self, identity: bytes, instrument_id: str, key: str) -> None:
+    def _check_name(self, message: Received) -> None:
         """Check that a message comes with the instrument's key; else its connection gets nothing more that is meant for it."""
         if self._authenticator is None:
             return
         try:
-            self._authenticator.check_name(key, instrument_id)
+            self._authenticator.check_name(message.key, message.instrument_id)
         except ProtocolError:
-            self._routes.drop(identity)
+            self._routes.drop(message.identity)
             raise
+
+    async def _handle(self, message: Received, packet: Packet, prepared: Prepared | None = None) -> None:
+        since_s = time.perf_counter()
+        instrument_id = message.instrument_id
+        try:
+            remains = isinstance(packet.message, wire.Bye) and await self._remains_connected(instrument_id, message.identity)
+            answer = self._dispatcher.on_packet(instrument_id, packet, prepared, remains_connected=remains)
+            self._note_route(instrument_id, message.identity, packet.message)
+        except HistoryError:
+            raise  # a message that cannot be recorded must not be answered
+        except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
+            await self._refuse(message, as_refusal(error, instrument_id))
+        else:
+            if answer is not None:
+                await self._send(message.identity, answer)
+            if isinstance(answer, wire.Ack):
+                self.supervision.meters.acknowledged(since_s)
+            await self._follow_up(instrument_id, packet.message, answer)
 
     async def _remains_connected(self, instrument_id: str, leaves: bytes) -> bool:
         """Whether another connection under the same name receives messages when one says goodbye."""
@@ -327,11 +333,9 @@ class Service:
         if isinstance(message, wire.Ack | wire.Refused):
             self._routes.answered(identity, message.of)
 
-    async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
-        instrument_id = name_in(identity)
-        answer = self._dispatcher.refuse(instrument_id, message_id(frames), error)
-        _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=answer.reason)
-        await self._send(identity, answer)
+    async def _refuse(self, message: Received, error: ProtocolError) -> None:
+        answer = self._dispatcher.refuse(message.instrument_id, message_id(message.frames), error)
+        await self._send(message.identity, answer)
 
     async def _follow_up(self, instrument_id: str, message: wire.Message, answer: wire.Message | None) -> None:
         fresh = isinstance(answer, wire.Ack) and not answer.duplicate
@@ -357,9 +361,11 @@ class Service:
         await self._sender.send_open(instrument_id)
 
     async def tick(self) -> None:
-        """Send heartbeats, repeat unacknowledged messages, and record approval timeouts and silent instruments."""
+        """Send heartbeats, repeat unacknowledged messages, and record approval timeouts, silent instruments and refusals."""
+        self._dispatcher.refusals.flush()
         for instrument_id in self._dispatcher.presence.record_silent():
             _LOG.warning("instrument silent", instrument=instrument_id)
+            self._dispatcher.partial_frames.drop(instrument_id)
             await self.publish("silent", instrument_id=instrument_id)
         for instrument_id in sorted(self._dispatcher.ledger.instruments):
             await self.recommend(instrument_id)

@@ -8,9 +8,12 @@ import zmq.asyncio
 
 from agent.errors import ServiceError
 from agent.service.authentication import Authenticator
+from agent.service.connection_guard import ConnectionGuard
 from instrument_adapters.protocol.codec import MAX_ARRAY_BYTES
 
 _MAX_PORT = 65535
+_HANDSHAKE_MS = 5000  # a connection that has not completed its handshake by then is closed
+_SUBSCRIPTION_BYTES_MAX = 4096
 _LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
 
 
@@ -38,7 +41,9 @@ def _check_form(address: str) -> None:
         )
 
 
-def bind_socket(context: zmq.asyncio.Context, kind: int, address: str, authenticator: Authenticator | None) -> zmq.asyncio.Socket:
+def bind_socket(
+    context: zmq.asyncio.Context, kind: int, address: str, authenticator: Authenticator | None, guard: ConnectionGuard
+) -> zmq.asyncio.Socket:
     """A socket that listens at an address; without authentication, on this computer only.
 
     Raises
@@ -55,14 +60,19 @@ def bind_socket(context: zmq.asyncio.Context, kind: int, address: str, authentic
     socket = context.socket(kind)
     if authenticator is not None:
         authenticator.guard(socket)
+    guard.watch(socket)
     socket.setsockopt(zmq.LINGER, 500)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES if kind == zmq.ROUTER else _SUBSCRIPTION_BYTES_MAX)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an instrument that restarts replaces its old connection
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
+        # Of each connection two whole messages wait here, all others at their senders. With 1, no CURVE handshake is completed.
+        socket.setsockopt(zmq.RCVHWM, 2)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
+        socket.disable_monitor()
         socket.close(linger=0)
         in_use = error.errno == zmq.EADDRINUSE
         advice = "is another agent running there?" if in_use else "an address looks like tcp://127.0.0.1:5555"

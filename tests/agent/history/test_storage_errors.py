@@ -17,7 +17,8 @@ from agent.history import array_store as arrays
 from agent.history import database as history_schema
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error
+from agent.history.storage_errors import OpenFiles, describe_error, storage_error, when_descriptors_free
+from instrument_adapters import exit_codes
 from tests.support.samples import NOW
 
 FILLS_UP = """
@@ -45,6 +46,7 @@ with History(Path(sys.argv[1])) as history:
         (OSError(errno.EFBIG, "File too large"), "the disk is full; free some space"),
         (OSError(errno.EROFS, "Read-only file system"), "this user may not write there; change the permissions"),
         (PermissionError(errno.EACCES, "Permission denied"), "this user may not write there; change the permissions"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many files and connections are open; nothing is wrong with the disk"),
     ],
 )
 def test_errors_of_the_system_come_with_advice(error: OSError, advice: str) -> None:
@@ -162,3 +164,40 @@ def test_a_file_that_is_written_to_does_not_count_as_replaced(tmp_path: Path) ->
     assert files.replaced() is None
     (tmp_path / "a").unlink()
     assert files.replaced() == tmp_path / "a"
+
+
+@pytest.mark.attack("connections take all file descriptors", promise="that is no storage fault, and the agent is started again")
+def test_a_lack_of_descriptors_ends_with_another_code_than_a_full_disk() -> None:
+    assert storage_error("'x' could not be written", OSError(errno.EMFILE, "Too many open files")).exit_code == exit_codes.FAILED
+    assert storage_error("'x' could not be written", OSError(errno.ENOSPC, "No space left")).exit_code == exit_codes.STORAGE
+
+
+def test_a_lack_of_descriptors_is_waited_for_and_other_errors_are_not() -> None:
+    errors = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ENFILE, "Too many open files in system")]
+    pauses: list[float] = []
+
+    def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "opened"
+
+    assert when_descriptors_free(call, sleep=pauses.append) == "opened"
+    assert len(pauses) == 2
+    errors = [OSError(errno.EMFILE, "Too many open files")]
+    with pytest.raises(OSError, match="Too many open files"):
+        when_descriptors_free(call, wait_s=0.0, sleep=pauses.append)
+    errors = [OSError(errno.ENOSPC, "No space left")]
+    with pytest.raises(OSError, match="No space"):
+        when_descriptors_free(call, sleep=pauses.append)
+    assert len(pauses) == 2
+
+
+def test_an_event_holds_arrays_that_were_stored_before_and_stores_one_that_was_removed_since(tmp_path: Path) -> None:
+    curves = {"a": np.arange(3.0), "b": np.arange(4.0)}
+    with History(tmp_path) as history:
+        stored = history.store_arrays(curves)
+        history.arrays.path(stored["b"]).unlink()
+        event = history.record("noted", "x", {}, at=NOW, arrays=curves, stored=stored)
+        assert event.arrays == stored
+        assert history.arrays.get(stored["b"]).tolist() == [0, 1, 2, 3]
+        assert history.verify() == []

@@ -1,5 +1,6 @@
 """The dispatcher without sockets: messages in, answers and events out."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_scan_is_acknowledged_once_it_is_in_the_history(agent: Dispatcher) -> 
     answer = send_scan(agent, message_id="m-7")
     assert isinstance(answer, wire.Ack)
     assert (answer.of, answer.duplicate) == ("m-7", False)
-    scan = agent.decision_log.scan_of(agent.ledger.undecided(AFM))
+    scan = asyncio.run(agent.decision_log.read_scan(agent.ledger.undecided(AFM)))
     sent = sample_scan()
     assert np.array_equal(scan.channels["Amplitude"], sent.channels["Amplitude"])
     assert (scan.metadata, scan.frame, scan.sample_id, scan.units["Amplitude"]) == (sent.metadata, sent.frame, "bto", "m")
@@ -125,7 +126,7 @@ def test_of_an_older_scan_the_ledger_keeps_what_is_needed_and_the_history_everyt
     assert entry.decision.candidates == []
     kept = ("decision_id", "outcome", "explanation", "frame", "requests", "chosen")
     assert [getattr(entry.decision, name) for name in kept] == [getattr(full, name) for name in kept]
-    assert agent.decision_log.scan_of(entry).metadata == sample_scan().metadata
+    assert asyncio.run(agent.decision_log.read_scan(entry)).metadata == sample_scan().metadata
     assert restarted(agent).ledger.scans[AFM, "scan-1"].decision == entry.decision
 
 

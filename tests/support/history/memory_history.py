@@ -26,6 +26,7 @@ class MemoryHistory:
         *,
         at: datetime,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         if once in self._once:
