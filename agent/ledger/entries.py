@@ -99,13 +99,14 @@ class ScanEntry:
 
 @dataclass(slots=True)
 class RequestEntry:
-    """One request, whether it is approved, and the status of its result once there is one."""
+    """One request, whether it is approved and was sent, and the status of its result once there is one."""
 
     request: MeasurementRequest
     instrument_id: str
     scan_id: str
     decision_id: str
     approved: bool = False
+    sent: bool = False
     status: str | None = None
 
 

@@ -7,7 +7,7 @@ killed one knew.
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -19,6 +19,8 @@ from agent.ledger.entries import POLICY, Approval, InstrumentInfo, MeasuredPoint
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
 from agent.schema.measurements import MeasuredOnSample, Result
+from agent.schema.wording import ELSEWHERE, IMPOSSIBLE, UNASKED
+from instrument_adapters.bounds import DATE, LENGTH, NUMBER
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 
@@ -34,8 +36,11 @@ class Ledger:
     lost: set[str] = field(default_factory=set)  # those of `present` that are silent
     unusable_scans: dict[str, list[str]] = field(default_factory=dict)  # faults of the latest unusable scans in a row
     alarms: dict[str, str] = field(default_factory=dict)  # instrument -> why it must be paused, until a command is given
+    impossible: list[str] = field(default_factory=list)  # requests whose result holds what cannot be; from earlier versions
+    latest_at: datetime | None = None  # latest time of any event, by our wall clock
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
     _results: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
+    _also_touched: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
@@ -58,6 +63,7 @@ class Ledger:
         if handler is not None:
             handler(self, event)
         self.command_state.apply(event)
+        self.latest_at = event.recorded_at if self.latest_at is None else max(self.latest_at, event.recorded_at)
 
     def latest(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument."""
@@ -88,8 +94,12 @@ class Ledger:
         )
 
     def measured_points(self, sample_id: str) -> list[MeasuredPoint]:
-        """All results on a sample where the tip went to the point, in order of arrival."""
-        return [p for p in self._results.get(sample_id, []) if p.result.status != "skipped"]
+        """All results on a sample where the tip went to the point, in order of arrival.
+
+        A point that was measured elsewhere counts there, and where it was sent too: which of the two was touched is not certain.
+        """
+        touched = [*self._results.get(sample_id, []), *self._also_touched.get(sample_id, [])]
+        return [p for p in touched if p.result.status != "skipped"]
 
     def measured_xy(self, sample_id: str) -> np.ndarray:
         """Positions on a sample that were measured or tried; shape (k, 2), x and y in metres."""
@@ -178,6 +188,11 @@ class Ledger:
         if entry is not None and entry.approval is None and entry.decision is not None:
             # Versions without approvals sent every decision as it was; anything they had not sent is checked again.
             self._approve(event, Approval(True, POLICY, "sent by an earlier version", tuple(entry.decision.requests)))
+            self._mark_sent(event, [r.request_id for r in entry.decision.requests])
+
+    def _mark_sent(self, event: Event, names: Iterable[str]) -> None:
+        for name in names:
+            self.requests[event.body["instrument_id"], name].sent = True
 
     def _approve(self, event: Event, approval: Approval) -> None:
         entry = self._entry_of(event)
@@ -197,6 +212,8 @@ class Ledger:
         entry = self._entry_of(event)
         if entry is not None:
             entry.recommendation_seq = event.body["seq"]
+            approved = [r.request_id for r in entry.approval.requests] if entry.approval else []
+            self._mark_sent(event, event.body.get("requests", approved))
 
     def _on_acknowledged(self, event: Event) -> None:
         self.scans[event.body["instrument_id"], event.body["scan_id"]].acknowledged = True
@@ -213,11 +230,19 @@ class Ledger:
         requested = (entry.request.x_m, entry.request.y_m)
         x, y = event.body.get("x_m"), event.body.get("y_m")
         position = requested if x is None or y is None else (x, y)
-        at = event.body.get("measured_at")
-        at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
         parameters = {sys.intern(name): value for name, value in event.body.get("parameters", {}).items()}
-        result = Result(entry.status, position, parameters, at_s)
+        judged = next((name for name in event.body.get("judged", ()) if name in (ELSEWHERE, UNASKED)), "")
+        is_place = all(map(LENGTH.allows, position))
+        if not (is_place and all(map(NUMBER.allows, parameters.values()))):
+            judged = IMPOSSIBLE
+            self.impossible.append(event.subject)
+        result = Result(entry.status, position if is_place else requested, parameters, _measured_s(event), judged)
         self._results.setdefault(sample_id, []).append(MeasuredPoint(entry, result))
+        if ELSEWHERE in event.body.get("judged", ()):
+            there = MeasuredPoint(entry, replace(result, xy_m=requested))
+            self._also_touched.setdefault(sample_id, []).append(there)
+        if event.body.get("pauses"):
+            self.alarms[entry.instrument_id] = event.body["pauses"]
 
     def _on_limit_exceeded(self, event: Event) -> None:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
@@ -237,6 +262,13 @@ class Ledger:
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
                 why = stop.sentence if order == "stop" else self.command_state.reason(name)
                 entry.void_reason = f"the instrument was {why}"
+
+
+def _measured_s(event: Event) -> float:
+    """POSIX time of a measurement in seconds; NaN if it is unknown, or cannot be."""
+    at = event.body.get("used_at") or event.body.get("measured_at")
+    time = None if at is None else datetime.fromisoformat(at)
+    return time.timestamp() if time is not None and DATE.allows(time) else math.nan
 
 
 _HANDLERS: Mapping[str, Callable[[Ledger, Event], None]] = {

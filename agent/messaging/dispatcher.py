@@ -16,12 +16,13 @@ import numpy as np
 from agent.config.safety import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.ledger.entries import ScanEntry
+from agent.ledger.entries import RequestEntry, ScanEntry
 from agent.ledger.recorder import Recorder
 from agent.messaging.decision_log import DecisionLog
 from agent.messaging.delivery import Delivery
 from agent.messaging.partial_frames import PartialFrames
 from agent.messaging.presence import Presence
+from agent.messaging.result_check import check_result
 from agent.messaging.run_log import RunLog
 from agent.safety.approval import Approvals
 from agent.safety.commands import Commands
@@ -84,7 +85,7 @@ class Dispatcher:
         self.delivery = Delivery(self.recorder, self.interlock, self.approvals)
         self.decision_log = DecisionLog(self.recorder, self.approvals, self.commands)
         self.run_log = RunLog(self.recorder, run_id)
-        self._finishes = finishes
+        self._finishes, self._safety = finishes, safety
         self._run_id = run_id
         self._now = now
         self._record = self.recorder.record
@@ -237,12 +238,21 @@ class Dispatcher:
             return self._repeated(instrument_id, message)
         body = message.model_dump(mode="json", exclude={"version", "type", "arrays"})
         body |= {"instrument_id": instrument_id, "scan_id": entry.scan_id, "cluster": entry.request.cluster}
+        body |= self._findings(instrument_id, entry, message)
         self.delivery.on_ack(instrument_id, f"rec-{entry.decision_id}")  # a result proves that the recommendation arrived
         self._check_bias(instrument_id, packet, message)
         once = f"result:{instrument_id}:{message.request_id}"
         self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, once=once)
         self.commands.pause_on_alarm(instrument_id)
         return self._ack(message)
+
+    def _findings(self, instrument_id: str, entry: RequestEntry, message: wire.ResultMessage) -> dict[str, Any]:
+        """What the agent itself finds about a result, as fields of its event."""
+        scan = self.ledger.scans[instrument_id, entry.scan_id]
+        ended = scan.event.body["header"].get("finished_at")
+        misdated = self.clocks.misdated(instrument_id, message, None if ended is None else datetime.fromisoformat(ended))
+        found = check_result(message, entry, scan, self._safety.position_tolerance_m, misdated, self.clocks.now(instrument_id))
+        return found.recorded(self._safety.pause_on)
 
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
         body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}

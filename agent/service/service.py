@@ -23,7 +23,7 @@ import zmq.asyncio
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
-from agent.errors import HistoryError, ServiceError
+from agent.errors import HistoryError, ServiceError, fault_sentence
 from agent.history.event_log import History
 from agent.history.retention import run_retention
 from agent.history.run_directory import STATE_FILE as STATE_FILE
@@ -284,14 +284,24 @@ class Service:
             raise  # a message that cannot be recorded must not be answered
         except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
             _LOG.exception("a message could not be handled", instrument=instrument_id)
-            fault = f"a fault in the agent ({type(error).__name__}: {error}); please report it"
-            await self._refuse(identity, frames, ProtocolError("agent_fault", fault))
+            await self._refuse(identity, frames, ProtocolError("agent_fault", fault_sentence(error)))
         else:
+            await self._answer(identity, instrument_id, packet.message, answer, since_s)
+
+    async def _answer(
+        self, identity: bytes, instrument_id: str, message: wire.Message, answer: wire.Message | None, since_s: float
+    ) -> None:
+        """Send the answer to a recorded message, and do what follows from it; a fault in that is logged and ends nothing."""
+        try:
             if answer is not None:
                 await self._send(identity, answer)
             if isinstance(answer, wire.Ack):
                 self.supervision.meters.acknowledged(since_s)
-            await self._follow_up(instrument_id, packet.message, answer)
+            await self._follow_up(instrument_id, message, answer)
+        except HistoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the service's outer edge: no message may end the run
+            _LOG.exception("a message was recorded, but not all that follows from it was done", instrument=instrument_id)
 
     async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
         instrument_id = identity.decode("utf-8", "backslashreplace")
@@ -337,14 +347,17 @@ class Service:
 
     async def publish(self, kind: str, **facts: Any) -> None:
         """Publish a numbered telemetry message. Best effort: nothing depends on it."""
-        if self._page is not None:
-            self._page.update(kind, facts)
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
-        if self._telemetry is not None:
-            self._published += 1
-            message = {"kind": kind, "seq": self._published, **facts}
-            await self._telemetry.send_multipart([b"vaestar", json.dumps(message).encode()])
+        try:
+            if self._page is not None:
+                self._page.update(kind, facts)
+            if self._telemetry is not None:
+                self._published += 1
+                message = {"kind": kind, "seq": self._published, **facts}
+                await self._telemetry.send_multipart([b"vaestar", json.dumps(message).encode()])
+        except Exception:  # noqa: BLE001 - what only shows something must not end what decides
+            _LOG.exception("telemetry was not published", kind=kind)
 
     @contextlib.contextmanager
     def _state_file(self) -> Iterator[None]:

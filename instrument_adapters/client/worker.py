@@ -187,7 +187,7 @@ class MeasurementWorker:
         try:
             message = ResultMessage(
                 id=message_id("result", request.request_id),
-                sent_at=self._clock(),
+                sent_at=self._now(),  # as `measured_at`, which cannot be later
                 arrays=codec.specs(measured.arrays),
                 request_id=request.request_id,
                 status="failed" if breach else "ok",

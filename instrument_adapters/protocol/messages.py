@@ -335,6 +335,8 @@ class RecommendationMessage(Message):
 class ResultMessage(Message):
     """The result of one request.
 
+    `sent_at` is by the instrument's clock, as `measured_at`, which cannot be later.
+
     An `ok` result holds the measured position, for a loop the arrays `bias_V` and `response` of equal length, and `parameters`,
     numbers that the instrument computes from the curves (with units in their names). `skipped` and `failed` need a reason; in an
     `ok` result, `reason` may hold a remark for people.
