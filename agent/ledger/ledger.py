@@ -152,7 +152,7 @@ class Ledger:
         if event.body.get("superseded_by"):  # such a decision is never sent
             return
         entry.refused, entry.approval_asked_at, entry.approval = {}, None, None
-        entry.recommendation_seq, entry.acknowledged = 0, False
+        entry.recommendation_seq, entry.sent, entry.acknowledged = 0, False, False
         for request in record.requests:
             # Two instruments that sent the same scan get requests with the same ids.
             made = RequestEntry(request, instrument_id, record.scan_id, record.decision_id)
@@ -185,14 +185,20 @@ class Ledger:
 
     def _on_sent(self, event: Event) -> None:
         entry = self._entry_of(event)
-        if entry is not None and entry.approval is None and entry.decision is not None:
+        if entry is None or entry.decision is None:
+            return
+        if entry.approval is None:
             # Versions without approvals sent every decision as it was; anything they had not sent is checked again.
             self._approve(event, Approval(True, POLICY, "sent by an earlier version", tuple(entry.decision.requests)))
-            self._mark_sent(event, [r.request_id for r in entry.decision.requests])
+        if not entry.sent:  # by a version that did not record which points it sends
+            self._mark_sent(entry, None)
 
-    def _mark_sent(self, event: Event, names: Iterable[str]) -> None:
-        for name in names:
-            self.requests[event.body["instrument_id"], name].sent = True
+    def _mark_sent(self, entry: ScanEntry, names: Iterable[str] | None) -> None:
+        """Mark a recommendation and its requests as sent; None: all that were approved."""
+        entry.sent = True
+        approved = [r.request_id for r in entry.approval.requests] if entry.approval else []
+        for name in approved if names is None else names:
+            self.requests[entry.instrument_id, name].sent = True
 
     def _approve(self, event: Event, approval: Approval) -> None:
         entry = self._entry_of(event)
@@ -212,8 +218,7 @@ class Ledger:
         entry = self._entry_of(event)
         if entry is not None:
             entry.recommendation_seq = event.body["seq"]
-            approved = [r.request_id for r in entry.approval.requests] if entry.approval else []
-            self._mark_sent(event, event.body.get("requests", approved))
+            self._mark_sent(entry, event.body.get("requests"))
 
     def _on_acknowledged(self, event: Event) -> None:
         self.scans[event.body["instrument_id"], event.body["scan_id"]].acknowledged = True

@@ -77,7 +77,7 @@ class Delivery:
         if entry is None or entry.decision is None or entry.approval is None:
             return
         # What was never sent cannot have arrived: a result for it is recorded as not asked for, and it is sent all the same.
-        if of == f"rec-{entry.decision.decision_id}" and entry.recommendation_seq:
+        if of == f"rec-{entry.decision.decision_id}" and entry.sent:
             self._record(kinds.RECOMMENDATION_ACKNOWLEDGED, entry, **({"refused": refused} if refused else {}))
 
     def _requests(self, entry: ScanEntry) -> tuple[wire.MeasurementRequest, ...]:

@@ -26,6 +26,7 @@ from agent.messaging.result_check import check_result
 from agent.messaging.run_log import RunLog
 from agent.safety.approval import Approvals
 from agent.safety.commands import Commands
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.instrument_clocks import InstrumentClocks
 from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
@@ -78,9 +79,10 @@ class Dispatcher:
         self.activity: dict[str, wire.StatusMessage] = {}  # last status of each instrument
         self.partial_frames = PartialFrames()
         self.clocks = InstrumentClocks(monotonic)
-        self.interlock = Interlock(self.ledger, safety, self.clocks, now)
+        elapsed = ElapsedTime(self.recorder, monotonic)
+        self.interlock = Interlock(self.ledger, safety, self.clocks, elapsed)
         self.presence = Presence(self.recorder, self.interlock.limits, silence_s, monotonic)
-        self.approvals = Approvals(self.recorder, self.interlock, approval)
+        self.approvals = Approvals(self.recorder, self.interlock, approval, elapsed)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.delivery = Delivery(self.recorder, self.interlock, self.approvals)
         self.decision_log = DecisionLog(self.recorder, self.approvals, self.commands)

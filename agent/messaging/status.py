@@ -1,7 +1,6 @@
 """Status of a running agent as plain JSON, for `vaestar status`, the web page and the metrics."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from agent.ledger.entries import ScanEntry
@@ -19,11 +18,6 @@ def instruments(dispatcher: Dispatcher, progress: Mapping[str, Mapping[str, Any]
         Scan id -> stage, done and total of its search.
     """
     return {name: _instrument(dispatcher, name, progress) for name in sorted(dispatcher.ledger.instruments)}
-
-
-def uptime_s(started_at: datetime, now: datetime) -> float:
-    """Seconds since the start; 0 if the clock was set back."""
-    return max(0.0, (now - started_at).total_seconds())
 
 
 def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from agent.config.safety import ApprovalSettings
 from agent.errors import ControlError, HistoryError, fault_sentence
 from agent.ledger.entries import POLICY, ScanEntry
 from agent.ledger.recorder import Recorder
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.envelope import Refusal, Target
 from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
@@ -39,10 +40,12 @@ class Approvals:
         Checks points against the safety envelope.
     settings
         Approval mode and timeout.
+    elapsed
+        Time since an approval was asked for.
     """
 
-    def __init__(self, recorder: Recorder, interlock: Interlock, settings: ApprovalSettings) -> None:
-        self._recorder, self._interlock, self._settings = recorder, interlock, settings
+    def __init__(self, recorder: Recorder, interlock: Interlock, settings: ApprovalSettings, elapsed: ElapsedTime) -> None:
+        self._recorder, self._interlock, self._settings, self._elapsed = recorder, interlock, settings, elapsed
         self._ledger = recorder.ledger
 
     def advance(self, instrument_id: str) -> None:
@@ -169,9 +172,7 @@ class Approvals:
 
     def _timed_out(self, entry: ScanEntry) -> bool:
         timeout_s = self._settings.timeout_s
-        if timeout_s is None or entry.approval_asked_at is None:
-            return False
-        return (self._recorder.now() - entry.approval_asked_at).total_seconds() >= timeout_s
+        return timeout_s is not None and self._elapsed.since_asked(entry) >= timeout_s
 
     def _record_approval(
         self,

@@ -30,7 +30,7 @@ from agent.history.run_directory import STATE_FILE as STATE_FILE
 from agent.ledger.recovery import recovery_facts, recovery_sentence
 from agent.messaging.dispatcher import Dispatcher
 from agent.messaging.partial_frames import PartialFrame
-from agent.messaging.status import instruments, uptime_s
+from agent.messaging.status import instruments
 from agent.orchestration.orchestrator import Orchestrator
 from agent.safety.control import Control
 from agent.schema import event_kinds as kinds
@@ -114,7 +114,7 @@ class Service:
             "pid": os.getpid(),
             "version": versions()["vaestar"],
             "started_at": self._started_at.isoformat(),
-            "uptime_s": round(uptime_s(self._started_at, self._now()), 1),
+            "uptime_s": round(self.supervision.meters.uptime_s, 1),
             "mode": self._config.approval.mode,
             "events": self._dispatcher.recorder.newest_seq,
             "instruments": instruments(self._dispatcher, self._progress),
