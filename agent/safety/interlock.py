@@ -59,7 +59,7 @@ class Interlock:
         if now is None:
             return None
         left_s = self.limits(entry.instrument_id).scan_age_max_s - self._age_s(entry)
-        return now + timedelta(seconds=min(self._settings.expiry_s, left_s))
+        return now + timedelta(seconds=max(0.0, min(self._settings.expiry_s, left_s)))  # at once if the scan is too old already
 
     def _age_s(self, entry: ScanEntry) -> float:
         """Age of a scan in seconds: since its end by the instrument's clock, but at least the time since its receipt.

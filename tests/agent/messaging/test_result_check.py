@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 from agent.cli.history_events import _summary
+from agent.config.drift import DriftSettings
 from agent.config.safety import SafetySettings
 from agent.dashboard.timeline import timeline
 from agent.history.event_log import Event, History
 from agent.ledger.recovery import recovery_facts, recovery_sentence
 from agent.messaging.dispatcher import Dispatcher
+from agent.preprocessing.drift import update_track
+from agent.preprocessing.registration import ScanPair
 from agent.provenance.narrative import event_sentence
 from agent.schema import event_kinds as kinds
-from tests.support.samples import NOW, Clock, decision, hello, packet, result, sample_scan, scan_message
+from instrument_adapters.protocol.codec import Packet, encode
+from tests.support.samples import FRAME, NOW, Clock, decision, hello, packet, result, sample_scan, scan_message
 from tests.support.samples import request as point
 
 AFM = "afm-1"
@@ -162,6 +166,36 @@ def test_the_clock_of_a_simulated_instrument_may_run_faster_than_ours(history: H
     made = packet(made.message.model_copy(update={"sent_at": later}), made.arrays)
     assert received(agent, made).body.get("judged") is None
     assert agent.clocks.now(AFM) == later
+
+
+@pytest.mark.attack("a history of an earlier version holds a scan of the year 9999", promise="it is decided on and goes on")
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"finished_at": "9999-12-31T23:59:59Z", "started_at": "9999-12-31T23:00:00Z"},
+        {"finished_at": "0001-01-01T00:00:00+14:00", "started_at": "0001-01-01T00:00:00+14:00"},
+        {"sent_at": "9999-12-31T23:59:59-23:59"},
+        {"frame": FRAME.model_dump() | {"size_fast_m": 1e300, "size_slow_m": 1e300}},
+        {"frame": FRAME.model_dump() | {"x_offset_m": 1e308, "angle_rad": 1e300}},
+    ],
+)
+def test_a_history_with_a_scan_that_cannot_be_is_taken_up(history: History, header: dict) -> None:
+    agent = Dispatcher(history, "run-1", Clock(), monotonic=lambda: 0.0)
+    agent.on_packet(AFM, hello())
+    agent.on_packet(AFM, scan_message(sample_scan("s-0")))
+    (event,) = history.events(kind=kinds.SCAN_RECEIVED)
+    body = event.body | {"header": event.body["header"] | {"scan_id": "s-1"} | header}
+    history.record(kinds.SCAN_RECEIVED, "s-1", body, at=NOW, arrays={"channels": history.arrays.get(event.arrays["channels"])})
+    agent = restarted(agent)
+    agent.on_packet(AFM, hello(x_max_m=1.0))
+    entry = agent.ledger.undecided(AFM)
+    scan = agent.decision_log.scan_of(entry)
+    update_track(None, ScanPair(sample_scan("s-0"), scan, "Amplitude"), DriftSettings())
+    agent.decision_log.decided(entry, decision("s-1", frame=scan.frame), 1.0)
+    encode(Packet(agent.recommendation(agent.due(AFM))))
+    agent.on_packet(AFM, scan_message(sample_scan("s-2", 0.7), "m-2"))
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision("s-2", (point("p-2", 9e-8, 4e-7),)), 1.0)
+    assert [r.request_id for r in agent.recommendation(agent.due(AFM)).requests] == ["p-2"]
 
 
 @pytest.mark.attack(
