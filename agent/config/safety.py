@@ -38,7 +38,8 @@ class SafetySettings(BaseModel):
     expiry_s
         Age of a recommendation in seconds after which none of its points is begun.
     position_tolerance_m
-        Largest distance in metres of a measured position from the requested one; a result farther away is named "elsewhere".
+        Largest distance in metres of a measured position from the requested one, if a pixel of the scan is smaller; a result
+        farther away is named "elsewhere".
     pause_on
         Findings about a result after which its instrument is paused: "elsewhere", "unasked" (never sent, or no longer to be
         measured).

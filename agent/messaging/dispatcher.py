@@ -253,7 +253,9 @@ class Dispatcher:
         scan = self.ledger.scans[instrument_id, entry.scan_id]
         ended = scan.event.body["header"].get("finished_at")
         misdated = self.clocks.misdated(instrument_id, message, None if ended is None else datetime.fromisoformat(ended))
-        found = check_result(message, entry, scan, self._safety.position_tolerance_m, misdated, self.clocks.now(instrument_id))
+        pixel_m = 0.0 if scan.decision is None else max(scan.decision.frame.pitch_m)
+        tolerance_m = max(self._safety.position_tolerance_m, pixel_m)
+        found = check_result(message, entry, scan, tolerance_m, misdated, self.clocks.now(instrument_id))
         return found.recorded(self._safety.pause_on)
 
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:

@@ -95,8 +95,11 @@ def test_the_instrument_is_paused_even_if_the_agent_is_killed_just_after_the_res
 
 
 @pytest.mark.parametrize(("x_m", "judged"), [(599e-9, None), (601e-9, ["elsewhere"])])
-def test_elsewhere_begins_at_the_tolerance_of_the_settings(history: History, x_m: float, judged: object) -> None:
-    agent = sent(history, position_tolerance_m=500e-9, pause_on=())
+@pytest.mark.parametrize("tolerance_m", [500e-9, 100e-9])  # of the scan a pixel is 500 nm
+def test_elsewhere_begins_at_the_tolerance_of_the_settings(
+    history: History, x_m: float, judged: object, tolerance_m: float
+) -> None:
+    agent = sent(history, position_tolerance_m=tolerance_m, pause_on=())
     event = received(agent, result("d-s-1-000", x_m=x_m))
     assert event.body.get("judged") == judged
     assert agent.ledger.command_state.state(AFM) == "running"
