@@ -81,3 +81,8 @@ class RefusedError(AgentError, ValueError):
 
 class OutOfTimeError(AgentError, TimeoutError):
     """The deadline has passed; the last complete rung becomes the result."""
+
+
+def fault_sentence(error: Exception) -> str:
+    """The sentence about an exception that no part of the agent expects. It is hashed into decision ids: never reword it."""
+    return f"a fault in the agent ({type(error).__name__}: {error}); please report it"

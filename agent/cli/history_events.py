@@ -23,6 +23,7 @@ from agent.history.run_directory import named_or_newest
 from agent.reporting.terminal import OUT, cluster_table, print_line, progress_bar
 from agent.schema import event_kinds as kinds
 from agent.schema.model_kinds import label
+from agent.schema.wording import result_remark
 from instrument_adapters.command_line.output import write_line
 from instrument_adapters.plain_text import visible
 
@@ -177,7 +178,7 @@ def _summary_of(kind: str, body: dict[str, Any]) -> str:
         decision = body["decision"]
         return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} points, {body['seconds']:.1f} s"
     if kind == kinds.RESULT_RECEIVED:
-        return f"cluster {body['cluster']}: {body['status']} {body['reason']}".strip()
+        return f"cluster {body['cluster']}: {body['status']} {result_remark(body)}".strip()
     return str(body.get("reason") or body.get("model") or "")
 
 

@@ -8,6 +8,7 @@ from agent.dashboard.models import TimelineEntry
 from agent.history.event_log import Event
 from agent.ledger.entries import POLICY
 from agent.schema import event_kinds as kinds
+from agent.schema.wording import result_remark
 
 Words = tuple[str, str, str]  # title, text, tone
 _HIDDEN = (kinds.CANDIDATES_SCORED, kinds.RECOMMENDATION_READY)
@@ -47,6 +48,8 @@ def _entry(event: Event, explanations: Mapping[str, str]) -> TimelineEntry:
 def _result(event: Event) -> Words:
     body = event.body
     status, where = body["status"], f"cluster {body['cluster']}"
+    if body.get("judgement"):
+        return f"Point {status}, but {' and '.join(body['judged'])}, {where}", result_remark(body), "bad"
     if status == "ok":
         numbers = ", ".join(f"{_name(n)} {v:.3g}" for n, v in sorted(body.get("parameters", {}).items(), key=_voltages_first)[:3])
         return f"Loop measured, {where}", numbers, "good"

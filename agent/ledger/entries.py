@@ -74,7 +74,11 @@ class ScanEntry:
     approval: Approval | None = None
     void_reason: str = ""  # why no points of this scan will be measured; empty if they may be
     recommendation_seq: int = 0  # sequence number of the recommendation; 0 before it has one
+    sent: bool = False  # whether its recommendation was sent, or was to be sent next when an earlier process ended
     acknowledged: bool = False
+    # By our monotonic clock, set by `agent.safety.elapsed_time`; None if recorded by an earlier process.
+    received_s: float | None = field(default=None, compare=False, repr=False)
+    approval_asked_s: float | None = field(default=None, compare=False, repr=False)
 
     @property
     def settled(self) -> bool:
@@ -99,13 +103,14 @@ class ScanEntry:
 
 @dataclass(slots=True)
 class RequestEntry:
-    """One request, whether it is approved, and the status of its result once there is one."""
+    """One request, whether it is approved and was sent, and the status of its result once there is one."""
 
     request: MeasurementRequest
     instrument_id: str
     scan_id: str
     decision_id: str
     approved: bool = False
+    sent: bool = False
     status: str | None = None
 
 

@@ -7,7 +7,7 @@ killed one knew.
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -19,6 +19,8 @@ from agent.ledger.entries import POLICY, Approval, InstrumentInfo, MeasuredPoint
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
 from agent.schema.measurements import MeasuredOnSample, Result
+from agent.schema.wording import ELSEWHERE, IMPOSSIBLE, UNASKED
+from instrument_adapters.bounds import DATE, LENGTH, NUMBER
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 
@@ -34,8 +36,11 @@ class Ledger:
     lost: set[str] = field(default_factory=set)  # those of `present` that are silent
     unusable_scans: dict[str, list[str]] = field(default_factory=dict)  # faults of the latest unusable scans in a row
     alarms: dict[str, str] = field(default_factory=dict)  # instrument -> why it must be paused, until a command is given
+    impossible: list[str] = field(default_factory=list)  # requests whose result holds what cannot be; from earlier versions
+    latest_at: datetime | None = None  # latest time of any event, by our wall clock
     _latest: dict[str, ScanEntry] = field(default_factory=dict)
     _results: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
+    _also_touched: dict[str, list[MeasuredPoint]] = field(default_factory=dict)
 
     @staticmethod
     def of(events: Iterable[Event]) -> "Ledger":
@@ -58,6 +63,7 @@ class Ledger:
         if handler is not None:
             handler(self, event)
         self.command_state.apply(event)
+        self.latest_at = event.recorded_at if self.latest_at is None else max(self.latest_at, event.recorded_at)
 
     def latest(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument."""
@@ -88,8 +94,12 @@ class Ledger:
         )
 
     def measured_points(self, sample_id: str) -> list[MeasuredPoint]:
-        """All results on a sample where the tip went to the point, in order of arrival."""
-        return [p for p in self._results.get(sample_id, []) if p.result.status != "skipped"]
+        """All results on a sample where the tip went to the point, in order of arrival.
+
+        A point that was measured elsewhere counts there, and where it was sent too: which of the two was touched is not certain.
+        """
+        touched = [*self._results.get(sample_id, []), *self._also_touched.get(sample_id, [])]
+        return [p for p in touched if p.result.status != "skipped"]
 
     def measured_xy(self, sample_id: str) -> np.ndarray:
         """Positions on a sample that were measured or tried; shape (k, 2), x and y in metres."""
@@ -142,7 +152,7 @@ class Ledger:
         if event.body.get("superseded_by"):  # such a decision is never sent
             return
         entry.refused, entry.approval_asked_at, entry.approval = {}, None, None
-        entry.recommendation_seq, entry.acknowledged = 0, False
+        entry.recommendation_seq, entry.sent, entry.acknowledged = 0, False, False
         for request in record.requests:
             # Two instruments that sent the same scan get requests with the same ids.
             made = RequestEntry(request, instrument_id, record.scan_id, record.decision_id)
@@ -174,9 +184,20 @@ class Ledger:
 
     def _on_sent(self, event: Event) -> None:
         entry = self._entry_of(event)
-        if entry is not None and entry.approval is None and entry.decision is not None:
+        if entry is None or entry.decision is None:
+            return
+        if entry.approval is None:
             # Versions without approvals sent every decision as it was; anything they had not sent is checked again.
             self._approve(event, Approval(True, POLICY, "sent by an earlier version", tuple(entry.decision.requests)))
+        if not entry.sent:  # by a version that did not record which points it sends
+            self._mark_sent(entry, None)
+
+    def _mark_sent(self, entry: ScanEntry, names: Iterable[str] | None) -> None:
+        """Mark a recommendation and its requests as sent; None: all that were approved."""
+        entry.sent = True
+        approved = [r.request_id for r in entry.approval.requests] if entry.approval else []
+        for name in approved if names is None else names:
+            self.requests[entry.instrument_id, name].sent = True
 
     def _approve(self, event: Event, approval: Approval) -> None:
         entry = self._entry_of(event)
@@ -196,6 +217,7 @@ class Ledger:
         entry = self._entry_of(event)
         if entry is not None:
             entry.recommendation_seq = event.body["seq"]
+            self._mark_sent(entry, event.body.get("requests"))
 
     def _on_acknowledged(self, event: Event) -> None:
         self.scans[event.body["instrument_id"], event.body["scan_id"]].acknowledged = True
@@ -212,11 +234,19 @@ class Ledger:
         requested = (entry.request.x_m, entry.request.y_m)
         x, y = event.body.get("x_m"), event.body.get("y_m")
         position = requested if x is None or y is None else (x, y)
-        at = event.body.get("measured_at")
-        at_s = math.nan if at is None else datetime.fromisoformat(at).timestamp()
         parameters = {sys.intern(name): value for name, value in event.body.get("parameters", {}).items()}
-        result = Result(entry.status, position, parameters, at_s)
+        judged = next((name for name in event.body.get("judged", ()) if name in (ELSEWHERE, UNASKED)), "")
+        is_place = all(map(LENGTH.allows, position))
+        if not (is_place and all(map(NUMBER.allows, parameters.values()))):
+            judged = IMPOSSIBLE
+            self.impossible.append(event.subject)
+        result = Result(entry.status, position if is_place else requested, parameters, _measured_s(event), judged)
         self._results.setdefault(sample_id, []).append(MeasuredPoint(entry, result))
+        if ELSEWHERE in event.body.get("judged", ()):
+            there = MeasuredPoint(entry, replace(result, xy_m=requested))
+            self._also_touched.setdefault(sample_id, []).append(there)
+        if event.body.get("pauses"):
+            self.alarms[entry.instrument_id] = event.body["pauses"]
 
     def _on_limit_exceeded(self, event: Event) -> None:
         self.alarms[event.body["instrument_id"]] = event.body["reason"]
@@ -245,6 +275,13 @@ def _unusable_because(record: DecisionRecord) -> str:
     # Neither key points nor a model: no such channel, a constant image, a plug-in that fails. A deadline leaves key points.
     nothing_found = record.outcome == "not_resolvable" and not record.candidates and not record.keypoints_found
     return record.explanation.removeprefix("Nothing to recommend: ").rstrip(".") if nothing_found else ""
+
+
+def _measured_s(event: Event) -> float:
+    """POSIX time of a measurement in seconds; NaN if it is unknown, or cannot be."""
+    at = event.body.get("used_at") or event.body.get("measured_at")
+    time = None if at is None else datetime.fromisoformat(at)
+    return time.timestamp() if time is not None and DATE.allows(time) else math.nan
 
 
 _HANDLERS: Mapping[str, Callable[[Ledger, Event], None]] = {

@@ -17,16 +17,18 @@ import numpy as np
 from agent.config.safety import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.ledger.entries import ScanEntry
+from agent.ledger.entries import RequestEntry, ScanEntry
 from agent.ledger.recorder import Recorder
 from agent.messaging.decision_log import DecisionLog
 from agent.messaging.delivery import Delivery
 from agent.messaging.partial_frames import PartialFrames
 from agent.messaging.presence import Presence
 from agent.messaging.refusals import RefusalLog
+from agent.messaging.result_check import check_result
 from agent.messaging.run_log import RunLog
 from agent.safety.approval import Approvals
 from agent.safety.commands import Commands
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.instrument_clocks import InstrumentClocks
 from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
@@ -100,14 +102,15 @@ class Dispatcher:
         self.partial_frames = PartialFrames()
         self.refusals = RefusalLog(self.recorder, monotonic)
         self.clocks = InstrumentClocks(monotonic)
-        self.interlock = Interlock(self.ledger, safety, self.clocks, now)
+        elapsed = ElapsedTime(self.recorder, monotonic)
+        self.interlock = Interlock(self.ledger, safety, self.clocks, elapsed)
         self.presence = Presence(self.recorder, self.interlock.limits, silence_s, monotonic)
-        self.approvals = Approvals(self.recorder, self.interlock, approval)
+        self.approvals = Approvals(self.recorder, self.interlock, approval, elapsed)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.delivery = Delivery(self.recorder, self.interlock, self.approvals)
         self.decision_log = DecisionLog(self.recorder, self.approvals, self.commands)
         self.run_log = RunLog(self.recorder, run_id, self.refusals)
-        self._finishes = finishes
+        self._finishes, self._safety = finishes, safety
         self._run_id = run_id
         self._now = now
         self._record = self.recorder.record
@@ -306,12 +309,23 @@ class Dispatcher:
             return self._repeated(instrument_id, message)
         body = message.model_dump(mode="json", exclude={"version", "type", "arrays"})
         body |= {"instrument_id": instrument_id, "scan_id": entry.scan_id, "cluster": entry.request.cluster}
+        body |= self._findings(instrument_id, entry, message)
         self.delivery.on_ack(instrument_id, f"rec-{entry.decision_id}")  # a result proves that the recommendation arrived
         self._check_bias(instrument_id, prepared.bias_V, message)
         once = f"result:{instrument_id}:{message.request_id}"
         self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, stored=prepared.stored, once=once)
         self.commands.pause_on_alarm(instrument_id)
         return self._ack(message)
+
+    def _findings(self, instrument_id: str, entry: RequestEntry, message: wire.ResultMessage) -> dict[str, Any]:
+        """What the agent itself finds about a result, as fields of its event."""
+        scan = self.ledger.scans[instrument_id, entry.scan_id]
+        ended = scan.event.body["header"].get("finished_at")
+        misdated = self.clocks.misdated(instrument_id, message, None if ended is None else datetime.fromisoformat(ended))
+        pixel_m = 0.0 if scan.decision is None else max(scan.decision.frame.pitch_m)
+        tolerance_m = max(self._safety.position_tolerance_m, pixel_m)
+        found = check_result(message, entry, scan, tolerance_m, misdated, self.clocks.now(instrument_id))
+        return found.recorded(self._safety.pause_on)
 
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
         body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from agent.ledger.entries import ScanEntry
@@ -45,11 +44,6 @@ def instruments(
     return {name: _instrument(dispatcher, name, progress, replies(name)) for name in sorted(dispatcher.ledger.instruments)}
 
 
-def uptime_s(started_at: datetime, now: datetime) -> float:
-    """Seconds since the start; 0 if the clock was set back."""
-    return max(0.0, (now - started_at).total_seconds())
-
-
 def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mapping[str, Any]], replies: Replies) -> dict[str, Any]:
     ledger, info = dispatcher.ledger, dispatcher.ledger.instruments[name]
     command_state, newest = ledger.command_state, ledger.latest(name)
@@ -70,7 +64,7 @@ def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mappin
         "newest_scan": None if newest is None else _scan(newest),
         "deciding": None if undecided is None else dict(progress.get(undecided.scan_id, _NOT_STARTED)),
         "waiting_approval": None if waiting is None or waiting.decision is None else waiting.decision.decision_id,
-        "waiting_approval_s": None if waiting is None else _waiting_s(waiting, dispatcher.recorder.now()),
+        "waiting_approval_s": None if waiting is None else dispatcher.approvals.waiting_s(waiting),
         "points": _points(dispatcher, name, newest),
         "samples": sorted({entry.sample_id for entry in ledger.scans.values() if entry.instrument_id == name}),
     }
@@ -78,11 +72,6 @@ def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mappin
 
 _DOING = {"activity", "scan_id", "request_id", "points_left", "sentence", "sent_at"}
 _NOT_STARTED = {"stage": "waiting", "done": 0, "total": 0}
-
-
-def _waiting_s(entry: ScanEntry, now: datetime) -> float | None:
-    """Seconds for which a decision has waited for an operator."""
-    return None if entry.approval_asked_at is None else round(max(0.0, (now - entry.approval_asked_at).total_seconds()), 1)
 
 
 def _scan(entry: ScanEntry) -> dict[str, Any]:

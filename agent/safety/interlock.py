@@ -1,6 +1,6 @@
 """The interlock: checks a decision's points against the safety envelope, in the context that the ledger gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,6 +10,7 @@ from agent.history.readers import reading_event
 from agent.ledger.entries import ScanEntry
 from agent.ledger.ledger import Ledger
 from agent.preprocessing.drift import DriftTrack, to_scan_coordinates
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.envelope import EnvelopeContext, EnvelopeVerdict, Target, check, narrowed
 from agent.safety.instrument_clocks import InstrumentClocks
 from instrument_adapters.geometry import Frame
@@ -28,12 +29,12 @@ class Interlock:
         Limits of the configuration, which narrow those of the instruments.
     clocks
         Clocks of the instruments.
-    now
-        Our wall clock.
+    elapsed
+        Time since a scan was received.
     """
 
-    def __init__(self, ledger: Ledger, settings: SafetySettings, clocks: InstrumentClocks, now: Callable[[], datetime]) -> None:
-        self._ledger, self._settings, self._clocks, self._now = ledger, settings, clocks, now
+    def __init__(self, ledger: Ledger, settings: SafetySettings, clocks: InstrumentClocks, elapsed: ElapsedTime) -> None:
+        self._ledger, self._settings, self._clocks, self._elapsed = ledger, settings, clocks, elapsed
 
     def limits(self, instrument_id: str) -> Limits:
         """Limits that both the instrument, as last reported, and the settings allow."""
@@ -57,15 +58,17 @@ class Interlock:
         now = self._clocks.now(entry.instrument_id)
         if now is None:
             return None
-        left_s = self.limits(entry.instrument_id).scan_age_max_s - (self._age_s(entry) or 0.0)
-        return now + timedelta(seconds=min(self._settings.expiry_s, left_s))
+        left_s = self.limits(entry.instrument_id).scan_age_max_s - self._age_s(entry)
+        return now + timedelta(seconds=max(0.0, min(self._settings.expiry_s, left_s)))  # at once if the scan is too old already
 
-    def _age_s(self, entry: ScanEntry) -> float | None:
-        """Age of a scan in seconds: since its end by the instrument's clock, else since its receipt; None if unknown."""
+    def _age_s(self, entry: ScanEntry) -> float:
+        """Age of a scan in seconds: since its end by the instrument's clock, but at least the time since its receipt.
+
+        So a clock that is set back, the instrument's or ours, makes no scan younger.
+        """
+        received_s = self._elapsed.since_received(entry)
         ended, now = _header(entry).finished_at, self._clocks.now(entry.instrument_id)
-        if ended is None:
-            return (self._now() - entry.event.recorded_at).total_seconds()
-        return None if now is None else (now - ended).total_seconds()
+        return received_s if ended is None or now is None else max(received_s, (now - ended).total_seconds())
 
     def _context(self, entry: ScanEntry) -> EnvelopeContext:
         assert entry.decision is not None

@@ -17,7 +17,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from agent.errors import HistoryError
+from agent.errors import HistoryError, fault_sentence
 from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.service.connection_guard import MESSAGE_BYTES_MAX, ConnectionGuard
 from agent.service.rate_limit import SenderLimits
@@ -249,7 +249,7 @@ def as_refusal(error: Exception, instrument_id: str) -> ProtocolError:
     if isinstance(error, ProtocolError):
         return error
     _LOG.error("a message could not be handled", instrument=instrument_id, exc_info=error)
-    return ProtocolError("agent_fault", f"a fault in the agent ({type(error).__name__}: {error}); please report it")
+    return ProtocolError("agent_fault", fault_sentence(error))
 
 
 def _descriptor(part: zmq.Frame) -> int:

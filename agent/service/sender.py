@@ -7,6 +7,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from agent.errors import HistoryError
 from agent.messaging.dispatcher import Dispatcher
 from agent.service.routes import Routes
 from instrument_adapters.protocol import messages as wire
@@ -70,7 +71,18 @@ class Sender:
         self._sent_at = {key: at for key, at in self._sent_at.items() if key[0] != instrument_id}
 
     async def send_open(self, instrument_id: str) -> None:
-        """Send an instrument its open messages that are due: first the newest command, then the newest recommendation."""
+        """Send an instrument its open messages that are due: first the newest command, then the newest recommendation.
+
+        A fault with one recommendation rejects its decision, and any other is logged: neither ends the run.
+        """
+        try:
+            await self._send_open(instrument_id)
+        except HistoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the service's outer edge: one instrument's messages must not end the run
+            _LOG.exception("the open messages could not be sent", instrument=instrument_id)
+
+    async def _send_open(self, instrument_id: str) -> None:
         self._dispatcher.decision_log.apply_policy(instrument_id)
         if not self._dispatcher.presence.is_connected(instrument_id):
             return
@@ -83,9 +95,17 @@ class Sender:
         entry = self._dispatcher.due(instrument_id)
         if entry is None or entry.decision is None or not self._due(instrument_id, f"rec-{entry.decision.decision_id}"):
             return
-        recommendation = self._dispatcher.recommendation(entry)
-        self._sent_at[instrument_id, recommendation.id] = self._monotonic()
-        if await self._send_newest(instrument_id, recommendation):
+        try:
+            recommendation = self._dispatcher.recommendation(entry)
+            self._sent_at[instrument_id, recommendation.id] = self._monotonic()
+            sent = await self._send_newest(instrument_id, recommendation)
+        except HistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is that decision's outcome; the next sending has no points
+            self._dispatcher.approvals.reject_after_fault(entry, error)
+            self._sent_at.pop((instrument_id, f"rec-{entry.decision.decision_id}"), None)
+            return
+        if sent:
             self._dispatcher.sent(entry)
 
     async def send_heartbeat(self, instrument_id: str) -> None:

@@ -30,7 +30,7 @@ from agent.history.run_directory import STATE_FILE as STATE_FILE
 from agent.ledger.recovery import recovery_facts, recovery_sentence
 from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.messaging.partial_frames import PartialFrame
-from agent.messaging.status import instruments, uptime_s
+from agent.messaging.status import instruments
 from agent.orchestration.orchestrator import Orchestrator
 from agent.safety.control import Control
 from agent.schema import event_kinds as kinds
@@ -120,7 +120,7 @@ class Service:
             "pid": os.getpid(),
             "version": versions()["vaestar"],
             "started_at": self._started_at.isoformat(),
-            "uptime_s": round(uptime_s(self._started_at, self._now()), 1),
+            "uptime_s": round(self.supervision.meters.uptime_s, 1),
             "mode": self._config.approval.mode,
             "events": self._dispatcher.recorder.newest_seq,
             "instruments": instruments(self._dispatcher, self._progress, self._routes.replies),
@@ -310,11 +310,20 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
             await self._refuse(message, as_refusal(error, instrument_id))
         else:
+            await self._answer(message, packet.message, answer, since_s)
+
+    async def _answer(self, received: Received, message: wire.Message, answer: wire.Message | None, since_s: float) -> None:
+        """Send the answer to a recorded message, and do what follows from it; a fault in that is logged and ends nothing."""
+        try:
             if answer is not None:
-                await self._send(message.identity, answer)
+                await self._send(received.identity, answer)
             if isinstance(answer, wire.Ack):
                 self.supervision.meters.acknowledged(since_s)
-            await self._follow_up(instrument_id, packet.message, answer)
+            await self._follow_up(received.instrument_id, message, answer)
+        except HistoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the service's outer edge: no message may end the run
+            _LOG.exception("a message was recorded, but not all that follows from it was done", instrument=received.instrument_id)
 
     async def _remains_connected(self, instrument_id: str, leaves: bytes) -> bool:
         """Whether another connection under the same name receives messages when one says goodbye."""

@@ -90,7 +90,7 @@ class _InFolder(Target):
 class Codec(Target):
     """Wire frames; an accepted message must be unchanged after encoding and decoding it again."""
 
-    name, share, answers = "codec", 0.50, (ProtocolError,)
+    name, share, answers = "codec", 0.40, (ProtocolError,)
 
     def __init__(self) -> None:
         self.golden = goldens.wire()

@@ -198,6 +198,7 @@ class Session:
         if self._spool.command_state.has_gap_before(message.seq):
             return None
         self._plans.append(self._spool.accept(message))
+        self._worker.note_receipt(message)
         scan = message_id("scan", message.scan_id)
         self._connection.withdraw(scan)
         if message.scan_id in self._spool.samples:
@@ -236,12 +237,13 @@ class Session:
             self._post(outgoing)
         before = self._spool.last_written
         down_s = 0.0 if before is None else (self._clock() - before).total_seconds()
-        if down_s <= self._timings.resume_s:
+        if 0.0 <= down_s <= self._timings.resume_s:
             if self._plans or self._spool.open_scan is not None:
                 self.report("resumed", "continuing the unfinished work of the previous client")
                 await self._complete_cycle()
             return
-        reason = f"the client was down for {down_s:.0f} s, so it begins with a new scan"
+        down = f"the client was down for {down_s:.0f} s" if down_s > 0 else "the clock was set back while the client was down"
+        reason = f"{down}, so it begins with a new scan"
         while self._plans:
             await self._measure_points(self._plans.popleft(), reason)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from instrument_adapters.bounds import impossible_value
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol.live_lines import Lines
 from instrument_adapters.protocol.messages import (
@@ -62,10 +63,11 @@ def encode(packet: Packet) -> list[bytes]:
     Raises
     ------
     ProtocolError
-        If the header does not describe the arrays, or a frame is larger than a receiver accepts.
+        If the header does not describe the arrays, or a receiver would refuse a value or the size of a frame.
     """
     if packet.message.arrays != specs(packet.arrays):
         raise ProtocolError("bad_arrays", "the header's 'arrays' does not describe the arrays to send")
+    _check_values(packet.message)
     header = packet.message.model_dump_json().encode()
     body = [
         np.ascontiguousarray(a, dtype=s.dtype).tobytes()
@@ -76,7 +78,7 @@ def encode(packet: Packet) -> list[bytes]:
 
 
 def decode(frames: Sequence[bytes]) -> Packet:
-    """The message in `frames`, fully checked: version, fields, and the size, dtype and shape of each array.
+    """The message in `frames`, fully checked: version, fields, bounds in physics, and the size, dtype and shape of each array.
 
     Arrays are read-only views of the received bytes.
 
@@ -89,6 +91,7 @@ def decode(frames: Sequence[bytes]) -> Packet:
         raise ProtocolError("no_header", "an empty message was received; a message begins with a JSON header")
     _check_sizes(frames)
     message = _parse_header(frames[0])
+    _check_values(message)
     if len(frames) - 1 != len(message.arrays):
         raise ProtocolError(
             "wrong_frame_count", f"the header announces {len(message.arrays)} arrays, {len(frames) - 1} were received"
@@ -121,8 +124,16 @@ def explain(error: ValueError) -> str:
 
 
 def scan_packet(scan: Scan, message: Message) -> Packet:
-    """Packet with a `ScanMessage` of `scan`; id and time are those of `message`."""
-    return Packet(_scan_message(scan, message), {"channels": np.stack(list(scan.channels.values()))})
+    """Packet with a `ScanMessage` of `scan`; id and time are those of `message`.
+
+    Raises
+    ------
+    ValueError
+        If the wire cannot carry the scan.
+    """
+    packet = Packet(_scan_message(scan, message), {"channels": np.stack(list(scan.channels.values()))})
+    _check_values(packet.message)
+    return packet
 
 
 def check_sendable(scan: Scan) -> None:
@@ -136,6 +147,7 @@ def check_sendable(scan: Scan) -> None:
         If a field is invalid.
     """
     message = _scan_message(replace(scan, sample_id=_LONGEST_ID), _LONGEST)
+    _check_values(message)
     _check_lengths([len(message.model_dump_json().encode()), *(spec.nbytes for spec in message.arrays)])
 
 
@@ -188,6 +200,11 @@ def scan_from_packet(packet: Packet) -> Scan:
         finished_at=message.finished_at,
         metadata=message.metadata,
     )
+
+
+def _check_values(message: AnyMessage) -> None:
+    if reason := impossible_value(message):
+        raise ProtocolError("impossible_value", reason)
 
 
 def _check_sizes(frames: Sequence[bytes]) -> None:

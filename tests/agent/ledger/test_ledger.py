@@ -51,6 +51,8 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
     if what == "decide" and waiting is not None:
         requests = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
         agent.decision_log.decided(waiting, decision(waiting.scan_id, requests), 1.0)
+        if (due := agent.due(instrument)) is not None:
+            agent.recommendation(due)
     elif what == "cancel" and waiting is not None:
         agent.decision_log.cancelled(waiting, "told to")
     else:
