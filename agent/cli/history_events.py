@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from agent.config.model import load_config
@@ -21,7 +20,7 @@ from agent.history.lookup import find_events, open_history, reading_history
 from agent.history.readers import decision_in, reading_event
 from agent.history.retention import ReleasePlan, plan_release, release
 from agent.history.run_directory import named_or_newest
-from agent.reporting.terminal import OUT, cluster_table, print_line, progress_bar
+from agent.reporting.terminal import OUT, cluster_table, print_columns, print_line, progress_bar
 from agent.schema import event_kinds as kinds
 from agent.schema.model_kinds import label
 
@@ -31,15 +30,11 @@ _POLL_S = 0.5
 def list_events(run: Path | None, event_filter: EventFilter, last: int | None = None) -> None:
     """Print one line for each event that passes the filter."""
     with open_history(run) as history:
-        print_line(str(history.run_directory))
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("#", "time (UTC)", "event", "of", "what"):
-            table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
-        for event in filtered_events(history, event_filter, last=last):
-            table.add_row(*(escape(cell) for cell in _cells(event)))
-        if not table.rows and str(event_filter):
+        rows = [_cells(event) for event in filtered_events(history, event_filter, last=last)]
+        if not rows and str(event_filter):
             raise HistoryError(_no_events(history, event_filter))
-        OUT.print(table)
+        print_line(str(history.run_directory))
+        print_columns(("#", "time (UTC)", "event", "of", "what"), rows)
 
 
 def follow(

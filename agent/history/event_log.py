@@ -9,13 +9,14 @@ named after their content.
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json  # twice as fast as json.loads, with the same results
 
 from agent.errors import HistoryError, StorageError
 from agent.history.array_store import ArrayStore
@@ -30,7 +31,7 @@ WRITER_LOCK = "writer.lock"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One entry of the history.
 
@@ -201,6 +202,7 @@ class History:
         self,
         *,
         kind: str | None = None,
+        kinds: Iterable[str] = (),
         subject: str | None = None,
         instrument: str | None = None,
         mentioning: str | None = None,
@@ -213,6 +215,8 @@ class History:
         ----------
         kind, subject
             Event kind and subject to select.
+        kinds
+            Event kinds to select, if any are given. The bodies of others are not read, which saves time.
         instrument
             Instrument id to select.
         mentioning
@@ -226,6 +230,10 @@ class History:
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = ["seq > ?", *(f"{column} = ?" for column in given)]
         values = [after, *given.values()]
+        if several := list(kinds):
+            # "+": without the index on kinds, which would have the events sorted afterwards
+            conditions.append(f"+kind IN ({', '.join('?' * len(several))})")
+            values += several
         if mentioning is not None:
             conditions.append("(instr(subject, ?) OR instr(body, ?))")
             values += [mentioning, mentioning]
@@ -233,15 +241,53 @@ class History:
         query = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
         if last is not None:
             query = f"SELECT * FROM ({query} DESC LIMIT {int(last)}) ORDER BY seq"  # noqa: S608
+        yield from self._read(query, values)
+
+    def _read(self, query: str, values: Sequence[object]) -> Iterator[Event]:
         try:
             for row in self._db.execute(query, values):
-                recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
+                recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(from_json(row[4])), dict(from_json(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {describe_error(error)}; "
                 "`vaestar history verify` shows what was altered"
             ) from error
+
+    def newest(
+        self,
+        limit: int,
+        *,
+        kind: str | None = None,
+        instrument: str | None = None,
+        without: Sequence[str] = (),
+        before: int | None = None,
+    ) -> list[Event]:
+        """The newest events, the newest first.
+
+        Parameters
+        ----------
+        limit
+            Largest number of events.
+        kind
+            Event kind to select.
+        instrument
+            Instrument whose events are meant, with those that concern no instrument; None: all events.
+        without
+            Event kinds to leave out.
+        before
+            Sequence number before which events are read.
+        """
+        conditions, values = [f"+kind NOT IN ({', '.join('?' * len(without))})"], list[object](without)
+        for condition, value in (("kind = ?", kind), ("seq < ?", before)):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if instrument is not None:
+            conditions.append(f"coalesce({self._instrument}, '') IN ('', ?)")
+            values.append(instrument)
+        query = f"SELECT {_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT {int(limit)}"  # noqa: S608
+        return list(self._read(query, values))
 
     def event(self, seq: int) -> Event | None:
         """The event with a sequence number, or None."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from agent.errors import HistoryError
 from agent.history.array_store import ArrayStore
 from agent.history.database import (
@@ -177,7 +179,7 @@ class _HistoryInspection:
 
     def find_orphans(self) -> None:
         """Count array files that no event names; a crash leaves such files, and they are harmless."""
-        orphans = [digest for digest, _ in self._arrays.files() if digest not in self._array_faults]
+        orphans = [digest for digest in self._arrays.digests() if digest not in self._array_faults]
         if orphans and not self._faults:
             s = "" if len(orphans) == 1 else "s"
             self._report.remarks.append(
@@ -195,7 +197,7 @@ class _HistoryInspection:
 
     def _check_arrays(self, seq: int, kind: str, text: str) -> None:
         try:
-            digests = {str(name): str(digest) for name, digest in dict(json.loads(text)).items()}
+            digests = {str(name): str(digest) for name, digest in dict(from_json(text)).items()}
         except (ValueError, TypeError, RecursionError):
             self._faults.append(f"event {seq}: its list of arrays cannot be read")
             return
