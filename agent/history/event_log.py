@@ -8,7 +8,9 @@ named after their content.
 
 import contextlib
 import json
+import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,10 +26,13 @@ from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_p
 from agent.history.head import HEAD, Head, head_file, read_head
 from agent.history.integrity import IntegrityReport, inspect_history
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error, replaced_file_message
+from agent.history.storage_errors import WRITER_LOCK, OpenFiles, describe_error
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 
-WRITER_LOCK = "writer.lock"
+if sys.platform != "win32":  # there, an open file cannot be deleted
+    import fcntl
+
+_IN_USE = "another agent is using it; stop that one, or name another run directory"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
 
 
@@ -106,7 +111,8 @@ class History:
                 self._head_file = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
                 raise StorageError(f"the history {path} cannot be opened: {describe_error(error)}") from error
-            self._open_files = OpenFiles(path, path.with_name(f"{DATABASE}-wal"))
+            lock = () if read_only else (run_directory / WRITER_LOCK,)
+            self._open_files = OpenFiles(path.with_name(f"{DATABASE}-wal"), *lock, growing=path)
             for kind, body in opening_events:
                 self.record(kind, "history", body, at=datetime.now(UTC))
             self._resources = stack.pop_all()
@@ -177,6 +183,7 @@ class History:
         ValueError
             If JSON or UTF-8 cannot represent the body (NaN, for example); then nothing is recorded.
         """
+        self._check_files(kind)  # before it is written: another agent may have begun to write
         try:
             digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
@@ -190,13 +197,15 @@ class History:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
             raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {describe_error(error)}") from error
-        replaced = self._open_files.replaced()
-        if replaced is not None:
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {replaced_file_message(replaced)}")
+        self._check_files(kind)  # and afterwards, because it may have been written to a file that is gone
         self._head = Head(seq, event_hash)
         if self._head_file is not None:
             self._head_file.write(self._head)
         return Event(seq, when, kind, subject, json.loads(body_text), digests, event_hash, once)
+
+    def _check_files(self, kind: str) -> None:
+        if problem := self._open_files.problem():
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {problem}")
 
     def events(
         self,
@@ -341,13 +350,32 @@ class History:
 def _sole_writer(run_directory: Path) -> Iterator[None]:
     """Lock the run for one writer, so that a second agent is refused at once instead of breaking the first one.
 
-    An exclusive transaction is a lock that works the same on all systems and is released however the process ends.
+    An exclusive transaction is a lock that works the same on all systems and is released however the process ends. Where the
+    system can lock a directory, that is locked as well: a file may be deleted by hand, and another one has another lock.
     """
-    with contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
+    with _locked_directory(run_directory), contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
         try:
             db.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
-            raise sqlite3.OperationalError("another agent is using it; stop that one, or name another run directory") from error
+            raise sqlite3.OperationalError(_IN_USE) from error
         yield
+
+
+@contextlib.contextmanager
+def _locked_directory(run_directory: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(run_directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise sqlite3.OperationalError(_IN_USE) from error
+        except OSError:  # a file system without such locks: the lock file remains
+            pass
+        yield
+    finally:
+        os.close(descriptor)

@@ -12,8 +12,9 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from agent.errors import ServiceError
+from agent.errors import ServiceError, StorageError
 from agent.history.run_directory import TOKEN_FILE
+from agent.history.storage_errors import describe_error
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
@@ -143,7 +144,9 @@ def _token_file(path: Path, token: str) -> Iterator[None]:
         with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             file.write(token)
     except OSError as error:
-        raise ServiceError(f"{path} cannot be written: {error}") from error
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # it may hold half a token
+        raise StorageError(f"{path} cannot be written: {describe_error(error)}") from error
     try:
         yield
     finally:
