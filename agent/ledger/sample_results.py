@@ -70,8 +70,8 @@ class SampleResults:
 
     def tried(self) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, " k"]]:
         """Positions in metres and POSIX times (NaN: unknown) of the points that were measured or tried."""
-        went = self._went()
-        return self._xy()[went], _copy(self._at_s)[went]
+        went = np.flatnonzero(self._went())
+        return _rows(self._xy(), went), _rows(_copy(self._at_s), went)
 
     def tried_for_others(self, scan_seq: int, decision_id: str) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, " k"], int]:
         """As `tried`, without the points of one decision; and how many of them were tried after its scan.
@@ -101,17 +101,22 @@ class SampleResults:
         common = tuple(sorted(name for name, count in counts.items() if 2 * count > total))
         complete = np.array([bool(common) and set(common) <= set(names) for names in self._name_sets] or [False])
         chosen = np.flatnonzero(measured & complete[name_set])
-        xy, values = self._xy()[chosen], self._values(chosen, common)
+        xy, values = _rows(self._xy(), chosen), self._values(chosen, common)
         finite = np.isfinite(xy).all(axis=1) & np.isfinite(values).all(axis=1)
         left_out = {name: int((status == i).sum()) for i, name in enumerate(self._statuses) if name != _OK}
         left_out["without_parameters"] = int((status == self._statuses.index(_OK)).sum()) - total
         left_out["lacking_a_parameter"] = total - len(chosen)
         left_out["not_finite"] = int((~finite).sum())
         counted = {reason: number for reason, number in left_out.items() if number}
-        return MeasuredOnSample(xy[finite], values[finite], common, counted, _copy(self._at_s)[chosen][finite])
+        used = np.flatnonzero(finite)
+        at_s = _rows(_rows(_copy(self._at_s), chosen), used)
+        return MeasuredOnSample(_rows(xy, used), _rows(values, used), common, counted, at_s)
 
     def _values(self, rows: np.ndarray, names: tuple[str, ...]) -> Float[np.ndarray, "n p"]:
-        first, name_set, numbers = _copy(self._first)[rows], _copy(self._name_set)[rows], _copy(self._numbers)
+        numbers = _copy(self._numbers)
+        if len(numbers) == len(rows) * len(names) and [known for known in self._name_sets if known] == [names]:
+            return numbers.reshape(len(rows), len(names))
+        first, name_set = _copy(self._first)[rows], _copy(self._name_set)[rows]
         values = np.empty((len(rows), len(names)))
         for known, index in self._name_sets.items():
             at = np.flatnonzero(name_set == index)
@@ -124,12 +129,19 @@ class SampleResults:
         return np.asarray(_copy(self._status) != self._statuses.index(_SKIPPED))
 
     def _xy(self) -> Float[np.ndarray, "n 2"]:
-        return np.column_stack([_copy(self._x_m), _copy(self._y_m)])
+        xy = np.empty((len(self._x_m), 2))
+        xy[:, 0], xy[:, 1] = self._x_m, self._y_m
+        return xy
 
 
 def _copy(column: array) -> np.ndarray:
     """A column as an array of its own: a view would forbid to append to the column."""
     return np.array(column)
+
+
+def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows in ascending order; the array itself if they are all of them."""
+    return values if len(rows) == len(values) else values[rows]
 
 
 def _number(value: object) -> float:
