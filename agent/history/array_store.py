@@ -16,6 +16,7 @@ from agent.history.storage_errors import when_descriptors_free
 from instrument_adapters.new_file import open_new
 
 _NAME = re.compile(r"[0-9a-f]{64}")
+_SMALL, _LARGE = 1 << 14, 1 << 22  # bytes read at first, and then
 
 
 class ArrayStore:
@@ -64,14 +65,17 @@ class ArrayStore:
         if not _NAME.fullmatch(digest):
             return f"'{digest[:80]}' is not a digest"
         try:
-            with self.path(digest).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            # Called for each array of a run, so without path objects, and without a large buffer for a small file.
+            with open(f"{self._directory}/{digest[:2]}/{digest}.npy", "rb", buffering=0) as file:  # noqa: PTH123
+                found = hashlib.sha256(file.read(_SMALL))
+                while part := file.read(_LARGE):
+                    found.update(part)
         except FileNotFoundError:
             return "missing"
         except OSError as error:
             return f"array {digest[:12]} in {self._directory} cannot be read: {error}"
         altered = f"array {digest[:12]} in {self._directory} has been altered; restore it from a copy"
-        return "" if found == digest else altered
+        return "" if found.hexdigest() == digest else altered
 
     def path(self, digest: str) -> Path:
         """Path of the file that holds this array, whether it exists or not."""
@@ -86,11 +90,22 @@ class ArrayStore:
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Digest and path of each stored array; the digest is empty for a partial file left by a killed process."""
-        for path in sorted(self._directory.glob("*/*")):
-            if path.suffix == ".npy" and _NAME.fullmatch(path.stem):
-                yield path.stem, path
-            elif path.name.startswith(".") and ".npy." in path.name:
-                yield "", path
+        for digest, name in self._names():
+            yield digest, self._directory / name
+
+    def digests(self) -> Iterator[str]:
+        """The digests of `files`, without their paths, which takes a third of the time."""
+        return (digest for digest, _ in self._names())
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Digest (empty: a partial file) and path below the directory, in order."""
+        for folder in sorted(os.listdir(self._directory) if self._directory.is_dir() else ()):  # noqa: PTH208 - names are enough
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                for name in sorted(os.listdir(self._directory / folder)):  # noqa: PTH208
+                    if name.endswith(".npy") and _NAME.fullmatch(name[:-4]):
+                        yield name[:-4], f"{folder}/{name}"
+                    elif name.startswith(".") and ".npy." in name:
+                        yield "", f"{folder}/{name}"
 
 
 def unfinished_files(directory: Path) -> Iterator[tuple[Path, str]]:

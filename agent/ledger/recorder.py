@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.ledger.ledger import Ledger
+from agent.ledger.ledger import KINDS, Ledger
 
 Listener = Callable[[Event], None]
 
@@ -30,7 +30,7 @@ class Recorder:
         self, history: History, now: Callable[[], datetime], on_fault: Callable[[HistoryError], None] = lambda _error: None
     ) -> None:
         self.history, self.now, self._on_fault = history, now, on_fault
-        self.ledger = Ledger.of(history.events())
+        self.ledger = Ledger.of(history.events(kinds=KINDS))
         self.newest_seq = len(history)
         self._listeners: list[Listener] = []
 

@@ -21,8 +21,8 @@ def recovery_facts(ledger: Ledger) -> dict[str, Any]:
     return {
         "instruments": len(names),
         "scans": len(ledger.scans),
-        "decisions": sum(entry.decision is not None for entry in ledger.scans.values()),
-        "results": sum(request.status is not None for request in ledger.requests.values()),
+        "decisions": sum(entry.decided is not None for entry in ledger.scans.values()),
+        "results": sum(counts.total() for counts in ledger.statuses.values()),
         "undecided": undecided,
         "unacknowledged": {n: e.decision.decision_id for n, e in open_.items() if e.decision and n not in waiting},
         "waiting": {n: e.decision.decision_id for n, e in waiting.items() if e.decision},

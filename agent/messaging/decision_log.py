@@ -75,8 +75,8 @@ class DecisionLog:
 
     def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, basis: DecisionBasis | None = None) -> None:
         """Record a deepened decision, the result of searching a decided scan again; it is never sent."""
-        assert entry.decision is not None
-        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
+        assert entry.decided is not None
+        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decided.decision_id}
         body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")} | _basis(basis)
         self._recorder.record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
 

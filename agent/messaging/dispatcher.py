@@ -241,8 +241,7 @@ class Dispatcher:
         self._record(kinds.INSTRUMENT_CONNECTED, instrument_id, body)
         self.presence.connect(instrument_id)
         self.commands.apply_to_newcomer(instrument_id)
-        scans = sum(1 for owner, _ in self.ledger.scans if owner == instrument_id)
-        snapshot = self.snapshot(instrument_id)
+        scans, snapshot = self.ledger.scans_recorded(instrument_id), self.snapshot(instrument_id)
         return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=snapshot)
 
     def _name_in_run(self, instrument_id: str) -> str:
@@ -274,7 +273,7 @@ class Dispatcher:
         known = self.ledger.scans.get((instrument_id, message.scan_id))
         if known is not None:
             if known.digest == digest:
-                first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
+                first = datetime.fromisoformat(known.sent_at)
                 return self._repeated(instrument_id, message).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",

@@ -66,7 +66,7 @@ def _instrument(dispatcher: Dispatcher, name: str, progress: Mapping[str, Mappin
         "waiting_approval": None if waiting is None or waiting.decision is None else waiting.decision.decision_id,
         "waiting_approval_s": None if waiting is None else dispatcher.approvals.waiting_s(waiting),
         "points": _points(dispatcher, name, newest),
-        "samples": sorted({entry.sample_id for entry in ledger.scans.values() if entry.instrument_id == name}),
+        "samples": ledger.samples(name),
     }
 
 
@@ -92,10 +92,7 @@ def _scan(entry: ScanEntry) -> dict[str, Any]:
 def _points(dispatcher: Dispatcher, name: str, newest: ScanEntry | None) -> dict[str, int]:
     """Number of open points of the newest scan, and of points of all scans by the status of their result."""
     ledger = dispatcher.ledger
-    counts = {"open": 0, "ok": 0, "skipped": 0, "failed": 0}
-    for request in ledger.requests.values():
-        if request.instrument_id == name and request.status is not None:
-            counts[request.status] += 1
+    counts = {"open": 0, "ok": 0, "skipped": 0, "failed": 0} | ledger.statuses.get(name, {})
     if newest is not None and not newest.void_reason:
         counts["open"] = sum(
             r.status is None and r.request.request_id not in newest.refused for r in ledger.approved_requests(newest)

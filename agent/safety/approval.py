@@ -199,17 +199,19 @@ class Approvals:
 
     def _waiting_entry(self, decision_id: str, instrument_id: str | None) -> ScanEntry:
         """The entry whose decision waits for an operator."""
-        made = [
-            e
-            for e in self._ledger.scans.values()
-            if e.decision and e.decision.decision_id == decision_id and instrument_id in (None, e.instrument_id)
-        ]
-        waiting = [e for e in made if self._ledger.waiting(e.instrument_id) is e]
+        named = [instrument_id] if instrument_id is not None else list(self._ledger.owners())
+        entries = [e for name in named if (e := self._ledger.waiting(name)) is not None]
+        waiting = [e for e in entries if e.decision is not None and e.decision.decision_id == decision_id]
         if len(waiting) == 1:
             return waiting[0]
         if len(waiting) > 1:
             names = ", ".join(e.instrument_id for e in waiting)
             raise ControlError(f"decision '{decision_id}' waits for approval at several instruments ({names}); name one of them")
+        made = [
+            e
+            for e in self._ledger.scans.values()
+            if e.decided and e.decided.decision_id == decision_id and instrument_id in (None, e.instrument_id)
+        ]
         if not made:
             raise ControlError(
                 f"there is no decision '{decision_id}' in this run; `vaestar pending` lists the decisions that wait for approval"

@@ -23,10 +23,11 @@ import zmq.asyncio
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
-from agent.errors import HistoryError, ServiceError
+from agent.errors import HistoryError, ServiceError, StorageError
 from agent.history.event_log import History
 from agent.history.retention import run_retention
 from agent.history.run_directory import STATE_FILE as STATE_FILE
+from agent.history.storage_errors import check_writable, describe_error
 from agent.ledger.recovery import recovery_facts, recovery_sentence
 from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.messaging.partial_frames import PartialFrame
@@ -47,7 +48,7 @@ from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
-from instrument_adapters.errors import ProtocolError, plain_reason
+from instrument_adapters.errors import ProtocolError
 from instrument_adapters.new_file import open_new
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, message_id
@@ -147,6 +148,7 @@ class Service:
             search = self._config.search
             workers = stack.enter_context(workers_for(search.workers, self._config.modules_directory, search.dask))
             self._agent = Agent(self._config, workers)
+            check_writable(self._directory)
             history = stack.enter_context(History(self._directory, keep_empty=False))
             self._run_id = _run_id(history)
             silence_s = self._config.service.silence_s
@@ -195,6 +197,7 @@ class Service:
             async with self.supervision.running(self._control):
                 await self._serve()
             self._dispatcher.run_log.stopped("asked to stop")
+            _LOG.info("stopped", head=str(history.head))
 
     def _record_start(self) -> None:
         """Record the start of this agent, and the state that it found in an existing run."""
@@ -205,7 +208,8 @@ class Service:
             self._dispatcher.run_log.recovered(self._recovered)
         found = recovery_sentence(self._recovered) if before else ""
         addresses = {"address": endpoint(self._router), "http": self.supervision.address}
-        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
+        facts = {"mode": self._config.approval.mode, "recovered": found, "head": str(self._dispatcher.history.head)}
+        _LOG.info("listening", run=str(self._directory), **addresses, **facts)
 
     def _stop_after_fault(self, fault: HistoryError) -> None:
         """Stop because an event could not be recorded, and nothing unrecorded may be acted on. `run` raises the error."""
@@ -420,9 +424,9 @@ class Service:
                 file.write(json.dumps(state, indent=2).encode())
             temporary.replace(path)
         except OSError as error:
-            raise ServiceError(
-                f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
-            ) from error
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise StorageError(f"{path} cannot be written: {describe_error(error)}") from error
         try:
             yield
         finally:

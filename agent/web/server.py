@@ -12,8 +12,9 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from agent.errors import ServiceError
+from agent.errors import ServiceError, StorageError
 from agent.history.run_directory import TOKEN_FILE
+from agent.history.storage_errors import describe_error
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
@@ -146,9 +147,9 @@ def _token_file(path: Path, token: str) -> Iterator[None]:
         with open_new(path, 0o600) as file:  # a file left over may have other rights
             file.write(token.encode("ascii"))
     except OSError as error:
-        raise ServiceError(
-            f"{path} cannot be written: {plain_reason(error)}; make room, or name another --run directory"
-        ) from error
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # it may hold half a token
+        raise StorageError(f"{path} cannot be written: {describe_error(error)}") from error
     try:
         yield
     finally:

@@ -15,11 +15,20 @@ import pytest
 from agent.errors import HistoryError, StorageError
 from agent.history import array_store as arrays
 from agent.history import database as history_schema
+from agent.history import event_log
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error, storage_error, when_descriptors_free
+from agent.history.storage_errors import (
+    WRITER_LOCK,
+    OpenFiles,
+    check_writable,
+    describe_error,
+    storage_error,
+    when_descriptors_free,
+)
 from instrument_adapters import exit_codes
 from tests.support.samples import NOW
+from tests.support.small_disk import fill, small_disk  # noqa: F401 - a fixture
 
 FILLS_UP = """
 import resource, sys
@@ -201,3 +210,69 @@ def test_an_event_holds_arrays_that_were_stored_before_and_stores_one_that_was_r
         assert event.arrays == stored
         assert history.arrays.get(stored["b"]).tolist() == [0, 1, 2, 3]
         assert history.verify() == []
+
+
+@pytest.mark.attack(
+    "the database is cut short while the agent runs", promise="noticed at the next event, which does not count as recorded"
+)
+def test_a_database_that_is_cut_short_is_noticed_at_the_next_event(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        for _ in range(50):
+            history.record("noted", "x", {"text": "x" * 5000}, at=NOW)
+        history._db.execute("PRAGMA wal_checkpoint")
+        history.record("noted", "x", {}, at=NOW)
+        os.truncate(tmp_path / DATABASE, 8192)
+        with pytest.raises(StorageError, match=rf"{DATABASE} was cut short while the agent was running \(8192 bytes remain of"):
+            history.record("noted", "y", {}, at=NOW)
+
+
+@pytest.mark.attack("writer.lock is deleted by hand and a second agent is started", promise="the second one is refused")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+def test_without_its_lock_file_a_run_is_still_in_use_and_its_agent_ends(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        history.record("noted", "x", {}, at=NOW)
+        (tmp_path / WRITER_LOCK).unlink()
+        with pytest.raises(StorageError, match="another agent is using it"):
+            History(tmp_path)
+        with pytest.raises(StorageError, match=f"{WRITER_LOCK} was deleted or replaced .* start this one again"):
+            history.record("noted", "y", {}, at=NOW)
+    with History(tmp_path) as history:
+        assert len(history) == 1
+
+
+@pytest.mark.attack(
+    "the same where the file system cannot lock a directory",
+    promise="the first agent writes nothing more, the history stays whole",
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+def test_where_directories_cannot_be_locked_the_first_agent_stops_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(event_log.fcntl, "flock", no_locks)
+    with History(tmp_path) as first:
+        first.record("noted", "x", {}, at=NOW)
+        (tmp_path / WRITER_LOCK).unlink()
+        with History(tmp_path) as second:
+            assert second.record("noted", "second", {}, at=NOW).seq == 2
+            with pytest.raises(StorageError, match="another agent may write now"):
+                first.record("noted", "first", {}, at=NOW)
+            assert second.record("noted", "second", {}, at=NOW).seq == 3
+            assert second.verify() == []
+
+
+@pytest.mark.parametrize("lacks", ["space", "files"])
+@pytest.mark.attack("an agent is started on a disk without space, or without room for files", promise="refused, nothing is begun")
+def test_a_disk_on_which_nothing_can_be_written_is_refused_and_left_as_it_is(small_disk: Path, lacks: str) -> None:  # noqa: F811
+    check_writable(small_disk / "run")
+    filled = fill(small_disk, lacks)
+    for run in (small_disk / "run", small_disk / "other"):
+        before = sorted(small_disk.rglob("*"))
+        with pytest.raises(StorageError, match=r"cannot be written: .* the disk is full; free some space"):
+            check_writable(run)
+        assert sorted(small_disk.rglob("*")) == before
+    for path in filled:
+        path.unlink()
+    check_writable(small_disk / "run")

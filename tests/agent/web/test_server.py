@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import ServiceError
+from agent.errors import ServiceError, StorageError
 from agent.history.run_directory import TOKEN_FILE
 from agent.web import connections
 from agent.web.server import WebServer
@@ -65,7 +65,7 @@ def test_the_token_is_new_at_each_start_for_this_user_only_and_gone_afterwards(t
 
 def test_a_token_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / TOKEN_FILE).mkdir()
-    with pytest.raises(ServiceError, match=r"control.token cannot be written: "), WebServer("127.0.0.1:0", tmp_path).open():
+    with pytest.raises(StorageError, match=r"control.token cannot be written: "), WebServer("127.0.0.1:0", tmp_path).open():
         pass
 
 
