@@ -334,17 +334,34 @@ def test_an_invalid_address_is_refused_and_the_instrument_closed(instrument, cli
     assert instrument.closings == 1
 
 
-def test_the_first_signal_sets_stop_and_the_second_acts_as_before():
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.attack("the terminal of a client is closed", promise="the client shuts down cleanly, as by Ctrl-C")
+@pytest.mark.parametrize("number", ENDING)
+def test_the_first_signal_sets_stop_and_the_second_acts_as_before(number):
     earlier = []
-    before = {s: signal.signal(s, lambda number, _: earlier.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, lambda given, _: earlier.append(given)) for s in ENDING}
     try:
         stop = threading.Event()
         stop_on_signals(stop)
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         assert stop.is_set()
         assert earlier == []
-        signal.raise_signal(signal.SIGTERM)
-        assert earlier == [signal.SIGTERM]
+        signal.raise_signal(number)
+        assert earlier == [number]
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def test_a_client_started_with_nohup_outlives_its_terminal():
+    before = {s: signal.getsignal(s) for s in ENDING}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_on_signals(stop := threading.Event())
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
