@@ -29,9 +29,7 @@ def start_error(run: Path, settings: Config) -> str:
 
 
 @pytest.mark.parametrize("key", ["bind", "telemetry"])
-@pytest.mark.parametrize(
-    "address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.2:5555", "inproc://agent", "udp://127.0.0.1"]
-)
+@pytest.mark.parametrize("address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.2:5555"])
 def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, address: str) -> None:
     message = start_error(tmp_path, config(**{key: address}))
     assert message == (
@@ -40,10 +38,15 @@ def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, ad
     )
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:port", "tcp://127.0.0.1.example.org:5555"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:port", "inproc://agent", "udp://127.0.0.1"])
 def test_an_invalid_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
     message = start_error(tmp_path, config(bind=address))
-    assert message.startswith(f"cannot listen on {address}: ")
+    assert message.startswith(f"'{address}' is not an address to listen at; give tcp://HOST:PORT, such as tcp://127.0.0.1:5555")
+
+
+def test_a_host_that_is_not_this_computer_is_refused(tmp_path: Path) -> None:
+    message = start_error(tmp_path, config(bind="tcp://127.0.0.1.example.org:5555"))
+    assert message.startswith("cannot listen on tcp://127.0.0.1.example.org:5555: ")
     assert message.endswith("; an address looks like tcp://127.0.0.1:5555")
 
 
