@@ -22,8 +22,8 @@ from instrument_adapters.command_line import arguments as values
 from instrument_adapters.command_line.agent_options import configure_logging
 from instrument_adapters.command_line.key_options import add_key_options, client_keys
 from instrument_adapters.command_line.output import run_command, write_text
-from instrument_adapters.errors import AdapterError
-from instrument_adapters.protocol.curve_keys import ClientKeys
+from instrument_adapters.errors import AdapterError, plain_reason
+from instrument_adapters.protocol.curve_keys import ClientKeys, KeyFileError
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if keys is not None and schedule.possible & MESSAGE_FAULTS:
             parser.error("faults of messages need a connection without encryption; leave out the keys or these faults")
         log = SealedLog(arguments.sealed_log)
-    except (InvalidSettingsError, UnknownFaultError, OSError) as error:
+    except (InvalidSettingsError, UnknownFaultError, KeyFileError) as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"the sealed log {arguments.sealed_log} cannot be written: {plain_reason(error)}; give another file")
     configure_logging("text")
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(FaultyConnection(arguments.connect)) if schedule.possible and keys is None else None

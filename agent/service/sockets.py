@@ -14,7 +14,8 @@ from instrument_adapters.protocol.codec import MAX_ARRAY_BYTES
 _MAX_PORT = 65535
 _HANDSHAKE_MS = 5000  # a connection that has not completed its handshake by then is closed
 _SUBSCRIPTION_BYTES_MAX = 4096
-_LOOPBACK = ("tcp://127.", "tcp://[::1]:", "tcp://localhost:", "ipc://")
+# Numbers, since a name such as 127.example.org may mean any computer.
+_LOOPBACK = re.compile(r"tcp://(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):.*|ipc://.*", re.DOTALL)
 
 
 def endpoint(socket: zmq.asyncio.Socket) -> str:
@@ -52,7 +53,7 @@ def bind_socket(
         If the address has another form, is not on this computer and there are no keys, or cannot be bound.
     """
     _check_form(address)
-    if authenticator is None and not address.startswith(_LOOPBACK):
+    if authenticator is None and not _LOOPBACK.fullmatch(address):
         raise ServiceError(
             f"the address {address} is not on this computer's loopback; without keys only tcp://127.0.0.1:PORT is allowed, "
             "so make keys with `vaestar keygen` and set service.key and service.allowed"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import secrets
 import socket
@@ -110,6 +111,13 @@ def _settings(app: FastAPI) -> uvicorn.Config:
     )
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name such as 127.example.org may mean any computer
+        return False
+
+
 def _listening_socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -119,7 +127,7 @@ def _listening_socket(address: str) -> socket.socket:
         raise ServiceError(
             f"service.http is '{address}', which is not HOST:PORT with a port up to {_MAX_PORT}; an example is 127.0.0.1:5557"
         )
-    if not (host.startswith("127.") or host == "::1"):
+    if not _is_loopback(host):
         raise ServiceError(
             f"service.http is '{address}', which is not a loopback address; use 127.0.0.1:PORT, "
             "and connect from another computer through ssh -L"

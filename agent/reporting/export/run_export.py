@@ -11,7 +11,7 @@ from typing import Literal
 
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.history.filters import EventFilter
+from agent.history.filters import EventFilter, filtered_events
 from agent.history.lookup import open_history, reading_history
 from instrument_adapters.command_line.output import write_error, write_line
 from instrument_adapters.errors import plain_reason
@@ -51,12 +51,13 @@ def export(run: Path | None, request: ExportRequest) -> None:
     Raises
     ------
     HistoryError
-        If the output cannot be written or exists already.
+        If the output cannot be written or exists already, or the run has no event of the wanted instrument, sample or scan.
     """
     folder = request.format in _FOLDER_SUFFIXES
     if request.out is None and folder:
         raise HistoryError(f"the format '{request.format}' is a folder of files; name the folder with --out")
     with open_history(run) as history, reading_history(history):
+        _refuse_unknown(history, request.event_filter)
         if request.out is None:
             for line in _lines(request.format)(history, request.event_filter):
                 write_line(line)  # JSON in ASCII
@@ -64,6 +65,16 @@ def export(run: Path | None, request: ExportRequest) -> None:
         with atomic_output(request.out, folder=_FOLDER_SUFFIXES.get(request.format), force=request.force) as target:
             count = _write(history, request, target)
     write_error(f"{count} written to {request.out}")
+
+
+def _refuse_unknown(history: History, event_filter: EventFilter) -> None:
+    """Refuse a name that occurs nowhere: an empty export would look like one of a run in which nothing happened."""
+    named = bool(event_filter.instrument or event_filter.sample or event_filter.scan) and event_filter.since is None
+    if named and next(filtered_events(history, event_filter), None) is None:
+        raise HistoryError(
+            f"no event of {event_filter} in {history.run_directory}, so there is nothing to export; `vaestar history list` shows "
+            "what it holds"
+        )
 
 
 def _write(history: History, request: ExportRequest, target: Path) -> str:

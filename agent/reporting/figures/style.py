@@ -53,6 +53,8 @@ def own_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update({"text.parse_math": False, "svg.hashsalt": "vaestar"})  # without a salt, ids in SVG are random
         yield
+        interactive = mpl.is_interactive()
+    mpl.interactive(interactive)  # a notebook's backend, loaded with the first figure, has switched it on
 
 
 _FACTORY: ContextVar[Callable[..., Figure]] = ContextVar("factory", default=Figure)

@@ -8,6 +8,7 @@ import pytest
 from agent.reporting import figure_output
 from agent.reporting.drawing import drawings
 from agent.reporting.figure_output import available_figures, figure_bytes, figure_of
+from agent.reporting.figures.style import own_style
 from agent.reporting.notebook import Analysis
 from agent.schema.decision import Decision
 from tests.support.history.decision_records import make_decision, make_guarded_out, make_scan, make_unresolved
@@ -49,6 +50,13 @@ def test_the_users_style_changes_no_figure() -> None:
         styled = scan_png()
         assert mpl.rcParams["text.usetex"]  # the user's own figures keep the user's style
     assert styled == plain
+
+
+def test_a_backend_that_becomes_interactive_with_the_first_figure_stays_so() -> None:
+    with mpl.rc_context({"interactive": False}):
+        with own_style():
+            mpl.interactive(True)  # as the backend of notebooks does when it is loaded
+        assert mpl.is_interactive()
 
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])

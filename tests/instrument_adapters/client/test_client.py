@@ -357,12 +357,13 @@ def test_the_first_signal_sets_stop_the_second_says_what_is_waited_for_and_the_t
             signal.signal(number, handler)
 
 
-def test_a_hangup_that_is_ignored_stays_ignored():
+def test_a_client_started_with_nohup_outlives_its_terminal():
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        stop_on_signals(threading.Event())
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        stop_on_signals(stop := threading.Event())
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
