@@ -95,6 +95,8 @@ class ScanEntry:
     acknowledged: bool = False
     sent_at: str = ""  # when the instrument sent the scan, by its clock
     measured: int = 0  # number of results, of any status, of the points of `decided`
+    finished_at: str = ""  # when the scan ended, by the instrument's clock; empty if unknown
+    pixel_m: float = 0.0  # longer side of a pixel, once the scan was decided on
     # By our monotonic clock, set by `agent.safety.elapsed_time`; None if recorded by an earlier process.
     received_s: float | None = field(default=None, compare=False, repr=False)
     approval_asked_s: float | None = field(default=None, compare=False, repr=False)

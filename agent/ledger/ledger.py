@@ -72,7 +72,11 @@ class Ledger:
         if handler is not None:
             handler(self, event)
         self.command_state.apply(event)
-        self.latest_at = event.recorded_at if self.latest_at is None else max(self.latest_at, event.recorded_at)
+        self.note_time(event.recorded_at)
+
+    def note_time(self, recorded_at: datetime) -> None:
+        """Note that an event was recorded at this time, by our wall clock."""
+        self.latest_at = recorded_at if self.latest_at is None else max(self.latest_at, recorded_at)
 
     def latest(self, instrument_id: str) -> ScanEntry | None:
         """The newest scan of an instrument."""
@@ -158,8 +162,8 @@ class Ledger:
 
     def _on_scan(self, event: Event) -> None:
         body = event.body
-        sent_at = str(body["header"].get("sent_at", ""))
-        entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event, sent_at=sent_at)
+        entry = ScanEntry(event.subject, body["instrument_id"], body["sample_id"], body["digest"], event)
+        entry.sent_at, entry.finished_at = (str(body["header"].get(name) or "") for name in ("sent_at", "finished_at"))
         self.scans[entry.instrument_id, entry.scan_id] = entry
         self._of_sample.setdefault((entry.instrument_id, entry.sample_id), []).append(entry)
         self._scans_recorded[entry.instrument_id] += 1
@@ -183,6 +187,7 @@ class Ledger:
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision, entry.decided, entry.measured = record, PastDecision.of(record), 0
+        entry.pixel_m = max(record.frame.pitch_m)
         newest = self._latest.get(instrument_id) is entry
         if event.body.get("superseded_by"):  # such a decision is never sent
             if not newest:

@@ -32,6 +32,8 @@ class Recorder:
         self.history, self.now, self._on_fault = history, now, on_fault
         self.ledger = Ledger.of(history.events(kinds=KINDS))
         self.newest_seq = len(history)
+        for newest in history.events(after=self.newest_seq - 1):  # of whatever kind
+            self.ledger.note_time(newest.recorded_at)
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:

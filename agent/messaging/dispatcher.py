@@ -319,10 +319,9 @@ class Dispatcher:
     def _findings(self, instrument_id: str, entry: RequestEntry, message: wire.ResultMessage) -> dict[str, Any]:
         """What the agent itself finds about a result, as fields of its event."""
         scan = self.ledger.scans[instrument_id, entry.scan_id]
-        ended = scan.event.body["header"].get("finished_at")
-        misdated = self.clocks.misdated(instrument_id, message, None if ended is None else datetime.fromisoformat(ended))
-        pixel_m = 0.0 if scan.decision is None else max(scan.decision.frame.pitch_m)
-        tolerance_m = max(self._safety.position_tolerance_m, pixel_m)
+        ended = datetime.fromisoformat(scan.finished_at) if scan.finished_at else None
+        misdated = self.clocks.misdated(instrument_id, message, ended)
+        tolerance_m = max(self._safety.position_tolerance_m, scan.pixel_m)
         found = check_result(message, entry, scan, tolerance_m, misdated, self.clocks.now(instrument_id))
         return found.recorded(self._safety.pause_on)
 

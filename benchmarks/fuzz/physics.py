@@ -19,17 +19,20 @@ import numpy as np
 from agent.config.drift import DriftSettings
 from agent.config.recommendation import RecommendSettings
 from agent.history.event_log import History
+from agent.history.readers import scan_in
 from agent.ledger.entries import ScanEntry
 from agent.messaging.dispatcher import Dispatcher
-from agent.messaging.status import instruments
+from agent.messaging.status import Replies, instruments
 from agent.preprocessing.drift import predict_targets, to_scan_coordinates, update_track
 from agent.preprocessing.registration import Registration, ScanPair
 from agent.provenance.narrative import event_sentence
 from agent.recommendation.place_selection import Pool, recommend
+from agent.schema.decision import DriftRecord
 from benchmarks.fuzz.targets import Input, Random, _InFolder
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol import codec
 from instrument_adapters.protocol import messages as wire
+from instrument_adapters.scan import Scan
 
 MESSAGES = 10  # of one session
 _RENEW_EVERY = 200  # sessions on one history
@@ -105,7 +108,7 @@ class Physics(_InFolder):
             frames, rest = rest[: arrays + 1], rest[arrays + 1 :]
             accepted += self._message(sender, frames)
         if self._sessions % 20 == 0:
-            json.dumps(instruments(self._agent, {}), allow_nan=False)
+            json.dumps(instruments(self._agent, {}, lambda _: Replies()), allow_nan=False)
         return f"taken in, {accepted} of {MESSAGES} messages, {'with' if self._points else 'without'} points sent"
 
     def renew(self) -> None:
@@ -113,6 +116,7 @@ class Physics(_InFolder):
             self._history.close()
         self._history = History(self.folder / f"run-{next(self._runs)}")
         self._agent = Dispatcher(self._history, "run-fuzz", lambda: datetime.now(UTC))
+        self._decided: dict[str, tuple[Scan, DriftRecord]] = {}  # by sample, the first scan that was decided on
 
     def close(self) -> None:
         if self._history is not None:
@@ -151,14 +155,11 @@ class Physics(_InFolder):
     def _decide(self, entry: ScanEntry) -> None:
         """The decision on a scan, with all its pixels as key points of two clusters."""
         agent = self._agent
-        scan, limits, ledger = agent.decision_log.scan_of(entry), agent.presence.limits(entry.instrument_id), agent.ledger
-        earlier = next(
-            (e for e in ledger.scans.values() if e.decision and e is not entry and e.sample_id == entry.sample_id), None
-        )
-        pair = ScanPair(None if earlier is None else agent.decision_log.scan_of(earlier), scan, next(iter(scan.channels)))
+        scan, limits, ledger = self._scan(entry.event.seq), agent.presence.limits(entry.instrument_id), agent.ledger
+        earlier, drift = self._decided.get(entry.sample_id, (None, None))
+        pair = ScanPair(earlier, scan, next(iter(scan.channels)))
         pair.__dict__["registration"] = Registration((0.01, -0.02), 0.9)  # a shift of parts of a pixel
-        before = None if earlier is None or earlier.decision is None else earlier.decision.drift
-        track = update_track(before, pair, DriftSettings())
+        track = update_track(drift, pair, DriftSettings())
         xy = to_scan_coordinates(track, scan, ledger.measured_xy(entry.sample_id), ledger.measured_s(entry.sample_id))
         points = np.argwhere(np.ones((_ROWS, _COLS), dtype=bool))
         ledger.results(entry.sample_id).near_keypoints(scan.frame, [points], 3.0)
@@ -173,6 +174,12 @@ class Physics(_InFolder):
         made = decision(entry.scan_id, frame=scan.frame, sample_id=entry.sample_id, drift=track.record())
         record = made.record.model_copy(update={"requests": list(requests), "decision_id": name})
         agent.decision_log.decided(entry, type(made)(record, made.arrays), 1.0)
+        self._decided.setdefault(entry.sample_id, (scan, record.drift))
+
+    def _scan(self, seq: int) -> Scan:
+        event = self._agent.history.event(seq)
+        assert event is not None
+        return scan_in(self._agent.history, event)
 
 
 def _check_fault(entry: ScanEntry) -> None:

@@ -79,4 +79,4 @@ def test_without_a_command_the_help_is_shown(arguments: list[str]) -> None:
 )
 def test_an_address_of_another_form_is_not_listened_at(address: str) -> None:
     with pytest.raises(ServiceError, match="is not an address to listen at; give tcp://HOST:PORT, such as"):
-        bind_socket(None, zmq.ROUTER, address, None)
+        bind_socket(None, zmq.ROUTER, address, None, None)

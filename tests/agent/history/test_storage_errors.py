@@ -63,7 +63,7 @@ def test_errors_of_the_system_come_with_advice(error: OSError, advice: str) -> N
 
 
 def test_an_error_without_advice_is_reported_as_it_is() -> None:
-    assert describe_error(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"
+    assert describe_error(OSError(errno.EIO, "Input/output error")) == "Input/output error"
     assert describe_error(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
 
 

@@ -1,5 +1,6 @@
 """Results that the agent did not ask for, that were measured elsewhere, or whose date cannot be right: named, and acted on."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_point_measured_elsewhere_is_named_shown_left_out_and_pauses_the_instr
         assert one.ledger.command_state.reason(AFM).endswith(sentence)
         assert dict(one.ledger.results("bto").left_out) == {"elsewhere": 1}
         assert one.ledger.measured_xy("bto").tolist() == [[0.5, 2e-7], [1e-7, 2e-7]]
-    (shown,) = timeline([event], {}, 1)
+    (shown,) = timeline([event])
     assert (shown.title, shown.text, shown.tone) == ("Point ok, but elsewhere, cluster 0", sentence, "bad")
     assert sentence in _summary(event)
     assert sentence in event_sentence(event)
@@ -192,7 +193,7 @@ def test_a_history_with_a_scan_that_cannot_be_is_taken_up(history: History, head
     agent = restarted(agent)
     agent.on_packet(AFM, hello(x_max_m=1.0))
     entry = agent.ledger.undecided(AFM)
-    scan = agent.decision_log.scan_of(entry)
+    scan = asyncio.run(agent.decision_log.read_scan(entry))
     update_track(None, ScanPair(sample_scan("s-0"), scan, "Amplitude"), DriftSettings())
     agent.decision_log.decided(entry, decision("s-1", frame=scan.frame), 1.0)
     encode(Packet(agent.recommendation(agent.due(AFM))))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, HistoryError
-from agent.messaging.status import instruments
+from agent.messaging.status import Replies, instruments
 from agent.schema import event_kinds as kinds
 from tests.support.fake_searches import Bench
 from tests.support.fast_loop import run
@@ -337,7 +337,7 @@ def test_no_step_of_a_cycle_goes_through_the_whole_run(tmp_path: Path) -> None:
             await bench.scan("s-2")
             assert len(bench.running.inputs.results.values) == 1
             await bench.finish()
-            (status,) = instruments(agent, {}).values()
+            (status,) = instruments(agent, {}, lambda _: Replies()).values()
             assert (status["points"]["ok"], status["samples"]) == (1, ["bto"])
             assert agent.approvals.pending() == []
             bench.orchestrator.clear_cache()

@@ -9,6 +9,7 @@ from agent.errors import AgentError, ReportError
 from agent.reporting import decision_files
 from agent.reporting.decision_files import COLUMNS, place_rows, places_csv, write_report
 from agent.schema.decision import DecisionRecord
+from instrument_adapters.new_file import open_new
 from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 
 FIGURE_FILES = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
@@ -137,14 +138,12 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, m
     "the disk refuses the figures of a decision", promise="record and table are written first, and each figure is named"
 )
 def test_a_disk_that_refuses_figures_leaves_record_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes = Path.write_bytes
-
-    def refuse_figures(path: Path, content: bytes) -> int:
+    def refuse_figures(path: Path) -> FileIO:
         if ".png" in path.name:
             raise OSError(28, "No space left on device")
-        return write_bytes(path, content)
+        return open_new(path)
 
-    monkeypatch.setattr(Path, "write_bytes", refuse_figures)
+    monkeypatch.setattr(decision_files, "open_new", refuse_figures)
     (tmp_path / "scan.png").write_text("of an earlier decision")
     written = write_report(make_scan(), make_unresolved(), tmp_path)
     assert {path.name for path in written.files} == names(tmp_path) == {"recommendations.csv", "decision.json"}
