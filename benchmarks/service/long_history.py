@@ -131,7 +131,7 @@ class Generator:
         return {"id": uuid.UUID(bytes=self._rng.bytes(16)).hex, "sent_at": self._now}
 
     def _hello(self, name: str) -> Packet:
-        limits = wire.Limits(spacing_min_m=100e-9, dose_max=100, points_max=200, scan_age_max_s=1e9)
+        limits = wire.Limits(spacing_min_m=100e-9, dose_max=100, points_max=200, scan_age_max_s=1e8)
         return Packet(
             wire.Hello(**self._head(), instrument_id=name, model="MFP-3D", software="generator", limits=limits, bias_V=8.0)
         )
