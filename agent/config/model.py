@@ -20,7 +20,7 @@ from agent.config.quality import QualitySettings
 from agent.config.recommendation import RecommendSettings
 from agent.config.retention import RetentionSettings
 from agent.config.safety import ApprovalSettings, SafetySettings
-from agent.config.scan import ScanSection
+from agent.config.scan import ScanSection, WallSection
 from agent.config.search import FilterSection, SearchSection, WarmSection
 from agent.config.service import ScheduleSettings, ServiceSection
 from agent.config.toml_file import TomlFile, validated
@@ -35,6 +35,7 @@ OPERATIONAL = ("service", "schedule", "safety", "approval", "retention")
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
     "reward_options": {"least_components": 2},
+    "keypoints": ["canny_walls"],
     "scan": {"channels": ["amplitude"]},
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
@@ -69,9 +70,10 @@ class Config(Section):
     channel: str | None = None
     reward: str = "spatial"
     reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
-    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
+    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("walls",)
     keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
     scan: ScanSection = ScanSection()
+    walls: WallSection = WallSection()
     quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()
     warm: WarmSection = WarmSection()

@@ -19,6 +19,7 @@ from agent.decision.inputs import UNCONTROLLED, DecisionInputs, SearchControl
 from agent.decision.record_builder import as_decision, kept_arrays, quality_record
 from agent.preprocessing.drift import DriftTrack, drift_while_measuring_m, predict_targets, update_track
 from agent.preprocessing.frame_comparison import MISLEADING
+from agent.preprocessing.keypoints import WALLS
 from agent.preprocessing.registration import ScanPair
 from agent.preprocessing.scan_quality import Quality, inspect
 from agent.recommendation.patch_features import patch_features
@@ -175,14 +176,15 @@ class _PreparedDecision:
         chosen = found.chosen
         method = chosen.configuration.keypoints if chosen else next(iter(self.scan.keypoints))
         keypoints = self.scan.keypoints[method]
-        points = keypoints.points_rc
+        points, walls = keypoints.points_rc, keypoints.walls
         if chosen is not None and found.z is None:
             assert found.rows is not None
-            points = points[found.rows[method].judged]
+            judged = found.rows[method].judged
+            points, walls = points[judged], walls.take(judged)
         clusters = recommended = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
-            clusters = Clusters(chosen, z, points, self._config.recommend)
+            clusters = Clusters(chosen, z, points, self._config.recommend, walls, self._config.walls.smoothing)
             recommended = self._choose_points(chosen, clusters, points, decision_id)
         return as_decision(
             decision_id,
@@ -239,7 +241,9 @@ class _PreparedDecision:
     def _id(self, found: SearchResult) -> str:
         """Decision id: a digest of everything that the decision depends on, so that equal inputs give equal ids."""
         digest = hashlib.sha256()
-        config = self._config.model_dump_json(exclude=dict.fromkeys(_NOT_IN_ID, True) | {"search": set(NOT_IN_DECISION_ID)})
+        # Without walls, their settings affect nothing, and decisions keep the ids that they had before there were any.
+        ignored = (*_NOT_IN_ID, *(() if WALLS in self._config.keypoints else ("walls",)))
+        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | {"search": set(NOT_IN_DECISION_ID)})
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self._inputs.scan.frame.model_dump_json(), self._inputs.limits.model_dump_json()

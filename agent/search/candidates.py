@@ -11,8 +11,10 @@ from agent.config.model import Config
 from agent.preprocessing.subsampling import split_held_out, stratified_subset
 from agent.representation.classical import PlainSpec
 from agent.representation.classical.amplitude import MAX_LATENTS as AMPLITUDE_LATENTS
+from agent.representation.classical.coherent import enough_pairs
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import configuration_name
+from agent.schema.model_kinds import WALL_COHERENT
 from agent.schema.seed_streams import Stream, stream
 from agent.search.prepared_scan import PreparedScan
 from rewards.base import Representation, Score
@@ -161,7 +163,9 @@ def plain_configurations(config: Config, scan: PreparedScan) -> list[Configurati
     for keypoints, mode in _views(config, scan.plain_modes):
         channels, variant = len(scan.stacks[mode]), _view_name(config, scan.plain_modes, keypoints, mode)
         for family in search.families:
-            if family == "multi":
+            if family in WALL_COHERENT and not enough_pairs(scan.keypoints[keypoints].walls):
+                continue
+            if family in ("multi", "coherent_multi"):
                 windows = tuple(sorted(search.windows_px))
                 spec = PlainSpec(windows[-1], family, search.plain_latent_dim, channels, windows)
                 out.append(Configuration(spec, keypoints, mode, variant))

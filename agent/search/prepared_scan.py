@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from agent.config.model import Config
-from agent.preprocessing.channels import ChannelStack, stack_channels
-from agent.preprocessing.keypoints import Keypoints, find_keypoints
+from agent.preprocessing.channels import ChannelStack, response_of, stack_channels
+from agent.preprocessing.keypoints import WALLS, Keypoints, find_keypoints, find_wall_keypoints
+from agent.preprocessing.normalise import NormalisedImage
 from agent.schema.seed_streams import Stream, stream
 from agent.search.plugins import load_keypoints
 from instrument_adapters.scan import Scan
@@ -69,22 +70,25 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     first = next(iter(stacks.values())).image
     valid = np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
     image = replace(first, valid=valid if bad_lines is None else valid & ~bad_lines[:, None])
-    found = {
-        name: find_keypoints(
-            image,
-            load_keypoints(name, config.keypoint_options(name), config.directory),
-            spacing_px=config.scan.spacing_px,
-            largest_window_px=max(config.search.windows_px),
-            rng=stream(config.seed, Stream.KEYPOINTS),
-        )
-        for name in config.keypoints
-    }
+    with_phase = any(stack.phase_offset_rad is not None for stack in stacks.values())
+    found = {name: _keypoints(scan, channel, image, name, config, with_phase=with_phase) for name in config.keypoints}
     modes = tuple(stacks)
     # Training on three channels would take twice as long.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
     values = {name: s.values for name, s in stacks.items()}
     return PreparedScan(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
+
+
+def _keypoints(scan: Scan, channel: str, image: NormalisedImage, name: str, config: Config, *, with_phase: bool) -> Keypoints:
+    """Key points by the method `name`; walls are those of the vector if the search looks at the phase too."""
+    method = load_keypoints(name, config.keypoint_options(name), config.directory)
+    spacing_px, window_px = config.scan.spacing_px, max(config.search.windows_px)
+    rng = stream(config.seed, Stream.KEYPOINTS)
+    if name != WALLS:
+        return find_keypoints(image, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
+    response = response_of(scan, channel, image, with_phase=with_phase)
+    return find_wall_keypoints(image, response, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:

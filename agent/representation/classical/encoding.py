@@ -9,11 +9,13 @@ from threadpoolctl import threadpool_limits
 from agent.errors import SearchCancelledError
 from agent.preprocessing.patches import cut_patches
 from agent.representation.classical.amplitude import amplitude_moments
+from agent.representation.classical.coherent import FAR_PX, NEAR_PX, coherent_basis
 from agent.representation.classical.kmeans import centroid_basis
 from agent.representation.classical.pca import Basis
 from agent.representation.classical.polar import polar_magnitudes
 from agent.representation.classical.spec import PlainSpec
-from rewards.base import Representation
+from agent.schema.model_kinds import WALL_COHERENT
+from rewards.base import Representation, WallGraph
 
 CHUNK = 1024  # patches encoded at a time
 _VIEWS = ("unchanged", "rotated", "mirrored")
@@ -29,6 +31,7 @@ def represent_plain(
     *,
     fit_rc: Int[np.ndarray, "f 2"],
     held_out_rc: Int[np.ndarray, "h 2"],
+    fit_walls: WallGraph | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[tuple[Representation, Basis]]:
     """For each seed, a representation and its basis, fitted to a bootstrap resample of the patches at `fit_rc`.
@@ -51,6 +54,8 @@ def represent_plain(
         Shape (f, 2): key points of the patches to fit to, pixels.
     held_out_rc
         Shape (h, 2): key points of the patches on which the reconstruction is judged, pixels.
+    fit_walls
+        Which of the points at `fit_rc` lie on the same wall, for "coherent".
     stopped
         Polled between chunks and before each fit.
 
@@ -64,7 +69,7 @@ def represent_plain(
         bases = []
         for seed in seeds:
             _raise_if_stopped(stopped)
-            bases.append(_fit(features, spec, seed))
+            bases.append(_fit(features, spec, seed, fit_walls or WallGraph.empty()))
         encoded = _encode(images, points_rc, spec, bases, _VIEWS, stopped)
         reconstructions = _reconstruction_per_px(images, held_out_rc, spec, bases, stopped)
     return [
@@ -117,12 +122,14 @@ def encode_plain(
         return _encode(images, points_rc, spec, [basis], _VIEWS[:1], stopped)[0][0]
 
 
-def _fit(features: np.ndarray, spec: PlainSpec, seed: int) -> Basis:
+def _fit(features: np.ndarray, spec: PlainSpec, seed: int, walls: WallGraph) -> Basis:
     rng = np.random.default_rng([seed, spec.window_px, *map(ord, spec.invariance)])
     n = len(features)
     counts = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
     if spec.invariance == "kmeans":
         return centroid_basis(features, counts, spec.latent_dim, rng)
+    if spec.invariance in WALL_COHERENT:
+        return coherent_basis(features, counts, walls.between(NEAR_PX, FAR_PX), spec.latent_dim)
     return Basis.of(features, counts, spec.latent_dim)
 
 
