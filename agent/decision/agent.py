@@ -176,16 +176,17 @@ class _PreparedDecision:
         chosen = found.chosen
         method = chosen.configuration.keypoints if chosen else next(iter(self.scan.keypoints))
         keypoints = self.scan.keypoints[method]
-        points, walls = keypoints.points_rc, keypoints.walls
+        points, walls, positions = keypoints.points_rc, keypoints.walls, keypoints.positions_rc
         if chosen is not None and found.z is None:
             assert found.rows is not None
             judged = found.rows[method].judged
             points, walls = points[judged], walls.take(judged)
+            positions = None if positions is None else positions[judged]
         clusters = recommended = None
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
             clusters = Clusters(chosen, z, points, self._config.recommend, walls, self._config.walls.smoothing)
-            recommended = self._choose_points(chosen, clusters, points, decision_id)
+            recommended = self._choose_points(chosen, clusters, points, positions, decision_id)
         return as_decision(
             decision_id,
             self._inputs.scan,
@@ -208,7 +209,9 @@ class _PreparedDecision:
             evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
 
-    def _choose_points(self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str) -> Recommended:
+    def _choose_points(
+        self, chosen: Candidate, clusters: Clusters, points: np.ndarray, positions: np.ndarray | None, decision_id: str
+    ) -> Recommended:
         settings, window_px = self._config.recommend, chosen.representation.window_px
         rng = stream(self._config.seed, Stream.PLACES)
         margin_m = drift_while_measuring_m(self._track, self._points_max(settings), self._config.drift)
@@ -222,7 +225,15 @@ class _PreparedDecision:
                 images, both = self.scan.stacks[chosen.configuration.channels], np.concatenate([points, nodes])
                 features = patch_features(images, both, window_px, fitted_rc=nodes)
             pool = Pool(
-                points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
+                points,
+                clusters.labels,
+                clusters.distance,
+                clusters.cores,
+                features,
+                window_px,
+                clusters.mixed,
+                targets_rc=nodes,
+                positions_rc=positions,
             )
             recommended = recommend(
                 pool, self._inputs.scan.frame, self._inputs.limits, self._inputs.measured_xy, settings, decision_id, rng
