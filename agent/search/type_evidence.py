@@ -108,8 +108,8 @@ def evidence(
         at_bic = _mean([score.metrics.get("icl_gain_bic", score.metrics.get("icl_gain")) for score in scores])
         around = information / (rule.least_information * (1.0 if projected else _UNPROJECTED))
         needed = walls.least_separation / 2 if around >= 1 else (walls.least_separation if projected else math.inf)
-        informs = along >= walls.least_information
         separate = not rule.groups or math.isnan(at_bic) or at_bic >= needed
+        informs = along >= walls.least_information and (around >= 1 or separate)
     predictive = not math.isnan(explained) and explained >= _BEYOND_CHANCE / math.sqrt(count)
     return Evidence(information, gain, explained, informs or predictive, (informs and separate) or predictive, along)
 

@@ -30,7 +30,7 @@ BORDER_PX = 11
 _LEAST_WALL = 50  # grid points of a type of wall, below which its recall is left out
 _QUICK_WORLDS = 2
 _NOTE = (
-    "Precision: share of the detected pixels within 15 nm of a true wall (a pixel is 20 nm), in all and by the type of the nearest "
+    "Precision: share of the detected pixels within 15 nm of a true wall (a pixel is 20 nm), in all and by type of the nearest "
     "wall. Recall: share of the true walls of a type with a detected pixel within 30 nm. Both before key points are thinned, "
     "without 11 pixels at the border; means over worlds."
 )

@@ -17,6 +17,7 @@ class KeypointMethod(Protocol):
         """(row, col) of each key point of an image in [0, 1]; of points that are too close, the earlier ones are kept."""
 
 
+@runtime_checkable
 class WallMethod(Protocol):
     """Finds the walls of a scan, on which key points are then chosen."""
 
