@@ -46,12 +46,16 @@ class ScanSection(Section):
         amplitude and phase) or "height" (with the topography); several are compared as candidates. "auto" uses "vector" for plain
         families if the scan contains the phase of the channel, and else "amplitude"; VAEs are given the main channel alone, since
         training on three channels takes twice as long.
+    rules
+        Version of the rules by which a scan becomes an image: 2 replaces wild pixels and resamples unequal pixels to square ones;
+        1 did neither, and repeats decisions that were recorded before.
     """
 
     low_percentile: float = Field(default=1.0, ge=0, lt=50)
     high_percentile: float = Field(default=95.0, gt=50, le=100)
     spacing_px: float = Field(default=5.0, ge=1)
     channels: Annotated[tuple[Channels, ...], OneOrMore, Field(min_length=1)] = ("auto",)
+    rules: Literal[1, 2] = 2
 
     @field_validator("channels")
     @classmethod

@@ -3,7 +3,7 @@
 from agent.reporting.figures.units import prefixed
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, DecisionRecord, configuration_name
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
-from agent.schema.wording import POLICIES
+from agent.schema.wording import POLICIES, analysed_sentence
 
 _BLOCKING_ACTIONS = ("skip", "rescan")
 _INVARIANT_TO = {
@@ -19,6 +19,8 @@ def saw(record: DecisionRecord) -> list[str]:
     side, unit = prefixed("m", max(frame.size_fast_m, frame.size_slow_m))
     size = f"{frame.size_fast_m * side:.3g} × {frame.size_slow_m * side:.3g} {unit}"
     sentences = [f"{size}, {frame.cols} × {frame.rows} px of {record.channel}."]
+    if analysed := analysed_sentence(record.analysed, frame):
+        sentences.append(analysed)
     if record.keypoints_used:
         sentences.append(f"The patches around {record.keypoints_used} key points (walls, edges) were compared.")
     if record.drift.nm_per_min is not None:
@@ -104,8 +106,8 @@ def _name(candidate: CandidateRecord) -> str:
 
 
 def _model(candidate: CandidateRecord, record: DecisionRecord) -> str:
-    side, unit = prefixed("m", candidate.window_px * max(record.frame.pitch_m))
-    size = f"{candidate.window_px * max(record.frame.pitch_m) * side:.3g} {unit}"
+    side, unit = prefixed("m", candidate.window_px * max(record.analysed_frame.pitch_m))
+    size = f"{candidate.window_px * max(record.analysed_frame.pitch_m) * side:.3g} {unit}"
     name = label(candidate.invariance, candidate.variant)
     ignored = [_INVARIANT_TO[letter] for letter in candidate.invariance] if GEOMETRIC_LATENTS.get(candidate.invariance) else []
     invariance = f" (independent of {' and '.join(ignored)})" if ignored else ""

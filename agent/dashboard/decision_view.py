@@ -52,6 +52,7 @@ def decision_view(followed: FollowedDecision, decision: Decision) -> DecisionVie
         reconstruction=reconstruction_method(decision),
         axes=("", "") if projection is None else _axes(projection),
         clusters=[] if projection is None else [_cluster(c, projection, record.keypoints_used) for c in record.clusters],
+        frame=record.analysed_frame,
         points=_points(decision, chosen, projection),
         kinds=[label(*kind) for kind in board.kinds_of(record)],
         board=board.board(record),
@@ -70,11 +71,11 @@ def _points(decision: Decision, chosen: Chosen | None, projection: Projection | 
     if chosen is None or projection is None:
         rc = decision.arrays.get("points_rc", np.empty((0, 2), np.int32))
         none = np.full(len(rc), -1)
-        return _columns(record.frame, rc, np.zeros((len(rc), 2)), none, np.zeros(len(rc)), np.zeros(len(rc)))
+        return _columns(record.analysed_frame, rc, np.zeros((len(rc), 2)), none, np.zeros(len(rc)), np.zeros(len(rc)))
     uv = projection.points(chosen.z)
     if uv.shape[1] == 1:
         uv = np.column_stack([uv[:, 0], _ordinates(uv[:, 0], record.clusters, projection)])
-    return _columns(record.frame, chosen.points_rc, uv, chosen.labels, chosen.core, chosen.core_distance)
+    return _columns(record.analysed_frame, chosen.points_rc, uv, chosen.labels, chosen.core, chosen.core_distance)
 
 
 def _columns(

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from agent.dashboard.numpy_decoder import reconstruct
-from agent.preprocessing.channels import stack_channels
+from agent.preprocessing.analysed_images import analysed_images
 from agent.preprocessing.patches import cut_patches
 from agent.reporting.figures.chosen_candidate import Chosen, chosen_of
 from agent.representation.vae.spec import ModelSpec
@@ -57,9 +57,8 @@ class PatchReconstructor:
             If nothing was chosen.
         """
         chosen, config = chosen_of(decision), decision.record.config
-        candidate, percentiles = chosen.candidate, (config["scan"]["low_percentile"], config["scan"]["high_percentile"])
-        mode = candidate.channels or "amplitude"
-        images = stack_channels(scan, decision.record.channel, mode, *percentiles).values  # type: ignore[arg-type]
+        candidate = chosen.candidate
+        images = analysed_images(scan, decision.record, candidate.channels or "amplitude")  # type: ignore[arg-type]
         weights = decision.arrays.get(f"{WEIGHTS}{candidate.candidate_id}")
         if weights is None:
             patches = cut_patches(images[:1], chosen.points_rc, candidate.window_px).reshape(len(chosen.z), -1)

@@ -153,7 +153,10 @@ class FrontView(View):
 
 
 class DecisionView(View):
-    """One decision. `saw`, `believes` and `wants` describe it in sentences; `kind` in other views is an index into `kinds`."""
+    """One decision. `saw`, `believes` and `wants` describe it in sentences; `kind` in other views is an index into `kinds`.
+
+    `frame` is that of the scan in the pixels of the key points.
+    """
 
     decision_id: str
     scan_id: str
@@ -176,6 +179,7 @@ class DecisionView(View):
     reconstruction: str
     axes: tuple[str, str]
     clusters: list[ClusterView]
+    frame: Frame
     points: PointsView
     kinds: list[str]
     board: list[ConfigurationView]

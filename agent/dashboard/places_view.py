@@ -81,12 +81,13 @@ def _place(number: int, request: MeasurementRequest, decision: FollowedDecision,
     result = decision.results.get(request.request_id)
     place_state, reason = _place_state(request.request_id, approved, decision, state, measuring)
     shown = approved or request
+    row, col = decision.record.analysed_rc(request)
     return PlaceView(
         request_id=request.request_id,
         number=number,
         cluster=request.cluster,
-        row=request.row,
-        col=request.col,
+        row=row,
+        col=col,
         x_m=shown.x_m,
         y_m=shown.y_m,
         state=place_state,

@@ -22,10 +22,11 @@ from agent.preprocessing.frame_comparison import MISLEADING
 from agent.preprocessing.keypoints import WALLS
 from agent.preprocessing.registration import ScanPair
 from agent.preprocessing.scan_quality import Quality, inspect
+from agent.preprocessing.wild_pixels import without_wild_pixels
 from agent.recommendation.patch_features import patch_features
-from agent.recommendation.place_selection import Pool, Recommended, recommend
+from agent.recommendation.place_selection import Pool, Recommended, in_recorded_pixels, recommend
 from agent.recommendation.target_grid import target_grid
-from agent.schema.decision import Decision, QualityRecord
+from agent.schema.decision import AnalysedRecord, Decision, QualityRecord
 from agent.schema.seed_streams import Stream, stream
 from agent.search.candidates import Candidate
 from agent.search.plugins import load_keypoints, load_reward
@@ -34,6 +35,7 @@ from agent.search.search import SearchResult, search
 from agent.search.task_cache import ResultCache
 from agent.search.warm_start import NOT_IN_DECISION_ID, WarmStart, deepened, warm_start
 from agent.workers.base import Workers
+from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 
 # Sections of the configuration that do not affect a decision, or enter its id separately.
@@ -92,13 +94,14 @@ class Agent:
         SearchCancelledError
             If `control.cancelled` returned true.
         """
+        inputs, wild = self._without_wild_pixels(inputs)
         pair = ScanPair(inputs.earlier, inputs.scan, inputs.scan.find_channel(self.config.channel))
         quality = self._inspect_quality(inputs, pair)
         if quality is not None and quality.fatal is not None:
-            return self._bad_scan(inputs.scan, quality)
+            return self._bad_scan(inputs.scan, quality, wild)
         before = inputs.previous.record.drift if inputs.previous is not None else None
         track = update_track(before, pair, self.config.drift)
-        prepared = _PreparedDecision(self.config, inputs.in_scan_coordinates(track), quality, track)
+        prepared = _PreparedDecision(self.config, inputs.in_scan_coordinates(track), quality, track, wild)
         on_rung = control.on_rung
         found = search(
             prepared.scan,
@@ -123,6 +126,14 @@ class Agent:
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{reason}'.encode()).hexdigest()[:16]}"
         return as_decision(name, scan, channel, self.config, unusable=reason)
 
+    def _without_wild_pixels(self, inputs: DecisionInputs) -> tuple[DecisionInputs, dict[str, int]]:
+        """The inputs with the wild pixels of both scans replaced, and how many there were in the new one, by channel."""
+        if self.config.scan.rules == 1:
+            return inputs, {}
+        scan, wild = without_wild_pixels(inputs.scan)
+        earlier = None if inputs.earlier is None else without_wild_pixels(inputs.earlier)[0]
+        return replace(inputs, scan=scan, earlier=earlier), wild
+
     def _inspect_quality(self, inputs: DecisionInputs, pair: ScanPair) -> Quality | None:
         """Quality of the scan; None if the quality gate is switched off."""
         settings, scan, previous = self.config.quality, inputs.scan, inputs.previous
@@ -138,13 +149,16 @@ class Agent:
             content_before=before.content or None,
             pair=None if misleading else pair,
             measured_xy=inputs.measured_xy,
+            robust=self.config.scan.rules > 1,
         )
 
-    def _bad_scan(self, scan: Scan, quality: Quality) -> Decision:
+    def _bad_scan(self, scan: Scan, quality: Quality, wild: dict[str, int]) -> Decision:
         """The decision not to measure on a scan of insufficient quality."""
         channel = scan.find_channel(self.config.channel)
         name = f"d-{hashlib.sha256(f'{scan.scan_id}:{quality.content}:unfit'.encode()).hexdigest()[:16]}"
-        return as_decision(name, scan, channel, self.config, quality=quality_record(quality))
+        return as_decision(
+            name, scan, channel, self.config, quality=quality_record(quality), analysed=AnalysedRecord(wild_pixels=wild)
+        )
 
 
 class _PreparedDecision:
@@ -160,14 +174,18 @@ class _PreparedDecision:
         Quality of the scan; None where it was not inspected.
     track
         Drift up to the scan.
+    wild
+        Number of wild pixels that were replaced, by channel.
     """
 
-    def __init__(self, config: Config, inputs: DecisionInputs, quality: Quality | None, track: DriftTrack) -> None:
-        self._config, self._inputs, self._quality, self._track = config, inputs, quality, track
+    def __init__(
+        self, config: Config, inputs: DecisionInputs, quality: Quality | None, track: DriftTrack, wild: dict[str, int]
+    ) -> None:
+        self._config, self._inputs, self._quality, self._track, self._wild = config, inputs, quality, track, wild
         self.start = inputs.start or warm_start(inputs.previous, config)
         prepared = prepare_scan(inputs.scan, config, None if quality is None else quality.bad_lines)
         sets = [found.points_rc for found in prepared.keypoints.values()]
-        nearby, self._results_left_out = inputs.results.near_keypoints(inputs.scan.frame, sets, config.evidence.near_px)
+        nearby, self._results_left_out = inputs.results.near_keypoints(prepared.frame, sets, config.evidence.near_px)
         self.scan = replace(prepared, results=nearby)
 
     def decide(self, found: SearchResult) -> Decision:
@@ -183,10 +201,11 @@ class _PreparedDecision:
             points, walls = points[judged], walls.take(judged)
             positions = None if positions is None else positions[judged]
         clusters = recommended = None
+        shown_rc: dict[str, tuple[float, float]] = {}
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
             clusters = Clusters(chosen, z, points, self._config.recommend, walls, self._config.walls.smoothing)
-            recommended = self._choose_points(chosen, clusters, points, positions, decision_id)
+            recommended, shown_rc = self._choose_points(chosen, clusters, points, positions, decision_id)
         return as_decision(
             decision_id,
             self._inputs.scan,
@@ -202,6 +221,7 @@ class _PreparedDecision:
             masked=dict(self.scan.masked),
             quality=quality_record(self._quality),
             drift=self._track.record(),
+            analysed=AnalysedRecord(frame=self._square_frame, requests_rc=shown_rc, wild_pixels=self._wild),
             phase_offset_rad=self.scan.phase_offset_rad,
             points_measured_before=len(self._inputs.measured_xy),
             results_used=len(self.scan.results.values) if self.scan.results else 0,
@@ -209,9 +229,15 @@ class _PreparedDecision:
             evidence_weight=chosen.score.metrics.get("evidence_weight") if chosen and chosen.score else None,
         )
 
+    @property
+    def _square_frame(self) -> Frame | None:
+        """The frame in the pixels that the scan was resampled to; None if it was not."""
+        return None if self.scan.frame == self._inputs.scan.frame else self.scan.frame
+
     def _choose_points(
         self, chosen: Candidate, clusters: Clusters, points: np.ndarray, positions: np.ndarray | None, decision_id: str
-    ) -> Recommended:
+    ) -> tuple[Recommended, dict[str, tuple[float, float]]]:
+        """The recommended points, and for a resampled scan the exact (row, col) in the recorded one at which it shows each."""
         settings, window_px = self._config.recommend, chosen.representation.window_px
         rng = stream(self._config.seed, Stream.PLACES)
         margin_m = drift_while_measuring_m(self._track, self._points_max(settings), self._config.drift)
@@ -236,14 +262,15 @@ class _PreparedDecision:
                 positions_rc=positions,
             )
             recommended = recommend(
-                pool, self._inputs.scan.frame, self._inputs.limits, self._inputs.measured_xy, settings, decision_id, rng
+                pool, self.scan.frame, self._inputs.limits, self._inputs.measured_xy, settings, decision_id, rng
             )
-        requests, lost = predict_targets(
-            self._track, self._inputs.scan, recommended.requests, self._inputs.limits, self._config.drift
-        )
-        return replace(
-            recommended, requests=requests, passed_over=recommended.passed_over | {"carried out of the frame by drift": lost}
-        )
+        chosen_requests = recommended.requests
+        shown_rc: dict[str, tuple[float, float]] = {}
+        if self._square_frame is not None:
+            chosen_requests, shown_rc = in_recorded_pixels(recommended.requests, self._inputs.scan.frame)
+        requests, lost = predict_targets(self._track, self._inputs.scan, chosen_requests, self._inputs.limits, self._config.drift)
+        passed_over = recommended.passed_over | {"carried out of the frame by drift": lost}
+        return replace(recommended, requests=requests, passed_over=passed_over), shown_rc
 
     def _points_max(self, settings: RecommendSettings) -> int:
         """Largest number of points that may be measured after this scan."""
@@ -254,7 +281,8 @@ class _PreparedDecision:
         digest = hashlib.sha256()
         # Without walls, their settings affect nothing, and decisions keep the ids that they had before there were any.
         ignored = (*_NOT_IN_ID, *(() if WALLS in self._config.keypoints else ("walls",)))
-        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | {"search": set(NOT_IN_DECISION_ID)})
+        keys = {"search": set(NOT_IN_DECISION_ID), "scan": {"rules"}}
+        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | keys)  # type: ignore[operator]
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self._inputs.scan.frame.model_dump_json(), self._inputs.limits.model_dump_json()
@@ -264,6 +292,8 @@ class _PreparedDecision:
         for stack in self.scan.stacks.values():
             digest.update(stack[1:].tobytes())
         digest.update(np.ascontiguousarray(self._inputs.measured_xy, dtype=np.float64).tobytes())
+        if self._square_frame is not None:
+            digest.update(self._square_frame.model_dump_json().encode())
         if self._track.known:
             digest.update(np.array(self._track.knots).tobytes())
         if (results := self.scan.results) is not None:

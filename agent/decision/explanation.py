@@ -3,9 +3,11 @@
 from agent.config.decision_rule import DEFAULT_RULE, RuleSettings
 from agent.config.scan import DEFAULT_WALLS, WallSection
 from agent.recommendation.place_selection import Recommended
-from agent.schema.decision import ConfigurationRecord, DriftRecord, Outcome, QualityRecord
+from agent.schema.decision import AnalysedRecord, ConfigurationRecord, DriftRecord, Outcome, QualityRecord
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
+from agent.schema.wording import analysed_sentence
 from agent.search.search import SearchResult
+from instrument_adapters.geometry import Frame
 
 _TIES_NAMED = 3
 _NOTHING_IN_TIME = (
@@ -14,6 +16,7 @@ _NOTHING_IN_TIME = (
 )
 NO_PROBLEMS = QualityRecord()
 UNKNOWN_DRIFT = DriftRecord()
+AS_RECORDED = AnalysedRecord()
 _PREVENT_DECISION = ("skip", "rescan")
 _MASKED = "; these lines were masked"
 
@@ -26,13 +29,15 @@ def explain(
     walls: WallSection = DEFAULT_WALLS,
     quality: QualityRecord = NO_PROBLEMS,
     drift: DriftRecord = UNKNOWN_DRIFT,
+    analysed: AnalysedRecord = AS_RECORDED,
+    frame: Frame | None = None,
 ) -> tuple[Outcome, str]:
     """The outcome of a search and its explanation, with warnings about the scan."""
     if any(p.action in _PREVENT_DECISION for p in quality.problems):
         return "bad_scan", _bad_scan(quality)
     outcome, result = _explain(found, recommended, unusable, rule, walls)
     warnings = " ".join(f"Warning: {p.sentence}{_MASKED if p.action == 'mask' else ''}." for p in quality.problems)
-    return outcome, " ".join(part for part in (result, _drift(drift), warnings) if part)
+    return outcome, " ".join(part for part in (result, _drift(drift), analysed_sentence(analysed, frame), warnings) if part)
 
 
 def _explain(

@@ -6,10 +6,19 @@ import numpy as np
 
 from agent.config.model import Config
 from agent.decision.clusters import Clusters
-from agent.decision.explanation import NO_PROBLEMS, UNKNOWN_DRIFT, explain
+from agent.decision.explanation import AS_RECORDED, NO_PROBLEMS, UNKNOWN_DRIFT, explain
 from agent.preprocessing.scan_quality import Quality
 from agent.recommendation.place_selection import Recommended
-from agent.schema.decision import CandidateRecord, Decision, DecisionRecord, DriftRecord, ProblemRecord, QualityRecord, versions
+from agent.schema.decision import (
+    AnalysedRecord,
+    CandidateRecord,
+    Decision,
+    DecisionRecord,
+    DriftRecord,
+    ProblemRecord,
+    QualityRecord,
+    versions,
+)
 from agent.search.candidates import Candidate
 from agent.search.search import SearchResult
 from agent.search.warm_start import WEIGHTS, worth_trying
@@ -28,11 +37,12 @@ def as_decision(
     unusable: str | None = None,
     quality: QualityRecord = NO_PROBLEMS,
     drift: DriftRecord = UNKNOWN_DRIFT,
+    analysed: AnalysedRecord = AS_RECORDED,
     arrays: dict[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Decision:
     """A decision with its record and arrays; `facts` are further fields of the record."""
-    outcome, explanation = explain(found, recommended, unusable, config.rule, config.walls, quality, drift)
+    outcome, explanation = explain(found, recommended, unusable, config.rule, config.walls, quality, drift, analysed, scan.frame)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,
@@ -60,6 +70,7 @@ def as_decision(
         requests=list(recommended.requests) if recommended else [],
         quality=quality,
         drift=drift,
+        analysed=analysed,
         **(_NO_POINTS | facts),
     )
     return Decision(record, arrays or {})

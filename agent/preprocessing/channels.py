@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import distance_transform_edt
 
 from agent.errors import UnusableScanError
+from agent.preprocessing.line_artifacts import level_lines
 from agent.preprocessing.normalise import NormalisedImage, normalise
 from instrument_adapters.errors import UnknownChannelError
 from instrument_adapters.scan import Scan
@@ -96,7 +97,8 @@ class Response:
     ----------
     channels
         Shape (C, rows, cols): the two quadratures, or the main channel alone if it has no phase; in units of the high
-        percentile of the main channel. An invalid pixel has the value of the nearest valid one.
+        percentile of the main channel, with the offsets of single lines removed. An invalid pixel has the value of the nearest
+        valid one.
     size
         Shape (rows, cols): size of the response, 0 without any.
     valid
@@ -126,11 +128,12 @@ def response_of(scan: Scan, channel: str, image: NormalisedImage, *, with_phase:
     values = _filled(scan.channels[channel], image.valid)
     if partner is None:
         size = (values - image.low) / (image.high - image.low)
-        return Response(size[None].astype(np.float32), np.maximum(size, 0.0).astype(np.float32), image.valid)
+        return Response(level_lines(size.astype(np.float32))[None], np.maximum(size, 0.0).astype(np.float32), image.valid)
     phase_rad = np.deg2rad(_filled(scan.channels[partner], image.valid))
     amplitude = values / image.high
     parts = np.stack([amplitude * np.cos(phase_rad), amplitude * np.sin(phase_rad)])
-    return Response(parts.astype(np.float32), np.abs(amplitude).astype(np.float32), image.valid)
+    levelled = np.stack([level_lines(part.astype(np.float32)) for part in parts])
+    return Response(levelled, np.abs(amplitude).astype(np.float32), image.valid)
 
 
 def phase_partner(scan: Scan, channel: str) -> str:

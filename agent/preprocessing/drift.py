@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.config.drift import DriftSettings
-from agent.preprocessing.registration import ScanPair
+from agent.preprocessing.registration import MIN_SIDE_PX, ScanPair
 from agent.schema.decision import DriftRecord
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
@@ -104,6 +104,11 @@ def update_track(record: DriftRecord | None, pair: ScanPair, settings: DriftSett
         return _restarted(start, "the frame differs from that of the last scan")
     if not 0 < now_s - then_s <= settings.longest_gap_s:
         return _restarted(start, "the last scan is too old")
+    rows, cols = scan.frame.rows, scan.frame.cols
+    if min(rows, cols) < MIN_SIDE_PX:
+        return _restarted(
+            start, f"scans of {rows} x {cols} px are too small to be compared; at least {MIN_SIDE_PX} px a side are needed"
+        )
     found = pair.registration
     if found is None or found.agreement < settings.least_agreement:
         return _restarted(start, "this scan and the last one do not show the same place")

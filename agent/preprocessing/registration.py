@@ -14,7 +14,7 @@ _UPSAMPLING = 20  # steps per pixel
 _NOISE_PX = 1.0  # single pixels are mostly noise
 _BACKGROUND_PX = 16.0  # slower variation is gain and tilt
 _BORDER_PX = 8  # reached by the padding of the Gaussian filters
-_MIN_SIDE_PX = 48
+MIN_SIDE_PX = 48
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def register(earlier: Float32[np.ndarray, "rows cols"], later: Float32[np.ndarra
 def band_pass(image: np.ndarray) -> Float[np.ndarray, "rows cols"] | None:
     """The image without pixel noise and slow variation, for comparisons; None if it has no contrast or is too small."""
     known = np.isfinite(image)
-    if min(image.shape) < _MIN_SIDE_PX or not known.any():
+    if min(image.shape) < MIN_SIDE_PX or not known.any():
         return None
     low, high = np.percentile(image[known], [1, 95])
     if not high > low:

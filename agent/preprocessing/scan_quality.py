@@ -26,6 +26,7 @@ _PLAUSIBLE = {("amplitude", "m"): (1e-14, 1e-6), ("height", "m"): (1e-12, 1e-4),
 _NEGATIVE = 0.25  # how far an amplitude may extend below zero, relative to above: noise and offsets make it negative
 _TRANSPOSED = 3.0  # steps between columns relative to steps between lines; in the frequency of sound scans at most a ninth
 _HIGH, _MIDDLE = (0.12, 0.25), (0.03, 0.08)  # bands of the spectrum in cycles per pixel
+_LARGEST_PHASE = 99.9  # percentile; single wild pixels do not tell the unit of the others
 _NOISE_FROM = 0.4  # above it, there is only noise
 NOWHERE: Float[np.ndarray, "0 2"] = np.empty((0, 2))
 
@@ -83,6 +84,7 @@ class _QualityInspection:
     settings: QualitySettings
     sharpness_before: float | None
     content_before: str | None
+    robust: bool = True
     bad_lines: Bool[np.ndarray, " rows"] = field(init=False)
     sharpness: float | None = field(init=False)
     content: str = field(init=False)
@@ -109,6 +111,7 @@ def inspect(
     content_before: str | None = None,
     pair: ScanPair | None = None,
     measured_xy: Float[np.ndarray, "k 2"] = NOWHERE,
+    robust: bool = True,
 ) -> Quality:
     """Quality of `scan`: its problems and the lines that they affect.
 
@@ -126,8 +129,10 @@ def inspect(
         `scan` with that previous scan, in the main channel; None if they are not to be compared.
     measured_xy
         Shape (k, 2): positions measured on the sample, in metres; changes there are expected.
+    robust
+        Whether the largest phase is a percentile; if not, a single pixel can set it, as in decisions by the first rules.
     """
-    state = _QualityInspection(scan, channel, settings, sharpness_before, content_before)
+    state = _QualityInspection(scan, channel, settings, sharpness_before, content_before, robust)
     found = [
         Problem(name, settings.action(name), sentence)
         for name, check in _CHECKS.items()
@@ -189,7 +194,7 @@ def _radians(state: _QualityInspection) -> str | None:
         return None
     phase = state.scan.channels[name]
     low, high = np.nanpercentile(phase, [1, 99])
-    if high - low < 2.5 or np.nanmax(np.abs(phase)) > 2 * np.pi:
+    if high - low < 2.5 or np.nanpercentile(np.abs(phase), _LARGEST_PHASE if state.robust else 100.0) > 2 * np.pi:
         return None
     return f"{name} has the unit degrees, but lies between {low:.2f} and {high:.2f}; it is probably in radians"
 

@@ -13,7 +13,7 @@ from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import CandidateRecord, ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
-from agent.schema.wording import OUTCOMES, POLICIES
+from agent.schema.wording import OUTCOMES, POLICIES, analysed_sentence
 from instrument_adapters.protocol.messages import MeasurementRequest
 
 _SHOWN_ELSEWHERE = (kinds.CANDIDATES_SCORED, kinds.DECISION_MADE, kinds.RESULT_RECEIVED)
@@ -51,8 +51,10 @@ def _scan_lines(record: DecisionRecord, instrument_id: str) -> Iterator[str]:
         yield f"Quality: {problem.sentence} (action: {problem.action})"
     if not record.quality.problems:
         yield ("Quality: no problems found" if record.quality.content else "Quality: not inspected")
-    for what, rows in record.masked.items():
-        yield f"{rows} lines were masked: {what}"
+    if analysed := analysed_sentence(record.analysed, f):
+        yield analysed.rstrip(".")
+    for what, count in record.masked.items():
+        yield f"Masked: {count} {what}"
     drift = record.drift
     if drift.nm_per_min is not None:
         scans = counted(len(drift.knots), "scan")

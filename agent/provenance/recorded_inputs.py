@@ -69,7 +69,7 @@ def recorded_inputs(history: History, event: Event, beside: Path | None = None) 
         recorded = event.body["decision"]
         instrument_id, sample_id = event.body["instrument_id"], recorded["sample_id"]
         basis, basis_recorded = _basis_of(history, event), "asked" in event.body
-        config = Config.model_validate(recorded["config"])
+        config = Config.model_validate(_with_rules(recorded["config"]))
         ended_after = tuple(recorded.get("rungs", ())) if recorded.get("ended_early") else None
     config = config.with_directory(beside)
     ledger = Ledger.of(_until(history, basis.after))
@@ -105,6 +105,11 @@ def recorded_inputs(history: History, event: Event, beside: Path | None = None) 
         basis_recorded=basis_recorded,
         source_events=source_events,
     )
+
+
+def _with_rules(config: dict[str, Any]) -> dict[str, Any]:
+    """The recorded configuration; older versions recorded no `scan.rules` and decided by the first ones."""
+    return config | {"scan": {"rules": 1} | config.get("scan", {})}
 
 
 def _basis_of(history: History, event: Event) -> DecisionBasis:

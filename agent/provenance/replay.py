@@ -152,7 +152,9 @@ def compare(history: History, event: Event, recorded_inputs: RecordedInputs, aga
 
 def _why_ids_differ(recorded: Mapping[str, Any], now: Mapping[str, Any], recorded_inputs: RecordedInputs) -> list[str]:
     """Why ids cannot be equal: they depend on configuration and limits, to which a newer version may have added entries."""
-    added = sorted(_paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in NOT_IN_DECISION_ID})
+    added = sorted(
+        _paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in NOT_IN_DECISION_ID} - {"scan.rules"}
+    )
     added = [path for path in added if path.split(".")[0] not in OPERATIONAL]
     reported = recorded_inputs.inputs.limits.model_fields_set or set(Limits.model_fields)
     added += sorted(f"limits.{name}" for name in Limits.model_fields if name not in reported)

@@ -130,6 +130,20 @@ def recommend(
     return Recommended(selection.requests(decision_id), selection.passed_over(), int((~pool.core[selection.selected]).sum()))
 
 
+def in_recorded_pixels(
+    requests: Sequence[MeasurementRequest], recorded: Frame
+) -> tuple[tuple[MeasurementRequest, ...], dict[str, tuple[float, float]]]:
+    """Requests for points of a resampled scan with the nearest pixel of the scan as it was recorded, and exact pixels by id."""
+    if not requests:
+        return (), {}
+    exact = recorded.to_pixels(np.array([[r.x_m, r.y_m] for r in requests]))
+    nearest = np.clip(np.rint(exact), 0, [recorded.rows - 1, recorded.cols - 1]).astype(np.int64)
+    moved = tuple(
+        r.model_copy(update={"row": int(row), "col": int(col)}) for r, (row, col) in zip(requests, nearest, strict=True)
+    )
+    return moved, {r.request_id: (float(row), float(col)) for r, (row, col) in zip(requests, exact, strict=True)}
+
+
 class _Selection:
     """The key points selected so far, and those that can still be selected."""
 

@@ -146,6 +146,8 @@ def _details(record: DecisionRecord) -> dict[str, str]:
         "channel": f"{record.channel} ({record.unit})" if record.unit else record.channel,
         "frame": f"{record.frame.cols} × {record.frame.rows} px, "
         f"{record.frame.size_fast_m * 1e6:.3f} × {record.frame.size_slow_m * 1e6:.3f} µm",
+        "analysed in": f"{record.analysed_frame.cols} × {record.analysed_frame.rows} square px" if record.analysed.frame else "",
+        "wild pixels replaced": ", ".join(f"{n} of {name}" for name, n in record.analysed.wild_pixels.items()),
         "key points": f"{record.keypoints_used} of {record.keypoints_found}",
         "chosen": record.chosen or "nothing",
         "rungs complete": ", ".join(record.rungs) or "nothing",

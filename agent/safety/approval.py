@@ -209,7 +209,8 @@ class Approvals:
         assert entry.decision is not None
         if not all(math.isfinite(value) for value in xy_m):
             raise ControlError(f"'{request.request_id}' cannot be moved to {xy_m}: give two finite numbers in metres")
-        frame, correction = entry.decision.frame, Target.of(request, entry.decision.frame).correction_m
+        frame = entry.decision.frame
+        correction = Target.of(request, frame, entry.decision.shown_rc(request)).correction_m
         shown = np.array([[xy_m[0] - correction[0], xy_m[1] - correction[1]]])
         # The pixel is a label only: the envelope checks the exact position, even outside the scan.
         row, col = (int(v) for v in np.clip(np.rint(frame.to_pixels(shown)[0]), 0, [frame.rows - 1, frame.cols - 1]))

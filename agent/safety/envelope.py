@@ -51,9 +51,9 @@ class Target:
     correction_m: tuple[float, float]
 
     @staticmethod
-    def of(request: MeasurementRequest, frame: Frame) -> "Target":
-        """Target of a request made by the agent, whose pixel is the position where the scan shows it."""
-        shown = frame.to_metres(np.array([[float(request.row), float(request.col)]]))[0]
+    def of(request: MeasurementRequest, frame: Frame, shown_rc: tuple[float, float] | None = None) -> "Target":
+        """Target of a request made by the agent; the scan shows it at its pixel, or between pixels at `shown_rc`."""
+        shown = frame.to_metres(np.array([shown_rc or (float(request.row), float(request.col))]))[0]
         return Target(request, (request.x_m - float(shown[0]), request.y_m - float(shown[1])))
 
     @property

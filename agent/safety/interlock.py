@@ -47,8 +47,8 @@ class Interlock:
     def targets(self, entry: ScanEntry, requests: Sequence[MeasurementRequest]) -> list[Target]:
         """Targets of a decision's requests; a point that an operator has moved keeps the drift correction of the original."""
         assert entry.decision is not None
-        frame, moved = entry.decision.frame, entry.approval.moved if entry.approval else {}
-        made = {r.request_id: Target.of(r, frame) for r in entry.decision.requests}
+        decision, moved = entry.decision, entry.approval.moved if entry.approval else {}
+        made = {r.request_id: Target.of(r, decision.frame, decision.shown_rc(r)) for r in decision.requests}
         origins = [made[moved.get(r.request_id, r.request_id)] for r in requests]
         return [Target(r, origin.correction_m) for r, origin in zip(requests, origins, strict=True)]
 

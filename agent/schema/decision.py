@@ -145,6 +145,19 @@ class DriftRecord(Record):
     why_none: str = ""
 
 
+class AnalysedRecord(Record):
+    """The image that was analysed, where it differs from the scan.
+
+    `frame` is the frame in the square pixels that the scan was resampled to; null if its own pixels are square. Key points are
+    pixels of that frame. `requests_rc` then holds the exact (row, col) of each request in the scan as it was recorded; the
+    request itself names the nearest pixel. `wild_pixels` counts the pixels that were replaced, by channel.
+    """
+
+    frame: Frame | None = None
+    requests_rc: dict[str, tuple[float, float]] = {}
+    wild_pixels: dict[str, int] = {}
+
+
 class DecisionRecord(Record):
     """The complete record of a decision, which can be recomputed from it and the arrays of the scan.
 
@@ -153,7 +166,8 @@ class DecisionRecord(Record):
     had none of these. `faults` describes what failed and what was done instead; it came with schema 3, as did the evidence for
     types of each configuration.
 
-    `quality` and `drift` came with schema 4. If the quality of the scan forbids a decision, the outcome is "bad_scan".
+    `quality` and `drift` came with schema 4, and `analysed` later; without it, the scan was analysed as it was recorded.
+    If the quality of the scan forbids a decision, the outcome is "bad_scan".
 
     `results_used` counts the results near key points, with which candidates are tested, `results_left_out` the others by reason.
     `evidence_weight` is the weight of the results in the choice; null if no candidate was tested with results.
@@ -177,6 +191,7 @@ class DecisionRecord(Record):
     masked: dict[str, int] = {}
     quality: QualityRecord = QualityRecord()
     drift: DriftRecord = DriftRecord()
+    analysed: AnalysedRecord = AnalysedRecord()
     phase_offset_rad: Number = None
     common_points: int
     rungs: list[str] = []
@@ -195,6 +210,22 @@ class DecisionRecord(Record):
     clusters: list[ClusterRecord]
     requests: list[MeasurementRequest]
 
+    @property
+    def analysed_frame(self) -> Frame:
+        """Frame in the pixels of the key points."""
+        return self.analysed.frame or self.frame
+
+    def shown_rc(self, request: MeasurementRequest) -> tuple[float, float]:
+        """Exact (row, col) in the scan as it was recorded at which it shows the point of a request."""
+        return self.analysed.requests_rc.get(request.request_id, (float(request.row), float(request.col)))
+
+    def analysed_rc(self, request: MeasurementRequest) -> tuple[int, int]:
+        """Key point (row, col) of a request, in pixels of the analysed frame."""
+        if self.analysed.frame is None:
+            return request.row, request.col
+        row, col = self.analysed.frame.to_pixels(self.frame.to_metres(np.array([self.shown_rc(request)])))[0]
+        return round(row), round(col)
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
@@ -205,7 +236,8 @@ class Decision:
     record
         All values that are not arrays.
     arrays
-        Arrays by name. `points_rc` (n, 2): key points of the chosen candidate, or of the first method if none was chosen.
+        Arrays by name. `points_rc` (n, 2): key points of the chosen candidate, or of the first method if none was chosen, in
+        pixels of `record.analysed_frame`.
         `latents` (candidates, m, largest d): latents in the order of `record.candidates`, padded with zeros (see `latents_of`).
         `z` (n, d), `labels` (n,), `core` (n,) and `core_distance` (n,): those of the chosen candidate. `weights:ID`: weights
         of candidates from which the next search may start. Without a chosen candidate only the first two are present; without

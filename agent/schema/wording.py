@@ -1,8 +1,9 @@
-"""Outcomes and policies of a decision as text, shared by the report, the narrative and the dashboard."""
+"""Outcomes, policies and preparation of a decision as text, shared by the report, the narrative and the dashboard."""
 
 from collections.abc import Mapping
 
-from agent.schema.decision import Outcome
+from agent.schema.decision import AnalysedRecord, Outcome
+from instrument_adapters.geometry import Frame
 
 OUTCOMES: Mapping[Outcome, str] = {
     "types_found": "types found",
@@ -16,3 +17,18 @@ POLICIES: Mapping[str, str] = {
     "area": "the most typical points of each type first, then in proportion to the area of each type",
     "spread": "the most typical points of each type first, then the point farthest from all others",
 }
+
+
+def analysed_sentence(analysed: AnalysedRecord, frame: Frame | None) -> str:
+    """What was done to the scan before it was analysed; empty if nothing was."""
+    parts = []
+    if analysed.frame is not None and frame is not None:
+        slow_nm, fast_nm = (pitch * 1e9 for pitch in frame.pitch_m)
+        parts.append(
+            f"The pixels of {fast_nm:.3g} x {slow_nm:.3g} nm were resampled to {analysed.frame.cols} x {analysed.frame.rows} "
+            "square ones by interpolation."
+        )
+    if analysed.wild_pixels:
+        counts = ", ".join(f"{n} of {name}" for name, n in analysed.wild_pixels.items())
+        parts.append(f"Wild pixels were replaced by the median of their neighbours: {counts}.")
+    return " ".join(parts)

@@ -7,11 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from agent.config.model import Config
-from agent.preprocessing.channels import ChannelStack, response_of, stack_channels
+from agent.preprocessing.channels import ChannelStack, Response, response_of, stack_channels
 from agent.preprocessing.keypoints import WALLS, Keypoints, find_keypoints, find_wall_keypoints
+from agent.preprocessing.line_artifacts import level_lines
 from agent.preprocessing.normalise import NormalisedImage
+from agent.preprocessing.square_pixels import resampled, resampled_mask, square_frame
 from agent.schema.seed_streams import Stream, stream
 from agent.search.plugins import load_keypoints
+from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import MeasuredResults
 
@@ -24,6 +27,8 @@ class PreparedScan:
     ----------
     channel
         Full name of the main channel.
+    frame
+        The frame in the pixels of the images, which are square: that of the scan, or resampled.
     stacks
         Images by channel mode, each of shape (C, rows, cols) with values in [0, 1]. The first channel is the main one.
     vae_modes
@@ -43,6 +48,7 @@ class PreparedScan:
     """
 
     channel: str
+    frame: Frame
     stacks: Mapping[str, Float32[np.ndarray, "C rows cols"]]
     vae_modes: tuple[str, ...]
     plain_modes: tuple[str, ...]
@@ -71,23 +77,53 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     valid = np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
     image = replace(first, valid=valid if bad_lines is None else valid & ~bad_lines[:, None])
     with_phase = any(stack.phase_offset_rad is not None for stack in stacks.values())
-    found = {name: _keypoints(scan, channel, image, name, config, with_phase=with_phase) for name in config.keypoints}
+    response = response_of(scan, channel, image, with_phase=with_phase) if WALLS in config.keypoints else None
+    frame = analysed_frame(scan.frame, config)
+    values = {name: resampled(s.values, scan.frame, frame) for name, s in stacks.items()}
+    if frame != scan.frame:
+        image = _square(image, scan.frame, frame)
+        response = None if response is None else _square_response(response, scan.frame, frame)
+    found = {name: _keypoints(image, response if name == WALLS else None, name, config) for name in config.keypoints}
     modes = tuple(stacks)
     # Training on three channels would take twice as long.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
     offset = next((s.phase_offset_rad for s in stacks.values() if s.phase_offset_rad is not None), None)
-    values = {name: s.values for name, s in stacks.items()}
-    return PreparedScan(channel, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
+    return PreparedScan(channel, frame, values, vae_modes, plain_modes, found, image.valid, first.masked, offset)
 
 
-def _keypoints(scan: Scan, channel: str, image: NormalisedImage, name: str, config: Config, *, with_phase: bool) -> Keypoints:
-    """Key points by the method `name`; walls are those of the vector if the search looks at the phase too."""
+def analysed_frame(frame: Frame, config: Config) -> Frame:
+    """The frame of a scan in the pixels that it is analysed in.
+
+    Raises
+    ------
+    UnusableScanError
+        If its pixels are too unequal.
+    """
+    return frame if config.scan.rules == 1 else square_frame(frame)
+
+
+def _square(image: NormalisedImage, frame: Frame, square: Frame) -> NormalisedImage:
+    """The image in which key points are found; its lines are levelled first, as they were recorded."""
+    levelled = level_lines(image.values).clip(0, 1)
+    return replace(
+        image,
+        values=resampled(levelled[None], frame, square)[0],
+        valid=resampled_mask(image.valid, frame, square),
+    )
+
+
+def _square_response(response: Response, frame: Frame, square: Frame) -> Response:
+    channels, size = resampled(response.channels, frame, square), resampled(response.size[None], frame, square)[0]
+    return Response(channels, size, resampled_mask(response.valid, frame, square))
+
+
+def _keypoints(image: NormalisedImage, response: Response | None, name: str, config: Config) -> Keypoints:
+    """Key points by the method `name`: in the image, or on the walls of the response if it is given."""
     method = load_keypoints(name, config.keypoint_options(name), config.directory)
     spacing_px, window_px = config.scan.spacing_px, max(config.search.windows_px)
     rng = stream(config.seed, Stream.KEYPOINTS)
-    if name != WALLS:
+    if response is None:
         return find_keypoints(image, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
-    response = response_of(scan, channel, image, with_phase=with_phase)
     return find_wall_keypoints(image, response, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
 
 

@@ -15,11 +15,23 @@ function patch(row) {
   const scan = state.scan, values = scan?.channels[scan.main].values;
   if (!values || scan.scan_id !== state.decision.scan_id || !w) return null;
   const out = new Float32Array(w * w), half = Math.floor(w / 2);
+  const { rows, cols } = scan.frame, analysed = state.decision.frame;
+  const perRow = (rows - 1) / (analysed.rows - 1), perCol = (cols - 1) / (analysed.cols - 1);
   for (let r = 0; r < w; r++) {
-    const from = (points.row[row] - half + r) * scan.frame.cols + points.col[row] - half;
-    out.set(values.subarray(from, from + w), r * w);
+    const [up, down, y] = between((points.row[row] - half + r) * perRow, rows);
+    for (let c = 0; c < w; c++) {
+      const [left, right, x] = between((points.col[row] - half + c) * perCol, cols);
+      const at = (i) => values[i * cols + left] * (1 - x) + values[i * cols + right] * x;
+      out[r * w + c] = at(up) * (1 - y) + at(down) * y;
+    }
   }
   return out;
+}
+
+// Pixels before and after a position between pixels, and its distance from the former.
+function between(position, count) {
+  const whole = Math.floor(position + 1e-9);
+  return [whole, Math.min(whole + 1, count - 1), Math.max(position - whole, 0)];
 }
 
 function drawPatch(canvas, values) {

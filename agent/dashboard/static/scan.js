@@ -25,7 +25,7 @@ function drawBase() {
     context.imageSmoothingEnabled = false;
     context.drawImage(picture.image, at.left, at.top, at.w, at.h);
   }
-  if (scan === state.scan && state.showPoints && state.decision) drawPoints(context, at);
+  if (scan === state.scan && state.showPoints && state.decision) drawPoints(context, layout(state.decision.frame, width, height));
   drawScale(context, at, scan.frame);
 }
 
@@ -70,6 +70,7 @@ function drawOver() {
   for (const place of state.places?.places ?? []) drawPlace(context, at, place);
   if (state.hover !== null && state.decision) {
     const p = state.decision.points, w = state.decision.window_px || 9;
+    const at = layout(state.decision.frame, width, height); // key points are pixels of the analysed frame
     const x = at.x(p.col[state.hover]), y = at.y(p.row[state.hover]);
     for (const [style, line] of [["#000", 4], ["#fff", 2]]) {
       context.strokeStyle = style;
@@ -153,9 +154,15 @@ over.addEventListener("pointermove", (event) => {
   const points = state.decision?.points;
   if (points && near?.points !== points) near = { points, index: new Nearest(points.col, points.row) };
   const wanted = (i) => shows(points.label[i]);
-  const hover = points?.row.length ? near.index.find(col, row, 12 / at.perCol, wanted) : null;
+  const hover = points?.row.length ? near.index.find(...inAnalysed(col, row), (12 * state.decision.frame.cols) / at.w, wanted) : null;
   set({ hover: place ? rowOf(place) : hover, place: place?.request_id ?? null });
 });
+
+// Pixel (col, row) of the analysed frame at a pixel of the scan; the two differ where the scan's pixels are not square.
+function inAnalysed(col, row) {
+  const own = state.scan.frame, frame = state.decision.frame;
+  return [(col * (frame.cols - 1)) / (own.cols - 1), (row * (frame.rows - 1)) / (own.rows - 1)];
+}
 
 // Index of the key point of a recommended point, or null.
 export function rowOf(place) {

@@ -9,7 +9,6 @@ from skimage.filters import apply_hysteresis_threshold
 from skimage.morphology import skeletonize
 
 from agent.preprocessing.channels import Response
-from agent.preprocessing.line_artifacts import level_lines
 from agent.preprocessing.walls.background import background_level
 from agent.preprocessing.walls.local_energy import Change, edge_and_valley_energy, vector_gradient
 
@@ -40,7 +39,7 @@ def find_walls(response: Response, *, sigma_px: float = 1.2, above: float = 4.0,
 
     A wall is a ridge of the change (`vector_gradient` of two channels or more, `edge_and_valley_energy` of one) along its
     direction, thinned to a skeleton. It begins where the change is `above` times its background (`background_level`), and goes on
-    as long as it is half of that (hysteresis; J. Canny, IEEE TPAMI 8, 679, 1986). Offsets of single lines are removed before.
+    as long as it is half of that (hysteresis; J. Canny, IEEE TPAMI 8, 679, 1986).
 
     Parameters
     ----------
@@ -55,9 +54,8 @@ def find_walls(response: Response, *, sigma_px: float = 1.2, above: float = 4.0,
     least_px
         Smallest number of pixels of a wall; what is shorter is more often noise.
     """
-    levelled = np.stack([level_lines(channel) for channel in response.channels]).astype(np.float64)
-    one = len(levelled) == 1
-    change = edge_and_valley_energy(levelled[0], sigma_px) if one else vector_gradient(levelled, sigma_px)
+    channels = response.channels.astype(np.float64)
+    change = edge_and_valley_energy(channels[0], sigma_px) if len(channels) == 1 else vector_gradient(channels, sigma_px)
     level = background_level(change.size, gaussian_filter(response.size.astype(np.float64), _RESPONSE_SIGMA_PX), response.valid)
     contrast = change.size / np.maximum(level, np.finfo(np.float64).tiny)
     usable = ~binary_dilation(~response.valid, iterations=2) & (level > 0)

@@ -47,7 +47,7 @@ def ellipse(mean: Float[np.ndarray, " 2"], covariance: Float[np.ndarray, "2 2"],
 def recommended_rows(decision: Decision, chosen: Chosen) -> Int[np.ndarray, " m"]:
     """Rows of the recommended key points, in the order of the requests."""
     row_of = {(int(r), int(c)): i for i, (r, c) in enumerate(chosen.points_rc)}
-    return np.array([row_of[r.row, r.col] for r in decision.record.requests], dtype=np.int64)
+    return np.array([row_of[decision.record.analysed_rc(r)] for r in decision.record.requests], dtype=np.int64)
 
 
 def _draw_plane(axes: Axes, decision: Decision, chosen: Chosen, projection: Projection) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agent.preprocessing.normalise import normalise
+from agent.preprocessing.analysed_images import analysed_images
 from agent.preprocessing.patches import cut_patches
 from agent.reporting.figures.chosen_candidate import Chosen, chosen_of
 from agent.reporting.figures.style import DARK, MEDIUM, SMALL, colour, new_figure, prefixed
@@ -31,8 +31,7 @@ def patch_figure(scan: Scan, decision: Decision) -> Figure:
         If nothing was chosen.
     """
     record, chosen = decision.record, chosen_of(decision)
-    settings = record.config["scan"]
-    image = normalise(scan.channels[record.channel], settings["low_percentile"], settings["high_percentile"]).values
+    image = analysed_images(scan, record)[0]
     clusters = record.clusters
     figure = new_figure(height_in=_ROW_IN * len(clusters) + 0.85)
     ratios = [1.0, 0.35, *[1.0] * EXAMPLES]
@@ -43,7 +42,7 @@ def patch_figure(scan: Scan, decision: Decision) -> Figure:
         _draw_strip(list(row), image, chosen, cluster)
     panels[0, 0].set_title("mean of\ncore", fontsize=SMALL, color=DARK)
     panels[0, 2].set_title("most typical first", fontsize=SMALL, color=DARK, loc="left")
-    figure.suptitle(_title(record.scan_id, record.frame, chosen), fontsize=MEDIUM)
+    figure.suptitle(_title(record.scan_id, record.analysed_frame, chosen), fontsize=MEDIUM)
     return figure
 
 

@@ -58,12 +58,14 @@ def scan_figure(scan: Scan, decision: Decision) -> Figure:
     if chosen is not None:
         c = chosen.candidate
         text = f"{record.scan_id}: {label(c.invariance, c.variant)}, window {c.window_px} px"
+        if record.analysed.frame is not None:
+            text += f"; analysed in {record.analysed_frame.cols} x {record.analysed_frame.rows} square pixels"
     text = textwrap.fill(text, _TITLE_CHARACTERS)
     figure, axes, bar_axes = _page(record.frame, entries=len(record.clusters), title_lines=text.count("\n") + 1)
     _draw_image(axes, bar_axes, scan, decision)
     title(axes, text)
     if chosen is not None:
-        _draw_core(axes, record.frame, chosen, len(record.clusters))
+        _draw_core(axes, record.analysed_frame, chosen, len(record.clusters))
         if record.requests:
             _draw_recommended(axes, decision)
         corner = (_LEGEND_LEFT_IN / WIDTH_IN, axes.get_position().y1)

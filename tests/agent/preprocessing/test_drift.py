@@ -128,7 +128,12 @@ def test_a_track_restarts_with_the_reason_if_scans_cannot_be_compared(drifting: 
     noise = np.abs(np.random.default_rng(0).normal(size=(256, 256))).astype(np.float32)
     other = replace(two, channels={AMPLITUDE: noise})
     disabled = DriftSettings(enabled=False)
+    few = [
+        replace(s, channels={AMPLITUDE: s.channels[AMPLITUDE][:40]}, frame=s.frame.model_copy(update={"rows": 40}))
+        for s in (one, two)
+    ]
     cases = {
+        "scans of 40 x 256 px are too small to be compared; at least 48 px a side are needed": (*few, SETTINGS),
         "the frame differs from that of the last scan": (one, elsewhere, SETTINGS),
         "the last scan is too old": (one, late, SETTINGS),
         "this scan and the last one do not show the same place": (one, other, SETTINGS),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,34 @@ def test_an_altered_result_is_noticed_by_the_decision_that_used_it(run: Path) ->
     comparison = compare_again(run, 1)
     assert not comparison.same
     assert any(d.where == "decision_id" for d in comparison.differences)
+
+
+@pytest.mark.attack(
+    "an old history holds scans with unequal or hot pixels", promise="a decision is repeated by the rules of its time"
+)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["unequal pixels", "a hot pixel"])
+def test_a_decision_from_before_there_were_rules_comes_out_the_same_again(tmp_path: Path, case: str) -> None:
+    recorded = scan(1, picture(1))
+    image = recorded.channels["Amplitude1Retrace"].copy()
+    if case == "unequal pixels":
+        frame = recorded.frame.model_copy(update={"size_slow_m": 3 * recorded.frame.size_slow_m})
+        recorded = replace(recorded, frame=frame)
+    else:
+        image[30, 30] = 1e-7
+        recorded = replace(recorded, channels={"Amplitude1Retrace": image})
+    config = settings()
+    old = config.model_copy(update={"scan": config.scan.model_copy(update={"rules": 1})})
+    decision = decide(tmp_path / "old", old, recorded)
+    new = decide(tmp_path / "new", config, recorded)
+    assert new.record.decision_id != decision.record.decision_id
+    assert compare_again(tmp_path / "new").same
+    (event,) = decisions(tmp_path / "old")
+    without = "json_remove(body, '$.decision.config.scan.rules', '$.decision.analysed')"
+    tamper(tmp_path / "old", f"UPDATE event SET body = {without} WHERE seq = {event.seq}")
+    again = compare_again(tmp_path / "old")
+    assert again.same
+    assert not again.remarks
 
 
 def test_versions_that_have_changed_are_named_and_differences_have_sizes(run: Path, vaestar: Vaestar) -> None:

@@ -1,0 +1,1 @@
+"""Attacks on what vaestar promises, and whether the promise held."""
