@@ -34,7 +34,7 @@ def analyze(
     Parameters
     ----------
     scan
-        Scan, path of a scan file (`.ibw`, NSID `.h5`), or image of shape (rows, cols).
+        Scan, path of a scan file (`.ibw`, NSID `.h5`, `.hdf5`, `.hf5`), or image of shape (rows, cols).
     config
         Configuration: path of a TOML file, mapping with the same keys, or `Config`. None uses the defaults.
     channel
@@ -56,7 +56,7 @@ def analyze(
     loaded.find_channel(settings.channel)
     search = settings.search
     out_of_time = None if search.deadline_s is None else deadline(search.deadline_s)
-    with workers_for(search.workers, settings.directory, search.dask) as workers, search_progress() as progress:
+    with workers_for(search.workers, settings.modules_directory, search.dask) as workers, search_progress() as progress:
         return Analysis(
             loaded,
             Agent(settings, workers).decide(DecisionInputs(loaded), SearchControl(progress=progress, out_of_time=out_of_time)),

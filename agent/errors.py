@@ -49,6 +49,12 @@ class ReportError(AgentError, OSError):
     """The report cannot be written to the given path."""
 
 
+class IncompleteError(AgentError, RuntimeError):
+    """The result was written, but not all figures of it, or not all decisions of a run."""
+
+    exit_code = exit_codes.INCOMPLETE
+
+
 class FigureError(AgentError, ValueError):
     """The decision lacks the data that the figure shows."""
 
@@ -75,3 +81,8 @@ class RefusedError(AgentError, ValueError):
 
 class OutOfTimeError(AgentError, TimeoutError):
     """The deadline has passed; the last complete rung becomes the result."""
+
+
+def fault_sentence(error: Exception) -> str:
+    """The sentence about an exception that no part of the agent expects. It is hashed into decision ids: never reword it."""
+    return f"a fault in the agent ({type(error).__name__}: {error}); please report it"

@@ -1,8 +1,17 @@
 """`python -m instrument_adapters COMMAND ...`, also `vaestar adapter COMMAND ...`: run one of the adapters."""
 
-import importlib
+import os.path
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:  # as in agent/__main__.py, which says why
+    _here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if sys.path[0] != _here:
+        del sys.path[0]
+
+import importlib
 from collections.abc import Mapping, Sequence
+
+from instrument_adapters.command_line.output import run_command, write_error, write_text
 
 # Command -> (module whose `main` gets the remaining arguments, description); a module is imported only when it is used.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -17,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     name, rest = (given[0], given[1:]) if given else ("", [])
     if name in {"-h", "--help"}:
-        sys.stdout.write(_help())
+        write_text(_help())
         return 0
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
-        sys.stderr.write(f"vaestar adapter: there is no adapter {name!r}; give one of: {known}\n")
+        write_error(f"vaestar adapter: there is no adapter {name!r}; give one of: {known}")
         return 2
     module = importlib.import_module(f"instrument_adapters.{COMMANDS[name][0]}")
     return int(module.main(rest))
@@ -33,4 +42,4 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

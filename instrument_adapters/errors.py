@@ -3,6 +3,24 @@
 Every message states in one sentence for people what was given, what is allowed and what to do.
 """
 
+import errno
+
+_PLAIN = {
+    errno.EEXIST: "there is already a file of that name",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENOENT: "there is no such file or folder",
+}
+
+
+def plain_reason(error: Exception) -> str:
+    """Why a file or an address cannot be used, without the error number and the path, which the message around it names."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 text (byte {error.start})"
+    if isinstance(error, OSError):
+        return _PLAIN.get(error.errno or 0) or error.strerror or str(error)
+    return str(error)
+
 
 class AdapterError(Exception):
     """Base of all errors raised by this package."""

@@ -13,10 +13,16 @@ NOT_RUNNING = 3
 """The agent that the command needs is not running or does not answer."""
 
 STORAGE = 4
-"""The run directory or the spool cannot be read or written: disk full, read-only, locked, damaged or missing."""
+"""The run directory, the spool or the output cannot be read or written: disk full, read-only, locked, damaged or missing."""
+
+INCOMPLETE = 5
+"""The result was written, but some of its figures, or some decisions of a report, are missing; stderr names each."""
 
 INTERRUPTED = 130
-"""Interrupted by Ctrl-C; finished work is kept."""
+"""Interrupted by Ctrl-C, SIGTERM or SIGHUP; finished work is kept, and what was started has ended."""
+
+OUTPUT_CLOSED = 141
+"""The program that read the output has closed it, as `head` does; nothing is said about what was left to print."""
 
 
 def for_error(error: Exception, default: int) -> int:

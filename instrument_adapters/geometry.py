@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field
 
+from instrument_adapters.bounds import Angle, Metres, Side
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -38,11 +40,11 @@ class Frame(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size_fast_m: Positive
-    size_slow_m: Positive
-    x_offset_m: Finite = 0.0
-    y_offset_m: Finite = 0.0
-    angle_rad: Finite = 0.0
+    size_fast_m: Side
+    size_slow_m: Side
+    x_offset_m: Metres = 0.0
+    y_offset_m: Metres = 0.0
+    angle_rad: Angle = 0.0
     rows: int = Field(ge=2, le=65536)
     cols: int = Field(ge=2, le=65536)
 

@@ -1,10 +1,17 @@
 """`python -m simulators --connect tcp://127.0.0.1:5555`: a simulated MFP-3D as an agent's instrument."""
 
+import os.path
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:  # as in agent/__main__.py, which says why
+    _here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if sys.path[0] != _here:
+        del sys.path[0]
+
 import argparse
 import contextlib
 import logging
 import math
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +19,11 @@ from typing import Any
 
 from instrument_adapters import exit_codes
 from instrument_adapters.command_line import arguments as values
+from instrument_adapters.command_line.agent_options import configure_logging
 from instrument_adapters.command_line.key_options import add_key_options, client_keys
-from instrument_adapters.errors import AdapterError
-from instrument_adapters.protocol.curve_keys import ClientKeys
+from instrument_adapters.command_line.output import run_command, write_text
+from instrument_adapters.errors import AdapterError, plain_reason
+from instrument_adapters.protocol.curve_keys import ClientKeys, KeyFileError
 from simulators.clock import SimulatedClock
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownFaultError
@@ -41,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = instrument_config(arguments)
         schedule = fault_schedule(arguments, config)
         if arguments.print_config:
-            sys.stdout.write(as_toml(config))
+            write_text(as_toml(config))
             return exit_codes.OK
         if arguments.connect is None:
             parser.error("--connect is required: give the address of the agent, for example tcp://127.0.0.1:5555")
@@ -49,9 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if keys is not None and schedule.possible & MESSAGE_FAULTS:
             parser.error("faults of messages need a connection without encryption; leave out the keys or these faults")
         log = SealedLog(arguments.sealed_log)
-    except (InvalidSettingsError, UnknownFaultError, OSError) as error:
+    except (InvalidSettingsError, UnknownFaultError, KeyFileError) as error:
         parser.error(str(error))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    except OSError as error:
+        parser.error(f"the sealed log {arguments.sealed_log} cannot be written: {plain_reason(error)}; give another file")
+    configure_logging("text")
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(FaultyConnection(arguments.connect)) if schedule.possible and keys is None else None
         faults = FaultInjector(schedule, log=log, arm=None if link is None else link.arm)
@@ -99,7 +110,9 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulators", description="Runs a simulated MFP-3D as an agent's instrument.")
+    parser = values.OneSentenceParser(
+        prog="python -m simulators", description="Runs a simulated MFP-3D as an agent's instrument."
+    )
     add = parser.add_argument
     add("--connect", type=values.address, metavar="ADDRESS", help="address of the agent, such as tcp://127.0.0.1:5555")
     add(
@@ -152,4 +165,4 @@ def _size_um(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

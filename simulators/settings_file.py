@@ -14,7 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from instrument_adapters.command_line.allowed_values import allowed
 from instrument_adapters.command_line.toml_lines import find_line, find_lines
+from instrument_adapters.errors import plain_reason
 from instrument_adapters.geometry import Frame
 from simulators.config import MFP3DConfig
 from simulators.errors import InvalidSettingsError, UnknownTierError
@@ -69,7 +71,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad may put a byte-order mark in front
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettingsError(f"the configuration {path} cannot be read: {error}") from error
+        raise InvalidSettingsError(
+            f"the configuration {path} cannot be read: {plain_reason(error)}; give a TOML file in UTF-8"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettingsError(f"the configuration {path} is not TOML: {error}") from error
 
@@ -117,7 +121,7 @@ def _is_in_file(values: Any, loc: tuple[int | str, ...]) -> bool:
 def _error_message(error: ErrorDetails, path: Path | None) -> str:
     loc = error["loc"]
     key = f"{_location(path, loc)}'{'.'.join(str(part) for part in loc)}'"
-    message = error["msg"].removeprefix("Value error, ")
+    message = allowed(error["msg"])
     if error["type"] == "extra_forbidden":
         return f"{key} is unknown; the allowed keys are {', '.join(_keys_beside(loc))}"
     if error["type"] == "model_type":

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.errors import NotRunningError, RefusedError
 from agent.history.run_directory import DATABASE, STATE_FILE, TOKEN_FILE, newest_runs
+from instrument_adapters.errors import plain_reason
 
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 50_000_000
@@ -63,7 +64,8 @@ class RemoteAgent:
             token = (self.run_directory / TOKEN_FILE).read_text(encoding="ascii").strip()
         except OSError as error:
             raise RefusedError(
-                f"{self.run_directory / TOKEN_FILE} cannot be read: {error}; only the user that runs the agent can control it"
+                f"{self.run_directory / TOKEN_FILE} cannot be read: {plain_reason(error)}; "
+                "only the user that runs the agent can control it"
             ) from error
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         return self._send(
@@ -115,14 +117,14 @@ def running_state(run_directory: Path) -> dict[str, Any]:
     path = run_directory / STATE_FILE
     try:
         state = _object(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         known = (run_directory / DATABASE).is_file()
         reason = (
             f"start one with `vaestar serve --run {run_directory}`" if known else "it is not a run directory; name one with --run"
         )
         raise NotRunningError(f"no agent runs on {run_directory}; {reason}") from None
     except (OSError, ValueError) as error:
-        raise NotRunningError(f"{path} cannot be read: {error}") from error
+        raise NotRunningError(f"{path} cannot be read: {plain_reason(error)}") from error
     if not _is_alive(state.get("pid")):
         raise NotRunningError(
             f"no agent runs on {run_directory}: process {state.get('pid')} ended without a clean shutdown "

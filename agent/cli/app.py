@@ -4,25 +4,30 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agent.cli import operator_app
+from agent.cli.exit_handling import CommandGroup
 from agent.cli.exit_handling import command as _command
 from agent.cli.exit_handling import fail as _fail
 from agent.config.logs import LogFormat, LogLevel
 from instrument_adapters import exit_codes
+from instrument_adapters.child_process import module_command, module_environment
+from instrument_adapters.command_line.output import run_command, write_line
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Chooses where an automated scanning-probe microscope should measure.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 app.add_typer(operator_app.app)
-history_app = typer.Typer(help="Query, check, replay and export the record of a run.", no_args_is_help=True)
+history_app = typer.Typer(cls=CommandGroup, help="Query, check, replay and export the record of a run.", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML); see docs/configuration.md.")]
@@ -41,13 +46,13 @@ RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (de
 
 def main() -> None:
     """Run the command line; foreseen errors end in one sentence and an exit code."""
-    app()
+    sys.exit(run_command(app))
 
 
 @app.command()
 @_command
 def analyze(
-    scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID .h5.", show_default=False)],
+    scan: Annotated[Path, typer.Argument(help="A scan: .ibw (Igor) or NSID (.h5, .hdf5, .hf5).", show_default=False)],
     channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the results (default: out/<scan name>).")] = None,
     seed: SeedOption = None,
@@ -84,6 +89,7 @@ def serve(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Serve the dashboard there, to watch the agent and approve its decisions.")
     ] = False,
+    channel: Annotated[str | None, typer.Option(help="Channel to analyse (default: the PFM amplitude).")] = None,
     key: Annotated[Path | None, typer.Option(help="Secret key file of the agent, made by vaestar keygen.")] = None,
     allowed: Annotated[Path | None, typer.Option(help="Folder with the public keys of the instruments that may connect.")] = None,
     seed: SeedOption = None,
@@ -96,14 +102,14 @@ def serve(
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = LogLevel.INFO,
 ) -> None:
-    """Run the agent until Ctrl-C or SIGTERM."""
+    """Run the agent until Ctrl-C, SIGTERM, or the end of its terminal."""
     from agent.cli.log_setup import log_to
     from agent.cli.serve import serve_forever
 
     paths = {name: None if path is None else str(path.resolve()) for name, path in (("key", key), ("allowed", allowed))}
     given = {"bind": bind, "telemetry": telemetry, "http": http, **paths}
     log_to(log_format, log_level, log_file)
-    serve_forever(run, given, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
+    serve_forever(run, given, channel=channel, seed=seed, config_path=config, deadline_s=deadline, dask=dask, dashboard=dashboard)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -112,21 +118,21 @@ def simulate(context: typer.Context) -> None:
     """Run a simulated MFP-3D in DART mode (`vaestar simulate --help` lists its options)."""
     if importlib.util.find_spec("scipy") is None:
         _fail("the simulator needs 'scipy', which is not installed; install with: pip install 'vaestar[simulator]'")
-    _exec([sys.executable, "-m", "simulators", *context.args])
+    _exec("simulators", context.args)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 @_command
 def replay(context: typer.Context) -> None:
     """Serve recorded data to an agent as an instrument (`vaestar replay --help` lists its options)."""
-    _exec([sys.executable, "-m", "instrument_adapters", "replay", *context.args])
+    _exec("instrument_adapters", ["replay", *context.args])
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 @_command
 def adapter(context: typer.Context) -> None:
     """Run the adapter of an instrument: folder, mfp3d or replay (`vaestar adapter --help`)."""
-    _exec([sys.executable, "-m", "instrument_adapters", *context.args])
+    _exec("instrument_adapters", context.args)
 
 
 @app.command()
@@ -173,8 +179,8 @@ def keygen(
     from instrument_adapters.protocol.curve_keys import make_keys
 
     public, secret = make_keys(name, folder)
-    typer.echo(f"{public}  give this to the other side")
-    typer.echo(f"{secret}  keep this private")
+    write_line(f"{public}  give this to the other side")
+    write_line(f"{secret}  keep this private")
 
 
 @app.command("check-reward")
@@ -330,8 +336,9 @@ def history_retain(
     retain_arrays(run, config, dry_run=dry_run)
 
 
-def _exec(command: list[str]) -> None:
-    """Replace this process with another program; on systems that cannot, run the program and exit with its exit code."""
+def _exec(module: str, arguments: Sequence[str]) -> None:
+    """Replace this process with another of our programs; on systems that cannot, run it and exit with its exit code."""
+    command, environment = module_command(module, *arguments), module_environment()
     if os.name == "posix":
-        os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
-    raise SystemExit(subprocess.call(command))  # noqa: S603
+        os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter and module
+    raise SystemExit(subprocess.call(command, env=environment))  # noqa: S603

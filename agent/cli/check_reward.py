@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agent.config.model import Config, load_config
 from agent.errors import ConfigError, PluginError
-from agent.reporting.terminal import OUT
+from agent.reporting.terminal import print_line
 from agent.search.plugins import load_reward
 from rewards.contract import CHECKS, check_reward
 
@@ -37,16 +37,12 @@ def report(name: str | None, config_path: Path | None) -> bool:
     try:
         reward = load_reward(name, options, config.directory or Path.cwd())
     except PluginError as error:
-        _print_line(f"breaks   {'signature':<14}  {error}")
+        print_line(f"breaks   {'signature':<14}  {error}")
         return False
     violations = check_reward(reward)
     for violation in violations:
-        _print_line(f"{'warning' if violation.warning else 'breaks ':<7}  {violation.check:<14}  {violation.sentence}")
+        print_line(f"{'warning' if violation.warning else 'breaks ':<7}  {violation.check:<14}  {violation.sentence}")
     broken = [v for v in violations if not v.warning]
     kept = f"keeps the contract ({len(CHECKS)} checks)"
-    _print_line(f"reward '{name}' " + (kept if not broken else f"breaks the contract in {len(broken)} of {len(CHECKS)} checks"))
+    print_line(f"reward '{name}' " + (kept if not broken else f"breaks the contract in {len(broken)} of {len(CHECKS)} checks"))
     return not broken
-
-
-def _print_line(line: str) -> None:
-    OUT.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -3,12 +3,11 @@
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from agent.config.model import load_config
@@ -24,22 +23,23 @@ from agent.history.run_directory import named_or_newest
 from agent.reporting.terminal import OUT, cluster_table, print_line, progress_bar
 from agent.schema import event_kinds as kinds
 from agent.schema.model_kinds import label
+from agent.schema.wording import result_remark
+from instrument_adapters.command_line.output import write_line
+from instrument_adapters.plain_text import visible
 
 _POLL_S = 0.5
+_HEADINGS = ("#", "time (UTC)", "event", "of", "what")
 
 
 def list_events(run: Path | None, event_filter: EventFilter, last: int | None = None) -> None:
-    """Print one line for each event that passes the filter."""
+    """Print one line for each event that passes the filter; a line is never broken, so that it can be searched and cut."""
     with open_history(run) as history:
-        print_line(str(history.run_directory))
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("#", "time (UTC)", "event", "of", "what"):
-            table.add_column(heading, overflow="fold" if heading in ("of", "what") else "ellipsis", no_wrap=heading == "event")
-        for event in filtered_events(history, event_filter, last=last):
-            table.add_row(*(escape(cell) for cell in _cells(event)))
-        if not table.rows and str(event_filter):
+        rows = [_cells(event) for event in filtered_events(history, event_filter, last=last)]
+        if not rows and str(event_filter):
             raise HistoryError(_no_events(history, event_filter))
-        OUT.print(table)
+        write_line(str(history.run_directory))
+        for line in _in_columns([_HEADINGS, *rows]):
+            write_line(line)
 
 
 def follow(
@@ -65,7 +65,7 @@ def show(run: Path | None, identifier: str) -> None:
         released = history.released()
         for event in find_events(history, identifier):
             heading = f"#{event.seq} {event.kind} {event.subject}  {event.recorded_at.isoformat()}"
-            OUT.print(heading, style="bold", markup=False, highlight=False)
+            OUT.print(visible(heading), style="bold", soft_wrap=True)
             if event.kind == kinds.DECISION_MADE:
                 _show_decision(history, event)
             else:
@@ -107,7 +107,16 @@ def print_head(run: Path | None) -> None:
 
 
 def _cells(event: Event) -> tuple[str, ...]:
-    return str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
+    cells = str(event.seq), f"{event.recorded_at:%Y-%m-%d %H:%M:%S}", event.kind, event.subject, _summary(event)
+    return tuple(visible(cell) for cell in cells)
+
+
+def _in_columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """One line for each row, with its cells below each other; the last one may have any length."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths[-1] = 0
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _no_events(history: History, event_filter: EventFilter) -> str:
@@ -169,7 +178,7 @@ def _summary_of(kind: str, body: dict[str, Any]) -> str:
         decision = body["decision"]
         return f"{decision['outcome']}: {decision['chosen'] or '-'}, {len(decision['requests'])} points, {body['seconds']:.1f} s"
     if kind == kinds.RESULT_RECEIVED:
-        return f"cluster {body['cluster']}: {body['status']} {body['reason']}".strip()
+        return f"cluster {body['cluster']}: {body['status']} {result_remark(body)}".strip()
     return str(body.get("reason") or body.get("model") or "")
 
 
@@ -186,7 +195,9 @@ def retain_arrays(run: Path | None, config: Path | None, *, dry_run: bool) -> No
         Whether only to list the arrays.
     """
     now = datetime.now(UTC)
-    with History(named_or_newest(run), read_only=dry_run) as history, reading_history(history):
+    directory = named_or_newest(run)
+    History(directory, read_only=True).close()  # refuses a folder without a history, where opening it to write would begin one
+    with History(directory, read_only=dry_run) as history, reading_history(history):
         settings = _retention_settings(history) if config is None else load_config(config).retention
         plan = plan_release(history, settings, now)
         for line in _plan_lines(history, plan):

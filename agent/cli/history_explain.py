@@ -1,7 +1,5 @@
 """`vaestar history explain`: what the history records about a decision, scan, request, instrument or event, in words."""
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from agent.provenance.narrative import Narrative
 from agent.provenance.recorded_inputs import DECISION_KINDS
 from agent.reporting.terminal import print_line
 from agent.schema import event_kinds as kinds
+from instrument_adapters.command_line.output import write_json
 
 
 def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:
@@ -31,12 +30,13 @@ def explain(run: Path | None, identifier: str | None, *, as_json: bool) -> None:
     """
     with open_history(run) as history, reading_history(history):
         narratives = narratives_of(history, identifier)
-        if as_json:
-            sys.stdout.write(json.dumps([narrative.as_json() for narrative in narratives], indent=2) + "\n")
-            return
-        for narrative in narratives:
-            for line in narrative.lines():
-                print_line(line)
+        as_objects = [narrative.as_json() for narrative in narratives]
+        lines = [line for narrative in narratives for line in narrative.lines()]
+    if as_json:
+        write_json(as_objects)
+        return
+    for line in lines:
+        print_line(line)
 
 
 def narratives_of(history: History, identifier: str | None) -> list[Narrative]:

@@ -1,7 +1,5 @@
 """`vaestar history replay`: decisions computed again from the history alone and compared with the record."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from agent.provenance.replay import Comparison, compare, recompute
 from agent.reporting.terminal import print_line, search_progress
 from agent.schema.decision_basis import machine
 from agent.workers.factory import workers_for
+from instrument_adapters.command_line.output import write_json
 
 _ALTERED = "the recorded inputs or the program were altered"
 _MAX_DIFFERENCES = 12
@@ -37,8 +36,9 @@ def replay(run: Path | None, identifier: str | None, *, beside: Path | None, wor
     as_json
         Whether to print one JSON object per decision instead of sentences.
     """
-    with open_history(run) as history, reading_history(history):
-        events = _decisions(history, identifier)
+    with open_history(run) as history:
+        with reading_history(history):
+            events = _decisions(history, identifier)
         same = [_replay(history, event, beside, workers, as_json) for event in events]
     if len(same) > 1 and not as_json:
         print_line(f"{len(same)} decisions: {sum(same)} identical, {len(same) - sum(same)} different")
@@ -59,13 +59,14 @@ def _decisions(history: History, identifier: str | None) -> list[Event]:
 
 def _replay(history: History, event: Event, beside: Path | None, workers: int | None, as_json: bool) -> bool:
     started = time.monotonic()
-    inputs = recorded_inputs(history, event, beside)
-    count = inputs.config.search.workers if workers is None else workers
-    with workers_for(count, inputs.config.directory) as pool, search_progress() as progress:
-        recomputed = recompute(inputs, pool, progress)
-    found = compare(history, event, inputs, recomputed)
+    with reading_history(history):  # not around what is printed: an error of printing is none of the history
+        inputs = recorded_inputs(history, event, beside)
+        count = inputs.config.search.workers if workers is None else workers
+        with workers_for(count, inputs.config.modules_directory) as pool, search_progress() as progress:
+            recomputed = recompute(inputs, pool, progress)
+        found = compare(history, event, inputs, recomputed)
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(event, inputs, found)) + "\n")
+        write_json(_as_json(event, inputs, found), indent=None)
     else:
         for line in _lines(event, inputs, found, time.monotonic() - started):
             print_line(line)

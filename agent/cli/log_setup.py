@@ -16,6 +16,8 @@ from structlog.typing import Processor
 
 from agent.config.logs import LogFormat, LogLevel
 from agent.errors import LogFileError
+from instrument_adapters.errors import plain_reason
+from instrument_adapters.plain_text import visible
 
 _FILE_BYTES = 10_000_000
 _FILES = 10
@@ -78,6 +80,7 @@ _SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
 ]
+_KEPT = {"exception": "\n", "stack": "\n"}
 _JSON = structlog.processors.JSONRenderer(default=str)
 
 
@@ -94,13 +97,21 @@ def _handler(handler: logging.Handler, *last: Processor) -> logging.Handler:
 def _rotating(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return logging.handlers.RotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8")
+        return logging.handlers.RotatingFileHandler(
+            path, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as error:
-        raise LogFileError(f"the log file {path} cannot be written: {error}; give another one with --log-file") from error
+        raise LogFileError(
+            f"the log file {path} cannot be written: {plain_reason(error)}; give another one with --log-file"
+        ) from error
 
 
 def _for_people(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Format a line for people: local time of day, and the facts of the start-up message one below the other."""
+    """Format a line for people: local time of day, and the facts of the start-up message one below the other.
+
+    A value that came from elsewhere stays within its line, and is not obeyed by the terminal; a traceback keeps its lines.
+    """
+    line.update({key: visible(value, keep=_KEPT.get(key, "")) for key, value in line.items() if isinstance(value, str)})
     line.pop("logger", None)
     line["timestamp"] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)(None, "", {})["timestamp"]
     if line.get("event") == "listening":

@@ -1,7 +1,5 @@
 """The operator's commands to a running agent. Only light modules are imported, so that they start fast."""
 
-import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Literal, NoReturn
 from agent.cli.agent_client import RemoteAgent, resolve_run
 from agent.errors import NotRunningError, RefusedError
 from agent.messaging.status_view import instruments
+from instrument_adapters.command_line.output import clear_screen, flush_output, write_json, write_line
 
 Command = Literal["pause", "resume", "stop"]
 _DONE: Mapping[Command, str] = {"pause": "paused", "resume": "resumed", "stop": "EMERGENCY STOP"}
@@ -26,9 +25,13 @@ def show_status(run: Path | None, *, as_json: bool = False, watch: bool = False)
             status = RemoteAgent(directory).get("/api/status")
         except NotRunningError as error:
             _exit_with_summary(directory, error, as_json=as_json)
-        text = json.dumps(status, indent=2) if as_json else "\n".join(_status_lines(directory, status))
-        sys.stdout.write(f"\x1b[2J\x1b[H{text}\n" if watch and not as_json else f"{text}\n")
-        sys.stdout.flush()
+        if as_json:
+            write_json(status)
+        else:
+            clear_screen(when=watch)
+            for line in _status_lines(directory, status):
+                write_line(line)
+        flush_output()
         if not watch:
             return
         try:
@@ -38,60 +41,93 @@ def show_status(run: Path | None, *, as_json: bool = False, watch: bool = False)
 
 
 def send_command(command: Command, run: Path | None, instrument: str | None, by: str, reason: str) -> None:
-    """Send a command and wait two seconds for the connected instruments to confirm it.
+    """Send a command, wait two seconds for the instruments, and print what each of them has answered.
 
     Raises
     ------
     RefusedError
-        If the agent refuses, or an instrument does not confirm in time.
+        If the agent or an instrument refuses, or an instrument that has not said goodbye does not answer in time.
     """
     agent = RemoteAgent(resolve_run(run))
     answer = agent.post(command, {"by": by, "reason": reason, "instrument_id": instrument})
-    sys.stdout.write(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})\n")
-    sys.stdout.flush()
-    unconfirmed = _unconfirmed(agent, answer.get("status", {}), instrument)
-    if unconfirmed:
-        names = ", ".join(unconfirmed)
+    write_line(f"{_DONE[command]}: recorded by the agent ({instrument or 'all instruments'}, by {by})")
+    flush_output()
+    missing = _print_answers(agent, answer.get("status", {}), instrument)
+    if missing:
+        advice = "; STOP IT AT THE INSTRUMENT ITSELF if there is danger" if command == "stop" else ""
         raise RefusedError(
-            f"not confirmed within {_CONFIRM_TIMEOUT_S:g} s by {names}; the agent repeats the command, see `vaestar status`"
+            f"{command} not confirmed within {_CONFIRM_TIMEOUT_S:g} s by {', '.join(missing)}; the agent repeats the command "
+            f"until it is answered, see `vaestar status`{advice}"
         )
 
 
-def _unconfirmed(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
-    """Print each instrument when it confirms the command; return those that have not confirmed in time."""
+def _print_answers(agent: RemoteAgent, status: Mapping[str, Any], instrument: str | None) -> list[str]:
+    """Print what each instrument answers, as soon as it does; return those that have not obeyed in time."""
     until = time.monotonic() + _CONFIRM_TIMEOUT_S
-    reported: set[str] = set()
+    printed: set[str] = set()
+    missing: list[str] = []
     while True:
         known = [one for one in instruments(status) if instrument in (None, one["instrument_id"])]
+        if not known:
+            write_line("  no instrument has connected yet; the command holds for each that connects")
+        is_over = time.monotonic() > until
         for one in known:
             name = one["instrument_id"]
-            if name not in reported and (one["obeyed"] or not one["connected"]):
-                reported.add(name)
-                outcome = (
-                    f"confirmed, {one['state']}" if one["connected"] else "not connected; receives the command when it reconnects"
-                )
-                sys.stdout.write(f"  {name}: {outcome}\n")
-        missing = [one["instrument_id"] for one in known if one["instrument_id"] not in reported]
-        if not missing or time.monotonic() > until:
+            if name not in printed and (is_over or _is_settled(one)):
+                printed.add(name)
+                write_line(f"  {name}: {_answer(one)}")
+                flush_output()
+                missing += [] if _is_harmless(one) else [name]
+        if len(printed) == len(known):
             return missing
         time.sleep(_POLL_S)
         status = agent.get("/api/status")
+
+
+def _is_settled(one: Mapping[str, Any]) -> bool:
+    """Whether no further answer of an instrument is to be expected: all its connections have answered, or it has left."""
+    replies = one["replies"]
+    return bool(one["refused"] or one["left"]) or (one["obeyed"] and replies.get("answered", 0) >= replies.get("connections", 0))
+
+
+def _is_harmless(one: Mapping[str, Any]) -> bool:
+    """Whether an instrument has obeyed the command on all its connections, or said goodbye before."""
+    return not one["refused"] and _is_settled(one)
+
+
+def _answer(one: Mapping[str, Any]) -> str:
+    replies = one["replies"]
+    within = "" if replies.get("within_ms") is None else f" within {replies['within_ms']:.0f} ms"
+    silent = "" if one["last_heard_s"] is None else f"; its last message came {_duration(one['last_heard_s'])} ago"
+    if one["refused"]:
+        return f"REFUSED{within}: {one['refused']}"
+    if one["left"]:
+        return "not connected (it said goodbye); receives the command when it reconnects"
+    if one["obeyed"] and not _is_settled(one):
+        answered, connections = replies["answered"], replies["connections"]
+        only_one = "make sure that only one client runs"
+        return f"answered{within}, {one['state']}, but only {answered} of {connections} connections under this name; {only_one}"
+    if one["obeyed"]:
+        return f"answered{within}, {one['state']}"
+    if not one["connected"] or replies.get("connections") == 0:
+        return f"NOT CONNECTED{silent}; receives the command when it reconnects"
+    return f"HAS NOT ANSWERED{silent}"
 
 
 def show_pending(run: Path | None, *, as_json: bool = False) -> None:
     """Print the decisions that wait for approval."""
     decisions = RemoteAgent(resolve_run(run)).get("/api/pending")["pending"]
     if as_json:
-        sys.stdout.write(json.dumps(decisions, indent=2) + "\n")
+        write_json(decisions)
         return
     for decision in decisions:
-        sys.stdout.write(f"{decision.get('decision_id')}  {decision.get('instrument_id', '')} {decision.get('scan_id', '')}\n")
-        sys.stdout.write(f"  {decision.get('explanation', '')}\n")
+        write_line(f"{decision.get('decision_id')}  {decision.get('instrument_id', '')} {decision.get('scan_id', '')}")
+        write_line(f"  {decision.get('explanation', '')}")
         for request in decision.get("requests", ()):
             position = f"{request['x_m'] * 1e6:.3f}, {request['y_m'] * 1e6:.3f} µm"
-            sys.stdout.write(f"  {request['request_id']}  {position}  cluster {request['cluster']}\n")
+            write_line(f"  {request['request_id']}  {position}  cluster {request['cluster']}")
     if not decisions:
-        sys.stdout.write("nothing waits for approval\n")
+        write_line("nothing waits for approval")
 
 
 def approve_decision(
@@ -107,7 +143,7 @@ def approve_decision(
     """Approve a decision; `drop` leaves requests out, `move` gives requests new positions in metres."""
     body = {"decision_id": decision_id, "by": by, "reason": reason, "drop": list(drop), "move": dict(move)}
     RemoteAgent(resolve_run(run)).post("approve", body | _instrument_field(instrument))
-    sys.stdout.write(f"approved: {decision_id}, by {by}\n")
+    write_line(f"approved: {decision_id}, by {by}")
 
 
 def reject_decision(run: Path | None, decision_id: str, by: str, reason: str, *, instrument: str | None) -> None:
@@ -115,7 +151,7 @@ def reject_decision(run: Path | None, decision_id: str, by: str, reason: str, *,
     RemoteAgent(resolve_run(run)).post(
         "reject", {"decision_id": decision_id, "by": by, "reason": reason} | _instrument_field(instrument)
     )
-    sys.stdout.write(f"rejected: {decision_id}, by {by}\n")
+    write_line(f"rejected: {decision_id}, by {by}")
 
 
 def _instrument_field(instrument: str | None) -> dict[str, str]:
@@ -142,7 +178,21 @@ def _instrument_lines(one: Mapping[str, Any]) -> list[str]:
     reason = f" ({one['state_reason']})" if one["state_reason"] else ""
     confirmed = "" if one["obeyed"] else ", NOT YET CONFIRMED by the instrument"
     lines = [f"{'connected' if one['connected'] else 'not connected'}{last_message}", f"{one['state']}{reason}{confirmed}"]
-    return [*lines, *([one["doing"]] if one["doing"] else []), *([f"deciding on {one['deciding']}"] if one["deciding"] else [])]
+    lines += [one["doing"]] if one["doing"] else []
+    lines += [f"deciding on {one['deciding']}"] if one["deciding"] else []
+    return [*lines, *_waiting_lines(one)]
+
+
+def _waiting_lines(one: Mapping[str, Any]) -> list[str]:
+    """What an operator has to decide, and with which commands; empty if nothing waits."""
+    name, since_s = one["waiting_approval"], one["waiting_approval_s"]
+    if not name:
+        return []
+    since = "" if since_s is None else f" for {_duration(since_s)}"
+    return [
+        f"WAITS FOR APPROVAL{since}: decision {name}; `vaestar pending` lists its points,",
+        f"answer with `vaestar approve {name}` or `vaestar reject {name} --reason WHY`",
+    ]
 
 
 def _duration(seconds: float) -> str:
@@ -160,9 +210,9 @@ def _exit_with_summary(directory: Path, error: NotRunningError, *, as_json: bool
     except Exception:  # noqa: BLE001 - the summary is optional: the run may be missing or damaged
         known = {}
     if as_json:
-        sys.stdout.write(json.dumps({"running": False, "run": str(directory), **known}, indent=2) + "\n")
+        write_json({"running": False, "run": str(directory), **known})
     else:
         for name, value in known.items():
-            sys.stdout.write(f"{name.replace('_', ' '):<16} {value}\n")
-    sys.stdout.flush()
+            write_line(f"{name.replace('_', ' '):<16} {value}")
+    flush_output()
     raise error

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.errors import HistoryError, ReportError
+from agent.errors import HistoryError, IncompleteError, ReportError
 from agent.history.event_log import Event
 from agent.history.event_log import History as Store
-from agent.history.run_directory import DATABASE, named_or_newest
+from agent.history.run_directory import DATABASE, RUNS, named_or_newest, newest_runs
 from agent.reporting.decision_files import write_file
-from agent.reporting.figure_output import available_figures, figure_bytes, figure_of
+from agent.reporting.drawing import drawings
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis, History
-from agent.reporting.terminal import OUT, search_progress
+from agent.reporting.terminal import Report, print_line, search_progress
 from agent.schema import event_kinds as kinds
+from instrument_adapters.errors import plain_reason
 
 FORMATS = ("png", "svg", "pdf")
 _REPORTED_KINDS = (kinds.MESSAGE_REFUSED, kinds.SEARCH_CANCELLED, kinds.CLIENT_DENIED, kinds.INSTRUMENT_TROUBLED)
@@ -39,30 +40,61 @@ def write_html(what: str, run: Path | None, out: Path | None, figures: Path | No
     ------
     ReportError
         If it cannot be written.
+    IncompleteError
+        At the end, if a figure could not be drawn, or a decision could not be read back; each is named.
     HistoryError
         If the run has no such decision, or the history cannot be read.
     """
     if form not in FORMATS:
         raise ReportError(f"{form!r} is not a format of figures; choose one of {', '.join(FORMATS)}")
     named = Path(what) if what and (Path(what) / DATABASE).is_file() else None
-    directory = named or named_or_newest(run)
+    directory = named or _run_of(what, run)
     one = what if named is None else ""
     with History(directory) as history, search_progress() as progress:
-        count = 1 if one else len(history.decisions)
-        if not count:
-            raise HistoryError(f"the run in {directory} has no decision yet, so there is nothing to report")
-        analyses = []
-        for analysis in [history.decisions[one]] if one else history.decisions:
-            analyses.append(analysis)
-            progress("decisions", len(analyses), count)
+        analyses, problems = _analyses(history, one, progress)
         name = analyses[0].record.decision_id if one else directory.resolve().name
         with Store(directory, read_only=True) as store:
-            text = page(_title(analyses, name), analyses, _provenance(store, directory), _relevant_events(store, analyses, one))
+            notes = [*problems, *_relevant_events(store, analyses, one)]
+            report = page(_title(analyses, name), analyses, _provenance(store, directory), notes)
+    text, problems = report.html, [*problems, *report.problems]
     path = write_file(out or Path(f"{name}.html"), text.encode())
-    OUT.print(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions", highlight=False, markup=False, soft_wrap=True)
+    print_line(f"{path}  {len(text) / 1e6:.1f} MB, {len(analyses)} decisions")
     if figures is not None:
-        written = [path for analysis in analyses for path in _draw(analysis, figures, form)]
-        OUT.print(f"{len(written)} figures in {figures}", highlight=False, markup=False, soft_wrap=True)
+        written = [path for analysis in analyses for path in _draw(analysis, figures, form, problems)]
+        print_line(f"{len(written)} figures in {figures}")
+    if problems:
+        raise IncompleteError("\n".join(dict.fromkeys(problems)) + f"\nthe rest of the report is complete: {path}")
+
+
+def _run_of(what: str, run: Path | None) -> Path:
+    """The run of a decision or scan that was named, or of nothing."""
+    if what and Path(what).exists():
+        raise HistoryError(f"there is no history in {what} (no {DATABASE}); name a run directory, or a decision or scan of a run")
+    if what and run is None and not newest_runs():
+        raise HistoryError(
+            f"'{what}' is not a run directory, and {RUNS.resolve()} holds no run of which it could be a decision or scan; "
+            "name its run directory with --run"
+        )
+    return named_or_newest(run)
+
+
+def _analyses(history: History, one: str, progress: Report) -> tuple[list[Analysis], list[str]]:
+    """The decisions of the report, and a sentence for each that cannot be read back; one that was asked for by name must be."""
+    if one:
+        return [history.decisions[one]], []
+    count = len(history.decisions)
+    if not count:
+        raise HistoryError(f"the run in {history.directory} has no decision yet, so there is nothing to report")
+    analyses, problems = [], []
+    for n in range(count):
+        try:
+            analyses.append(history.decisions[n])
+        except HistoryError as error:
+            problems.append(f"decision {n + 1} of {count} is missing: {error}")
+        progress("decisions", n + 1, count)
+    if not analyses:
+        raise HistoryError(problems[0])
+    return analyses, problems
 
 
 def _title(analyses: Sequence[Analysis], name: str) -> str:
@@ -100,14 +132,16 @@ def _is_relevant(event: Event) -> bool:
     return event.kind in _REPORTED_KINDS or bool(event.body.get("by"))
 
 
-def _draw(analysis: Analysis, directory: Path, form: str) -> list[Path]:
+def _draw(analysis: Analysis, directory: Path, form: str, problems: list[str]) -> list[Path]:
     folder = directory / analysis.record.decision_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReportError(f"figures cannot be written into {folder}: {error}; choose another folder") from error
+        raise ReportError(f"figures cannot be written into {folder}: {plain_reason(error)}; choose another folder") from error
     written = []
-    for kind in available_figures(analysis.decision, analysis.measured):
-        figure = figure_of(analysis.scan, analysis.decision, analysis.measured, kind)
-        written.append(write_file(folder / f"{kind}.{form}", figure_bytes(figure, form)))
+    for drawing in drawings(analysis.scan, analysis.decision, analysis.measured, form):
+        if drawing.content is None:
+            problems.append(drawing.problem)
+        else:
+            written.append(write_file(folder / f"{drawing.kind}.{form}", drawing.content))
     return written

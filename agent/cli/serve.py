@@ -16,13 +16,14 @@ def serve_forever(
     run: Path | None,
     given: Mapping[str, str | None],
     *,
+    channel: str | None = None,
     seed: int | None,
     config_path: Path | None,
     deadline_s: float | None = None,
     dask: str | None = None,
     dashboard: bool = False,
 ) -> None:
-    """Run the service until SIGINT or SIGTERM; `given` overrides [service] of the configuration.
+    """Run the service until SIGINT, SIGTERM or SIGHUP; `given` overrides [service] of the configuration.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def serve_forever(
         If the service cannot start.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    config = load_config(config_path, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
+    config = load_config(config_path, channel=channel, seed=seed).with_search(deadline_s=deadline_s, dask=dask)
     full = config.with_service(**given)
     # zmq needs a selector event loop, which is not the default on Windows
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:

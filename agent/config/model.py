@@ -154,6 +154,12 @@ class Config(Section):
         return changed
 
     @property
+    def modules_directory(self) -> Path | None:
+        """The same folder for worker processes: None as well if no module of the user is named, so that none is ever found."""
+        names = (self.reward, *self.keypoints)
+        return self._directory if any(":" in name for name in names) else None
+
+    @property
     def directory(self) -> Path | None:
         """Folder of the configuration file, in which user-defined modules are looked for; None if there is no file."""
         return self._directory

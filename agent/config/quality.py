@@ -23,6 +23,7 @@ ProblemName = Literal[
     "lines_skipped",
     "phase_turned",
     "written",
+    "phase_missing",
 ]
 
 DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
@@ -40,6 +41,7 @@ DEFAULT_ACTIONS: Mapping[ProblemName, Action] = {
     "lines_skipped": "warn",
     "phase_turned": "warn",
     "written": "warn",
+    "phase_missing": "warn",
 }
 
 

@@ -37,8 +37,15 @@ class SafetySettings(BaseModel):
         limit applies.
     expiry_s
         Age of a recommendation in seconds after which none of its points is begun.
+    position_tolerance_m
+        Largest distance in metres of a measured position from the requested one, if a pixel of the scan is smaller; a result
+        farther away is named "elsewhere".
+    pause_on
+        Findings about a result after which its instrument is paused: "elsewhere", "unasked" (never sent, or no longer to be
+        measured).
     pause_after_unfit
-        Number of consecutive scans with the action "skip" after which their instrument is paused; 0: never.
+        Number of consecutive scans after which their instrument is paused if each had the action "skip" or could not be analysed
+        at all (no such channel, no key points); 0: never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +63,8 @@ class SafetySettings(BaseModel):
     drift_max_m: float = Field(default=500e-9, ge=0)
     scan_age_max_s: float = Field(default=7200.0, gt=0)
     expiry_s: float = Field(default=7200.0, gt=0)
+    position_tolerance_m: float = Field(default=500e-9, gt=0)
+    pause_on: tuple[Literal["elsewhere", "unasked"], ...] = ("elsewhere",)
     pause_after_unfit: int = Field(default=3, ge=0)
 
     @model_validator(mode="after")

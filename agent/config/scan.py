@@ -44,8 +44,8 @@ class ScanSection(Section):
     channels
         Channel modes, that is, what patches are cut from: "amplitude" (the main channel alone), "vector" (with the quadratures of
         amplitude and phase) or "height" (with the topography); several are compared as candidates. "auto" uses "vector" for plain
-        families if the scan contains the phase of the channel, and else "amplitude"; VAEs are given the main channel alone, since
-        training on three channels takes twice as long.
+        families if the scan contains the phase of the channel and it was recorded, and else "amplitude"; VAEs are given the main
+        channel alone, since training on three channels takes twice as long.
     rules
         Version of the rules by which a scan becomes an image: 2 replaces wild pixels and resamples unequal pixels to square ones;
         1 did neither, and repeats decisions that were recorded before.

@@ -62,7 +62,7 @@ class SearchSection(Section):
         Address of a Dask scheduler, such as tcp://127.0.0.1:8786; `workers` is then ignored. The decision does not depend on it.
     """
 
-    windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
+    windows_px: tuple[Window, ...] = Field(default=(11, 15, 21), min_length=1)
     families: tuple[
         Literal["vae", "polar", "coherent", "coherent_multi", "pca", "kmeans", "multi", "amplitude", "consensus"], ...
     ] = Field(default=("vae", "polar", "coherent", "coherent_multi"), min_length=1)

@@ -28,8 +28,8 @@ class ServiceSection(Section):
         Path of the folder with the public keys of all clients that may connect, relative to the folder of the configuration
         file; given together with `key` or not at all.
     messages_per_s
-        Largest average rate of messages of one instrument, per second; the agent leaves messages beyond it unanswered, and the
-        client sends them again.
+        Largest average rate of messages of one instrument, per second, of which each MiB counts as one; the agent leaves messages
+        beyond it unanswered, and the client sends them again.
     silence_s
         Seconds without any message after which an instrument is recorded as lost.
     """

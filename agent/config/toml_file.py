@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from agent.errors import ConfigError
+from instrument_adapters.command_line.allowed_values import allowed
 from instrument_adapters.command_line.toml_lines import LineNumbers, find_line, find_lines
+from instrument_adapters.errors import plain_reason
 
 _MAX_ERRORS = 5
 _MAX_VALUE_CHARS = 200
@@ -51,7 +53,9 @@ class TomlFile:
             text = path.read_text(encoding="utf-8-sig")  # Windows Notepad may write a byte-order mark
             return TomlFile(path, tomllib.loads(text), find_lines(text))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+            raise ConfigError(
+                f"the configuration {path} cannot be read: {plain_reason(error)}; give a TOML file in UTF-8"
+            ) from error
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"the configuration {path} is not TOML: {error}") from error
         except ValueError as error:  # a number of thousands of digits
@@ -113,7 +117,7 @@ def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
     loc, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden":
         return f"{_key(loc)} is unknown; {_suggestion(loc, model)}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = allowed(error["msg"])
     if error["type"] in ("model_type", "model_attributes_type"):
         message = f"it must be a table, [{'.'.join(str(part) for part in loc)}]"
     if isinstance(value, Mapping | BaseModel):

@@ -1,5 +1,6 @@
 """The dashboard as a page of the service: adds it to the HTTP server and prints its address."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from agent.dashboard.views import Views
 from agent.errors import ServiceError
 from agent.history.run_directory import TOKEN_FILE, page_address
 from agent.service.service import Service
+from instrument_adapters.command_line.output import OutputError, flush_output, write_line
 
 
 class DashboardPage:
@@ -59,5 +61,6 @@ def dashboard_page(config: Config, run_directory: Path, *, announce: bool = True
 
 def _print_address(http: str, run_directory: Path) -> None:
     shown = page_address(http, run_directory) if sys.stdout.isatty() else f"{http}/ (token: {run_directory / TOKEN_FILE})"
-    sys.stdout.write(f"dashboard: {shown}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OutputError):  # the service runs without a terminal as well
+        write_line(f"dashboard: {shown}")
+        flush_output()

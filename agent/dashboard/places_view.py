@@ -9,6 +9,7 @@ from agent.dashboard.run_follower import FollowedDecision
 from agent.history.event_log import Event, History
 from agent.ledger.entries import POLICY
 from agent.ledger.ledger import Ledger
+from agent.schema.wording import result_remark
 from instrument_adapters.protocol.messages import MeasurementRequest
 
 _LOOP_ARRAYS = ("bias_V", "response")
@@ -109,7 +110,7 @@ def _place_state(
 ) -> tuple[str, str]:
     result = decision.results.get(request_id)
     if result is not None:
-        return str(result.body["status"]), str(result.body.get("reason", ""))
+        return str(result.body["status"]), result_remark(result.body)
     if request_id in decision.refusals:
         return "not allowed", decision.refusals[request_id]
     if decision.approval is not None and decision.approval.given and approved is None:

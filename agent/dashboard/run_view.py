@@ -55,21 +55,20 @@ def _instrument(run: RunFollower, name: str) -> InstrumentView:
         connected=name in ledger.present and name not in ledger.lost,
         state=ledger.command_state.state(name),
         state_reason=ledger.command_state.reason(name),
-        scans=[_scan(run, ledger.scans[name, scan_id]) for scan_id in reversed(run.scans.get(name, [])[-_MAX_SCANS:])],
+        scans=[_scan(ledger.scans[name, scan_id]) for scan_id in reversed(run.scans.get(name, [])[-_MAX_SCANS:])],
     )
 
 
-def _scan(run: RunFollower, entry: ScanEntry) -> ScanLine:
-    record = entry.decision
-    followed = run.decisions.get(record.decision_id) if record is not None else None
+def _scan(entry: ScanEntry) -> ScanLine:
+    decided = entry.decided
     return ScanLine(
         scan_id=entry.scan_id,
         sample_id=entry.sample_id,
         at=entry.event.recorded_at,
-        decision_id=record.decision_id if record is not None else None,
-        outcome_text=OUTCOMES[record.outcome] if record is not None else "",
-        places=len(record.requests) if record is not None else 0,
-        measured=len(followed.results) if followed is not None else 0,
+        decision_id=None if decided is None else decided.decision_id,
+        outcome_text="" if decided is None else OUTCOMES[decided.outcome],
+        places=0 if decided is None else decided.places,
+        measured=entry.measured,
         closed=entry.closed,
     )
 

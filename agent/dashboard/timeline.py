@@ -1,37 +1,25 @@
 """Events in words, newest first."""
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from agent.dashboard.models import TimelineEntry
 from agent.history.event_log import Event
 from agent.ledger.entries import POLICY
 from agent.schema import event_kinds as kinds
+from agent.schema.wording import result_remark
 
 Words = tuple[str, str, str]  # title, text, tone
-_HIDDEN = (kinds.CANDIDATES_SCORED, kinds.RECOMMENDATION_READY)
+HIDDEN = (kinds.CANDIDATES_SCORED, kinds.RECOMMENDATION_READY)
 
 
-def timeline(events: Iterable[Event], explanations: Mapping[str, str], limit: int) -> list[TimelineEntry]:
-    """Return the first `limit` events in words.
-
-    Parameters
-    ----------
-    events
-        Events, newest first.
-    explanations
-        Decision id -> its explanation.
-    limit
-        Largest number of entries.
-    """
-    return [_entry(e, explanations) for e in islice((e for e in events if e.kind not in _HIDDEN), limit)]
+def timeline(events: Iterable[Event]) -> list[TimelineEntry]:
+    """Return events in words, in the given order; those of the kinds in `HIDDEN` are not meant for it."""
+    return [_entry(event) for event in events]
 
 
-def _entry(event: Event, explanations: Mapping[str, str]) -> TimelineEntry:
+def _entry(event: Event) -> TimelineEntry:
     title, text, tone = _WORDS.get(event.kind, _other)(event)
-    if event.kind == kinds.DECISION_MADE:
-        text = explanations.get(event.subject, "")
     instrument_id = event.subject if event.kind == kinds.INSTRUMENT_CONNECTED else str(event.body.get("instrument_id") or "")
     return TimelineEntry(
         seq=event.seq,
@@ -47,6 +35,8 @@ def _entry(event: Event, explanations: Mapping[str, str]) -> TimelineEntry:
 def _result(event: Event) -> Words:
     body = event.body
     status, where = body["status"], f"cluster {body['cluster']}"
+    if body.get("judgement"):
+        return f"Point {status}, but {' and '.join(body['judged'])}, {where}", result_remark(body), "bad"
     if status == "ok":
         numbers = ", ".join(f"{_name(n)} {v:.3g}" for n, v in sorted(body.get("parameters", {}).items(), key=_voltages_first)[:3])
         return f"Loop measured, {where}", numbers, "good"
@@ -94,7 +84,7 @@ _WORDS: dict[str, Callable[[Event], Words]] = {
     kinds.INSTRUMENT_LEFT: _plain("Instrument left", "reason"),
     kinds.SCAN_RECEIVED: lambda e: ("Scan received", e.subject, "plain"),
     kinds.SEARCH_CANCELLED: _plain("Search cancelled", "reason", "bad"),
-    kinds.DECISION_MADE: _plain("Decided", tone="good"),
+    kinds.DECISION_MADE: lambda e: ("Decided", str(e.body["decision"].get("explanation", "")), "good"),
     kinds.REQUESTS_REFUSED: lambda e: (f"{len(e.body['refused'])} points may not be measured", _reasons(e), "bad"),
     kinds.APPROVAL_ASKED: lambda e: (f"{e.body['points']} points wait for approval", "", "plain"),
     kinds.APPROVAL_GIVEN: _action("Approved"),

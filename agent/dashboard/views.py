@@ -26,7 +26,7 @@ from agent.dashboard.models import (
 from agent.dashboard.places_view import loops_view, places_view
 from agent.dashboard.run_follower import RunFollower
 from agent.dashboard.run_view import run_view, scan_view
-from agent.dashboard.timeline import timeline
+from agent.dashboard.timeline import HIDDEN, timeline
 from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.history.readers import decision_in, scan_in
@@ -181,10 +181,8 @@ class Views:
 
     def timeline(self, instrument_id: str | None, limit: int) -> list[TimelineEntry]:
         """Return the newest events in words: those of one instrument and of the run itself."""
-        with self._current() as run:
-            explanations = {name: decision.record.explanation for name, decision in run.decisions.items()}
-            events = (e for e in reversed(run.events) if _belongs_to_timeline(e.body.get("instrument_id"), instrument_id))
-            return timeline(events, explanations, limit)
+        with History(self.follower.run_directory, read_only=True) as history:
+            return timeline(history.newest(limit, instrument=instrument_id, without=HIDDEN))
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[RunFollower]:
@@ -208,8 +206,3 @@ class Views:
                 return scan_in(history, event)
 
         return self._scans.get((entry.instrument_id, entry.scan_id), compute)
-
-
-def _belongs_to_timeline(owner: object, instrument_id: str | None) -> bool:
-    """Whether an event of `owner` (empty or None: of the run) belongs in the timeline of `instrument_id` (None: of all)."""
-    return instrument_id is None or not owner or owner == instrument_id

@@ -282,7 +282,7 @@ class _PreparedDecision:
         # Without walls, their settings affect nothing, and decisions keep the ids that they had before there were any.
         ignored = (*_NOT_IN_ID, *(() if WALLS in self._config.keypoints else ("walls",)))
         keys = {"search": set(NOT_IN_DECISION_ID), "scan": {"rules"}}
-        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | keys)  # type: ignore[operator]
+        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | keys)
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self._inputs.scan.frame.model_dump_json(), self._inputs.limits.model_dump_json()

@@ -58,7 +58,6 @@ class RunCounters:
     commands: Counter[str] = field(default_factory=Counter)  # by order
     points_sent: int = 0
     decision_s: Histogram = field(default_factory=lambda: Histogram(DECISION_BOUNDS_S))
-    summaries: list[dict[str, Any]] = field(default_factory=list)  # one for each decision, oldest first
     _unsent_points: dict[str, int] = field(default_factory=dict)  # by decision
 
     def apply(self, event: Event) -> None:
@@ -71,7 +70,7 @@ class RunCounters:
         elif event.kind == kinds.RESULT_RECEIVED:
             self.results[str(body.get("status"))] += 1
         elif event.kind == kinds.MESSAGE_REFUSED:
-            self.refused[str(body.get("code"))] += 1
+            self.refused[str(body.get("code"))] += int(body.get("count", 1))  # further ones are recorded as a sum
         elif event.kind == kinds.COMMAND_GIVEN:
             self.commands[str(body.get("command"))] += 1
         elif event.kind == kinds.APPROVAL_GIVEN:
@@ -82,24 +81,25 @@ class RunCounters:
             self.points_sent += self._unsent_points.pop(event.subject, 0)  # a repeated message sends no new points
 
     def _count_decision(self, event: Event) -> None:
-        body = event.body
-        decision = body.get("decision", {})
-        seconds = float(body.get("seconds", 0.0))
-        places = len(decision.get("requests", ()))
+        decision = event.body.get("decision", {})
         self.decisions[str(decision.get("outcome"))] += 1
-        self.decision_s.observe(seconds)
-        self._unsent_points[event.subject] = places
-        self.summaries.append(
-            {
-                "seq": event.seq,
-                "recorded_at": event.recorded_at.isoformat(),
-                "decision_id": event.subject,
-                "scan_id": body.get("scan_id"),
-                "sample_id": decision.get("sample_id"),
-                "instrument_id": body.get("instrument_id"),
-                "outcome": decision.get("outcome"),
-                "explanation": decision.get("explanation"),
-                "places": places,
-                "seconds": seconds,
-            }
-        )
+        self.decision_s.observe(float(event.body.get("seconds", 0.0)))
+        self._unsent_points[event.subject] = len(decision.get("requests", ()))
+
+
+def decision_summary(event: Event) -> dict[str, Any]:
+    """A "decision_made" event in a few fields, as plain JSON."""
+    body = event.body
+    decision = body.get("decision", {})
+    return {
+        "seq": event.seq,
+        "recorded_at": event.recorded_at.isoformat(),
+        "decision_id": event.subject,
+        "scan_id": body.get("scan_id"),
+        "sample_id": decision.get("sample_id"),
+        "instrument_id": body.get("instrument_id"),
+        "outcome": decision.get("outcome"),
+        "explanation": decision.get("explanation"),
+        "places": len(decision.get("requests", ())),
+        "seconds": float(body.get("seconds", 0.0)),
+    }

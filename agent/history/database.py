@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.history.array_store import sync_directories
+from instrument_adapters.new_file import open_new
 
 GENESIS = "0" * 64
 _WAIT_S = 5.0  # how long to wait for a lock held by another program
@@ -130,7 +131,7 @@ def backup_path(path: Path, version: int) -> Path:
 def _back_up(db: sqlite3.Connection, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
-        part.unlink(missing_ok=True)
+        open_new(part).close()  # SQLite would follow a link of this name
         with contextlib.closing(sqlite3.connect(part)) as copy:
             db.backup(copy)
         with part.open("rb+") as file:

@@ -8,14 +8,17 @@ named after their content.
 
 import contextlib
 import json
+import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json  # twice as fast as json.loads, with the same results
 
 from agent.errors import HistoryError, StorageError
 from agent.history.array_store import ArrayStore
@@ -23,14 +26,17 @@ from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_p
 from agent.history.head import HEAD, Head, head_file, read_head
 from agent.history.integrity import IntegrityReport, inspect_history
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error, replaced_file_message
+from agent.history.storage_errors import WRITER_LOCK, OpenFiles, describe_error, storage_error
 from agent.schema.event_kinds import ARRAYS_RELEASED, HEAD_RENEWED, HISTORY_MIGRATED
 
-WRITER_LOCK = "writer.lock"
+if sys.platform != "win32":  # there, an open file cannot be deleted
+    import fcntl
+
+_IN_USE = "another agent is using it; stop that one, or name another run directory"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One entry of the history.
 
@@ -73,6 +79,8 @@ class History:
         Directory with `history.sqlite` and `arrays/`; created if missing, unless `read_only`.
     read_only
         Whether to open an existing history for reading only; this works while an agent writes to it.
+    keep_empty
+        Whether a history that holds no event when it is closed is kept; else a run that never started would be the newest one.
 
     Raises
     ------
@@ -81,8 +89,8 @@ class History:
         using it.
     """
 
-    def __init__(self, run_directory: Path, *, read_only: bool = False) -> None:
-        self.run_directory = run_directory
+    def __init__(self, run_directory: Path, *, read_only: bool = False, keep_empty: bool = True) -> None:
+        self.run_directory, self._remove_empty = run_directory, False
         self.arrays = ArrayStore(run_directory / "arrays")
         path = run_directory / DATABASE
         if read_only and not path.is_file():
@@ -96,7 +104,11 @@ class History:
             try:
                 if not read_only:
                     run_directory.mkdir(parents=True, exist_ok=True)
+                    stack.callback(self._remove_empty_directory)
                     stack.enter_context(_sole_writer(run_directory))
+                    stack.callback(
+                        self._remove_empty_history
+                    )  # when the database is closed, and still locked against another agent
                 self._db, found_version = connect(path, read_only=read_only)
                 stack.callback(self._db.close)
                 self._instrument = INSTRUMENT if read_only and found_version < 2 else "instrument"
@@ -104,10 +116,12 @@ class History:
                 opening_events = [] if read_only else self._opening_events(found_version)
                 self._head_file = None if read_only else stack.enter_context(head_file(run_directory))
             except (sqlite3.Error, OSError) as error:
-                raise StorageError(f"the history {path} cannot be opened: {describe_error(error)}") from error
-            self._open_files = OpenFiles(path, path.with_name(f"{DATABASE}-wal"))
+                raise storage_error(f"the history {path} cannot be opened", error) from error
+            lock = () if read_only else (run_directory / WRITER_LOCK,)
+            self._open_files = OpenFiles(path.with_name(f"{DATABASE}-wal"), *lock, growing=path)
             for kind, body in opening_events:
                 self.record(kind, "history", body, at=datetime.now(UTC))
+            self._remove_empty = not (read_only or keep_empty)
             self._resources = stack.pop_all()
 
     @property
@@ -154,6 +168,7 @@ class History:
         *,
         at: datetime,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         """Write an event; it is on disk when this returns. Returns None if an event with the same `once` exists already.
@@ -166,6 +181,8 @@ class History:
             Time of recording, with time zone.
         arrays
             Arrays by name; they are stored first, and the event holds their digests.
+        stored
+            Digests of those of the arrays that `self.arrays.put` has stored already, by name.
         once
             Key of which the history holds only one event, such as "scan:afm1:scan-0001".
 
@@ -176,8 +193,9 @@ class History:
         ValueError
             If JSON or UTF-8 cannot represent the body (NaN, for example); then nothing is recorded.
         """
+        self._check_files(kind)  # before it is written: another agent may have begun to write
         try:
-            digests = {name: self.arrays.put(a) for name, a in (arrays or {}).items()}
+            digests = {name: self._store(a, (stored or {}).get(name)) for name, a in (arrays or {}).items()}
             when = at.astimezone(UTC)
             body_text, arrays_text = canonical_json(body), canonical_json(digests)
             seq = self._head.seq + 1
@@ -188,19 +206,22 @@ class History:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.IntegrityError) and self._has(once):
                 return None
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {describe_error(error)}") from error
-        replaced = self._open_files.replaced()
-        if replaced is not None:
-            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {replaced_file_message(replaced)}")
+            raise storage_error(f"'{kind}' could not be written to {self.run_directory}", error) from error
+        self._check_files(kind)  # and afterwards, because it may have been written to a file that is gone
         self._head = Head(seq, event_hash)
         if self._head_file is not None:
             self._head_file.write(self._head)
         return Event(seq, when, kind, subject, json.loads(body_text), digests, event_hash, once)
 
+    def _check_files(self, kind: str) -> None:
+        if problem := self._open_files.problem():
+            raise StorageError(f"'{kind}' could not be written to {self.run_directory}: {problem}")
+
     def events(
         self,
         *,
         kind: str | None = None,
+        kinds: Iterable[str] = (),
         subject: str | None = None,
         instrument: str | None = None,
         mentioning: str | None = None,
@@ -213,6 +234,8 @@ class History:
         ----------
         kind, subject
             Event kind and subject to select.
+        kinds
+            Event kinds to select, if any are given. The bodies of others are not read, which saves time.
         instrument
             Instrument id to select.
         mentioning
@@ -226,6 +249,10 @@ class History:
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = ["seq > ?", *(f"{column} = ?" for column in given)]
         values = [after, *given.values()]
+        if several := list(kinds):
+            # "+": without the index on kinds, which would have the events sorted afterwards
+            conditions.append(f"+kind IN ({', '.join('?' * len(several))})")
+            values += several
         if mentioning is not None:
             conditions.append("(instr(subject, ?) OR instr(body, ?))")
             values += [mentioning, mentioning]
@@ -233,15 +260,53 @@ class History:
         query = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
         if last is not None:
             query = f"SELECT * FROM ({query} DESC LIMIT {int(last)}) ORDER BY seq"  # noqa: S608
+        yield from self._read(query, values)
+
+    def _read(self, query: str, values: Sequence[object]) -> Iterator[Event]:
         try:
             for row in self._db.execute(query, values):
-                recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(json.loads(row[4])), dict(json.loads(row[5]))
+                recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(from_json(row[4])), dict(from_json(row[5]))
                 yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {describe_error(error)}; "
                 "`vaestar history verify` shows what was altered"
             ) from error
+
+    def newest(
+        self,
+        limit: int,
+        *,
+        kind: str | None = None,
+        instrument: str | None = None,
+        without: Sequence[str] = (),
+        before: int | None = None,
+    ) -> list[Event]:
+        """The newest events, the newest first.
+
+        Parameters
+        ----------
+        limit
+            Largest number of events.
+        kind
+            Event kind to select.
+        instrument
+            Instrument whose events are meant, with those that concern no instrument; None: all events.
+        without
+            Event kinds to leave out.
+        before
+            Sequence number before which events are read.
+        """
+        conditions, values = [f"+kind NOT IN ({', '.join('?' * len(without))})"], list[object](without)
+        for condition, value in (("kind = ?", kind), ("seq < ?", before)):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if instrument is not None:
+            conditions.append(f"coalesce({self._instrument}, '') IN ('', ?)")
+            values.append(instrument)
+        query = f"SELECT {_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT {int(limit)}"  # noqa: S608
+        return list(self._read(query, values))
 
     def event(self, seq: int) -> Event | None:
         """The event with a sequence number, or None."""
@@ -269,6 +334,23 @@ class History:
         """
         return inspect_history(self.run_directory, DATABASE, self.arrays, known_head, progress)
 
+    def store_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """Store arrays of an event that is recorded afterwards; returns their digests. It may be called in another thread.
+
+        Raises
+        ------
+        HistoryError
+            If they cannot be written.
+        """
+        try:
+            return {name: self.arrays.put(array) for name, array in arrays.items()}
+        except OSError as error:
+            raise storage_error(f"an array could not be written to {self.run_directory}", error) from error
+
+    def _store(self, array: np.ndarray, digest: str | None) -> str:
+        # Retention may have removed a file since it was found in the store.
+        return digest if digest is not None and self.arrays.path(digest).exists() else self.arrays.put(array)
+
     def _has(self, once: str | None) -> bool:
         return once is not None and self._db.execute("SELECT 1 FROM event WHERE once = ?", (once,)).fetchone() is not None
 
@@ -284,6 +366,18 @@ class History:
         """Close the database and the head file, and release the lock."""
         self._resources.close()
 
+    def _remove_empty_history(self) -> None:
+        """Remove the files of a history without events; what cannot be removed, as on Windows the lock, is left."""
+        self._remove_empty = self._remove_empty and not self._head.seq and not (self.run_directory / "arrays").exists()
+        for name in (DATABASE, HEAD, WRITER_LOCK) if self._remove_empty else ():
+            with contextlib.suppress(OSError):
+                (self.run_directory / name).unlink()
+
+    def _remove_empty_directory(self) -> None:
+        if self._remove_empty:
+            with contextlib.suppress(OSError):  # it holds other files
+                self.run_directory.rmdir()
+
     def __enter__(self) -> "History":
         return self
 
@@ -295,13 +389,32 @@ class History:
 def _sole_writer(run_directory: Path) -> Iterator[None]:
     """Lock the run for one writer, so that a second agent is refused at once instead of breaking the first one.
 
-    An exclusive transaction is a lock that works the same on all systems and is released however the process ends.
+    An exclusive transaction is a lock that works the same on all systems and is released however the process ends. Where the
+    system can lock a directory, that is locked as well: a file may be deleted by hand, and another one has another lock.
     """
-    with contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
+    with _locked_directory(run_directory), contextlib.closing(sqlite3.connect(run_directory / WRITER_LOCK, timeout=0)) as db:
         try:
             db.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
-            raise sqlite3.OperationalError("another agent is using it; stop that one, or name another run directory") from error
+            raise sqlite3.OperationalError(_IN_USE) from error
         yield
+
+
+@contextlib.contextmanager
+def _locked_directory(run_directory: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(run_directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise sqlite3.OperationalError(_IN_USE) from error
+        except OSError:  # a file system without such locks: the lock file remains
+            pass
+        yield
+    finally:
+        os.close(descriptor)

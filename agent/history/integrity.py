@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from agent.errors import HistoryError
 from agent.history.array_store import ArrayStore
 from agent.history.database import (
@@ -25,6 +27,7 @@ from agent.history.database import (
     schema_version,
 )
 from agent.history.head import HEAD, Head, read_head
+from agent.history.run_directory import DATABASE
 from agent.schema.event_kinds import ARRAYS_RELEASED, DECISION_DEEPENED, DECISION_MADE, HEAD_RENEWED
 
 _COLUMNS = "seq, recorded_at, kind, subject, once, body, arrays, hash"
@@ -176,12 +179,13 @@ class _HistoryInspection:
             self._check_head(known_head, "the given head")
 
     def find_orphans(self) -> None:
-        """Count array files that no event names; a crash leaves such files, and they are harmless."""
-        orphans = [digest for digest, _ in self._arrays.files() if digest not in self._array_faults]
+        """Count array files that no event names: a crash leaves such files, and so does an older copy of the database."""
+        orphans = [digest for digest in self._arrays.digests() if digest not in self._array_faults]
         if orphans and not self._faults:
-            s = "" if len(orphans) == 1 else "s"
+            found = "1 array file belongs" if len(orphans) == 1 else f"{len(orphans)} array files belong"
             self._report.remarks.append(
-                f"{len(orphans)} array file{s} belong{'' if s else 's'} to no event (written before a crash, harmless)"
+                f"{found} to no event: written before a crash, which is harmless, or by events that are missing here, "
+                f"as in an older copy of {DATABASE} together with its {HEAD}"
             )
 
     def _check_head(self, head: Head, source: str) -> None:
@@ -195,7 +199,7 @@ class _HistoryInspection:
 
     def _check_arrays(self, seq: int, kind: str, text: str) -> None:
         try:
-            digests = {str(name): str(digest) for name, digest in dict(json.loads(text)).items()}
+            digests = {str(name): str(digest) for name, digest in dict(from_json(text)).items()}
         except (ValueError, TypeError, RecursionError):
             self._faults.append(f"event {seq}: its list of arrays cannot be read")
             return

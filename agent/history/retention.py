@@ -25,7 +25,7 @@ _LATENTS = "latents"
 _WEIGHTS_EXAMINED = ("the held-out ELBO", "decision ")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReferencedArray:
     """An array and the event that names it.
 
@@ -115,13 +115,16 @@ def plan_release(history: History, settings: RetentionSettings, now: datetime) -
     references, released = _references(history, after)
     orphans_until = now - timedelta(days=settings.keep_orphans_days)
     known = {r.digest for r in references}
-    files = list(history.arrays.files())
-    stored = {digest for digest, _ in files}
-    orphans = tuple(path for digest, path in files if digest not in known and _older_than(path, orphans_until))
+    stored: set[str] = set()
+    orphans: list[Path] = []
+    for digest, path in history.arrays.files():  # one at a time: a run of months has hundreds of thousands
+        stored.add(digest)
+        if digest not in known and _older_than(path, orphans_until):
+            orphans.append(path)
     last = {r.digest: r.seq for r in references}  # the last reference wins
     unfinished = tuple(digest for digest, seq in released.items() if digest in stored and last.get(digest, 0) < seq)
     arrays = [a for a in releasable_arrays(references, settings, now) if a.digest in stored and a.digest not in unfinished]
-    return ReleasePlan(after, tuple(arrays), orphans, unfinished, settings)
+    return ReleasePlan(after, tuple(arrays), tuple(orphans), unfinished, settings)
 
 
 def releasable_arrays(references: Sequence[ReferencedArray], settings: RetentionSettings, now: datetime) -> list[ReleasableArray]:

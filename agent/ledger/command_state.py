@@ -31,7 +31,11 @@ class Command:
     by, reason
         Name of the operator (or "policy"), and the reason given.
     acknowledged
-        Whether the instrument has acknowledged the command.
+        Whether the instrument has acknowledged the command, or refused it.
+    refused
+        Why the instrument has refused the command; empty if it has not.
+    held
+        Id of the report by which the instrument named a pause or stop that this command takes over; empty for any other command.
     """
 
     seq: int
@@ -39,6 +43,8 @@ class Command:
     by: str
     reason: str
     acknowledged: bool = False
+    refused: str = ""
+    held: str = ""
 
     @property
     def sentence(self) -> str:
@@ -54,6 +60,7 @@ class CommandState:
     last_seqs: dict[str, int] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
     stop_seqs: dict[str, int] = field(default_factory=dict)  # sequence number of the last emergency stop
+    holds: dict[str, list[Command]] = field(default_factory=dict)  # all pauses and stops, for what an instrument may still obey
     for_all: Command | None = None
 
     def apply(self, event: Event) -> None:
@@ -62,7 +69,11 @@ class CommandState:
         if event.kind == COMMAND_GIVEN:
             for name, seq in body["seqs"].items():
                 self.last_seqs[name] = seq
-                self.commands[name] = Command(seq, body["command"], body["by"], body["reason"])
+                self.commands[name] = command = Command(
+                    seq, body["command"], body["by"], body["reason"], held=body.get("held", "")
+                )
+                if command.order != "resume":
+                    self.holds.setdefault(name, []).append(command)
                 if body["command"] == "stop":
                     self.stop_seqs[name] = seq
             if body["instrument_id"] is None and not self._would_undo_stop(body["command"]):
@@ -70,7 +81,7 @@ class CommandState:
         elif event.kind == COMMAND_ACKNOWLEDGED:
             command = self.commands[event.subject]
             if command.seq == body["seq"]:
-                self.commands[event.subject] = replace(command, acknowledged=True)
+                self.commands[event.subject] = replace(command, acknowledged=True, refused=body.get("refused", ""))
         elif event.kind == RECOMMENDATION_READY:
             self.last_seqs[body["instrument_id"]] = body["seq"]
 

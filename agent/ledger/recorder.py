@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.ledger.ledger import Ledger
+from agent.ledger.ledger import KINDS, Ledger
 
 Listener = Callable[[Event], None]
 
@@ -30,8 +30,10 @@ class Recorder:
         self, history: History, now: Callable[[], datetime], on_fault: Callable[[HistoryError], None] = lambda _error: None
     ) -> None:
         self.history, self.now, self._on_fault = history, now, on_fault
-        self.ledger = Ledger.of(history.events())
+        self.ledger = Ledger.of(history.events(kinds=KINDS))
         self.newest_seq = len(history)
+        for newest in history.events(after=self.newest_seq - 1):  # of whatever kind
+            self.ledger.note_time(newest.recorded_at)
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -45,6 +47,7 @@ class Recorder:
         body: Mapping[str, Any],
         *,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         """Write an event to disk and to the ledger; returns None if an event with the same `once` exists already.
@@ -55,7 +58,7 @@ class Recorder:
             If it cannot be written; `on_fault` is called first, because an agent that cannot record must stop.
         """
         try:
-            event = self.history.record(kind, subject, body, at=self.now(), arrays=arrays, once=once)
+            event = self.history.record(kind, subject, body, at=self.now(), arrays=arrays, stored=stored, once=once)
         except HistoryError as error:
             self._on_fault(error)
             raise

@@ -1,5 +1,6 @@
 """Records decisions and cancelled searches, then has decisions approved; nothing is sent before it is recorded."""
 
+import asyncio
 from typing import Any
 
 from agent.errors import HistoryError
@@ -14,6 +15,8 @@ from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision
 from agent.schema.decision_basis import DecisionBasis
 from instrument_adapters.scan import Scan
+
+_LARGE_BYTES = 1 << 20
 
 
 class DecisionLog:
@@ -72,8 +75,8 @@ class DecisionLog:
 
     def deepened(self, entry: ScanEntry, decision: Decision, seconds: float, basis: DecisionBasis | None = None) -> None:
         """Record a deepened decision, the result of searching a decided scan again; it is never sent."""
-        assert entry.decision is not None
-        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decision.decision_id}
+        assert entry.decided is not None
+        where = {"instrument_id": entry.instrument_id, "scan_id": entry.scan_id, "of": entry.decided.decision_id}
         body = where | {"seconds": seconds, "decision": decision.record.model_dump(mode="json")} | _basis(basis)
         self._recorder.record(kinds.DECISION_DEEPENED, decision.record.decision_id, body, arrays=decision.arrays)
 
@@ -87,8 +90,8 @@ class DecisionLog:
         self._commands.pause_on_alarm(instrument_id)
         self._approvals.advance(instrument_id)
 
-    def scan_of(self, entry: ScanEntry) -> Scan:
-        """The scan of an entry, read back from the history.
+    async def read_scan(self, entry: ScanEntry) -> Scan:
+        """The scan of an entry, read back from the history; large arrays, up to half a gigabyte, are read by a thread.
 
         Raises
         ------
@@ -98,7 +101,9 @@ class DecisionLog:
         event = self.history.event(entry.event.seq)  # the ledger keeps an abridged event of older scans
         if event is None:
             raise HistoryError(f"event {entry.event.seq} (scan {entry.scan_id}) is missing from {self.history.run_directory}")
-        return scan_in(self.history, event)
+        if sum(self.history.arrays.size(digest) for digest in event.arrays.values()) < _LARGE_BYTES:
+            return scan_in(self.history, event)
+        return await asyncio.to_thread(scan_in, self.history, event)
 
 
 def _basis(basis: DecisionBasis | None) -> dict[str, Any]:

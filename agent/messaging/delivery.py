@@ -1,5 +1,6 @@
 """Delivery of recommendations: when one may be sent, its content after a last safety check, and its acknowledgement."""
 
+from agent.errors import HistoryError
 from agent.ledger.entries import POLICY, ScanEntry
 from agent.ledger.recorder import Recorder
 from agent.safety.approval import Approvals
@@ -39,11 +40,17 @@ class Delivery:
 
     def message(self, entry: ScanEntry) -> wire.RecommendationMessage:
         """The recommendation on a scan that is `due`; its sequence number is assigned the first time."""
+        assert self.due(entry.instrument_id) is entry
+        try:
+            requests = self._requests(entry)
+        except HistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault with one decision must not end the run
+            self._approvals.reject_after_fault(entry, error)
+            requests = ()
         decision, approval = entry.decision, entry.approval
         assert decision is not None
         assert approval is not None
-        assert self.due(entry.instrument_id) is entry
-        requests = self._requests(entry)
         if not entry.recommendation_seq:
             seq = self._ledger.command_state.next_seq(entry.instrument_id)
             self._record(kinds.RECOMMENDATION_READY, entry, seq=seq, requests=[r.request_id for r in requests])
@@ -69,17 +76,23 @@ class Delivery:
         entry = self._ledger.unacknowledged(instrument_id)
         if entry is None or entry.decision is None or entry.approval is None:
             return
-        if of == f"rec-{entry.decision.decision_id}":
+        # What was never sent cannot have arrived: a result for it is recorded as not asked for, and it is sent all the same.
+        if of == f"rec-{entry.decision.decision_id}" and entry.sent:
             self._record(kinds.RECOMMENDATION_ACKNOWLEDGED, entry, **({"refused": refused} if refused else {}))
 
     def _requests(self, entry: ScanEntry) -> tuple[wire.MeasurementRequest, ...]:
         assert entry.approval is not None
         if entry.void_reason or not entry.approval.given:
             return ()
-        requests = [r for r in entry.approval.requests if r.request_id not in entry.refused]
+        requests = [
+            r for r in entry.approval.requests if r.request_id not in entry.refused and not self._has_result(entry, r.request_id)
+        ]
         verdict = self._interlock.verdict(entry, self._interlock.targets(entry, requests))
         self._approvals.record_refused(entry, verdict.refused, "sending")
         return tuple(p.request for p in verdict.passed)
+
+    def _has_result(self, entry: ScanEntry, request_id: str) -> bool:
+        return self._ledger.requests[entry.instrument_id, request_id].status is not None
 
     def _record(self, kind: str, entry: ScanEntry, **facts: object) -> None:
         assert entry.decision is not None

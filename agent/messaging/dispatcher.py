@@ -7,7 +7,8 @@ Every handler returns one of three answers: `Ack` (recorded), `Ack(duplicate)` (
 import hashlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,24 +17,47 @@ import numpy as np
 from agent.config.safety import DEFAULT_APPROVAL, DEFAULT_SAFETY, ApprovalSettings, SafetySettings
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.ledger.entries import ScanEntry
+from agent.ledger.entries import RequestEntry, ScanEntry
 from agent.ledger.recorder import Recorder
 from agent.messaging.decision_log import DecisionLog
 from agent.messaging.delivery import Delivery
 from agent.messaging.partial_frames import PartialFrames
 from agent.messaging.presence import Presence
+from agent.messaging.refusals import RefusalLog
+from agent.messaging.result_check import check_result
 from agent.messaging.run_log import RunLog
 from agent.safety.approval import Approvals
 from agent.safety.commands import Commands
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.instrument_clocks import InstrumentClocks
 from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
 from instrument_adapters.errors import ProtocolError, ScanDataError
 from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import Packet, scan_from_packet
+from instrument_adapters.protocol.holds import HELD
 
 _SILENCE_S = 60.0
 _ROUNDING = 1e-3  # a bias read back at exactly the limit is not beyond it
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was found out about a message before it is handled, because it takes long: it may be done in another thread.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the content of a scan; empty for other messages.
+    bias_V
+        Largest magnitude of the bias of a result in volts; None if it is infinite or holds no number.
+    stored
+        Digests of those arrays that are in the array store already, by name.
+    """
+
+    digest: str = ""
+    bias_V: float | None = 0.0
+    stored: Mapping[str, str] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -76,21 +100,65 @@ class Dispatcher:
         self.history, self.ledger = history, self.recorder.ledger
         self.activity: dict[str, wire.StatusMessage] = {}  # last status of each instrument
         self.partial_frames = PartialFrames()
+        self.refusals = RefusalLog(self.recorder, monotonic)
         self.clocks = InstrumentClocks(monotonic)
-        self.interlock = Interlock(self.ledger, safety, self.clocks, now)
+        elapsed = ElapsedTime(self.recorder, monotonic)
+        self.interlock = Interlock(self.ledger, safety, self.clocks, elapsed)
         self.presence = Presence(self.recorder, self.interlock.limits, silence_s, monotonic)
-        self.approvals = Approvals(self.recorder, self.interlock, approval)
+        self.approvals = Approvals(self.recorder, self.interlock, approval, elapsed)
         self.commands = Commands(self.recorder, run_id, safety.pause_after_unfit)
         self.delivery = Delivery(self.recorder, self.interlock, self.approvals)
         self.decision_log = DecisionLog(self.recorder, self.approvals, self.commands)
-        self.run_log = RunLog(self.recorder, run_id)
-        self._finishes = finishes
+        self.run_log = RunLog(self.recorder, run_id, self.refusals)
+        self._finishes, self._safety = finishes, safety
         self._run_id = run_id
         self._now = now
         self._record = self.recorder.record
 
-    def on_packet(self, instrument_id: str, packet: Packet) -> wire.Message | None:
+    def prepare(self, packet: Packet) -> Prepared:
+        """Read through the arrays of a message. It changes nothing, and may be called in another thread."""
+        message = packet.message
+        if isinstance(message, wire.ScanMessage):
+            return Prepared(digest=_content_digest(packet, message))
+        return Prepared(bias_V=_largest_bias_V(packet)) if isinstance(message, wire.ResultMessage) else Prepared()
+
+    def will_record_arrays(self, instrument_id: str, packet: Packet) -> bool:
+        """Whether a message is likely to be recorded with its arrays, so that it is worth while to store them beforehand."""
+        message = packet.message
+        if not self.presence.is_connected(instrument_id):
+            return False
+        if isinstance(message, wire.ScanMessage):
+            return (instrument_id, message.scan_id) not in self.ledger.scans
+        if isinstance(message, wire.ResultMessage):
+            entry = self.ledger.requests.get((instrument_id, message.request_id))
+            return entry is not None and entry.approved and entry.status is None
+        return False
+
+    def store(self, packet: Packet, prepared: Prepared) -> Prepared:
+        """Store the arrays of a message, of which nothing is recorded yet. It may be called in another thread.
+
+        Raises
+        ------
+        HistoryError
+            If they cannot be stored.
+        """
+        return replace(prepared, stored=self.history.store_arrays(packet.arrays))
+
+    def on_packet(
+        self, instrument_id: str, packet: Packet, prepared: Prepared | None = None, *, remains_connected: bool = False
+    ) -> wire.Message | None:
         """The answer to a message of an instrument; None if it needs none.
+
+        Parameters
+        ----------
+        instrument_id
+            Name of the sender.
+        packet
+            The message.
+        prepared
+            Result of `prepare`, and of `store` if it was called; None: both are done now.
+        remains_connected
+            Of a goodbye: whether another connection of the same instrument lives.
 
         Raises
         ------
@@ -106,23 +174,23 @@ class Dispatcher:
             raise ProtocolError("hello_first", f"instrument '{instrument_id}' has not said hello; send 'hello' first")
         self._heard(instrument_id, message)
         if isinstance(message, wire.ScanMessage):
-            return self._scan(instrument_id, packet, message)
+            return self._scan(instrument_id, packet, message, prepared or self.prepare(packet))
         if isinstance(message, wire.ResultMessage):
-            return self._result(instrument_id, packet, message)
+            return self._result(instrument_id, packet, message, prepared or self.prepare(packet))
         if isinstance(message, wire.TroubleMessage):
             return self._trouble(instrument_id, message)
         if isinstance(message, wire.Resend):
             return wire.SnapshotMessage(**self._head(), of=message.id, snapshot=self.snapshot(instrument_id))
         if isinstance(message, wire.Bye):
-            return self._bye(instrument_id, message)
+            return self._ack(message) if remains_connected else self._bye(instrument_id, message)
         self._without_answer(instrument_id, packet)
         return None
 
     def refuse(self, instrument_id: str, of: str | None, error: ProtocolError) -> wire.Refused:
-        """Record that a message was refused; returns the answer to it."""
+        """The answer to a message that is refused; the first ones are recorded in full, further ones are counted."""
         reason = wire.as_sentence(error.reason)
         body = {"instrument_id": instrument_id, "of": of, "code": error.code, "reason": reason}
-        self._record(kinds.MESSAGE_REFUSED, instrument_id, body)
+        self.refusals.note(kinds.MESSAGE_REFUSED, instrument_id, body, sender=self._name_in_run(instrument_id), code=error.code)
         return wire.Refused(**self._head(), of=of, code=error.code, reason=reason)
 
     def recommendation(self, entry: ScanEntry) -> wire.RecommendationMessage:
@@ -173,9 +241,12 @@ class Dispatcher:
         self._record(kinds.INSTRUMENT_CONNECTED, instrument_id, body)
         self.presence.connect(instrument_id)
         self.commands.apply_to_newcomer(instrument_id)
-        scans = sum(1 for owner, _ in self.ledger.scans if owner == instrument_id)
-        snapshot = self.snapshot(instrument_id)
+        scans, snapshot = self.ledger.scans_recorded(instrument_id), self.snapshot(instrument_id)
         return wire.Welcome(**self._head(), of=message.id, run_id=self._run_id, scans_recorded=scans, snapshot=snapshot)
+
+    def _name_in_run(self, instrument_id: str) -> str:
+        """The name, if it has said hello in this run; else empty, since anybody can invent names."""
+        return instrument_id if instrument_id in self.ledger.instruments else ""
 
     def _heard(self, instrument_id: str, message: wire.Message) -> None:
         self.clocks.heard(instrument_id, message)
@@ -197,12 +268,12 @@ class Dispatcher:
         elif not isinstance(message, wire.Heartbeat | wire.StatusMessage):
             raise ProtocolError("not_for_agent", f"the agent accepts no '{message.type}' message; only the agent sends it")
 
-    def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage) -> wire.Ack:
-        digest = _content_digest(packet, message)
+    def _scan(self, instrument_id: str, packet: Packet, message: wire.ScanMessage, prepared: Prepared) -> wire.Ack:
+        digest = prepared.digest
         known = self.ledger.scans.get((instrument_id, message.scan_id))
         if known is not None:
             if known.digest == digest:
-                first = datetime.fromisoformat(known.event.body["header"]["sent_at"])
+                first = datetime.fromisoformat(known.sent_at)
                 return self._repeated(instrument_id, message).model_copy(update={"first_sent_at": first})
             raise ProtocolError(
                 "duplicate_scan_id",
@@ -221,12 +292,12 @@ class Dispatcher:
         self.partial_frames.drop(instrument_id)
         older = self.ledger.open_scan(instrument_id)
         once = f"scan:{instrument_id}:{message.scan_id}"
-        self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, once=once)
+        self._record(kinds.SCAN_RECEIVED, message.scan_id, body, arrays=packet.arrays, stored=prepared.stored, once=once)
         if older is not None and not self._finishes(older):
             self.decision_log.cancelled(older, f"a newer scan came in: {message.scan_id}")
         return self._ack(message)
 
-    def _result(self, instrument_id: str, packet: Packet, message: wire.ResultMessage) -> wire.Ack:
+    def _result(self, instrument_id: str, packet: Packet, message: wire.ResultMessage, prepared: Prepared) -> wire.Ack:
         entry = self.ledger.requests.get((instrument_id, message.request_id))
         if entry is None or not entry.approved:
             raise ProtocolError(
@@ -237,43 +308,54 @@ class Dispatcher:
             return self._repeated(instrument_id, message)
         body = message.model_dump(mode="json", exclude={"version", "type", "arrays"})
         body |= {"instrument_id": instrument_id, "scan_id": entry.scan_id, "cluster": entry.request.cluster}
+        body |= self._findings(instrument_id, entry, message)
         self.delivery.on_ack(instrument_id, f"rec-{entry.decision_id}")  # a result proves that the recommendation arrived
-        self._check_bias(instrument_id, packet, message)
+        self._check_bias(instrument_id, prepared.bias_V, message)
         once = f"result:{instrument_id}:{message.request_id}"
-        self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, once=once)
+        self._record(kinds.RESULT_RECEIVED, message.request_id, body, arrays=packet.arrays, stored=prepared.stored, once=once)
         self.commands.pause_on_alarm(instrument_id)
         return self._ack(message)
+
+    def _findings(self, instrument_id: str, entry: RequestEntry, message: wire.ResultMessage) -> dict[str, Any]:
+        """What the agent itself finds about a result, as fields of its event."""
+        scan = self.ledger.scans[instrument_id, entry.scan_id]
+        ended = datetime.fromisoformat(scan.finished_at) if scan.finished_at else None
+        misdated = self.clocks.misdated(instrument_id, message, ended)
+        tolerance_m = max(self._safety.position_tolerance_m, scan.pixel_m)
+        found = check_result(message, entry, scan, tolerance_m, misdated, self.clocks.now(instrument_id))
+        return found.recorded(self._safety.pause_on)
 
     def _trouble(self, instrument_id: str, message: wire.TroubleMessage) -> wire.Ack:
         body = {"instrument_id": instrument_id, "event": message.event, "sentence": message.sentence}
         body["told_at"] = message.sent_at.isoformat()
+        if message.event in HELD.values():
+            self.commands.take_over(instrument_id, message)  # before the acknowledgement, after which a resume would lift it
         event = self._record(kinds.INSTRUMENT_TROUBLED, message.id, body, once=f"trouble:{instrument_id}:{message.id}")
         return self._ack(message) if event is not None else self._repeated(instrument_id, message)
 
     def _repeated(self, instrument_id: str, message: wire.ScanMessage | wire.ResultMessage | wire.TroubleMessage) -> wire.Ack:
         """Acknowledge a recorded message again, as the first answer may have been lost. The repetition is recorded once."""
         body = {"instrument_id": instrument_id, "type": message.type}
-        self._record(kinds.MESSAGE_REPEATED, message.id, body, once=f"repeated:{instrument_id}:{message.id}")
+        once = f"repeated:{instrument_id}:{message.id}"
+        self.refusals.note(kinds.MESSAGE_REPEATED, message.id, body, sender=instrument_id, once=once)
         return self._ack(message, duplicate=True)
 
-    def _check_bias(self, instrument_id: str, packet: Packet, message: wire.ResultMessage) -> None:
+    def _check_bias(self, instrument_id: str, applied_V: float | None, message: wire.ResultMessage) -> None:
         """Record, before the result, that a measurement exceeded the bias limit, so that no further point is begun."""
-        bias_V = packet.arrays.get("bias_V", np.empty(0))
-        applied_V = float(np.max(np.abs(bias_V), initial=0.0, where=np.isfinite(bias_V)))
-        unknown = bool(bias_V.size) and (bool(np.isinf(bias_V).any()) or not np.isfinite(bias_V).any())
         most_V = self.presence.limits(instrument_id).bias_max_V
-        if unknown or applied_V > most_V * (1 + _ROUNDING):
-            reason = f"the measurement of {message.request_id} applied {applied_V:g} V, at most {most_V:g} V are allowed"
-            if unknown:
-                reason = f"the recorded bias of {message.request_id} is infinite or holds no number: what was applied is unknown"
-            applied = None if unknown else applied_V
-            body = {"instrument_id": instrument_id, "bias_V": applied, "limit_V": most_V, "reason": reason}
+        if applied_V is None or applied_V > most_V * (1 + _ROUNDING):
+            reason = f"the recorded bias of {message.request_id} is infinite or holds no number: what was applied is unknown"
+            if applied_V is not None:
+                reason = f"the measurement of {message.request_id} applied {applied_V:g} V, at most {most_V:g} V are allowed"
+            body = {"instrument_id": instrument_id, "bias_V": applied_V, "limit_V": most_V, "reason": reason}
             once = f"limit:{instrument_id}:{message.request_id}"
             self._record(kinds.LIMIT_EXCEEDED, message.request_id, body, once=once)
 
     def _on_refused(self, instrument_id: str, message: wire.Refused) -> None:
         body = {"instrument_id": instrument_id, "of": message.of, "code": message.code, "reason": message.reason}
-        self._record(kinds.MESSAGE_REFUSED, instrument_id, body | {"by": "instrument"})
+        self.refusals.note(
+            kinds.MESSAGE_REFUSED, instrument_id, body | {"by": "instrument"}, sender=instrument_id, code="by instrument"
+        )
         # A refused message is not repeated: it counts as delivered.
         if not self.commands.on_ack(instrument_id, message.of, message.reason):
             self.delivery.on_ack(instrument_id, message.of, message.reason)
@@ -295,5 +377,13 @@ def _content_digest(packet: Packet, message: wire.ScanMessage) -> str:
     """SHA-256 of a scan message without its message id and send time."""
     digest = hashlib.sha256(message.model_dump_json(exclude={"id", "sent_at"}).encode())
     for array in packet.arrays.values():
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _largest_bias_V(packet: Packet) -> float | None:
+    """Largest magnitude of the recorded bias in volts, 0 without one; None if it is infinite or holds no number."""
+    bias_V = packet.arrays.get("bias_V", np.empty(0))
+    if bias_V.size and (bool(np.isinf(bias_V).any()) or not np.isfinite(bias_V).any()):
+        return None
+    return float(np.max(np.abs(bias_V), initial=0.0, where=np.isfinite(bias_V)))

@@ -7,9 +7,11 @@ Status = Mapping[str, Any]
 
 
 def instruments(status: Status) -> list[dict[str, Any]]:
-    """Each instrument with the keys of `Control.status`, and `instrument_id`, `doing`, `deciding` and `obeyed`.
+    """Each instrument with the keys of `Control.status`, and `instrument_id`, `doing`, `deciding`, `obeyed` and `replies`.
 
-    `doing` and `deciding` are short texts, possibly empty; `obeyed` is False while the newest command is unacknowledged.
+    `doing` and `deciding` are short texts, possibly empty; `waiting_approval` is the id of a decision, or empty; `obeyed` is
+    False while the newest command is unacknowledged, or if it was refused. `refused` is the reason, `left` says whether the
+    instrument has said goodbye, and `replies` how many connections under its name have answered and within how many milliseconds.
     """
     return [_instrument(name, one) for name, one in status.get("instruments", {}).items()]
 
@@ -23,7 +25,12 @@ def _instrument(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "last_heard_s": one.get("last_heard_s"),
         "doing": _doing(one.get("doing") or {}),
         "deciding": _deciding(one.get("newest_scan") or {}, one.get("deciding")),
-        "obeyed": one.get("command_unacknowledged") is None,
+        "waiting_approval": one.get("waiting_approval") or "",
+        "waiting_approval_s": one.get("waiting_approval_s"),
+        "obeyed": one.get("command_unacknowledged") is None and not one.get("command_refused"),
+        "refused": one.get("command_refused") or "",
+        "left": bool(one.get("left")),
+        "replies": dict(one.get("command_replies") or {}),
     }
 
 

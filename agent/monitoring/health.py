@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.history.run_directory import DATABASE
+from instrument_adapters.new_file import open_new
 
 LEAST_FREE_BYTES = 200_000_000
 """A scan of 256² pixels with six channels takes 1.6 MB, a decision with its models somewhat more: the warning comes in time."""
@@ -123,7 +124,8 @@ def _check_disk(run_directory: Path) -> tuple[str, int]:
             return f"{DATABASE} is missing from {run_directory}", free
         probe = run_directory / f"{_PROBE}.{os.getpid()}"
         try:
-            probe.write_bytes(b"?" * 4096)
+            with open_new(probe) as file:
+                file.write(b"?" * 4096)
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:

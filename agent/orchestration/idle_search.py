@@ -44,7 +44,7 @@ class IdleSearch:
 
     def _open(self, instrument_id: str) -> ScanEntry | None:
         entry = self._ledger.latest(instrument_id)
-        if entry is None or entry.decision is None or entry.decision.chosen is None or entry.deepened is not None:
+        if entry is None or entry.decision is None or entry.decision.chosen is None or entry.deeper is not None:
             return None
         return None if (instrument_id, entry.scan_id) in self._failed else entry
 

@@ -16,7 +16,7 @@ import structlog
 from agent.config.model import Config
 from agent.decision.agent import Agent
 from agent.decision.inputs import DecisionInputs, SearchControl
-from agent.errors import AgentError, HistoryError, SearchCancelledError
+from agent.errors import AgentError, HistoryError, SearchCancelledError, fault_sentence
 from agent.ledger.entries import ScanEntry
 from agent.messaging.decision_log import DecisionLog
 from agent.messaging.presence import Presence
@@ -173,19 +173,30 @@ class Orchestrator:
             self._log.cancelled(entry, f"a newer scan came in: {newest.scan_id}")
 
     async def _decide_on(self, entry: ScanEntry) -> None:
+        search = self._search = SearchRun(self._config.search.longest_s, self._clock)  # can be cancelled from now on
         try:
-            scan = self._log.scan_of(entry)
+            scan = await self._log.read_scan(entry)
         except HistoryError as error:
+            self._search = None
             self._log.cancelled(entry, f"it cannot be read back: {error}")
             return
         _LOG.info("deciding", scan=entry.scan_id)
-        search = self._search = SearchRun(self._config.search.longest_s, self._clock)
-        decision = await self._decision(entry, scan, search)
-        self._search = None
-        if decision is None or entry.settled:
-            self._close_cancelled(entry, search)
+        decision: Decision | None
+        try:
+            decision = await self._decision(entry, scan, search)
+            self._search = None
+            if decision is None or entry.settled:
+                self._close_cancelled(entry, search)
+                return
+            self._log.decided(entry, decision, search.seconds, search.basis)
+        except HistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in one decision must not end the run: it is that scan's outcome
+            _LOG.exception("a decision could not be recorded", scan=entry.scan_id)
+            self._search = None
+            decision = self._record_fault(entry, scan, error, search)
+        if decision is None:
             return
-        self._log.decided(entry, decision, search.seconds, search.basis)
         if decision.record.outcome != "bad_scan":
             self._previous.keep(entry, decision)
         self._cache.clear()
@@ -198,6 +209,21 @@ class Orchestrator:
         )
         await self._listener.recommend(entry.instrument_id)
 
+    def _record_fault(self, entry: ScanEntry, scan: Scan, fault: Exception, search: SearchRun) -> Decision | None:
+        """Record that a scan gets no points because of a fault; None if it already has a decision, or can have none."""
+        if entry.decision is not None:
+            return None
+        try:
+            decision = self._agent.unresolved(scan, fault_sentence(fault))
+            self._log.decided(entry, decision, search.seconds)
+        except HistoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the last resort is to close the scan
+            _LOG.exception("a scan could not be decided on", scan=entry.scan_id)
+            self._log.cancelled(entry, fault_sentence(fault)[:2000])
+            return None
+        return decision
+
     async def _decision(self, entry: ScanEntry, scan: Scan, search: SearchRun) -> Decision | None:
         """The decision on a scan; None if its search was cancelled."""
         deadline_s = self._config.search.deadline_s
@@ -207,8 +233,8 @@ class Orchestrator:
             progress=self._progress(entry),
             on_rung=self._provisional(entry) if self._config.service.telemetry else None,
         )
-        call = functools.partial(self._agent.decide, self._inputs(entry, scan, search), control, cache=self._cache)
         try:
+            call = functools.partial(self._agent.decide, await self._inputs(entry, scan, search), control, cache=self._cache)
             decision = await search.result(self._start(call))
         except SearchCancelledError as error:
             if search.end_reason in ("superseded", "agent stops", "emergency stop"):
@@ -218,14 +244,14 @@ class Orchestrator:
             return self._agent.unresolved(scan, str(error))
         except Exception as error:  # noqa: BLE001 - the service's outer edge: a fault in one decision must not end the run
             _LOG.exception("a decision failed", scan=entry.scan_id)
-            return self._agent.unresolved(scan, f"a fault in the agent ({type(error).__name__}: {error}); please report it")
+            return self._agent.unresolved(scan, fault_sentence(error))
         return None if search.end_reason == "emergency stop" else decision
 
     async def _deepen(self, entry: ScanEntry) -> None:
         """Search a decided scan again with more effort; the deepened decision is never sent."""
         decision = self._previous.decision_on(entry, deepest=False)
         try:
-            scan = self._log.scan_of(entry)
+            scan = await self._log.read_scan(entry)
         except HistoryError:
             decision = None
         if decision is None:
@@ -235,17 +261,15 @@ class Orchestrator:
         search = self._search = SearchRun(self._config.search.longest_s, self._clock)
         self._deepening = entry
         try:
-            inputs = self._inputs(entry, scan, search, deep_start(decision, self._config))
+            inputs = await self._inputs(entry, scan, search, deep_start(decision, self._config))
             call = functools.partial(self._deeper.decide, inputs, SearchControl(cancelled=search.ended))
-            found = await search.result(self._start(call))
+            await self._deepened(entry, await search.result(self._start(call)), search)
         except SearchCancelledError:
             _LOG.info("the deeper search was cancelled", scan=entry.scan_id, why=search.end_reason)
             (self._idle.give_up if search.end_reason in (None, "too long") else self._idle.retry)(entry)
         except Exception as error:  # noqa: BLE001 - nothing depends on it
             _LOG.warning("the deeper search failed", scan=entry.scan_id, why=str(error))
             self._idle.give_up(entry)
-        else:
-            await self._deepened(entry, found, search)
         finally:
             self._search = self._deepening = None
 
@@ -259,12 +283,12 @@ class Orchestrator:
             "deepened", scan_id=entry.scan_id, decision_id=record.decision_id, explanation=record.explanation
         )
 
-    def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
+    async def _inputs(self, entry: ScanEntry, scan: Scan, search: SearchRun, start: WarmStart | None = None) -> DecisionInputs:
         """The inputs of the decision as of now; its basis, which is recorded with it, is stored in `search`."""
         before = self._previous.before(entry)
+        earlier = None if before is None else await self._earlier(before)
         limits = self._presence.limits(entry.instrument_id)
         previous = None if before is None else self._previous.decision_on(before)
-        earlier = None if before is None else self._earlier(before)
         search.basis = decision_basis(self._log.history.head.seq, limits, previous, earlier)
         return DecisionInputs(
             scan=scan,
@@ -290,10 +314,10 @@ class Orchestrator:
             "whether a reward or key-point method of your own hangs, or allow more time"
         )
 
-    def _earlier(self, before: ScanEntry) -> Scan | None:
+    async def _earlier(self, before: ScanEntry) -> Scan | None:
         """The scan of the last decision; None if it cannot be read back."""
         try:
-            return self._log.scan_of(before)
+            return await self._log.read_scan(before)
         except HistoryError as error:  # drift is then unknown
             _LOG.warning("the last scan cannot be read back", scan=before.scan_id, why=str(error))
             return None

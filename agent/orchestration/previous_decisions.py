@@ -44,26 +44,20 @@ class PreviousDecisions:
 
     def before(self, entry: ScanEntry) -> ScanEntry | None:
         """The last scan before `entry` of the same instrument and sample that has a decision other than "bad_scan"."""
-        found = None
-        for other in self._ledger.scans.values():
-            if other is entry:
-                break
-            same = (other.instrument_id, other.sample_id) == (entry.instrument_id, entry.sample_id)
-            if same and other.decision is not None and other.decision.outcome != "bad_scan":
-                found = other
-        return found
+        earlier = self._ledger.scans_before(entry)
+        return next((other for other in earlier if other.decided is not None and other.decided.outcome != "bad_scan"), None)
 
     def decision_on(self, entry: ScanEntry, *, deepest: bool = True) -> Decision | None:
         """The decision on a scan, with `deepest` the deepened one if there is one; None if it cannot be read back."""
-        record, kind = entry.decision, kinds.DECISION_MADE
-        if deepest and entry.deepened is not None:
-            record, kind = entry.deepened, kinds.DECISION_DEEPENED
-        if record is None:
+        decided, kind = entry.decided, kinds.DECISION_MADE
+        if deepest and entry.deeper is not None:
+            decided, kind = entry.deeper, kinds.DECISION_DEEPENED
+        if decided is None:
             return None
-        key = _key(entry, record.decision_id)
+        key = _key(entry, decided.decision_id)
         if key not in self._kept:
             try:
-                event = self._event(entry, kind, record.decision_id)
+                event = self._event(entry, kind, decided.decision_id)
                 decision = decision_in(self._history, event)
             except HistoryError as error:  # not essential: the search then makes a cold start
                 _LOG.warning(

@@ -59,5 +59,4 @@ class ScanQueue:
 
     def none_open(self) -> bool:
         """True if no scan received so far, whether its instrument is connected or not, still waits for a decision."""
-        owners = {owner for owner, _ in self._ledger.scans}
-        return self.current is None and all(self._ledger.undecided(owner) is None for owner in owners)
+        return self.current is None and all(self._ledger.undecided(owner) is None for owner in self._ledger.owners())

@@ -64,7 +64,7 @@ def stack_channels(
     channel
         Full name of the main channel.
     mode
-        "auto": "vector" if the scan contains the phase of the main channel, else "amplitude".
+        "auto": "vector" if the scan contains the phase of the main channel and it was recorded, else "amplitude".
         "amplitude": the main channel alone, whatever it is.
         "vector": with the two quadratures. Zero response becomes 0.5, and minus and plus the amplitude's high percentile become
         0 and 1. The scale is the same for both, so that sign and relative size are preserved.
@@ -80,7 +80,7 @@ def stack_channels(
         If a channel is constant, or too few pixels are valid in all channels.
     """
     image = normalise(scan.channels[channel], low_percentile, high_percentile)
-    if mode == "amplitude" or (mode == "auto" and phase_of(scan, channel) is None):
+    if mode == "amplitude" or (mode == "auto" and recorded_phase_of(scan, channel) is None):
         return ChannelStack(image, image.values[None], (channel,))
     if mode == "height":
         height_name = _height_of(scan)
@@ -159,6 +159,12 @@ def phase_of(scan: Scan, channel: str) -> str | None:
     """Name of the phase channel that belongs to an amplitude channel; None if there is none."""
     wanted = _AMPLITUDE.sub("Phase", channel)
     return None if wanted == channel else next((name for name in scan.channels if name.lower() == wanted.lower()), None)
+
+
+def recorded_phase_of(scan: Scan, channel: str) -> str | None:
+    """As `phase_of`, but also None if no pixel of the phase is a number."""
+    name = phase_of(scan, channel)
+    return name if name is not None and np.isfinite(scan.channels[name]).any() else None
 
 
 def fit_phase_offset(amplitude: Float[np.ndarray, " n"], phase_rad: Float[np.ndarray, " n"]) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Complex, Float, Float32, Int
 from scipy import ndimage
 
 from agent.config.quality import ProblemName
-from agent.preprocessing.channels import phase_of
+from agent.preprocessing.channels import recorded_phase_of
 from agent.preprocessing.registration import ScanPair, band_pass
 from instrument_adapters.scan import Scan
 
@@ -252,8 +252,8 @@ def _line_medians(image: np.ndarray) -> Float[np.ndarray, " rows"]:
 
 
 def _response(scan: Scan, channel: str) -> Complex[np.ndarray, "rows cols"] | None:
-    """Complex response of each pixel from amplitude and phase; None if the scan has no phase in degrees."""
-    name = phase_of(scan, channel)
+    """Complex response of each pixel from amplitude and phase; None if the scan has no recorded phase in degrees."""
+    name = recorded_phase_of(scan, channel)
     if name is None or scan.units.get(name) != "deg":
         return None
     return np.asarray(scan.channels[channel] * np.exp(1j * np.deg2rad(scan.channels[name].astype(np.float64))))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy import fft
 
 from agent.config.quality import Action, ProblemName, QualitySettings
-from agent.preprocessing.channels import phase_of
+from agent.preprocessing.channels import phase_of, recorded_phase_of
 from agent.preprocessing.frame_comparison import changes
 from agent.preprocessing.line_artifacts import lines_not_recorded, lines_without_contact, lines_without_lock
 from agent.preprocessing.registration import ScanPair
@@ -189,7 +189,7 @@ def _wrong_unit(state: _QualityInspection) -> str | None:
 
 def _radians(state: _QualityInspection) -> str | None:
     """A problem if a phase has the unit degrees, but its two lobes are π instead of 180 apart."""
-    name = phase_of(state.scan, state.channel)
+    name = recorded_phase_of(state.scan, state.channel)
     if name is None or state.scan.units.get(name) != "deg":
         return None
     phase = state.scan.channels[name]
@@ -197,6 +197,13 @@ def _radians(state: _QualityInspection) -> str | None:
     if high - low < 2.5 or np.nanpercentile(np.abs(phase), _LARGEST_PHASE if state.robust else 100.0) > 2 * np.pi:
         return None
     return f"{name} has the unit degrees, but lies between {low:.2f} and {high:.2f}; it is probably in radians"
+
+
+def _phase_missing(state: _QualityInspection) -> str | None:
+    name = phase_of(state.scan, state.channel)
+    if name is None or recorded_phase_of(state.scan, state.channel) is not None:
+        return None
+    return f"{name} holds no number, so the phase was not recorded; channels = 'auto' uses the amplitude alone"
 
 
 def _mislabelled(state: _QualityInspection) -> str | None:
@@ -289,6 +296,7 @@ def _blunt_tip(state: _QualityInspection) -> str | None:
 _CHECKS: Mapping[ProblemName, Check] = {
     "mislabelled": _mislabelled,
     "wrong_unit": _wrong_unit,
+    "phase_missing": _phase_missing,
     "transposed": _transposed,
     "repeated": _repeated,
     "saturated": _saturated,

@@ -1,6 +1,7 @@
 """Narratives of scans, requests, instruments, runs, and single events."""
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from agent.provenance.narrative import Narrative, NarrativeSection, counted, eve
 from agent.reporting.export.rows import measurements_of
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
-from agent.schema.wording import OUTCOMES
+from agent.schema.wording import ELSEWHERE, OUTCOMES, UNASKED
 from instrument_adapters.protocol.messages import MeasurementRequest
 
 _MOST_LISTED = 30  # events
@@ -123,7 +124,7 @@ def _measurement_lines(request: MeasurementRequest, result: Event | None) -> Ite
         return
     body = result.body
     if body.get("x_m") is not None and body.get("y_m") is not None:
-        distance = ((body["x_m"] - request.x_m) ** 2 + (body["y_m"] - request.y_m) ** 2) ** 0.5
+        distance = math.hypot(body["x_m"] - request.x_m, body["y_m"] - request.y_m)
         yield f"At {place(body['x_m'], body['y_m'])}, {length(distance)} from the requested position, {body.get('measured_at')}"
     for name, value in body.get("parameters", {}).items():
         yield f"{name}: {value:.6g}"
@@ -139,7 +140,8 @@ def _later_decisions(history: History, sample_id: str, result: Event | None) -> 
         last_known = e.body.get("asked", {}).get("after", result.seq)
         if e.body["decision"]["sample_id"] == sample_id and last_known >= result.seq:
             weight = e.body["decision"].get("evidence_weight")
-            evidence = f"results weighed {weight or 0:.0%}" if result.body["status"] == "ok" else "not used as evidence"
+            usable = result.body["status"] == "ok" and not {ELSEWHERE, UNASKED} & set(result.body.get("judged", ()))
+            evidence = f"results weighed {weight or 0:.0%}" if usable else "not used as evidence"
             avoided = "" if result.body["status"] == "skipped" else ", and the point was avoided"
             yield f"Decision {e.subject} (event {e.seq}): {evidence}{avoided}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.history.event_log import Event
 from agent.schema import event_kinds as kinds
+from agent.schema.wording import result_remark
 
 #: Each event kind as text.
 EVENT_TEXTS = {
@@ -141,7 +142,8 @@ def event_sentence(event: Event) -> str:
     if event.kind == kinds.RESULT_RECEIVED:
         what = f"the result of {event.subject} was received: {body.get('status')}"
     by = f" by {body['by']}" if body.get("by") else ""
-    reason = f": {body['reason']}" if body.get("reason") else ""
+    said = result_remark(body)
+    reason = f": {said}" if said else ""
     facts = "" if event.kind in _WITHOUT_DETAILS else ", ".join(_facts(body))
     return f"{timestamp(event.recorded_at)} (event {event.seq}): {what}{by}{reason}{f' ({facts})' if facts else ''}"
 

@@ -1,14 +1,18 @@
-"""Writing a decision to files: a table of recommended points, the record, and the figures. Each file is replaced atomically."""
+"""Writing a decision to files: the record, a table of recommended points, and the figures. Each file is replaced atomically."""
 
+import contextlib
 import csv
 import os
 from collections.abc import Iterator
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.errors import ReportError
-from agent.reporting.figures import FIGURES, draw_all
+from agent.reporting.drawing import drawings
+from agent.reporting.figure_kinds import KINDS
 from agent.schema.decision import Decision, DecisionRecord
+from instrument_adapters.new_file import open_new
 from instrument_adapters.scan import Scan
 
 COLUMNS = ("id", "cluster", "rank", "x_m", "y_m", "row", "col", "core_distance")
@@ -33,36 +37,44 @@ def places_csv(record: DecisionRecord) -> str:
     return text.getvalue()
 
 
-def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
-    """Write the table, the record, and the figures that the decision can show; returns the paths of the files.
+class Written(NamedTuple):
+    """The files that were written, and a sentence for each figure that was not."""
 
-    Files of an earlier report in the directory are replaced, or removed if this decision has no such figure. Other files are not
-    touched.
+    files: list[Path]
+    problems: list[str]
+
+
+def write_report(scan: Scan, decision: Decision, directory: Path) -> Written:
+    """Write the record and the table, then the figures: both functions below.
+
+    Raises
+    ------
+    ReportError
+        If the record or the table cannot be written. A figure that cannot be drawn or written raises nothing.
+    """
+    files = write_decision(decision.record, directory)
+    figures = write_figures(scan, decision, directory)
+    return Written([*files, *figures.files], figures.problems)
+
+
+def write_decision(record: DecisionRecord, directory: Path) -> list[Path]:
+    """Write the record, with its explanation, and the table of the recommended points; returns the paths of the files.
 
     Parameters
     ----------
-    scan
-        Scan that was decided on.
-    decision
-        Decision with its arrays.
+    record
+        Record of the decision.
     directory
-        Directory to write to; created if missing.
+        Directory to write to; created if missing. Earlier files of these names are replaced.
 
     Raises
     ------
     ReportError
         If the directory cannot be created or written to.
     """
-    contents = {TABLE: places_csv(decision.record).encode(), RECORD: decision.record.model_dump_json(indent=2).encode()}
-    for name, figure in draw_all(scan, decision).items():
-        png = BytesIO()
-        figure.savefig(png, format="png", dpi="figure", metadata={"Software": None})
-        contents[f"{name}.png"] = png.getvalue()
+    contents = {RECORD: record.model_dump_json(indent=2).encode(), TABLE: places_csv(record).encode()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in FIGURES:
-            if f"{name}.png" not in contents:
-                (directory / f"{name}.png").unlink(missing_ok=True)
         return [_replace(directory / name, content) for name, content in contents.items()]
     except (FileExistsError, NotADirectoryError) as error:
         raise ReportError(
@@ -73,6 +85,38 @@ def write_report(scan: Scan, decision: Decision, directory: Path) -> list[Path]:
         raise ReportError(
             f"the report cannot be written into {directory}: {reason}; name a folder that can be written to"
         ) from error
+
+
+def write_figures(scan: Scan, decision: Decision, directory: Path) -> Written:
+    """Write the figures that the decision can show; for one that cannot be drawn or written a sentence is returned.
+
+    Figures of an earlier report in the directory are removed first, so that none of them is taken for one of this decision.
+    Other files are not touched.
+
+    Parameters
+    ----------
+    scan
+        Scan that was decided on.
+    decision
+        Decision with its arrays.
+    directory
+        Directory to write to, which exists.
+    """
+    written = Written([], [])
+    for kind in KINDS:
+        try:
+            (directory / f"{kind}.png").unlink(missing_ok=True)
+        except OSError as error:
+            written.problems.append(f"the earlier {directory / kind}.png cannot be removed: {error.strerror or error}; remove it")
+    for drawing in drawings(scan, decision):
+        if drawing.content is None:
+            written.problems.append(drawing.problem)
+            continue
+        try:
+            written.files.append(write_file(directory / f"{drawing.kind}.png", drawing.content))
+        except ReportError as error:
+            written.problems.append(str(error))
+    return written
 
 
 def write_file(path: Path, content: bytes) -> Path:
@@ -93,8 +137,10 @@ def write_file(path: Path, content: bytes) -> Path:
 def _replace(path: Path, content: bytes) -> Path:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
+        with open_new(part) as file:
+            file.write(content)
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that fails must not hide why the file was not written
+            part.unlink(missing_ok=True)
     return path

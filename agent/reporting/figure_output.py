@@ -1,17 +1,20 @@
 """Figures of a decision by name, for notebooks, reports and the command line."""
 
-import base64
 import importlib
 import sys
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, Literal, get_args
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from agent.history.measured_curves import Measured
+from agent.reporting.figure_kinds import KINDS, FigureKind
 from agent.reporting.figures import (
     FigureError,
+    has_front,
+    has_latent_space,
+    has_latents,
     latent_figure,
     latent_grid_figure,
     loops_figure,
@@ -21,53 +24,53 @@ from agent.reporting.figures import (
     reward_figure,
     scan_figure,
 )
-from agent.reporting.figures.pareto import has_front
-from agent.reporting.figures.style import figure_factory
+from agent.reporting.figures.style import figure_factory, own_style
 from agent.schema.decision import Decision
 from instrument_adapters.scan import Scan
 
-FigureKind = Literal["scan", "latent", "reward", "latent_grid", "patches", "pareto", "loops"]
-KINDS: tuple[FigureKind, ...] = get_args(FigureKind)
+# Named, since a backend that the environment or pyplot has registered for a format would otherwise be used.
+_BACKENDS = {"png": "agg", "svg": "svg", "pdf": "pdf"}
 
 
 def available_figures(decision: Decision, measured: Sequence[Measured]) -> list[FigureKind]:
     """Kinds of figures that a decision can show, in reading order."""
-    chosen = decision.record.chosen is not None
+    chosen = has_latent_space(decision)
     possible = {
         "scan": True,
         "latent": chosen,
         "patches": chosen,
         "reward": chosen,
-        "latent_grid": "latents" in decision.arrays,
+        "latent_grid": has_latents(decision),
         "pareto": has_front(decision.record),
         "loops": bool(loops_of(measured)),
     }
-    return [kind for kind in ("scan", "patches", "loops", "latent", "reward", "latent_grid", "pareto") if possible[kind]]
+    return [kind for kind in KINDS if possible[kind]]
 
 
 def figure_of(scan: Scan, decision: Decision, measured: Sequence[Measured], kind: str) -> Figure:
-    """One figure of a decision.
+    """One figure of a decision, in a style that does not depend on the user's settings of matplotlib.
 
     Raises
     ------
     FigureError
         If there is no figure of this kind, or the decision cannot show it.
     """
-    match kind:
-        case "scan":
-            return scan_figure(scan, decision)
-        case "latent":
-            return latent_figure(decision)
-        case "reward":
-            return reward_figure(decision)
-        case "latent_grid":
-            return latent_grid_figure(decision)
-        case "patches":
-            return patch_figure(scan, decision)
-        case "pareto":
-            return pareto_figure(decision.record)
-        case "loops":
-            return loops_figure(measured, f"{decision.record.scan_id}: loops by type, the mean of each in black")
+    with own_style():
+        match kind:
+            case "scan":
+                return scan_figure(scan, decision)
+            case "latent":
+                return latent_figure(decision)
+            case "reward":
+                return reward_figure(decision)
+            case "latent_grid":
+                return latent_grid_figure(decision)
+            case "patches":
+                return patch_figure(scan, decision)
+            case "pareto":
+                return pareto_figure(decision.record)
+            case "loops":
+                return loops_figure(measured, f"{decision.record.scan_id}: loops by type, the mean of each in black")
     raise FigureError(f"there is no figure {kind!r}; choose one of {', '.join(KINDS)}")
 
 
@@ -90,10 +93,6 @@ def figure_bytes(figure: Figure, form: str) -> bytes:
     """The figure as "png", "svg" or "pdf" without a date, so that the same decision gives the same file."""
     content = BytesIO()
     undated = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Producer": None}}
-    figure.savefig(content, format=form, dpi="figure", metadata=undated[form])
+    with own_style():
+        figure.savefig(content, format=form, dpi="figure", metadata=undated[form], backend=_BACKENDS[form])
     return content.getvalue()
-
-
-def png_tag(figure: Figure, alt: str) -> str:
-    """The figure as an HTML image with embedded data; `alt` must contain no markup."""
-    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(figure_bytes(figure, "png")).decode()}">'

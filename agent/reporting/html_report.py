@@ -6,14 +6,15 @@ same file.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
-from agent.reporting.figure_output import FigureKind, available_figures, figure_of, png_tag
+from agent.reporting.drawing import drawings, png_tag
+from agent.reporting.figure_kinds import FigureKind
 from agent.reporting.notebook import Analysis
 from agent.schema.decision import ConfigurationRecord, DecisionRecord
 from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
+from instrument_adapters.plain_text import as_html as escape
 
 CAPTIONS: Mapping[FigureKind, str] = {
     "scan": "The analysed channel, the core points of each cluster, and the recommended points in measuring order.",
@@ -50,8 +51,15 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], notes: Sequence[str] = ()) -> str:
-    """The HTML file as text.
+class Page(NamedTuple):
+    """The HTML file as text, and a sentence for each figure that could not be drawn."""
+
+    html: str
+    problems: list[str]
+
+
+def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str], notes: Sequence[str] = ()) -> Page:
+    """The HTML file as text. A figure that cannot be drawn is replaced by the reason.
 
     Parameters
     ----------
@@ -67,11 +75,12 @@ def page(title: str, analyses: Sequence[Analysis], provenance: Mapping[str, str]
     parts = [f"<h1>{escape(title)}</h1>"]
     if len(analyses) > 1:
         parts.append(_contents(analyses))
-    parts += [_decision(analysis) for analysis in analyses]
+    problems: list[str] = []
+    parts += [_decision(analysis, problems) for analysis in analyses]
     if notes:
         parts.append("<h2>Other events</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in notes) + "</ul>")
     parts.append(f"<h2>Provenance</h2>{_facts(provenance)}")
-    return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
+    return Page(_PAGE.format(title=escape(title), style=_STYLE, body="".join(parts)), problems)
 
 
 def _contents(analyses: Sequence[Analysis]) -> str:
@@ -85,13 +94,17 @@ def _contents(analyses: Sequence[Analysis]) -> str:
     return _table(("scan", "outcome", "types", "points", "measured"), rows)
 
 
-def _decision(analysis: Analysis) -> str:
+def _decision(analysis: Analysis, problems: list[str]) -> str:
     record = analysis.record
     parts = [f'<section id="{escape(record.decision_id)}"><h2>{escape(record.scan_id)}: {OUTCOMES[record.outcome]}</h2>']
     parts.append("".join(f"<p>{escape(s)}</p>" for s in (record.explanation,)))
-    for kind in available_figures(analysis.decision, analysis.measured):
-        picture = png_tag(figure_of(analysis.scan, analysis.decision, analysis.measured, kind), f"{kind} of the decision")
-        parts.append(f"<figure>{picture}<figcaption>{CAPTIONS[kind]}</figcaption></figure>")
+    for drawing in drawings(analysis.scan, analysis.decision, analysis.measured):
+        if drawing.kind is None or drawing.content is None:
+            problems.append(drawing.problem)
+            parts.append(f'<p class="note">{escape(drawing.problem)}</p>')
+            continue
+        picture = png_tag(drawing.content, f"{drawing.kind} of the decision")
+        parts.append(f"<figure>{picture}<figcaption>{CAPTIONS[drawing.kind]}</figcaption></figure>")
     if record.requests:
         parts += ["<h3>Points</h3>", _requests_table(analysis)]
     if record.configurations:

@@ -11,9 +11,9 @@
 Nothing here writes to a run.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,11 +24,14 @@ from agent.history.event_log import Event
 from agent.history.event_log import History as Store
 from agent.history.measured_curves import Measured, measured_in
 from agent.history.readers import decided_scan, decision_in, reading_event, scan_in
-from agent.reporting.figure_output import FigureKind, axes_of, figure_of, png_tag
+from agent.reporting.drawing import drawings, png_tag
+from agent.reporting.figure_kinds import FigureKind
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import Decision, DecisionRecord
 from agent.schema.model_kinds import label
 from agent.schema.wording import OUTCOMES
+from instrument_adapters.plain_text import as_html as escape
+from instrument_adapters.plain_text import visible
 from instrument_adapters.scan import Scan
 
 Records = list[dict[str, Any]]
@@ -118,19 +121,33 @@ class Analysis:
         FigureError
             If there is no figure of this kind, or the decision cannot show it.
         """
+        from agent.reporting.figure_output import axes_of  # loads matplotlib
+
         return axes_of(self.scan, self.decision, self.measured, kind)
 
     def save(self, directory: Path | str) -> list[Path]:
-        """Write the table of recommended points, the record and all figures, as `vaestar analyze` does."""
+        """Write the table of recommended points, the record and all figures, as `vaestar analyze` does; returns the paths.
+
+        A figure that cannot be drawn or written is named in a warning; the record and the table are written all the same.
+
+        Raises
+        ------
+        ReportError
+            If the record or the table cannot be written.
+        """
         from agent.reporting.decision_files import write_report
 
-        return write_report(self.scan, self.decision, Path(directory))
+        written = write_report(self.scan, self.decision, Path(directory))
+        for problem in written.problems:
+            warnings.warn(problem, RuntimeWarning, stacklevel=2)
+        return written.files
 
     def __repr__(self) -> str:
-        return f"<Analysis of {self.record.scan_id}: {_one_line(self.record)}>"
+        return visible(f"<Analysis of {self.record.scan_id}: {_one_line(self.record)}>")
 
     def _repr_html_(self) -> str:
-        picture = png_tag(figure_of(self.scan, self.decision, self.measured, "scan"), f"scan {self.record.scan_id}")
+        drawn = next(drawings(self.scan, self.decision, self.measured, only="scan"))
+        picture = f"<p>{escape(drawn.problem)}</p>" if drawn.content is None else png_tag(drawn.content, "scan of the decision")
         return f"<p><b>{escape(self.record.scan_id)}</b>: {escape(self.explanation)}</p>{picture}"
 
 
@@ -177,7 +194,7 @@ class Decisions(Sequence[Analysis]):
         return Analysis(decided_scan(self._store, event), decision_in(self._store, event), measured)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} decisions: {', '.join(e.subject for e in self._events)}>"
+        return visible(f"<{len(self)} decisions: {', '.join(e.subject for e in self._events)}>")
 
 
 class History:
@@ -249,7 +266,7 @@ class History:
         counts = [(self._count(kinds.SCAN_RECEIVED), "scan"), (self._count(kinds.DECISION_MADE), "decision")]
         counts.append((self._count(kinds.RESULT_RECEIVED), "result"))
         summary = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
-        return f"<History of {self.directory}: {summary}, {len(self._store)} events>"
+        return visible(f"<History of {self.directory}: {summary}, {len(self._store)} events>")
 
     def _repr_html_(self) -> str:
         rows = []

@@ -1,24 +1,62 @@
-"""Terminal output: progress bars, tables, and plain lines."""
+"""Terminal output: progress bars, tables, and plain lines.
+
+Everything that a command prints goes through this module or, where rich would take too long to load,
+`instrument_adapters.command_line.output`: both show control characters as escapes. Text is never taken for markup.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 
 from agent.schema.decision import DecisionRecord
+from instrument_adapters.command_line.output import flush_output, write_line
+from instrument_adapters.plain_text import visible
 
 Report = Callable[[str, int, int], None]  # stage, done, total
-OUT = Console()
-ERR = Console(stderr=True)
+
+
+class _Cleaner(RenderHook):
+    """Shows control characters as escapes in everything that a console prints, whoever made it."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Cleaned(one) for one in renderables]
+
+
+class _Cleaned:
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text, keep="\n"), segment.style)
+
+
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+OUT = Console(**_PLAIN)
+ERR = Console(stderr=True, **_PLAIN)
+for _console in (OUT, ERR):
+    _console.push_render_hook(_Cleaner())
 
 
 @contextmanager
 def search_progress(console: Console = ERR) -> Iterator[Report]:
     """Progress bars, one for each stage; yields a function of (stage, done, total). Silent if the console is not a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
@@ -40,7 +78,7 @@ def progress_bar(stage: str, console: Console = ERR) -> Iterator[Callable[[int, 
 def cluster_table(record: DecisionRecord) -> Table:
     """Table of the clusters with share, core points, number of requests, and position of the most typical one."""
     types = "1 microstructure type" if len(record.clusters) == 1 else f"{len(record.clusters)} microstructure types"
-    table = Table(title=f"{record.scan_id}: {types}", title_justify="left", box=SIMPLE)
+    table = Table(title=f"{visible(record.scan_id)}: {types}", title_justify="left", box=SIMPLE)
     for heading in ("cluster", "share", "points", "core", "recommended", "most typical at x, y (µm)"):
         table.add_column(heading, justify="left" if heading == "cluster" else "right")
     total = max(sum(c.points for c in record.clusters), 1)
@@ -53,5 +91,6 @@ def cluster_table(record: DecisionRecord) -> Table:
 
 
 def print_line(sentence: str) -> None:
-    """Print a line without markup, highlighting or wrapping."""
-    OUT.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    """Print one line as it is, but for characters that a terminal would obey (see `plain_text.visible`); it is not wrapped."""
+    write_line(sentence)
+    flush_output()

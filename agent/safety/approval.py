@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import structlog
 from pydantic import ValidationError
 
 from agent.config.safety import ApprovalSettings
-from agent.errors import ControlError
+from agent.errors import ControlError, HistoryError, fault_sentence
 from agent.ledger.entries import POLICY, ScanEntry
 from agent.ledger.recorder import Recorder
+from agent.safety.elapsed_time import ElapsedTime
 from agent.safety.envelope import Refusal, Target
 from agent.safety.interlock import Interlock
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol.codec import explain
 from instrument_adapters.protocol.messages import MeasurementRequest
 
+_LOG = structlog.get_logger("vaestar.agent")
 DRY_RUN = "dry run"
 NO_EDITS: Mapping[str, Any] = {"dropped": [], "moved": []}
 _XY = tuple[float, float]
@@ -37,10 +40,12 @@ class Approvals:
         Checks points against the safety envelope.
     settings
         Approval mode and timeout.
+    elapsed
+        Time since an approval was asked for.
     """
 
-    def __init__(self, recorder: Recorder, interlock: Interlock, settings: ApprovalSettings) -> None:
-        self._recorder, self._interlock, self._settings = recorder, interlock, settings
+    def __init__(self, recorder: Recorder, interlock: Interlock, settings: ApprovalSettings, elapsed: ElapsedTime) -> None:
+        self._recorder, self._interlock, self._settings, self._elapsed = recorder, interlock, settings, elapsed
         self._ledger = recorder.ledger
 
     def advance(self, instrument_id: str) -> None:
@@ -48,12 +53,24 @@ class Approvals:
         entry = self._ledger.unacknowledged(instrument_id)
         if entry is None or entry.approval is not None or entry.decision is None:
             return
-        if entry.void_reason:
-            self._record_rejection(entry, POLICY, entry.void_reason)
-        elif entry.approval_asked_at is None:
-            self._apply_mode(entry)
-        elif self._timed_out(entry):
-            self._record_rejection(entry, POLICY, f"no operator approved it within {self._settings.timeout_s:g} s")
+        try:
+            if entry.void_reason:
+                self._record_rejection(entry, POLICY, entry.void_reason)
+            elif entry.approval_asked_at is None:
+                self._apply_mode(entry)
+            elif self._timed_out(entry):
+                self._record_rejection(entry, POLICY, f"no operator approved it within {self._settings.timeout_s:g} s")
+        except HistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault with one decision must not end the run
+            self.reject_after_fault(entry, error)
+
+    def reject_after_fault(self, entry: ScanEntry, fault: Exception) -> None:
+        """Reject a decision whose points could not be checked or sent because of a fault in the agent. Idempotent."""
+        assert entry.decision is not None
+        _LOG.error("a decision could not be approved or sent", decision=entry.decision.decision_id, exc_info=fault)
+        if entry.approval is None or entry.approval.given:
+            self._record_rejection(entry, POLICY, fault_sentence(fault)[:2000])
 
     def approve(
         self,
@@ -153,11 +170,13 @@ class Approvals:
         else:
             self._record_approval(entry, POLICY, "within all limits" if requests else "nothing to measure", requests)
 
+    def waiting_s(self, entry: ScanEntry) -> float | None:
+        """Seconds for which a decision has waited for an operator; None if none was asked."""
+        return None if entry.approval_asked_at is None else round(self._elapsed.since_asked(entry), 1)
+
     def _timed_out(self, entry: ScanEntry) -> bool:
         timeout_s = self._settings.timeout_s
-        if timeout_s is None or entry.approval_asked_at is None:
-            return False
-        return (self._recorder.now() - entry.approval_asked_at).total_seconds() >= timeout_s
+        return timeout_s is not None and self._elapsed.since_asked(entry) >= timeout_s
 
     def _record_approval(
         self,
@@ -180,17 +199,19 @@ class Approvals:
 
     def _waiting_entry(self, decision_id: str, instrument_id: str | None) -> ScanEntry:
         """The entry whose decision waits for an operator."""
-        made = [
-            e
-            for e in self._ledger.scans.values()
-            if e.decision and e.decision.decision_id == decision_id and instrument_id in (None, e.instrument_id)
-        ]
-        waiting = [e for e in made if self._ledger.waiting(e.instrument_id) is e]
+        named = [instrument_id] if instrument_id is not None else list(self._ledger.owners())
+        entries = [e for name in named if (e := self._ledger.waiting(name)) is not None]
+        waiting = [e for e in entries if e.decision is not None and e.decision.decision_id == decision_id]
         if len(waiting) == 1:
             return waiting[0]
         if len(waiting) > 1:
             names = ", ".join(e.instrument_id for e in waiting)
             raise ControlError(f"decision '{decision_id}' waits for approval at several instruments ({names}); name one of them")
+        made = [
+            e
+            for e in self._ledger.scans.values()
+            if e.decided and e.decided.decision_id == decision_id and instrument_id in (None, e.instrument_id)
+        ]
         if not made:
             raise ControlError(
                 f"there is no decision '{decision_id}' in this run; `vaestar pending` lists the decisions that wait for approval"

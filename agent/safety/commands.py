@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from agent.errors import ControlError
-from agent.ledger.command_state import ALL_INSTRUMENTS, Order
+from agent.ledger.command_state import ALL_INSTRUMENTS, Command, Order
 from agent.ledger.entries import POLICY
 from agent.ledger.recorder import Recorder
 from agent.schema import event_kinds as kinds
 from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.holds import HELD, hold_id
 
 
 class Commands:
@@ -73,6 +74,27 @@ class Commands:
         if reason and self._ledger.command_state.state(instrument_id) == "running":
             self._record("pause", POLICY, reason[:2000], instrument_id, [instrument_id])
 
+    def take_over(self, instrument_id: str, report: wire.TroubleMessage) -> bool:
+        """Take over a pause or stop that an instrument still obeys and that is not in this history; True if it was not.
+
+        That is the case after the agent came back on a copy of its run, or on another run. From then on the instrument is paused
+        or stopped here, too, until an operator resumes it, knowing of it.
+        """
+        order: Order = "stop" if report.event == HELD["stopped"] else "pause"
+        command_state = self._ledger.command_state
+        if any(self._is_report_of(report.id, command) for command in command_state.holds.get(instrument_id, ())):
+            return False
+        if order == "pause" and command_state.state(instrument_id) == "stopped":
+            return False
+        reason = f"the instrument still obeys what this history does not hold: {report.sentence}"
+        self._record(order, POLICY, reason[:2000], instrument_id, [instrument_id], held=report.id)
+        return True
+
+    def _is_report_of(self, report_id: str, command: Command) -> bool:
+        who = f"{command.by}: {command.reason}" if command.reason else command.by
+        by_command, by_snapshot = (hold_id(self._run_id, command.seq, text[:2000]) for text in (who, command.sentence))
+        return report_id in (command.held, by_command, by_snapshot)
+
     def unacknowledged(self, instrument_id: str) -> wire.CommandMessage | None:
         """The newest command of an instrument, unless acknowledged. A repeated command has the same message id."""
         command = self._ledger.command_state.unacknowledged(instrument_id)
@@ -96,9 +118,9 @@ class Commands:
         self._recorder.record(kinds.COMMAND_ACKNOWLEDGED, instrument_id, body | ({"refused": refused} if refused else {}))
         return True
 
-    def _record(self, order: Order, by: str, reason: str, instrument_id: str | None, names: Sequence[str]) -> None:
+    def _record(self, order: Order, by: str, reason: str, instrument_id: str | None, names: Sequence[str], **facts: str) -> None:
         seqs = {name: self._ledger.command_state.next_seq(name) for name in names}
-        body = {"instrument_id": instrument_id, "command": order, "by": by, "reason": reason, "seqs": seqs}
+        body = {"instrument_id": instrument_id, "command": order, "by": by, "reason": reason, "seqs": seqs} | facts
         self._recorder.record(kinds.COMMAND_GIVEN, instrument_id or ALL_INSTRUMENTS, body)
 
     def _id(self, seq: int) -> str:

@@ -81,6 +81,8 @@ class EnvelopeContext:
         Safety settings of the configuration.
     touched_xy
         Shape (m, 2): positions in the scan, in metres, where points of other decisions were measured or tried on the sample.
+    touched_elsewhere
+        Number of further such points, farther away than `reach` from every target.
     drift_known
         Whether drift is known; if so, distances are taken between positions in the scan, otherwise between commanded positions.
     tried_after_scan
@@ -97,6 +99,7 @@ class EnvelopeContext:
     limits: Limits
     safety: SafetySettings
     touched_xy: Float[np.ndarray, "m 2"] = field(default_factory=lambda: NOWHERE)
+    touched_elsewhere: int = 0
     drift_known: bool = False
     tried_after_scan: int = 0
     asked_before: frozenset[str] = frozenset()
@@ -156,6 +159,23 @@ def check(targets: Sequence[Target], context: EnvelopeContext) -> EnvelopeVerdic
         else:
             refused.append(Refusal(target.request, *violation))
     return EnvelopeVerdict(tuple(batch.accepted), tuple(refused))
+
+
+def reach(limits: Limits, safety: SafetySettings) -> float:
+    """Distance in metres beyond which a measured point cannot decide whether another one may be measured.
+
+    Twice the radius of the dose: a point nearby counts those around it.
+    """
+    return max(limits.spacing_min_m, 2 * limits.dose_radius_m, 2 * safety.dose_radius_m) * (1 + _ROUNDING)
+
+
+def within_reach(targets: Sequence[Target], xy: Float[np.ndarray, "m 2"], reach_m: float) -> Bool[np.ndarray, " m"]:
+    """True for positions that lie no farther than `reach_m` from the rectangle around all targets."""
+    if not targets:
+        return np.zeros(len(xy), dtype=bool)
+    corners = np.array([xy for target in targets for xy in (target.commanded_xy, target.shown_xy)])
+    low, high = corners.min(axis=0) - reach_m, corners.max(axis=0) + reach_m
+    return np.asarray(~((xy < low) | (xy > high)).any(axis=1))
 
 
 def refusals_sentence(rules: Sequence[str], total: int) -> str:
@@ -278,7 +298,7 @@ class _Batch:
 
     def _sample_cap(self, _: Target) -> str:
         most = self._context.safety.points_per_sample
-        full = most is not None and len(self._touched) >= most
+        full = most is not None and len(self._touched) + self._context.touched_elsewhere >= most
         return f"at most {most} points are allowed on this sample" if full else ""
 
 

@@ -32,12 +32,15 @@ class Result:
         Numbers by name; the names include the units.
     at_s
         Time of the measurement in POSIX seconds; NaN if unknown.
+    judged
+        Why the agent does not use the result as evidence ("elsewhere", "unasked", "impossible"); empty if it may.
     """
 
     status: str
     xy_m: tuple[float, float]
     parameters: Mapping[str, float] = field(default_factory=dict)
     at_s: float = math.nan
+    judged: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,8 @@ class MeasuredOnSample:
     names
         Names of the p numbers, in alphabetical order.
     left_out
-        Number of results left out, by reason: "failed", "skipped", "without_parameters", "lacking_a_parameter", "not_finite".
+        Number of results left out, by reason: "failed", "skipped", "without_parameters", "lacking_a_parameter", "not_finite",
+        "elsewhere", "unasked", "impossible".
         Only reasons that occurred are listed.
     at_s
         Shape (m,): times of the measurements in POSIX seconds; NaN if unknown.
@@ -68,7 +72,7 @@ class MeasuredOnSample:
     @classmethod
     def of(cls, results: Sequence[Result]) -> "MeasuredOnSample":
         """The results that can be used together, in the given order."""
-        measured = [r for r in results if r.status == "ok" and r.parameters]
+        measured = [r for r in results if r.status == "ok" and r.parameters and not r.judged]
         counts = Counter(name for r in measured for name in r.parameters)
         names = tuple(sorted(name for name, count in counts.items() if 2 * count > len(measured)))
         reasons = [_unusable(r, names) for r in results]
@@ -113,8 +117,8 @@ class MeasuredOnSample:
 
 def _unusable(result: Result, names: Sequence[str]) -> str:
     """The reason why a result cannot be used with the others; empty if it can."""
-    if result.status != "ok":
-        return result.status
+    if result.status != "ok" or result.judged:
+        return result.judged or result.status
     if not result.parameters:
         return "without_parameters"
     if not names or any(name not in result.parameters for name in names):

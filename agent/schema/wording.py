@@ -1,6 +1,7 @@
-"""Outcomes, policies and preparation of a decision as text, shared by the report, the narrative and the dashboard."""
+"""Outcomes, policies and preparation of decisions, and findings about results, as text for report, narrative and dashboard."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from agent.schema.decision import AnalysedRecord, Outcome
 from instrument_adapters.geometry import Frame
@@ -32,3 +33,15 @@ def analysed_sentence(analysed: AnalysedRecord, frame: Frame | None) -> str:
         counts = ", ".join(f"{n} of {name}" for name, n in analysed.wild_pixels.items())
         parts.append(f"Wild pixels were replaced by the median of their neighbours: {counts}.")
     return " ".join(parts)
+
+
+# What the agent finds about a result, beside the status that the instrument gave it. The names are recorded and never change.
+UNASKED = "unasked"
+ELSEWHERE = "elsewhere"
+MISDATED = "misdated"
+IMPOSSIBLE = "impossible"  # position or numbers beyond all bounds, in a history of an earlier version
+
+
+def result_remark(body: Mapping[str, Any]) -> str:
+    """What the instrument and the agent say about a recorded result; empty if neither says anything."""
+    return "; ".join(str(body[key]) for key in ("judgement", "reason") if body.get(key))

@@ -4,6 +4,7 @@ Each task has one file, named after a hash of everything that its result depends
 cannot be read counts as absent. All files are removed once the decision to which they led has been recorded.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import numpy as np
 
 from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.schema.decision import versions
+from instrument_adapters.new_file import open_new
 from rewards.base import Representation
 
 _ARRAYS = ("z", "z_std", "z_rotated", "z_mirrored")
@@ -81,17 +83,17 @@ class TaskCache:
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with open_new(part) as file:
                 np.savez(file, allow_pickle=False, **arrays)
             part.replace(path)
         except OSError:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
     def clear(self) -> None:
-        """Remove all kept results, and the directory if nothing else is in it."""
+        """Remove all kept results, and the directory if nothing else is in it. What cannot be removed stays, and does no harm."""
         for path in [*self.directory.glob("*.npz"), *self.directory.glob("*.part")]:
-            path.unlink(missing_ok=True)
-        if self.directory.is_dir() and not any(self.directory.iterdir()):
+            _remove(path)
+        with contextlib.suppress(OSError):  # it does not exist, or holds other files
             self.directory.rmdir()
 
     def _path(self, image: str, task: RepresentTask) -> Path:
@@ -106,6 +108,11 @@ class TaskCache:
 
 def _wall_arrays(task: RepresentTask) -> tuple[np.ndarray, ...]:
     return (*vars(task.walls).values(), *vars(task.fitted_walls).values())
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def unfinished_files(directory: Path) -> Iterator[tuple[Path, str]]:

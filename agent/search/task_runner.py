@@ -167,7 +167,6 @@ class TaskRunner:
     def _restart_workers(self, error: BrokenExecutor) -> None:
         self._deaths += 1
         if self._deaths > _MAX_WORKER_DEATHS:
-            raise AgentError(
-                f"worker processes died {self._deaths} times in one search; check whether the computer has enough memory"
-            ) from error
+            how = self._workers.last_loss() or f"{str(error).rstrip('.')}; check whether the computer has enough memory"
+            raise AgentError(f"worker processes died {self._deaths} times in one search: {how}") from error
         self._workers.restart()

@@ -2,7 +2,7 @@
 
 Without keys there is no authentication, and the agent listens on loopback only. A server with keys but without a list would admit
 everybody, so both must be configured together. The list is a folder of public keys, which is read again at each connection: a key
-that is added is admitted at once; removing a key does not end a connection that exists.
+that is added is admitted at once, and one that is removed or cannot be read is refused; neither ends a connection that exists.
 """
 
 import time
@@ -15,7 +15,7 @@ import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from instrument_adapters.errors import ProtocolError
-from instrument_adapters.protocol.curve_keys import KeyFileError, KeyPair, load_allowed
+from instrument_adapters.protocol.curve_keys import KeyFileError, KeyPair, load_allowed, read_allowed
 
 _LOG = structlog.get_logger("vaestar.agent")
 _REPORT_INTERVAL_S = 600.0  # a denied client retries every few seconds, possibly for days
@@ -45,7 +45,8 @@ class Authenticator:
 
     def __init__(self, own: KeyPair, allowed: Path, on_denied: Denied) -> None:
         self._own, self._allowed, self._on_denied = own, allowed, on_denied
-        self._names = load_allowed(allowed)
+        self._names = load_allowed(allowed)  # and the names whose files cannot be read now, for connections that exist
+        self._problems: tuple[str, ...] = ()
         self._reported_at_s: dict[tuple[str, str], float] = {}
 
     def open(self, context: zmq.asyncio.Context) -> "_ZapAuthenticator":
@@ -62,13 +63,22 @@ class Authenticator:
     def admit(self, address: str, key: bytes) -> bool:
         """Whether a client with this public key may connect."""
         try:
-            self._names = load_allowed(self._allowed)
-        except KeyFileError as error:  # a key file that is being copied must not lock out all clients
-            _LOG.warning("the allowed keys cannot be read; the previous list stays in force", why=str(error))
-        if key in self._names:
+            names, problems = read_allowed(self._allowed)
+        except KeyFileError as error:  # nobody new; instruments that are connected go on
+            names, problems = {}, dict.fromkeys(self._names.values(), error)
+        self._report(tuple(dict.fromkeys(str(problem) for problem in problems.values())))
+        self._names = {known: name for known, name in self._names.items() if name in problems} | names
+        if key in names:
             return True
         self._deny(address, key.decode("ascii", "replace")[:8])
         return False
+
+    def _report(self, problems: tuple[str, ...]) -> None:
+        """Log which keys cannot be read whenever that changes."""
+        if problems != self._problems:
+            for problem in problems:
+                _LOG.warning("an allowed key cannot be read; new connections with it are refused", why=problem)
+        self._problems = problems
 
     def check_name(self, key: str, instrument_id: str) -> None:
         """Check that a public key belongs to this instrument.
@@ -91,7 +101,7 @@ class Authenticator:
         if len(self._reported_at_s) >= _REPORTS_MAX:
             self._reported_at_s.clear()
         self._reported_at_s[address, key] = now
-        self._on_denied(address, key, f"its public key is not in {self._allowed}")
+        self._on_denied(address, key, f"its public key is not in {self._allowed}, or its file cannot be read")
 
 
 class _ZapAuthenticator(AsyncioAuthenticator):

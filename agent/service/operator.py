@@ -59,7 +59,7 @@ class OperatorControl:
         for name in names:
             # Before the state changes, so that no point of a scan from before the stop can be measured after it.
             if command_state.state(name) == "stopped":
-                self._decide_not_to_measure(name, command_state.reason(name))
+                await self._decide_not_to_measure(name, command_state.reason(name))
         await self._command("resume", by, reason, instrument_id)
 
     async def emergency_stop(self, by: str, reason: str, instrument_id: str | None = None) -> None:
@@ -115,22 +115,24 @@ class OperatorControl:
         _LOG.warning("command given", command=order, by=by, reason=reason, instruments=list(names))
         for name in names:
             await self._send_open(name)
+        self._orchestrator.interrupt()
         if order == "stop":
             for name in names:
-                self._decide_not_to_measure(name, Command(0, order, by, reason).sentence)
-        self._orchestrator.interrupt()
+                await self._decide_not_to_measure(name, Command(0, order, by, reason).sentence)
+            self._orchestrator.interrupt()
 
-    def _decide_not_to_measure(self, instrument_id: str, why: str) -> None:
+    async def _decide_not_to_measure(self, instrument_id: str, why: str) -> None:
         """Close the newest scan of an instrument, if it is undecided, with the decision not to measure."""
         entry = self._dispatcher.ledger.open_scan(instrument_id)
         if entry is None:
             return
         try:
-            scan = self._dispatcher.decision_log.scan_of(entry)
+            scan = await self._dispatcher.decision_log.read_scan(entry)
         except HistoryError as error:
             self._dispatcher.decision_log.cancelled(entry, f"the instrument was {why}, and the scan cannot be read back: {error}")
             return
-        self._dispatcher.decision_log.decided(entry, self._agent.unresolved(scan, f"the instrument was {why}"), 0.0)
+        if not entry.settled:  # it may have been decided while it was read
+            self._dispatcher.decision_log.decided(entry, self._agent.unresolved(scan, f"the instrument was {why}"), 0.0)
 
 
 def _checked_author(by: str, reason: str) -> tuple[str, str]:

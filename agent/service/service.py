@@ -23,30 +23,35 @@ import zmq.asyncio
 
 from agent.config.model import Config
 from agent.decision.agent import Agent
-from agent.errors import HistoryError, ServiceError
+from agent.errors import HistoryError, ServiceError, StorageError
 from agent.history.event_log import History
 from agent.history.retention import run_retention
 from agent.history.run_directory import STATE_FILE as STATE_FILE
+from agent.history.storage_errors import check_writable, describe_error
 from agent.ledger.recovery import recovery_facts, recovery_sentence
-from agent.messaging.dispatcher import Dispatcher
+from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.messaging.partial_frames import PartialFrame
-from agent.messaging.status import instruments, uptime_s
+from agent.messaging.status import instruments
 from agent.orchestration.orchestrator import Orchestrator
 from agent.safety.control import Control
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import versions
 from agent.search.task_cache import TaskCache
 from agent.service.authentication import Authenticator
+from agent.service.connection_guard import ConnectionGuard, allowed_connections
 from agent.service.operator import OperatorControl
 from agent.service.periodic_jobs import schedule_jobs
-from agent.service.rate_limit import RateLimiter
+from agent.service.rate_limit import SenderLimits
+from agent.service.receiver import Received, Receiver, as_refusal
+from agent.service.routes import Routes
 from agent.service.sender import Sender
 from agent.service.sockets import bind_socket, endpoint, key_of
 from agent.service.supervision import Page, Supervision
 from agent.workers.factory import workers_for
 from instrument_adapters.errors import ProtocolError
+from instrument_adapters.new_file import open_new
 from instrument_adapters.protocol import messages as wire
-from instrument_adapters.protocol.codec import decode, message_id
+from instrument_adapters.protocol.codec import Packet, message_id
 from instrument_adapters.protocol.curve_keys import load_pair
 
 _LOG = structlog.get_logger("vaestar.agent")
@@ -84,9 +89,11 @@ class Service:
         self._fault: HistoryError | None = None
         self._started_at = now()
         self._published = 0
+        self._unpublished: set[str] = set()  # kinds of messages whose publishing has failed, each logged once
         self._progress: dict[str, dict[str, Any]] = {}  # scan id -> progress of its search
         self._recovered: dict[str, Any] = {}
         self._control: OperatorControl | None = None
+        self._routes = Routes()
 
     @property
     def control(self) -> Control:
@@ -114,10 +121,10 @@ class Service:
             "pid": os.getpid(),
             "version": versions()["vaestar"],
             "started_at": self._started_at.isoformat(),
-            "uptime_s": round(uptime_s(self._started_at, self._now()), 1),
+            "uptime_s": round(self.supervision.meters.uptime_s, 1),
             "mode": self._config.approval.mode,
             "events": self._dispatcher.recorder.newest_seq,
-            "instruments": instruments(self._dispatcher, self._progress),
+            "instruments": instruments(self._dispatcher, self._progress, self._routes.replies),
             "recovered": self._recovered,
         }
 
@@ -139,9 +146,10 @@ class Service:
         """
         with contextlib.ExitStack() as stack:
             search = self._config.search
-            workers = stack.enter_context(workers_for(search.workers, self._config.directory, search.dask))
+            workers = stack.enter_context(workers_for(search.workers, self._config.modules_directory, search.dask))
             self._agent = Agent(self._config, workers)
-            history = stack.enter_context(History(self._directory))
+            check_writable(self._directory)
+            history = stack.enter_context(History(self._directory, keep_empty=False))
             self._run_id = _run_id(history)
             silence_s = self._config.service.silence_s
             self._dispatcher = Dispatcher(
@@ -167,15 +175,21 @@ class Service:
             )
             context = stack.enter_context(zmq.asyncio.Context())
             self._authenticator = self._open_authenticator(stack, context)
-            self._router = stack.enter_context(bind_socket(context, zmq.ROUTER, self._config.service.bind, self._authenticator))
-            self._sender = Sender(self._router, self._dispatcher)
+            self._guard = stack.enter_context(contextlib.closing(ConnectionGuard(context, allowed_connections())))
+            self._router = stack.enter_context(
+                bind_socket(context, zmq.ROUTER, self._config.service.bind, self._authenticator, self._guard)
+            )
+            self._sender = Sender(self._router, self._dispatcher, self._routes)
             self._control = OperatorControl(
                 self._agent, self._dispatcher, self._orchestrator, self._sender.send_open, self.status
             )
             telemetry = self._config.service.telemetry
             self._telemetry = (
-                stack.enter_context(bind_socket(context, zmq.PUB, telemetry, self._authenticator)) if telemetry else None
+                stack.enter_context(bind_socket(context, zmq.PUB, telemetry, self._authenticator, self._guard))
+                if telemetry
+                else None
             )
+            stack.enter_context(self._guard.running())
             stack.enter_context(self.supervision.listening())
             self.supervision.health.checks["workers"] = workers.problem
             stack.enter_context(self._state_file())
@@ -183,6 +197,7 @@ class Service:
             async with self.supervision.running(self._control):
                 await self._serve()
             self._dispatcher.run_log.stopped("asked to stop")
+            _LOG.info("stopped", head=str(history.head))
 
     def _record_start(self) -> None:
         """Record the start of this agent, and the state that it found in an existing run."""
@@ -193,7 +208,8 @@ class Service:
             self._dispatcher.run_log.recovered(self._recovered)
         found = recovery_sentence(self._recovered) if before else ""
         addresses = {"address": endpoint(self._router), "http": self.supervision.address}
-        _LOG.info("listening", run=str(self._directory), **addresses, mode=self._config.approval.mode, recovered=found)
+        facts = {"mode": self._config.approval.mode, "recovered": found, "head": str(self._dispatcher.history.head)}
+        _LOG.info("listening", run=str(self._directory), **addresses, **facts)
 
     def _stop_after_fault(self, fault: HistoryError) -> None:
         """Stop because an event could not be recorded, and nothing unrecorded may be acted on. `run` raises the error."""
@@ -218,9 +234,12 @@ class Service:
         return self._dispatcher.approvals.objections(decision_id, drop, move)
 
     def stop_on_signals(self) -> None:
-        """Stop the service on SIGINT and SIGTERM."""
+        """Stop the service on SIGINT and SIGTERM, and on SIGHUP (the terminal was closed) unless it is ignored, as by nohup."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers += [hang_up] if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN else []
+        for number in numbers:
             try:
                 loop.add_signal_handler(number, self.stop)
             except NotImplementedError:  # Windows has no loop signals; the plain handler wakes the loop at the next tick
@@ -245,7 +264,7 @@ class Service:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for instrument_id in self._dispatcher.presence.connected():
-            await self._send(instrument_id.encode(), self._dispatcher.bye())
+            await self._sender.send_all(instrument_id, self._dispatcher.bye())
         for result in [self._fault, *results]:
             if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -260,44 +279,76 @@ class Service:
         return authenticator
 
     async def _receive(self) -> None:
-        limiter = RateLimiter(self._config.service.messages_per_s, time.monotonic)
-        while True:
-            parts = await self._router.recv_multipart(copy=False)
-            identity, *frames = [part.bytes for part in parts]
-            if limiter.allows(identity):
-                await self._handle(identity, frames, key_of(parts) if self._authenticator is not None else "")
-            else:
-                _LOG.debug("message dropped: the instrument exceeds its rate limit", instrument=identity)
+        limits = SenderLimits(self._config.service.messages_per_s, time.monotonic)
+        await Receiver(
+            self._router,
+            self._dispatcher,
+            self._guard,
+            limits,
+            check=self._check_name,
+            answer=self._handle,
+            refuse=self._refuse,
+            key_of=key_of if self._authenticator is not None else lambda _parts: "",
+            on_fault=self._stop_after_fault,
+        ).run()
 
-    async def _handle(self, identity: bytes, frames: list[bytes], key: str = "") -> None:
-        since_s = time.perf_counter()
-        # A client without a name gets one from zmq that is not text; it is answered as well.
-        instrument_id = identity.decode("utf-8", "backslashreplace")
+    def _check_name(self, message: Received) -> None:
+        """Check that a message comes with the instrument's key; else its connection gets nothing more that is meant for it."""
+        if self._authenticator is None:
+            return
         try:
-            if self._authenticator is not None:
-                self._authenticator.check_name(key, instrument_id)
-            packet = decode(frames)
-            answer = self._dispatcher.on_packet(instrument_id, packet)
-        except ProtocolError as error:
-            await self._refuse(identity, frames, error)
+            self._authenticator.check_name(message.key, message.instrument_id)
+        except ProtocolError:
+            self._routes.drop(message.identity)
+            raise
+
+    async def _handle(self, message: Received, packet: Packet, prepared: Prepared | None = None) -> None:
+        since_s = time.perf_counter()
+        instrument_id = message.instrument_id
+        try:
+            remains = isinstance(packet.message, wire.Bye) and await self._remains_connected(instrument_id, message.identity)
+            answer = self._dispatcher.on_packet(instrument_id, packet, prepared, remains_connected=remains)
+            self._note_route(instrument_id, message.identity, packet.message)
         except HistoryError:
             raise  # a message that cannot be recorded must not be answered
         except Exception as error:  # noqa: BLE001 - the service's outer edge: no message may end the run
-            _LOG.exception("a message could not be handled", instrument=instrument_id)
-            fault = f"a fault in the agent ({type(error).__name__}: {error}); please report it"
-            await self._refuse(identity, frames, ProtocolError("agent_fault", fault))
+            await self._refuse(message, as_refusal(error, instrument_id))
         else:
+            await self._answer(message, packet.message, answer, since_s)
+
+    async def _answer(self, received: Received, message: wire.Message, answer: wire.Message | None, since_s: float) -> None:
+        """Send the answer to a recorded message, and do what follows from it; a fault in that is logged and ends nothing."""
+        try:
             if answer is not None:
-                await self._send(identity, answer)
+                await self._send(received.identity, answer)
             if isinstance(answer, wire.Ack):
                 self.supervision.meters.acknowledged(since_s)
-            await self._follow_up(instrument_id, packet.message, answer)
+            await self._follow_up(received.instrument_id, message, answer)
+        except HistoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the service's outer edge: no message may end the run
+            _LOG.exception("a message was recorded, but not all that follows from it was done", instrument=received.instrument_id)
 
-    async def _refuse(self, identity: bytes, frames: list[bytes], error: ProtocolError) -> None:
-        instrument_id = identity.decode("utf-8", "backslashreplace")
-        answer = self._dispatcher.refuse(instrument_id, message_id(frames), error)
-        _LOG.warning("message refused", instrument=instrument_id, code=error.code, reason=answer.reason)
-        await self._send(identity, answer)
+    async def _remains_connected(self, instrument_id: str, leaves: bytes) -> bool:
+        """Whether another connection under the same name receives messages when one says goodbye."""
+        self._routes.drop(leaves)
+        return await self._sender.send_all(instrument_id, self._dispatcher.heartbeat(instrument_id))
+
+    def _note_route(self, instrument_id: str, identity: bytes, message: wire.Message) -> None:
+        if isinstance(message, wire.Bye):
+            return
+        if self._routes.spoke(instrument_id, identity):
+            advice = "commands go to all of them, recommendations to the one that spoke last; make sure that only one client runs"
+            _LOG.warning("several connections speak under one name", instrument=instrument_id, advice=advice)
+        if isinstance(message, wire.Hello) and self._authenticator is not None and identity == instrument_id.encode():
+            advice = "its routing id is its name, which every holder of a key can take; add a slash and a random number to it"
+            _LOG.warning("the connection of an instrument can be taken over", instrument=instrument_id, advice=advice)
+        if isinstance(message, wire.Ack | wire.Refused):
+            self._routes.answered(identity, message.of)
+
+    async def _refuse(self, message: Received, error: ProtocolError) -> None:
+        answer = self._dispatcher.refuse(message.instrument_id, message_id(message.frames), error)
+        await self._send(message.identity, answer)
 
     async def _follow_up(self, instrument_id: str, message: wire.Message, answer: wire.Message | None) -> None:
         fresh = isinstance(answer, wire.Ack) and not answer.duplicate
@@ -315,7 +366,7 @@ class Service:
             await self.publish("result", instrument_id=instrument_id, cluster=cluster, parameters=message.parameters, **facts)
         if isinstance(message, wire.Hello | wire.Resend):
             self._sender.mark_all_due(instrument_id)
-        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage):
+        if isinstance(message, wire.Hello | wire.Resend | wire.ResultMessage | wire.TroubleMessage):
             await self.recommend(instrument_id)
 
     async def recommend(self, instrument_id: str) -> None:
@@ -323,9 +374,11 @@ class Service:
         await self._sender.send_open(instrument_id)
 
     async def tick(self) -> None:
-        """Send heartbeats, repeat unacknowledged messages, and record approval timeouts and silent instruments."""
+        """Send heartbeats, repeat unacknowledged messages, and record approval timeouts, silent instruments and refusals."""
+        self._dispatcher.refusals.flush()
         for instrument_id in self._dispatcher.presence.record_silent():
             _LOG.warning("instrument silent", instrument=instrument_id)
+            self._dispatcher.partial_frames.drop(instrument_id)
             await self.publish("silent", instrument_id=instrument_id)
         for instrument_id in sorted(self._dispatcher.ledger.instruments):
             await self.recommend(instrument_id)
@@ -336,11 +389,19 @@ class Service:
         return await self._sender.send(identity, message)
 
     async def publish(self, kind: str, **facts: Any) -> None:
-        """Publish a numbered telemetry message. Best effort: nothing depends on it."""
-        if self._page is not None:
-            self._page.update(kind, facts)
+        """Publish a numbered telemetry message. Best effort: nothing depends on it, and what fails here ends nothing."""
+        try:
+            await self._publish(kind, facts)
+        except Exception:  # noqa: BLE001 - display only: neither a fault of the page nor of a socket may end the run
+            if kind not in self._unpublished:
+                self._unpublished.add(kind)
+                _LOG.exception("messages of this kind cannot be published; only the display suffers", kind=kind)
+
+    async def _publish(self, kind: str, facts: Mapping[str, Any]) -> None:
         if kind == "progress":
             self._progress = {facts["scan_id"]: {name: facts[name] for name in ("stage", "done", "total")}}
+        if self._page is not None:
+            self._page.update(kind, facts)
         if self._telemetry is not None:
             self._published += 1
             message = {"kind": kind, "seq": self._published, **facts}
@@ -359,10 +420,13 @@ class Service:
         }
         temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(state, indent=2))
+            with open_new(temporary) as file:
+                file.write(json.dumps(state, indent=2).encode())
             temporary.replace(path)
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written: {error}") from error
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise StorageError(f"{path} cannot be written: {describe_error(error)}") from error
         try:
             yield
         finally:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from agent.errors import ControlError, HistoryError
-from agent.history.counters import RunCounters
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
@@ -121,11 +120,7 @@ def _history_routes(backend: Backend) -> APIRouter:
     async def decisions(
         most: Annotated[int, Query(ge=1, le=_MAX_DECISIONS)] = 50, before: Annotated[int | None, Query(ge=1)] = None
     ) -> dict[str, Any]:
-        def newest_first(counters: RunCounters) -> list[dict[str, Any]]:
-            wanted = [s for s in reversed(counters.summaries) if before is None or s["seq"] < before]
-            return wanted[:most]
-
-        return {"decisions": await backend.reader.from_counters(newest_first)}
+        return {"decisions": await backend.reader.decisions(most, before)}
 
     @router.get("/api/decisions/{decision_id}")
     async def decision(decision_id: Id) -> dict[str, Any]:

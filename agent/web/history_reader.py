@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.history.counters import RunCounters
+from agent.history.counters import RunCounters, decision_summary
 from agent.history.event_log import Event, History
 from agent.schema import event_kinds as kinds
 
@@ -42,6 +42,14 @@ class HistoryReader:
     async def from_counters(self, query: Callable[[RunCounters], _T]) -> _T:
         """Return the result of a query on the counters, brought up to date. It runs in the reader's thread."""
         return await self._run(lambda history: query(self._updated_counters(history)))
+
+    async def decisions(self, most: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest decisions in a few fields, the newest first; those before event `before`, if it is given."""
+
+        def newest_first(history: History) -> list[dict[str, Any]]:
+            return [decision_summary(e) for e in history.newest(most, kind=kinds.DECISION_MADE, before=before)]
+
+        return await self._run(newest_first)
 
     async def decision(self, decision_id: str) -> dict[str, Any] | None:
         """Return the record of a decision, or None if the run does not have it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import secrets
 import socket
@@ -12,8 +13,9 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from agent.errors import ServiceError
+from agent.errors import ServiceError, StorageError
 from agent.history.run_directory import TOKEN_FILE
+from agent.history.storage_errors import describe_error
 from agent.monitoring.health import HealthChecks
 from agent.monitoring.meters import Meters
 from agent.safety.control import Control
@@ -21,8 +23,11 @@ from agent.web.api import Backend, create_app
 from agent.web.connections import MAX_CONNECTIONS, TimedConnection
 from agent.web.event_stream import Feed
 from agent.web.history_reader import HistoryReader
+from instrument_adapters.errors import plain_reason
+from instrument_adapters.new_file import open_new
 
 _SHUTDOWN_TIMEOUT_S = 1
+_MAX_PORT = 65535
 _LOG = structlog.get_logger("vaestar.web")
 
 
@@ -106,18 +111,27 @@ def _settings(app: FastAPI) -> uvicorn.Config:
     )
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name such as 127.example.org may mean any computer
+        return False
+
+
 def _listening_socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if host == "localhost":
         host = "127.0.0.1"
-    if not (host.startswith("127.") or host == "::1"):
+    if not port.isdecimal() or int(port) > _MAX_PORT:
+        raise ServiceError(
+            f"service.http is '{address}', which is not HOST:PORT with a port up to {_MAX_PORT}; an example is 127.0.0.1:5557"
+        )
+    if not _is_loopback(host):
         raise ServiceError(
             f"service.http is '{address}', which is not a loopback address; use 127.0.0.1:PORT, "
             "and connect from another computer through ssh -L"
         )
-    if not port.isdecimal():
-        raise ServiceError(f"service.http is '{address}', which is not a valid address; an example is 127.0.0.1:5557")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -125,10 +139,10 @@ def _listening_socket(address: str) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
         sock.listen(MAX_CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sock.close()
         raise ServiceError(
-            f"the HTTP server cannot listen on {address}: {error}; is another agent running there? "
+            f"the HTTP server cannot listen on {address}: {plain_reason(error)}; is another agent running there? "
             "choose another port with --http 127.0.0.1:PORT (0 picks a free one), or disable the server with --http ''"
         ) from error
     return sock
@@ -138,12 +152,12 @@ def _listening_socket(address: str) -> socket.socket:
 def _token_file(path: Path, token: str) -> Iterator[None]:
     """Write the token to a file that only this user may read; on Windows the folder's rights protect it (docs/operations.md)."""
     try:
-        path.unlink(missing_ok=True)  # a file left over may have other rights
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(token)
+        with open_new(path, 0o600) as file:  # a file left over may have other rights
+            file.write(token.encode("ascii"))
     except OSError as error:
-        raise ServiceError(f"{path} cannot be written: {error}") from error
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # it may hold half a token
+        raise StorageError(f"{path} cannot be written: {describe_error(error)}") from error
     try:
         yield
     finally:

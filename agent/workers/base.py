@@ -80,6 +80,10 @@ class Workers(ABC):
         """A sentence on why the workers cannot work; empty if they can."""
         return ""
 
+    def last_loss(self) -> str:
+        """How a worker was lost last, and what it said, as the end of a sentence; empty if that is not known."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Cancel running tasks, and end or remove all processes, connections and files."""

@@ -4,6 +4,8 @@ A shared array is a file in a temporary directory, which each process maps into 
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import multiprocessing
 import os
 import shutil
@@ -11,7 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, InvalidStateError, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,12 @@ from threadpoolctl import threadpool_limits
 
 from agent.errors import SearchCancelledError
 from agent.workers.base import ALL_SEARCHES, Workers
+from instrument_adapters.child_process import SAFE_PATH, last_words
 
 _GRACE_S = 1.0  # time to stop; then the process of the task is ended
 _WATCH_S = 0.2
+_STDERR = ".stderr"  # suffix of the files with what processes wrote last
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _NICENESS = 10  # answering instruments takes precedence over training
 
 # State of a worker process:
@@ -77,9 +82,13 @@ class ProcessWorkers(Workers):
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
         """See `Workers`."""
         try:
-            return _IndependentFuture(self._pool.submit(_run, self._search, fn, *args))
+            return self._submit(fn, args)
         except BrokenExecutor:  # a process died while it was idle
             self.restart()
+            return self._submit(fn, args)
+
+    def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Future[Any]:
+        with _safe_path():  # the pool starts its processes as they are needed
             return _IndependentFuture(self._pool.submit(_run, self._search, fn, *args))
 
     def cancel(self) -> None:
@@ -92,12 +101,20 @@ class ProcessWorkers(Workers):
 
     def restart(self) -> None:
         """New processes in place of a broken pool."""
+        _kill(self._pool)  # the pool itself would wait for ever for one that is stopped (SIGSTOP)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._new_pool()
 
+    def last_loss(self) -> str:
+        """See `Workers`. The processes that the pool ended afterwards, because one was lost, are not meant."""
+        for process in list((self._pool._processes or {}).values()):
+            process.join(_GRACE_S)
+            if process.exitcode not in (None, 0, -signal.SIGTERM):
+                return _ending(process.exitcode, last_words(Path(self._files.name, f"{process.pid}{_STDERR}")))
+        return ""
+
     def replace(self) -> None:
         """Kill all processes, whose tasks do not respond, and start new ones."""
-        _kill(self._pool)
         self.restart()
 
     def close(self) -> None:
@@ -116,7 +133,8 @@ class ProcessWorkers(Workers):
     def _new_pool(self) -> ProcessPoolExecutor:
         arguments = (self._cancelled, self._directory, self._files.name)
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
+        with _safe_path():
+            return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=arguments)
 
 
 class _IndependentFuture(Future[Any]):
@@ -151,6 +169,29 @@ class _IndependentFuture(Future[Any]):
                 self.set_result(done.result())
 
 
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes that are started meanwhile do not import from the working directory before they have their parent's path."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+
+
+def _ending(exit_code: int, said: str) -> str:
+    """How a process ended, in words."""
+    if exit_code == -getattr(signal, "SIGKILL", 9):
+        how = "one was killed (signal 9), as the system does when memory runs out"
+    else:
+        how = f"one ended by signal {-exit_code}" if exit_code < 0 else f"one ended with exit code {exit_code}"
+    return f"{how}; it said: {said}" if said else how
+
+
 def _kill(pool: ProcessPoolExecutor) -> None:
     # Python 3.14 has `kill_workers` for this. `shutdown` ends idle processes only.
     for process in list((pool._processes or {}).values()):
@@ -160,6 +201,8 @@ def _kill(pool: ProcessPoolExecutor) -> None:
 def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     global _cancelled_up_to
     _cancelled_up_to = cancelled
+    _keep_last_words(Path(files))
+    _be_continued_at_the_end_of_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     if sys.platform != "win32":
         os.nice(_NICENESS)
@@ -169,6 +212,24 @@ def _start_worker(cancelled: Any, directory: Path | None, files: str) -> None:
     if directory is not None and str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that a user's file cannot hide one of our modules
     threading.Thread(target=_exit_when_abandoned, args=(files,), daemon=True).start()
+
+
+def _keep_last_words(files: Path) -> None:
+    """Let what libraries and a crash write to the descriptor of standard error go to a file, which the parent quotes.
+
+    Python's own warnings and log lines go where they went.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # no standard error, or no space: nothing is quoted
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        with (files / f"{os.getpid()}{_STDERR}").open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        faulthandler.enable(2, all_threads=False)
+
+
+def _be_continued_at_the_end_of_the_parent() -> None:
+    """Have Linux continue this process when its parent ends: while stopped (SIGSTOP) it cannot notice that, and would stay."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
 
 
 def _exit_when_abandoned(files: str) -> None:

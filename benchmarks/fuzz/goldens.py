@@ -157,5 +157,6 @@ def first_cycle(dispatch: Any, instrument_id: str) -> None:
     requests = (request("r-1"), request("r-2", 3e-7))
     entry = dispatch.ledger.scans[instrument_id, "s1"]
     dispatch.decision_log.decided(entry, decision("s1", requests), 1.0)
+    dispatch.recommendation(entry)
     dispatch.on_packet(instrument_id, ack("rec-d-s1"))
     dispatch.on_packet(instrument_id, result("r-2"))

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.agent_targets import AGENT_SIDE
+from benchmarks.fuzz.physics import MESSAGES, Physics
 from benchmarks.fuzz.runner import LIMIT_S, SLOW, Tally, make_input, resident_mb, save, work
 from benchmarks.fuzz.targets import ADAPTER_SIDE, Target
 from benchmarks.harness.commandline import CannotRunError, run
 from benchmarks.harness.outcome import Outcome, write
 
-TARGETS: Mapping[str, Callable[[], Target]] = {t.name: t for t in (*ADAPTER_SIDE, *AGENT_SIDE)}  # type: ignore[attr-defined]
+TARGETS: Mapping[str, Callable[[], Target]] = {t.name: t for t in (*ADAPTER_SIDE, *AGENT_SIDE, Physics)}  # type: ignore[attr-defined]
 GROWTH_MB = 24.0  # allowed growth of a process over all inputs of a target, after the first tenth
 _BLOCK = 2000
 # Limits without a new input: the process hangs in a library, where no signal reaches it, or waits forever.
@@ -40,6 +41,10 @@ _FAILURE = (
     f"A failure is an exception of another than the documented type, more than {LIMIT_S:g} s of CPU time, a dead process, an "
     f"input that raises the peak memory by {Target.peak_mb:g} MB (NSID: 4 GB, the limit of its own process), or a target during "
     f"which a process grows by {GROWTH_MB:g} MB."
+)
+_PHYSICS = (
+    f"An input of the target `physics` is a session of {MESSAGES} messages with extreme numbers, names and dates. A point that "
+    "would be sent outside the frame or the limits, or too near to another one, is a failure."
 )
 _HDF5 = (
     "hdf5_slower_than_1_s, hdf5_ended_from_outside, hdf5_died: inputs for which the HDF5 library was slow (it allocates up to "
@@ -240,7 +245,8 @@ def _outcome(found: Mapping[str, Found], wall_s: float) -> Outcome:
         tables={"Targets": rows, "Outcomes": classes},
         notes=[
             _FAILURE,
-            "Shares follow the cost of an input: half go to the codec, a fiftieth each to NSID files and altered histories.",
+            "Shares follow the cost of an input: two fifths to the codec, a fiftieth each to NSID files and altered histories.",
+            _PHYSICS,
             _HDF5,
         ],
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.harness.outcome import Outcome
 from benchmarks.service.acks import summary
+from benchmarks.service.long_history import SCANS_A_DAY
 
 _UNIT_OF_SLOPE = {"agent_mb": "MB", "workers_mb": "MB", "adapter_mb": "MB"}
 
@@ -124,4 +125,23 @@ def _property(found: Mapping[str, Any]) -> Part:
     return {}, {}, notes
 
 
-_PARTS = {"kills": _kills, "acks": _acks, "faults": _faults, "soak": _soak, "property": _property}
+def _history(found: Mapping[str, Any]) -> Part:
+    rows = [
+        {"candidates": one["candidates"], **{name: row[name] for name in _HISTORY_COLUMNS}}
+        for one in found.values()
+        for row in one["rows"]
+    ]
+    last = found["small"]["rows"][-1]
+    notes = [
+        f"Histories: {last['scans']} scans with {last['events']} events at most; with {one['candidates']} candidates in a "
+        f"decision, a started agent grows by {one['agent_mb_per_day']:.1f} MB for {SCANS_A_DAY} scans with 20 results each."
+        for one in found.values()
+    ]
+    return {}, {"Long histories": rows}, notes
+
+
+_HISTORY_COLUMNS = (
+    *("events", "mb", "start_s", "start_cpu_s", "list_s", "list_cpu_s", "verify_s", "verify_cpu_s", "page_s", "page_cpu_s"),
+    *("agent_mb", "page_mb", "deciding_ms", "message_ms"),
+)
+_PARTS = {"kills": _kills, "acks": _acks, "faults": _faults, "soak": _soak, "property": _property, "history": _history}

@@ -7,7 +7,8 @@ as the processes that a user runs:
 - *acks*: time until a scan is acknowledged while models train on both cores, and until a killed agent is back (`.acks`);
 - *faults*: every fault of the simulator in a running loop (`.faults`);
 - *soak*: a simulated week with faults (`.soak`);
-- *property*: random loops over the wire, with decisions that must not pass (`.random_loops`).
+- *property*: random loops over the wire, with decisions that must not pass (`.random_loops`);
+- *history*: start, list, verify and page on long histories, and what grows with them (`.history_speed`).
 
 Finished parts are kept in `DIR/service.jsonl` until all are complete; the same command continues from there. The logs of all
 processes are in `DIR/work`.
@@ -24,6 +25,7 @@ from benchmarks.harness.commandline import Journal, parser, run
 from benchmarks.harness.outcome import write
 from benchmarks.service import acks as service_acks
 from benchmarks.service import faults as service_faults
+from benchmarks.service import history_speed as service_history
 from benchmarks.service import kills as service_kills
 from benchmarks.service import random_loops as service_property
 from benchmarks.service import soak as service_soak
@@ -31,7 +33,7 @@ from benchmarks.service.report import report
 from benchmarks.service.soak import Week
 from simulators.faults.catalogue import FAULTS
 
-PARTS = ("kills", "acks", "faults", "soak", "property")
+PARTS = ("kills", "acks", "faults", "soak", "property", "history")
 Found = dict[str, Any]
 
 
@@ -51,6 +53,8 @@ class Plan:
         Extent of the soak.
     property_loops
         Number of random loops.
+    history_events
+        Lengths of the histories, numbers of events.
     """
 
     loops: int
@@ -62,11 +66,12 @@ class Plan:
     fault_pixels: int
     week: Week
     property_loops: int
+    history_events: Sequence[int]
 
 
-FULL = Plan(8, 25, 400, 200, 5, tuple(FAULTS), 256, Week(), 300)
-QUICK = Plan(1, 5, 30, 30, 1, ("lost_ack", "nan_lines", "phase_wrap_offset"), 96, Week(days=0.1), 10)
-REDUCED = "one loop of 5 kills, 30 acknowledgements, 3 faults, a tenth of a simulated day, 10 random loops"
+FULL = Plan(8, 25, 400, 200, 5, tuple(FAULTS), 256, Week(), 300, (2_500, 12_500, 50_000))
+QUICK = Plan(1, 5, 30, 30, 1, ("lost_ack", "nan_lines", "phase_wrap_offset"), 96, Week(days=0.1), 10, (500, 2_500))
+REDUCED = "one loop of 5 kills, 30 acknowledgements, 3 faults, a tenth of a simulated day, 10 random loops, 2,500 events"
 
 
 def main() -> None:
@@ -93,6 +98,7 @@ def measured(part: str, plan: Plan, seeds: Sequence[int], journal: Journal, work
         "property": lambda: journal.once(
             "property", lambda: service_property.random_loops(work / "property", seeds[0], plan.property_loops)
         ),
+        "history": lambda: _history(plan, seeds[0], journal, work),
     }
     found: Found = units[part]()
     return found
@@ -116,6 +122,19 @@ def _acks(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
         "recovery": lambda: service_acks.recovery(work / "recovery", plan.recoveries, plan.idle_acks, seed),
     }
     return {name: journal.once(f"acks, {name}", work_on) for name, work_on in parts.items()}
+
+
+def _history(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:
+    found: Found = {}
+    for name, candidates in (("small", 1), ("default", 48)):
+        path = work / f"history-{name}"
+        one = journal.once(
+            f"history, {candidates} candidates",
+            lambda p=path, c=candidates: service_history.speeds(p, seed, plan.history_events, c),
+        )
+        found[name] = {"candidates": candidates, **one}
+        shutil.rmtree(path, ignore_errors=True)
+    return found
 
 
 def _faults(plan: Plan, seed: int, journal: Journal, work: Path) -> Found:

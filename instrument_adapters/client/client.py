@@ -26,6 +26,10 @@ __all__ = ["ClientReport", "ClientTimings", "run_client", "stop_on_signals"]
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_TIMINGS = ClientTimings()
+_STILL_STOPPING = (
+    "still stopping: the instrument's call in progress has to end, and the last results are sent; a third Ctrl-C ends "
+    "the program at once, and leaves the instrument as it is"
+)
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,29 @@ def run_client(
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGINT or SIGTERM and restore the previous handler. Call it from the main thread."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    """Set `stop` at the first SIGINT, SIGTERM or SIGHUP; call it from the main thread.
+
+    The second one changes nothing and says what is being waited for, so that a Ctrl-C pressed twice does not tear the clean end
+    apart. The third acts as it would without this function, usually by ending the process at once. SIGHUP stays ignored where it
+    is, as under `nohup`.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # a closed terminal; Windows has no such signal
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    before = {number: signal.getsignal(number) for number in numbers}
+    received = 0
 
     def set_stop(number: int, _: FrameType | None) -> None:
+        nonlocal received
+        received += 1
         stop.set()
-        signal.signal(number, before[signal.Signals(number)])
+        if received == 2:
+            # In a thread of its own: the signal may have come while this one held a lock of the log.
+            threading.Thread(target=_LOG.warning, args=(_STILL_STOPPING,), daemon=True).start()
+        if received > 2:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, set_stop)

@@ -6,6 +6,7 @@ One asyncio task sends on the socket and one receives. zmq reconnects by itself;
 import asyncio
 import contextlib
 import logging
+import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -92,7 +93,7 @@ class Connection:
         self._wake = asyncio.Event()
         self._unanswered = RetryQueue(timings.repeat_s)
         self._lines, self._status = LatestOnly("lines"), LatestOnly("status", timings.status_s)
-        self._resend_id, self._resend_at = "", 0.0
+        self._resend_id, self._resend_at, self._snapshot_wanted = "", 0.0, False
         self._connected = False
         self._heard_at = self._now()
         self._silence_warning_s = timings.silence_s
@@ -121,6 +122,11 @@ class Connection:
     def post(self, message_id: str, frames: Sequence[bytes]) -> None:
         """Send a message and repeat it until it is answered."""
         self._unanswered.post(message_id, frames)
+        self._wake.set()
+
+    def request_snapshot(self) -> None:
+        """Ask the agent for its present state and its open messages."""
+        self._snapshot_wanted = True
         self._wake.set()
 
     def withdraw(self, message_id: str) -> None:
@@ -216,7 +222,9 @@ class Connection:
         if self._keys is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = self._keys.own.public, self._keys.own.secret
             self._socket.curve_serverkey = self._keys.agent
-        self._socket.setsockopt(zmq.ROUTING_ID, self._make_hello(self._hello_id).instrument_id.encode())
+        # Nobody can guess it, so no other client can take this connection over and receive what is meant for this instrument.
+        routing_id = f"{self._make_hello(self._hello_id).instrument_id}/{secrets.token_hex(16)}"
+        self._socket.setsockopt(zmq.ROUTING_ID, routing_id.encode())
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is queued for an agent that is not connected
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_ARRAY_BYTES)
@@ -230,7 +238,7 @@ class Connection:
 
     def _new_hello(self) -> None:
         self._welcome = False
-        self._resend_id, self._resend_at = "", 0.0
+        self._resend_id, self._resend_at, self._snapshot_wanted = "", 0.0, False
         for channel in (self._lines, self._status):
             channel.reset()
         self._hello_id = _new_id("hello")
@@ -272,14 +280,17 @@ class Connection:
 
     async def _request_resend(self, seq: int) -> None:
         """Ask the agent for missing messages up to number `seq`, if there are any, at most once every `repeat_s` seconds."""
-        now = self._now()
-        if not self._welcome or seq <= self._listener.seq or now < self._resend_at:
+        if not self._welcome or seq <= self._listener.seq or self._now() < self._resend_at:
             return
-        self._resend_id, self._resend_at = _new_id("resend"), now + self._timings.repeat_s
         self._listener.report(
             "gap",
             f"messages {self._listener.seq + 1} to {seq} of the agent are missing; asking for them again",
         )
+        await self._send_resend()
+
+    async def _send_resend(self) -> None:
+        self._snapshot_wanted = False
+        self._resend_id, self._resend_at = _new_id("resend"), self._now() + self._timings.repeat_s
         await self._send_once(Resend(id=self._resend_id, sent_at=self._clock(), after=self._listener.seq))
 
     async def _handle_welcome(self, message: Welcome) -> None:
@@ -341,6 +352,8 @@ class Connection:
             else:
                 pending.due = now + _FULL_PAUSE_S
         if self._welcome:
+            if self._snapshot_wanted:
+                await self._send_resend()
             await self._send_best_effort(now)
 
     async def _send_best_effort(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Reports faults at the instrument that neither a scan nor a result shows, so that the agent records them."""
+"""Reports faults at the instrument that neither a scan nor a result shows, and holds that the agent may not know of."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,10 @@ from datetime import datetime
 from instrument_adapters.client.listener import ReportEvent
 from instrument_adapters.instrument import Instrument, Telling
 from instrument_adapters.protocol import codec
+from instrument_adapters.protocol.holds import HELD
 from instrument_adapters.protocol.messages import TroubleMessage, as_sentence
 from instrument_adapters.spool.client_state import Outgoing
+from instrument_adapters.spool.command_state import CommandState
 from instrument_adapters.spool.spool import Spool, SpoolError
 
 
@@ -54,7 +56,36 @@ class FaultReports:
         if (event, text) == self._last:
             return
         self._last = (event, text)
-        message = TroubleMessage(id=f"trouble-{uuid.uuid4().hex}", sent_at=self._clock(), event=event, sentence=text)
+        self._send(f"trouble-{uuid.uuid4().hex}", event, text)
+
+    def report_hold(self) -> None:
+        """Report the pause or stop that holds the instrument, unless the agent is known to know of it."""
+        held = self._spool.command_state
+        if held.hold_known or held.hold_id in self._spool.unanswered:
+            return
+        sentence = f"{held.hold_sentence}: only an agent that knows of it can lift it"
+        self._report("hold_reported", f"the agent does not show {sentence}; reporting it", logging.WARNING)
+        self._send(held.hold_id, HELD[held.state], held.hold_sentence)
+
+    def note_recorded(self, message_id: str) -> bool:
+        """Note that the agent has recorded a message; True if that was the report of the present hold, which it knows now."""
+        if message_id != self._spool.command_state.hold_id:
+            return False
+        self._spool.change_command_state(CommandState.with_hold_known)
+        return True
+
+    def end_hold_reports(self) -> list[str]:
+        """Ids of the unanswered reports of holds once the instrument runs: no agent has to take them over any more."""
+        if self._spool.command_state.state != "running":
+            return []
+        held = HELD.values()
+        ended = [i for i, o in self._spool.unanswered.items() if o.message.type == "trouble" and o.message.event in held]
+        for message_id in ended:
+            self._spool.record_answer(message_id, run_id="", refused=False)
+        return ended
+
+    def _send(self, message_id: str, event: str, sentence: str) -> None:
+        message = TroubleMessage(id=message_id, sent_at=self._clock(), event=event, sentence=sentence)
         outgoing = Outgoing(message, codec.encode(codec.Packet(message)))
         self._spool.send(outgoing)
         self._post(outgoing)

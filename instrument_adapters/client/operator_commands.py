@@ -76,9 +76,9 @@ class OperatorCommands:
         await self._change_state(lambda state: state.with_command(command))
         return False
 
-    async def adopt(self, snapshot: Snapshot, run_id: str) -> None:
-        """Adopt the agent's snapshot."""
-        await self._change_state(lambda state: state.with_snapshot(snapshot, run_id))
+    async def adopt(self, snapshot: Snapshot, run_id: str, *, joining: bool = False) -> None:
+        """Adopt the agent's snapshot; `joining` if it came with a welcome, possibly of another agent than before."""
+        await self._change_state(lambda s: s.with_welcome(snapshot, run_id) if joining else s.with_snapshot(snapshot, run_id))
 
     def cancel_watch(self) -> None:
         """Stop watching the call that an emergency stop has to end."""

@@ -39,6 +39,10 @@ class PointContext:
         Scan id -> sample id.
     now
         Time by the instrument's clock.
+    scan_age_s
+        Seconds since the newest scan was returned, by the monotonic clock; 0 if an earlier process recorded it.
+    earliest_now
+        Time of receipt of the recommendation by the instrument's clock plus the time since, by the monotonic clock.
     bias_V
         Largest magnitude in volts of the bias that measurements apply; None: unknown.
     """
@@ -50,6 +54,8 @@ class PointContext:
     begun: Mapping[str, BegunPoint]
     samples: Mapping[str, str]
     now: datetime
+    scan_age_s: float
+    earliest_now: datetime
     bias_V: float | None
 
 
@@ -75,13 +81,14 @@ def _is_current(_: MeasurementRequest, context: PointContext) -> None:
 
 
 def _is_fresh(_: MeasurementRequest, context: PointContext) -> None:
-    expires, now, longest_s = context.plan.expires_at, context.now, context.limits.scan_age_max_s
+    # A clock that was set back must not prolong anything.
+    expires, now, longest_s = context.plan.expires_at, max(context.now, context.earliest_now), context.limits.scan_age_max_s
     if expires is not None and now >= expires:
         raise LimitError(
             f"the recommendation expired at {expires.isoformat()}; the instrument's clock shows {now.isoformat()}{_NOT_MEASURED}"
         )
     ended_at = context.latest.ended_at if context.latest else None
-    age_s = 0.0 if ended_at is None else (now - ended_at).total_seconds()
+    age_s = max(context.scan_age_s, 0.0 if ended_at is None else (context.now - ended_at).total_seconds())
     if age_s > longest_s:
         raise LimitError(
             f"scan {context.plan.scan_id} ended {age_s:.0f} s ago, at most {longest_s:.0f} s are allowed; "

@@ -133,7 +133,8 @@ class Session:
     async def on_welcome(self, message: Welcome) -> None:
         """Join a run; resend the latest scan if the agent has not recorded it."""
         self._run_id = message.run_id
-        await self._commands.adopt(message.snapshot, message.run_id)
+        await self._commands.adopt(message.snapshot, message.run_id, joining=True)
+        self._fault_reports.report_hold()
         self.report(
             "welcome",
             f"joined run {message.run_id} of the agent, which has recorded {message.scans_recorded} scans",
@@ -163,6 +164,8 @@ class Session:
         name_taken = is_scan and isinstance(answer, Ack) and self._is_other_scan(message_id, answer, attempts)
         refused = isinstance(answer, Refused)
         self._spool.record_answer(message_id, run_id=self._run_id or "", refused=refused or name_taken)
+        if not refused and self._fault_reports.note_recorded(message_id):
+            self._connection.request_snapshot()  # the agent may have lifted the hold already
         if is_scan and not refused and not name_taken:
             self._recorded_scans.add(message_id)
         self._counts["scans_refused"] += is_scan and (refused or name_taken)
@@ -195,6 +198,7 @@ class Session:
         if self._spool.command_state.has_gap_before(message.seq):
             return None
         self._plans.append(self._spool.accept(message))
+        self._worker.note_receipt(message)
         scan = message_id("scan", message.scan_id)
         self._connection.withdraw(scan)
         if message.scan_id in self._spool.samples:
@@ -233,12 +237,13 @@ class Session:
             self._post(outgoing)
         before = self._spool.last_written
         down_s = 0.0 if before is None else (self._clock() - before).total_seconds()
-        if down_s <= self._timings.resume_s:
+        if 0.0 <= down_s <= self._timings.resume_s:
             if self._plans or self._spool.open_scan is not None:
                 self.report("resumed", "continuing the unfinished work of the previous client")
                 await self._complete_cycle()
             return
-        reason = f"the client was down for {down_s:.0f} s, so it begins with a new scan"
+        down = f"the client was down for {down_s:.0f} s" if down_s > 0 else "the clock was set back while the client was down"
+        reason = f"{down}, so it begins with a new scan"
         while self._plans:
             await self._measure_points(self._plans.popleft(), reason)
 
@@ -367,6 +372,8 @@ class Session:
 
     def _on_state_change(self) -> None:
         """Announce a new command state or fault, and wake the cycle."""
+        for ended in self._fault_reports.end_hold_reports():
+            self._connection.withdraw(ended)
         self._send_status()
         self._wake.set()
 

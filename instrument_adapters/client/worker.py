@@ -2,8 +2,9 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class MeasurementWorker:
         Wall clock, for `sent_at`.
     now
         The instrument's clock, for the age of scans and the expiry of recommendations.
+    monotonic
+        Monotonic clock in seconds: whatever happens to the other clocks, scans and recommendations age at least by it.
     """
 
     def __init__(
@@ -53,9 +56,13 @@ class MeasurementWorker:
         stop: threading.Event,
         clock: Callable[[], datetime],
         now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._instrument, self._spool, self._stop, self._clock, self._now = instrument, spool, stop, clock, now
         self._applied_bias_V: float | None = None
+        self._monotonic = monotonic
+        self._scan_returned_s: float | None = None  # of the newest scan, if this process recorded it
+        self._plan_received: tuple[str, datetime, float] | None = None  # the newest: its id, and both clocks
 
     @property
     def bias_V(self) -> float | None:
@@ -80,7 +87,7 @@ class MeasurementWorker:
         """
         self._raise_if_stopped()
         scan = self._record_scan(on_lines)
-        received_at = self._now()
+        received_at, received_s = self._now(), self._monotonic()
         if scan.scan_id in self._spool.samples:
             return None
         try:
@@ -92,7 +99,14 @@ class MeasurementWorker:
         assert isinstance(packet.message, ScanMessage)
         # The clock of a file may run ahead of the instrument's; a scan cannot end after it was returned.
         ended_at = min(packet.message.finished_at or received_at, received_at)
-        return self._record_outgoing(Outgoing(packet.message, frames), ended_at)
+        outgoing = self._record_outgoing(Outgoing(packet.message, frames), ended_at)
+        self._scan_returned_s = received_s
+        return outgoing
+
+    def note_receipt(self, recommendation: RecommendationMessage) -> None:
+        """Note when a recommendation was received; called in any thread."""
+        if self._plan_received is None or self._plan_received[0] != recommendation.id:
+            self._plan_received = recommendation.id, self._now(), self._monotonic()
 
     def plan(self, recommendation: RecommendationMessage) -> None:
         """Pass a recommendation to an instrument that plans ahead."""
@@ -164,6 +178,9 @@ class MeasurementWorker:
             )
         if refusal or spool.command_state.barred:
             raise LimitError(refusal or spool.command_state.barred)
+        self.note_receipt(plan)
+        assert self._plan_received is not None
+        _, received_at, received_s = self._plan_received
         context = PointContext(
             limits=self._instrument.limits,
             plan=plan,
@@ -172,6 +189,8 @@ class MeasurementWorker:
             begun=spool.begun,
             samples=spool.samples,
             now=self._now(),
+            scan_age_s=0.0 if self._scan_returned_s is None else self._monotonic() - self._scan_returned_s,
+            earliest_now=received_at + timedelta(seconds=self._monotonic() - received_s),
             bias_V=self.bias_V,
         )
         check_point(request, context)
@@ -187,7 +206,7 @@ class MeasurementWorker:
         try:
             message = ResultMessage(
                 id=message_id("result", request.request_id),
-                sent_at=self._clock(),
+                sent_at=self._now(),  # as `measured_at`, which cannot be later
                 arrays=codec.specs(measured.arrays),
                 request_id=request.request_id,
                 status="failed" if breach else "ok",

@@ -1,7 +1,6 @@
 """Command-line options of all adapters: the agent's address, the instrument's name, spool, keys and log format."""
 
 import argparse
-import json
 import logging
 import sys
 import threading
@@ -13,6 +12,7 @@ from instrument_adapters.command_line import arguments as values
 from instrument_adapters.command_line.key_options import add_key_options
 from instrument_adapters.errors import AdapterError
 from instrument_adapters.instrument import Instrument
+from instrument_adapters.plain_text import as_json, visible
 from instrument_adapters.protocol.curve_keys import ClientKeys
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,16 @@ class _JsonLines(logging.Formatter):
         facts = {"at": at, "level": record.levelname.lower(), "from": record.name, "sentence": record.getMessage()}
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
-        return json.dumps(facts, ensure_ascii=False)
+        return as_json(facts)
+
+
+class _TextLines(logging.Formatter):
+    """Formats a log record as one line of text, with its traceback below; what comes from elsewhere cannot add lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{self.formatTime(record)} {visible(record.getMessage())}"
+        trace = visible(self.formatException(record.exc_info), keep="\n") if record.exc_info else ""
+        return f"{line}\n{trace}" if trace else line
 
 
 def add_connection_options(parser: argparse.ArgumentParser, instrument_id: str | None, *, connect_required: bool = True) -> None:
@@ -63,7 +72,7 @@ def add_connection_options(parser: argparse.ArgumentParser, instrument_id: str |
 def configure_logging(log_format: str) -> None:
     """Log to standard error in the given `--log-format`, "text" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_JsonLines() if log_format == "json" else _TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 

@@ -4,11 +4,30 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from typing import NoReturn
+
+from instrument_adapters.plain_text import visible
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """A parser that answers a wrong option with one sentence, without repeating how the command is used.
+
+    Messages hold no control characters: they quote names of files and what is in files.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the sentence and exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists all options)\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program; the message goes to standard error."""
+        super().exit(status, None if message is None else visible(message, keep="\n"))
 
 
 def address(text: str) -> str:
     """The address of an agent, tcp://host:port."""
-    if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
+    found = re.fullmatch(r"tcp://[^\s:/]+:(\d{1,5})", text)
+    if found is None or not 0 < int(found[1]) < 65536:  # ZeroMQ would take the port modulo 65536
         raise argparse.ArgumentTypeError(f"{text!r} is not an address; give one such as tcp://127.0.0.1:5555")
     return text
 

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from instrument_adapters.command_line.allowed_values import allowed
 from instrument_adapters.command_line.toml_lines import LineNumbers, find_line, find_lines
-from instrument_adapters.errors import AdapterError
+from instrument_adapters.errors import AdapterError, plain_reason
 
 _M = TypeVar("_M", bound=BaseModel)
 _BYTES_MAX = 1 << 20
@@ -33,7 +34,7 @@ def load_settings(path: Path, model: type[_M]) -> _M:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        message = first["msg"].removeprefix("Value error, ")
+        message = allowed(first["msg"])
         problem = "is missing" if first["type"] == "missing" else f"is {str(first['input'])[:80]!r}: {message}"
         if first["type"] == "extra_forbidden":
             problem = f"is unknown; allowed here are {', '.join(_keys(model, first['loc']))}"
@@ -47,7 +48,9 @@ def _read(path: Path) -> tuple[dict[str, Any], LineNumbers]:
         text = path.read_text(encoding="utf-8-sig")  # Notepad on Windows may write a byte-order mark
         return tomllib.loads(text), find_lines(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
+        raise SettingsError(
+            f"the settings file {path} cannot be read: {plain_reason(error)}; give a TOML file in UTF-8"
+        ) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"the settings file {path} is not valid TOML: {error}") from error
     except ValueError as error:  # a number of thousands of digits

@@ -97,12 +97,17 @@ def _now() -> datetime:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = values.OneSentenceParser(
         prog="vaestar adapter folder",
         description="Sends scan files that appear in a folder to an agent and writes the recommended points to another folder.",
     )
     add = parser.add_argument
-    add("folder", metavar="PATH", type=Path, help="folder in which scans (.ibw, NSID .h5) appear; nothing is written to it")
+    add(
+        "folder",
+        metavar="PATH",
+        type=Path,
+        help="folder in which scans (.ibw, NSID .h5, .hdf5, .hf5) appear; nothing is written to it",
+    )
     add_connection_options(parser, "folder")
     add(
         "--cycles",

@@ -2,22 +2,20 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 
-from instrument_adapters.errors import AdapterError, NoImageError
+from instrument_adapters.errors import AdapterError, NoImageError, ProtocolError
 from instrument_adapters.formats.hdf5_guard import parse_guarded
-from instrument_adapters.formats.igor import IbwHeader, check_header, parse_ibw
+from instrument_adapters.formats.igor import IbwHeader, check_header, parse_ibw, read_wave
 from instrument_adapters.formats.source import read_bytes
-from instrument_adapters.protocol.codec import explain, scan_packet
-from instrument_adapters.protocol.messages import Heartbeat
+from instrument_adapters.protocol.codec import check_sendable, explain
 from instrument_adapters.scan import Scan
 
 # A run of zeros this long, in the measured numbers or in a text, is a gap that is still to be written or was never measured.
 _HOLE, _TEXT_HOLE = bytes(4096), bytes(4)
 _FOOTER = b"MFP3D"  # the end of the instrument's own files, after their thumbnails (measured); other programs do not write it
 _CURVES = b"IsImage:0"
-_PROBE_MESSAGE = Heartbeat(id="inspection", sent_at=datetime(2000, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -52,22 +50,24 @@ class Inspection:
 def inspect_file(path: Path, zone: tzinfo, previous: Inspection | None = None) -> Inspection:
     """Outcome of inspecting `path` now; `previous` itself if the bytes have not changed since."""
     try:
-        raw = read_bytes(path)
+        raw = _read(path)
     except AdapterError as error:
-        return Inspection("", problem=str(error))
+        return Inspection("", problem=str(error), is_curves=isinstance(error, NoImageError))
     digest = hashlib.sha256(raw).hexdigest()
     if previous is not None and previous.digest == digest:
         return previous
     try:
         scan, end, doubtful = _parse(raw, path, zone)
-        scan_packet(scan, _PROBE_MESSAGE)  # raises if the wire cannot carry the scan, so that the client never meets such a scan
+        check_sendable(scan)  # raises if the wire cannot carry the scan, so that the client never meets such a scan
     except NoImageError as error:
         return Inspection(digest, problem=str(error), is_curves=True)
+    except ProtocolError as error:
+        return Inspection(digest, problem=f"{path} cannot be sent to an agent: {error.reason}")
     except AdapterError as error:
         return Inspection(digest, problem=str(error))
     except ValueError as error:
         return Inspection(digest, problem=f"{path} cannot be sent to an agent: {explain(error)}")
-    content_digest = hashlib.sha256(raw[:end]).hexdigest()
+    content_digest = hashlib.sha256(memoryview(raw)[:end]).hexdigest()
     return Inspection(
         digest, "", doubtful=doubtful, scan_id=scan.scan_id, content_digest=content_digest, recorded_at=scan.finished_at
     )
@@ -81,8 +81,12 @@ def load(path: Path, zone: tzinfo, inspection: Inspection) -> Scan | None:
     AdapterError
         If the file can no longer be read.
     """
-    raw = read_bytes(path)
+    raw = _read(path)
     return _parse(raw, path, zone)[0] if hashlib.sha256(raw).hexdigest() == inspection.digest else None
+
+
+def _read(path: Path) -> bytes:
+    return read_wave(path) if path.suffix.lower() == ".ibw" else read_bytes(path)
 
 
 def _parse(raw: bytes, path: Path, zone: tzinfo) -> tuple[Scan, int, bool]:
@@ -106,4 +110,4 @@ def _has_hole(raw: bytes, header: IbwHeader) -> bool:
     labels = raw[header.labels_at + 32 : header.labels_at + header.labels_size]
     last = raw[header.data_end - 64 : header.data_end]
     unlabelled = header.labels_size > 32 and not labels.strip(b"\0")
-    return unlabelled or _TEXT_HOLE in note or _HOLE in raw[: header.data_end] or last == bytes(64)
+    return unlabelled or _TEXT_HOLE in note or raw.find(_HOLE, 0, header.data_end) >= 0 or last == bytes(64)

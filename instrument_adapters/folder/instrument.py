@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
+import numpy as np
+
 from instrument_adapters.errors import AdapterError, InstrumentFaultError, LimitError
 from instrument_adapters.folder.inbox import Inbox, ReturnedResult
 from instrument_adapters.folder.naming import sample_name
@@ -143,6 +145,7 @@ class WatchedFolder:
         self._deadline_s = self._wall() + self._settings.wait_results_s
         self._expires_at = recommendation.expires_at
         self._plan_error, self._table = "", None
+        self._inbox.expect([request.request_id for request in recommendation.requests])
         if not recommendation.requests:
             return
         try:
@@ -209,6 +212,8 @@ class WatchedFolder:
                 return result
             reason = self._reason_to_stop_waiting()
             if reason:
+                if self._table is not None:
+                    self._inbox.report_left_in_outbox(self._table)
                 raise LimitError(f"no result was given for this point: {reason}; the point is listed in {self._table}")
             if self._pause(min(self._settings.poll_s, max(0.0, self._deadline_s - self._wall()) + 0.001)):
                 raise InstrumentFaultError("the adapter was stopped while it waited for the operator to measure this point")
@@ -229,7 +234,9 @@ class WatchedFolder:
         return settings.sample_id or sample_name(path, settings.folder, scan.metadata, settings.sample_key)
 
     def _remember(self, scan: Scan) -> Scan:
-        self._recent_scans[scan.scan_id] = replace(scan, channels=dict([*scan.channels.items()][:1]))
+        # Only frame and note are needed; a channel would keep the images of all channels in memory.
+        nothing = np.broadcast_to(np.float32(0), (scan.frame.rows, scan.frame.cols))
+        self._recent_scans[scan.scan_id] = replace(scan, channels={"none": nothing})
         while len(self._recent_scans) > _RECENT_SCANS_MAX:
             del self._recent_scans[next(iter(self._recent_scans))]
         return scan

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.new_file import open_new
+from instrument_adapters.plain_text import as_cell, as_json
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 from instrument_adapters.scan import Scan
 
@@ -25,7 +27,6 @@ RECOMMENDATIONS_FOLDER = "recommendations"
 POSITION_COLUMNS = ("x_um", "y_um", "image_x_um", "image_y_um", "x_V", "y_V")
 POINT_COLUMNS = ("request_id", "order", "cluster", "rank", *POSITION_COLUMNS, "row", "col", "expires_at", "approved_by")
 ANSWER_COLUMNS = ("status", "reason")
-_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 class OutboxError(AdapterError, OSError):
@@ -64,7 +65,7 @@ class Outbox:
             if _is_written_for(page, recommendation) and table.exists():
                 return table
             self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(page, json.dumps(head | {"points": points}, indent=2, ensure_ascii=False))
+            _replace(page, as_json(head | {"points": points}, indent=2))
             _replace(table, _table(points, head))
         except OSError as error:
             raise OutboxError(
@@ -116,25 +117,24 @@ def _table(points: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [*POINT_COLUMNS, *ANSWER_COLUMNS], lineterminator="\r\n")
     writer.writeheader()
-    who = str(head["approved_by"])
-    shared = {"expires_at": head["expires_at"], "approved_by": f"'{who}" if who.startswith(_BEGINS_A_FORMULA) else who}
     for point in points:
-        writer.writerow(point | shared)
+        row = point | {"expires_at": head["expires_at"], "approved_by": head["approved_by"]}
+        writer.writerow({name: as_cell(value) for name, value in row.items()})
     return text.getvalue()
 
 
 def _is_written_for(page: Path, recommendation: RecommendationMessage) -> bool:
     """Whether the JSON file was written for this recommendation."""
     try:
-        return bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
+        return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["recommendation"] == recommendation.id)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8", newline="") as file:
-        file.write(text)
+    with open_new(partial) as file:
+        file.write(text.encode("utf-8-sig" if path.suffix == ".csv" else "utf-8"))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

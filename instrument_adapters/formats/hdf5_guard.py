@@ -4,22 +4,22 @@ Neither an exception nor a signal can end a loop inside the HDF5 library (see `h
 bytes, so can this process; therefore the child only reports whether it succeeded.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
 
+from instrument_adapters.child_process import last_words, module_command, module_environment
 from instrument_adapters.errors import AdapterError, ScanDataError, ScanFileError
 from instrument_adapters.formats.nsid import parse_nsid
 from instrument_adapters.formats.source import read_bytes
 from instrument_adapters.scan import Scan
 
 DEADLINE_S = 60.0
-_MEMORY_BYTES = 4 << 30  # plus eight times the size of the file, for its bytes and for the images before and after conversion
+_MEMORY_BYTES = 4 << 30  # plus twice the size of the file; the images have at most 1.5 GiB, before and after conversion
 _DAMAGED, _NO_DATA = 3, 4
-_COMMAND = (sys.executable, "-m", "instrument_adapters.formats.hdf5_guard")
+_COMMAND = tuple(module_command("instrument_adapters.formats.hdf5_guard"))
 
 
 def read_guarded(path: Path | str, zone: tzinfo = UTC, *, deadline_s: float = DEADLINE_S) -> Scan:
@@ -40,7 +40,7 @@ def parse_guarded(
     ScanDataError
         As `read_nsid`.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PYTHONUTF8": "1"}
+    environment = {**module_environment(), "PYTHONUTF8": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             [*command, str(path)], input=raw, capture_output=True, timeout=deadline_s, env=environment, check=False
@@ -53,14 +53,22 @@ def parse_guarded(
     if done.returncode == _DAMAGED:
         raise ScanFileError(message)
     if done.returncode != 0:
-        raise ScanFileError(f"{path} is damaged (reading it ended with exit code {done.returncode}); copy the file again")
+        raise ScanFileError(_ended(path, done.returncode, last_words(done.stderr)))
     return parse_nsid(raw, path, zone)
+
+
+def _ended(path: Path, exit_code: int, said: str) -> str:
+    """A sentence on the end of the child process: a crash is laid to the file, an error of the program is not."""
+    how = f"exit code {exit_code}" + (f": {said}" if said else "")
+    if exit_code < 0 or exit_code > 255:  # by a signal, or as Windows counts exceptions
+        return f"{path} is damaged (reading it ended with {how}); copy the file again"
+    return f"{path} cannot be read (the process that tried ended with {how}); if others can be read, copy it again"
 
 
 def main() -> int:
     """Exit code 0 if the file on standard input can be read; otherwise the error message is on standard output."""
     raw = sys.stdin.buffer.read()
-    _limit_memory(_MEMORY_BYTES + 8 * len(raw))
+    _limit_memory(_MEMORY_BYTES + 2 * len(raw))
     try:
         parse_nsid(raw, Path(sys.argv[1]))
     except AdapterError as error:

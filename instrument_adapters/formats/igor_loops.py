@@ -16,6 +16,7 @@ _PICO = 1e12
 _SIZES = "4x4i4i4i"
 _HEADERS, _BIN_HEADER, _TYPE_AT, _LABEL = 384, 64, 80, 32
 _FLOATS = {2: "f4", 4: "f8"}
+_BYTES_MAX = 128 << 20  # a million steps of sixteen columns in float64
 
 
 def read_loop(path: Path, phase_zero_deg: float = 0.0) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
@@ -28,9 +29,9 @@ def read_loop(path: Path, phase_zero_deg: float = 0.0) -> tuple[Float[np.ndarray
     Raises
     ------
     ScanFileError
-        If the file is missing, damaged, or lacks one of these columns.
+        If the file is missing, damaged, larger than 128 MiB, or lacks one of these columns.
     """
-    return parse_loop(read_bytes(path), path, phase_zero_deg)
+    return parse_loop(read_bytes(path, _BYTES_MAX), path, phase_zero_deg)
 
 
 def parse_loop(

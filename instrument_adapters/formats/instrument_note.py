@@ -6,7 +6,7 @@ The keys are those of real MFP-3D and Cypher files; `ScanAngle` is in degrees, l
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 from instrument_adapters.errors import ScanFileError
@@ -79,15 +79,23 @@ def times_from_note(note: Note, rows: int, zone: tzinfo) -> tuple[datetime | Non
     `Seconds` is the time of saving in seconds since 1904 by the instrument's wall clock (it equals `modDate` of the wave),
     without a zone; `zone` is used. The start is computed as rows / ScanRate before the end. In nap mode it is None, because
     every line is scanned at least twice (PZT_final: 256 s between frames of 127.8 s).
+
+    Both have a fixed offset, that of the zone at their own date, since Python subtracts two times of one zone as if there were no
+    summer time.
     """
     seconds = _number(note, "Seconds")
     if seconds is None or not 0 < seconds < _SECONDS_MAX:
         return None, None
-    finished = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone)
+    finished = _with_fixed_offset((_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone))
     line_s = line_time(note)
     if line_s is None or _is_nap_mode(note):
         return None, finished
-    return (finished.astimezone(UTC) - timedelta(seconds=rows * line_s)).astimezone(zone), finished
+    started = (finished.astimezone(UTC) - timedelta(seconds=rows * line_s)).astimezone(zone)
+    return _with_fixed_offset(started), finished
+
+
+def _with_fixed_offset(time: datetime) -> datetime:
+    return time.replace(tzinfo=timezone(time.utcoffset() or timedelta(0)), fold=0)
 
 
 def line_time(note: Note) -> float | None:

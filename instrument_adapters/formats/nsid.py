@@ -1,7 +1,9 @@
 """Scans from NSID HDF5 files, as written by SciFiReaders and pyNSID of pycroscopy from an Asylum `.ibw`.
 
-Layout: `Measurement_000/Channel_N/Channel_N/Channel_N` is an image. The same group holds the axes `x` and `y` and the group
-`original_metadata`, whose attributes are the instrument's note. Only `Measurement_000` is read.
+Layout: `Measurement_000/Channel_N/NAME/NAME` is an image. The same group holds the axes `x` and `y` and the group
+`original_metadata`, whose attributes are the instrument's note. NAME is Channel_N in the files of SciFiReaders; pyNSID by default
+takes the data set's title. Without Channel_N, every `Measurement_000/NAME/NAME` is a channel. Only `Measurement_000` is read, and
+nothing that lies in another file ([decision 0042](../../docs/decisions/0042-igor-waves-with-numpy.md)).
 
 Orientation, from the four real files PTO_Funakubo0001/2 and PZT_final0001/2 (256 x 256, dimension labels x, y): the images are
 `[x = fast, y = slow]`, both ascending, so they are transposed and not flipped.
@@ -24,6 +26,7 @@ Some unit attributes are wrong ("m" for NapPhase, "deg" for the x axis of the ph
 
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,23 +36,40 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from instrument_adapters.errors import ScanDataError, ScanFileError
 from instrument_adapters.formats.channel_names import channel_names, channel_unit
 from instrument_adapters.formats.hdf5_heap import heaps_are_sound
+from instrument_adapters.formats.hdf5_links import bytes_unpacked, find_object
 from instrument_adapters.formats.instrument_note import SIDE_MAX, frame_from_note, times_from_note
-from instrument_adapters.formats.source import read_bytes, scan_id
+from instrument_adapters.formats.source import DECODED_BYTES_MAX, read_bytes, scan_id
 from instrument_adapters.scan import Scan
 
 _MEASUREMENT = "Measurement_000"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PIXELS_MAX = 1 << 28  # of all channels together: 16 channels of 4096 x 4096
+_PIXELS_MAX = DECODED_BYTES_MAX // 4  # of all channels together
+_CHANNELS_MAX = 32  # as on the wire
+_LINKS_MAX = 1000  # in a group
+_UNPACKED_MAX = 1 << 30  # bytes of all images and axes, in float64 for instance
 _INFLATION_MAX, _HARMLESS_BYTES = 200, 64 << 20  # a compressed image can be far larger than its file
 _KEYS_MAX = 4000  # as on the wire; a real note has 700
 _ATTRIBUTE_MAX = 1 << 16  # bytes; HDF5 stores no larger attribute in the object header
+_TEXTS_MAX, _NOTE_MAX = 64, 4 << 20  # texts of variable length in an attribute, each as long as the file; characters of all
+_NO_QUANTITY = {"", "generic"}
 _DEFAULT_UNITS = {"m", "deg"}  # written by default where the writer does not know the unit
 _H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredImage:
+    """A channel's image and its axes (None where there is none), not read yet; `name` names it in messages."""
+
+    name: str
+    group: h5py.Group
+    data: h5py.Dataset
+    x: h5py.Dataset | None
+    y: h5py.Dataset | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,16 +131,10 @@ def _read_channels(raw: bytes, path: Path) -> tuple[list[_Channel], dict[str, st
     if not heaps_are_sound(raw):
         raise ScanFileError(f"{path} is damaged (its texts overlap); copy the file again")
     with _h5py_errors(path), h5py.File(io.BytesIO(raw), "r") as file:
-        if _MEASUREMENT not in file:
-            raise _other_layout(path, f"there is no group {_MEASUREMENT}")
-        measurement = file[_MEASUREMENT]
-        names = [name for name in measurement if re.fullmatch(r"Channel_\d{1,9}", name)]
-        if not names:
-            raise _other_layout(path, f"{_MEASUREMENT} holds no Channel_N")
-        names.sort(key=lambda name: int(name.removeprefix("Channel_")))
-        _check_sizes([_dataset(measurement[name], name, path) for name in names], len(raw), path)
-        channels = [_read_channel(measurement[name], name, path) for name in names]
-        return channels, _read_note(measurement[names[0]][names[0]])
+        images = _images(file, path)
+        _check_sizes(images, len(raw), path)
+        channels = [_read_channel(image, path) for image in images]
+        return channels, _read_note(images[0].group, path)
 
 
 @contextmanager
@@ -136,28 +150,69 @@ def _h5py_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _dataset(group: object, name: str, path: Path) -> h5py.Dataset:
-    """The data set of a channel's image, not read yet."""
-    inner = group.get(name) if isinstance(group, h5py.Group) else None
-    data = inner.get(name) if isinstance(inner, h5py.Group) else None
-    if not isinstance(data, h5py.Dataset):
-        raise _other_layout(path, f"{_MEASUREMENT}/{name} holds no {name}/{name}")
-    return data
+def _images(file: h5py.File, path: Path) -> list[_StoredImage]:
+    """The images of `Measurement_000` in the order of their numbers, else of their names."""
+    measurement = find_object(file, _MEASUREMENT, path)
+    if not isinstance(measurement, h5py.Group):
+        raise _other_layout(path, f"there is no group {_MEASUREMENT}")
+    channels = [name for name in _names(measurement, path) if re.fullmatch(r"Channel_\d{1,9}", name)]
+    channels.sort(key=lambda name: int(name.removeprefix("Channel_")))
+    if channels:
+        images = [_only_image(find_object(measurement, name, path), name, path) for name in channels[: _CHANNELS_MAX + 1]]
+    else:
+        images = _images_in(measurement, "", path)
+    if not images:
+        raise _other_layout(path, f"{_MEASUREMENT} holds no Channel_N and no NAME/NAME")
+    if len(images) > _CHANNELS_MAX:
+        raise ScanFileError(f"{path} holds more than {_CHANNELS_MAX} channels; save fewer")
+    return images
 
 
-def _check_sizes(images: Sequence[h5py.Dataset], file_bytes: int, path: Path) -> None:
-    """Refuse images that would fill the memory, before any of them is read."""
-    pixels = sum(data.size or 0 for data in images)
-    unpacked = sum(data.nbytes for data in images if data.size)
-    if pixels > _PIXELS_MAX or unpacked > max(_HARMLESS_BYTES, _INFLATION_MAX * file_bytes):
+def _only_image(channel: object, name: str, path: Path) -> _StoredImage:
+    """The image of the group of a channel: the one named like the channel, else the only one."""
+    found = _images_in(channel, f"{name}/", path) if isinstance(channel, h5py.Group) else []
+    same = [image for image in found if image.name == f"{name}/{name}"]
+    if not found:
+        raise _other_layout(path, f"{_MEASUREMENT}/{name} holds no {name}/{name} and no NAME/NAME")
+    if not same and len(found) > 1:
+        raise _other_layout(path, f"{_MEASUREMENT}/{name} holds several images: {', '.join(image.name for image in found)}")
+    return (same or found)[0]
+
+
+def _images_in(parent: h5py.Group, prefix: str, path: Path) -> list[_StoredImage]:
+    """The images NAME/NAME in a group."""
+    found = []
+    for name in _names(parent, path):
+        group = find_object(parent, name, path)
+        data = find_object(group, name, path) if isinstance(group, h5py.Group) else None
+        if isinstance(group, h5py.Group) and isinstance(data, h5py.Dataset):
+            x, y = (find_object(group, axis, path) for axis in "xy")
+            axes = [axis if isinstance(axis, h5py.Dataset) else None for axis in (x, y)]
+            found.append(_StoredImage(f"{prefix}{name}", group, data, *axes))
+    return found
+
+
+def _names(group: h5py.Group, path: Path) -> list[str]:
+    if len(group) > _LINKS_MAX:
+        raise ScanFileError(f"{path} holds {len(group)} objects in {group.name}, at most {_LINKS_MAX} are read; save one scan")
+    return sorted(group)
+
+
+def _check_sizes(images: Sequence[_StoredImage], file_bytes: int, path: Path) -> None:
+    """Refuse images and axes that would fill the memory, before any of them is read."""
+    stored = [data for image in images for data in (image.data, image.x, image.y) if data is not None]
+    pixels = sum(image.data.size or 0 for image in images)
+    unpacked = sum(bytes_unpacked(data) for data in stored)
+    if pixels > _PIXELS_MAX or unpacked > max(_HARMLESS_BYTES, _INFLATION_MAX * file_bytes) or unpacked > _UNPACKED_MAX:
         raise ScanFileError(
-            f"the images of {path}, of shape {images[0].shape}, have {pixels} pixels and {unpacked} bytes (packed {file_bytes}); "
-            f"at most {_PIXELS_MAX} pixels and {_INFLATION_MAX} times the file are read; give the scan as it was saved"
+            f"the images of {path}, of shape {images[0].data.shape}, have {pixels} pixels and {unpacked} bytes (packed "
+            f"{file_bytes}); at most {_PIXELS_MAX} pixels, {_UNPACKED_MAX} bytes and {_INFLATION_MAX} times the file are read; "
+            "give the scan as it was saved"
         )
 
 
-def _read_channel(group: h5py.Group, name: str, path: Path) -> _Channel:
-    data, inner = _dataset(group, name, path), group[name]
+def _read_channel(stored: _StoredImage, path: Path) -> _Channel:
+    data, name = stored.data, stored.name
     if data.ndim != 2 or max(data.shape) > SIDE_MAX or data.dtype.kind not in "fiu":
         raise ScanFileError(
             f"{name} of {path} has shape {data.shape} and type {data.dtype}; an image of real numbers is needed, "
@@ -166,35 +221,42 @@ def _read_channel(group: h5py.Group, name: str, path: Path) -> _Channel:
     axes = [_text(label) for label in np.asarray(_attribute(data, "DIMENSION_LABELS", ("x", "y"))).ravel()]
     if axes != ["x", "y"]:
         raise _other_layout(path, f"the axes of {name} are {axes} instead of x, y")
+    label = _text(_attribute(data, "quantity", ""))
+    own_name = name.rpartition("/")[2]
+    if label in _NO_QUANTITY and not own_name.startswith("Channel_"):
+        label = own_name
     unit = _text(_attribute(data, "units", ""))
     with np.errstate(over="ignore"):  # values too large for float32 become infinite
         image = np.ascontiguousarray(np.asarray(data[()]).T, dtype=np.float32)
     return _Channel(
-        label=_text(_attribute(data, "quantity", "")),
+        label=label,
         unit="" if unit in _DEFAULT_UNITS else unit[:16],
         image=image,
-        pitch_m=(_pitch(inner, "y", data.shape[1], path), _pitch(inner, "x", data.shape[0], path)),
+        pitch_m=(_pitch(stored.y, "y", data.shape[1], path), _pitch(stored.x, "x", data.shape[0], path)),
     )
 
 
-def _pitch(group: h5py.Group, axis: str, points: int, path: Path) -> float | None:
+def _pitch(scale: h5py.Dataset | None, axis: str, points: int, path: Path) -> float | None:
     """Distance in metres between the pixels along `axis`, from its dimension scale; None if it has none."""
-    scale = group.get(axis)
-    if not isinstance(scale, h5py.Dataset):
+    if scale is None:
         return None
-    if scale.shape != (points,):
-        raise ScanFileError(f"axis {axis} of {path} has shape {scale.shape} for {points} pixels; write the file again")
-    if points < 2:
-        return None
-    values: Float[np.ndarray, " points"] = np.asarray(scale[()], dtype=np.float64)
-    return float((values[-1] - values[0]) / (points - 1))
+    if scale.shape != (points,) or scale.dtype.kind not in "fiu":
+        raise ScanFileError(
+            f"axis {axis} of {path} has shape {scale.shape} and type {scale.dtype} for {points} pixels; write the file again"
+        )
+    return float((float(scale[points - 1]) - float(scale[0])) / (points - 1)) if points > 1 else None
 
 
-def _read_note(group: h5py.Group) -> dict[str, str | float]:
-    metadata = group.get("original_metadata")
-    if metadata is None:
-        return {}
-    return {str(key): _note_value(_attribute(metadata, key, "")) for key in itertools.islice(metadata.attrs, _KEYS_MAX)}
+def _read_note(group: h5py.Group, path: Path) -> dict[str, str | float]:
+    metadata = find_object(group, "original_metadata", path)
+    note: dict[str, str | float] = {}
+    characters = 0
+    for key in itertools.islice(metadata.attrs if metadata is not None else (), _KEYS_MAX):
+        value = note[str(key)] = _note_value(_attribute(metadata, key, ""))
+        characters += len(str(key)) + (len(value) if isinstance(value, str) else 0)
+        if characters > _NOTE_MAX:
+            raise ScanFileError(f"the note of {path} has more than {_NOTE_MAX} characters; give the scan as it was saved")
+    return note
 
 
 def _attribute(item: h5py.HLObject, key: str, default: object) -> object:
@@ -202,8 +264,10 @@ def _attribute(item: h5py.HLObject, key: str, default: object) -> object:
     if key not in item.attrs:
         return default
     stored = item.attrs.get_id(key)
-    is_plain = h5py.check_string_dtype(stored.dtype) is not None or stored.dtype.kind in "biufSU"
-    return item.attrs[key] if is_plain and stored.get_storage_size() <= _ATTRIBUTE_MAX else default
+    text = h5py.check_string_dtype(stored.dtype)
+    is_plain = text is not None or stored.dtype.kind in "biufSU"
+    few = text is None or text.length is not None or math.prod(stored.shape) <= _TEXTS_MAX
+    return item.attrs[key] if is_plain and few and stored.get_storage_size() <= _ATTRIBUTE_MAX else default
 
 
 def _note_value(value: object) -> str | float:
@@ -219,6 +283,6 @@ def _text(value: object) -> str:
 
 def _other_layout(path: Path, what: str) -> ScanFileError:
     return ScanFileError(
-        f"{path} is not laid out as {_MEASUREMENT}/Channel_N/Channel_N/Channel_N ({what}); "
-        "write it with pyNSID, or give an .ibw file"
+        f"{path} is not laid out as {_MEASUREMENT}/Channel_N/NAME/NAME with the axes x (fast) and y (slow) ({what}); "
+        "write each channel with pyNSID to its own Channel_N, or give an .ibw file"
     )

@@ -9,11 +9,16 @@ from instrument_adapters.formats.hdf5_guard import read_guarded
 from instrument_adapters.formats.igor import read_ibw
 from instrument_adapters.scan import Scan
 
-READERS: Mapping[str, Callable[[Path, tzinfo], Scan]] = {".ibw": read_ibw, ".h5": read_guarded, ".hdf5": read_guarded}
+READERS: Mapping[str, Callable[[Path, tzinfo], Scan]] = {
+    ".ibw": read_ibw,
+    ".h5": read_guarded,
+    ".hdf5": read_guarded,
+    ".hf5": read_guarded,
+}
 
 
 def read_scan(path: Path | str, zone: tzinfo = UTC) -> Scan:
-    """The scan in `path`: `.ibw` (Asylum), `.h5` or `.hdf5` (NSID), in upper or lower case.
+    """The scan in `path`: `.ibw` (Asylum), `.h5`, `.hdf5` or `.hf5` (NSID), in upper or lower case.
 
     Parameters
     ----------

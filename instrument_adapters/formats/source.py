@@ -7,23 +7,24 @@ from pathlib import Path
 
 from instrument_adapters.errors import ScanFileError
 
-FILE_BYTES_MAX = 1 << 30  # 16 layers of 4096 x 4096; no supported scan is larger
+FILE_BYTES_MAX = 1 << 30  # the largest scan in float64
+DECODED_BYTES_MAX = 512 << 20  # of all channels in float32, as on the wire: eight channels of 4096 x 4096
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most_bytes: int = FILE_BYTES_MAX) -> bytes:
     """Complete content of `path`.
 
     Raises
     ------
     ScanFileError
-        If there is no such file, it is not a regular file, it cannot be read, or it is larger than 1 GiB.
+        If there is no such file, it is not a regular file, it cannot be read, or it is larger than `most_bytes`.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ScanFileError(f"{path} is a folder or a device, not a file; give one scan file")
-        if status.st_size > FILE_BYTES_MAX:
-            raise ScanFileError(f"{path} has {status.st_size} bytes, at most {FILE_BYTES_MAX} are read; is this a scan file?")
+        if status.st_size > most_bytes:
+            raise ScanFileError(f"{path} has {status.st_size} bytes, at most {most_bytes} are read; is this a scan file?")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ScanFileError(f"there is no file {path}; give the path of a scan saved by the instrument") from error

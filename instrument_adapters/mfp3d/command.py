@@ -152,7 +152,7 @@ def check_connection(settings: MFP3DSettings, transport: IgorTransport) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = values.OneSentenceParser(
         prog="vaestar adapter mfp3d", description="Drives an Asylum MFP-3D through Igor for an agent.", epilog=_UNTRIED
     )
     add = parser.add_argument

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from instrument_adapters.errors import InstrumentFaultError, ScanFileError
-from instrument_adapters.formats.igor import check_header
-from instrument_adapters.formats.source import read_bytes
+from instrument_adapters.formats.igor import check_header, read_wave
 from instrument_adapters.mfp3d.transport import Transport
 
 Listing = Mapping[str, tuple[int, int]]
@@ -91,7 +90,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 def _problem(path: Path, axes: int) -> str:
     """Why this is not the expected file; "" if it is."""
     try:
-        shape = check_header(read_bytes(path), path).shape
+        shape = check_header(read_wave(path), path).shape
     except ScanFileError as error:
         return str(error)
     return "" if len(shape) == axes else f"{path.name} holds an array of another kind, of shape {shape}"

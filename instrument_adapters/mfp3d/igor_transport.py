@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from instrument_adapters.child_process import last_words
 from instrument_adapters.errors import InstrumentFaultError
 from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS
 from instrument_adapters.mfp3d.transport import NoAnswerError
+from instrument_adapters.new_file import open_new
 
 _POLL_S = 0.02
 
@@ -56,7 +58,8 @@ class IgorTransport:
         self._queries = 0
         workspace.mkdir(parents=True, exist_ok=True)
         self._commands, batch = workspace / "vaestar.arcmd", workspace / "vaestar.bat"
-        batch.write_bytes(f"@echo off\r\n{_quoted(igor)} {_quoted(self._commands)}\r\n".encode())
+        with open_new(batch) as file:
+            file.write(f"@echo off\r\n{_quoted(igor)} {_quoted(self._commands)}\r\n".encode())
         self._launch = tuple(launch) if launch is not None else ("cmd", "/c", str(batch))
 
     @property
@@ -80,7 +83,8 @@ class IgorTransport:
 
     def _send(self, text: str) -> None:
         written = self._commands.with_suffix(".new")
-        written.write_bytes(f"{text}\r\n".encode())
+        with open_new(written) as file:
+            file.write(f"{text}\r\n".encode())
         written.replace(self._commands)
         try:
             done = subprocess.run(  # noqa: S603 - the program comes from the configuration, never from the wire
@@ -93,7 +97,9 @@ class IgorTransport:
         except OSError as error:
             raise NoAnswerError(f"{self._launch[0]} cannot be started ({error.strerror}); give the path of Igor.exe") from error
         if done.returncode != 0:
-            raise NoAnswerError(f"passing {text!r} to Igor ended with exit code {done.returncode}; check the path of Igor.exe")
+            said = last_words(done.stderr or done.stdout)
+            how = f"exit code {done.returncode}" + (f" ({said})" if said else "")
+            raise NoAnswerError(f"passing {text!r} to Igor ended with {how}; check the path of Igor.exe")
 
     def read(self, expression: str) -> float:
         """Value of a numeric expression; each query has its own file, so that a late answer is never assigned to another query.

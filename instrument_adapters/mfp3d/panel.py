@@ -23,6 +23,7 @@ _AXES: tuple[Axis, Axis] = ("X", "Y")
 _DISPLAY_TOLERANCE = 1e-4  # relative: some values are displayed with five digits
 _COMMAND_S = 0.35  # no command is faster (read in a public driver)
 _RETUNE_TOLERANCE = 0.2  # relative change of the centre frequency that tuning may make
+_SETPOINT_MAX_V = 10.0  # range of the controller's set-points (assumed)
 _FRAME_MARGIN = 0.1  # share of the frame by which the tip may lie outside after a scan: creep, overscan
 
 
@@ -92,7 +93,7 @@ class Stage:
     Raises
     ------
     InstrumentFaultError
-        If the controller does not give its calibration.
+        If the controller does not give its calibration, or one by which the stage's range is beyond the range of its set-points.
     """
 
     def __init__(self, settings: MFP3DSettings, transport: Transport) -> None:
@@ -101,10 +102,12 @@ class Stage:
         self._step_m = settings.speed_max_m_per_s * _COMMAND_S
         self._frame, self._limits = settings.frame, settings.limits
         self._known_m: tuple[float, float] | None = None
+        self._commanded_m: tuple[float, float] | None = None  # the last set-point since the last scan
         self._scanned = False
         self._sensitivity, self._offset_V = (
             {axis: self._calibration(f"{axis}LVDT{what}") for axis in _AXES} for what in ("Sens", "Offset")
         )
+        self._check_calibration()
 
     def position_m(self) -> tuple[float, float]:
         """Tip position (x, y) in metres, from the sensors."""
@@ -115,7 +118,7 @@ class Stage:
 
     def forget_position(self) -> None:
         """Discard the known position, since a scan has moved the tip, which is now somewhere in the frame."""
-        self._known_m, self._scanned = None, True
+        self._known_m, self._commanded_m, self._scanned = None, None, True
 
     def go_to(self, x_m: float, y_m: float) -> None:
         """Move the tip in a straight line, in steps that respect the allowed speed, and confirm the position.
@@ -141,6 +144,18 @@ class Stage:
         """Position read from the sensors, from which a move is planned: a wrong one would make the first step a jump."""
         found_m = self.position_m()
         self._check_range(found_m, "the tip's position by the sensors")
+        again_m = self.position_m()
+        if not math.dist(found_m, again_m) <= self._pixel_m:
+            raise InstrumentFaultError(
+                f"the sensors give {_um(found_m)} and then {_um(again_m)} as the tip's position; nothing was moved: "
+                "check the sensors"
+            )
+        last_m = self._commanded_m
+        if last_m is not None and not math.dist(found_m, last_m) <= self._step_m + self._pixel_m:
+            raise InstrumentFaultError(
+                f"the sensors give {_um(found_m)} as the tip's position, but it was last sent to {_um(last_m)}; "
+                "nothing was moved: check the stage, then scan again"
+            )
         row, col = self._frame.to_pixels(np.array([found_m]))[0]
         rows, cols = self._frame.rows * _FRAME_MARGIN, self._frame.cols * _FRAME_MARGIN
         inside = -rows <= row <= self._frame.rows + rows and -cols <= col <= self._frame.cols + cols
@@ -161,9 +176,24 @@ class Stage:
             )
 
     def _write(self, x_m: float, y_m: float) -> None:
+        self._commanded_m = x_m, y_m
         for axis, value in zip(_AXES, (x_m, y_m), strict=True):
-            volts = value / abs(self._sensitivity[axis]) + self._offset_V[axis]
-            self._transport.execute(write_setpoint(axis, volts))
+            self._transport.execute(write_setpoint(axis, self._volts(axis, value)))
+
+    def _volts(self, axis: Axis, value_m: float) -> float:
+        return value_m / abs(self._sensitivity[axis]) + self._offset_V[axis]
+
+    def _check_calibration(self) -> None:
+        """A calibration that was read wrongly would scale all set-points."""
+        limits = self._limits
+        for axis, low_m, high_m in (("X", limits.x_min_m, limits.x_max_m), ("Y", limits.y_min_m, limits.y_max_m)):
+            low_V, high_V = self._volts(axis, low_m), self._volts(axis, high_m)  # type: ignore[arg-type]
+            if not (abs(low_V) <= _SETPOINT_MAX_V and abs(high_V) <= _SETPOINT_MAX_V):
+                raise InstrumentFaultError(
+                    f"by the calibration that the controller gives, {axis} from {low_m * 1e6:g} to {high_m * 1e6:g} um are "
+                    f"set-points from {low_V:g} to {high_V:g} V, at most {_SETPOINT_MAX_V:g} V are possible; "
+                    "check the calibration or narrow the limits"
+                )
 
     def _calibration(self, key: str) -> float:
         value = self._transport.read(get_value(key))
@@ -222,6 +252,10 @@ def _wanted_settings(settings: MFP3DSettings) -> list[tuple[str, float, float]]:
         ("ScanAngle", math.degrees(frame.angle_rad), turn),
         *((key, value, _DISPLAY_TOLERANCE * value) for key, value in relative),
     ]
+
+
+def _um(position_m: tuple[float, float]) -> str:
+    return f"({position_m[0] * 1e6:.3f}, {position_m[1] * 1e6:.3f}) um"
 
 
 def _position_error(target_m: tuple[float, float], reached_m: tuple[float, float], *, unchanged: bool) -> InstrumentFaultError:

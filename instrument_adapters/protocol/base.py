@@ -3,8 +3,9 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from instrument_adapters.bounds import Time
 from instrument_adapters.geometry import Finite
 
 PROTOCOL_VERSION = 2
@@ -63,5 +64,5 @@ class Message(Wire):
 
     version: Literal[2] = 2
     id: Id
-    sent_at: AwareDatetime
+    sent_at: Time
     arrays: tuple[ArraySpec, ...] = Field(default=(), max_length=16)

@@ -5,11 +5,13 @@ Arrays are sent as little-endian raw bytes, because a 256 x 256 channel takes 20
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from instrument_adapters.bounds import impossible_value
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol.live_lines import Lines
 from instrument_adapters.protocol.messages import (
@@ -18,6 +20,7 @@ from instrument_adapters.protocol.messages import (
     AnyMessage,
     ArraySpec,
     ChannelSpec,
+    Heartbeat,
     Id,
     LinesMessage,
     Message,
@@ -28,6 +31,8 @@ from instrument_adapters.scan import Scan
 MAX_HEADER_BYTES = 4 << 20
 MAX_ARRAY_BYTES = 512 << 20  # a 4096 x 4096 scan of six channels is 402 MB
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+_LONGEST_ID = "x" * 96
+_LONGEST = Heartbeat(id=_LONGEST_ID, sent_at=datetime(2000, 1, 1, 1, 1, 1, 123456, tzinfo=UTC))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +63,11 @@ def encode(packet: Packet) -> list[bytes]:
     Raises
     ------
     ProtocolError
-        If the header does not describe the arrays, or a frame is larger than a receiver accepts.
+        If the header does not describe the arrays, or a receiver would refuse a value or the size of a frame.
     """
     if packet.message.arrays != specs(packet.arrays):
         raise ProtocolError("bad_arrays", "the header's 'arrays' does not describe the arrays to send")
+    _check_values(packet.message)
     header = packet.message.model_dump_json().encode()
     body = [
         np.ascontiguousarray(a, dtype=s.dtype).tobytes()
@@ -72,7 +78,7 @@ def encode(packet: Packet) -> list[bytes]:
 
 
 def decode(frames: Sequence[bytes]) -> Packet:
-    """The message in `frames`, fully checked: version, fields, and the size, dtype and shape of each array.
+    """The message in `frames`, fully checked: version, fields, bounds in physics, and the size, dtype and shape of each array.
 
     Arrays are read-only views of the received bytes.
 
@@ -85,6 +91,7 @@ def decode(frames: Sequence[bytes]) -> Packet:
         raise ProtocolError("no_header", "an empty message was received; a message begins with a JSON header")
     _check_sizes(frames)
     message = _parse_header(frames[0])
+    _check_values(message)
     if len(frames) - 1 != len(message.arrays):
         raise ProtocolError(
             "wrong_frame_count", f"the header announces {len(message.arrays)} arrays, {len(frames) - 1} were received"
@@ -117,23 +124,46 @@ def explain(error: ValueError) -> str:
 
 
 def scan_packet(scan: Scan, message: Message) -> Packet:
-    """Packet with a `ScanMessage` of `scan`; id and time are those of `message`."""
-    stack = np.stack([scan.channels[n] for n in scan.channels])
-    arrays = {"channels": stack}
-    return Packet(
-        ScanMessage(
-            id=message.id,
-            sent_at=message.sent_at,
-            arrays=specs(arrays),
-            scan_id=scan.scan_id,
-            sample_id=scan.sample_id,
-            frame=scan.frame,
-            channels=tuple(ChannelSpec(name=n, unit=scan.units.get(n, "")) for n in scan.channels),
-            started_at=scan.started_at,
-            finished_at=scan.finished_at,
-            metadata=dict(scan.metadata),
-        ),
-        arrays,
+    """Packet with a `ScanMessage` of `scan`; id and time are those of `message`.
+
+    Raises
+    ------
+    ValueError
+        If the wire cannot carry the scan.
+    """
+    packet = Packet(_scan_message(scan, message), {"channels": np.stack(list(scan.channels.values()))})
+    _check_values(packet.message)
+    return packet
+
+
+def check_sendable(scan: Scan) -> None:
+    """Raise an error if `encode(scan_packet(scan, ...))` would; no array is copied.
+
+    Raises
+    ------
+    ProtocolError
+        If its header or its array is larger than a receiver accepts.
+    ValueError
+        If a field is invalid.
+    """
+    message = _scan_message(replace(scan, sample_id=_LONGEST_ID), _LONGEST)
+    _check_values(message)
+    _check_lengths([len(message.model_dump_json().encode()), *(spec.nbytes for spec in message.arrays)])
+
+
+def _scan_message(scan: Scan, message: Message) -> ScanMessage:
+    shape = (len(scan.channels), scan.frame.rows, scan.frame.cols)
+    return ScanMessage(
+        id=message.id,
+        sent_at=message.sent_at,
+        arrays=(ArraySpec(name="channels", dtype="<f4", shape=shape),),
+        scan_id=scan.scan_id,
+        sample_id=scan.sample_id,
+        frame=scan.frame,
+        channels=tuple(ChannelSpec(name=n, unit=scan.units.get(n, "")) for n in scan.channels),
+        started_at=scan.started_at,
+        finished_at=scan.finished_at,
+        metadata=dict(scan.metadata),
     )
 
 
@@ -172,14 +202,22 @@ def scan_from_packet(packet: Packet) -> Scan:
     )
 
 
+def _check_values(message: AnyMessage) -> None:
+    if reason := impossible_value(message):
+        raise ProtocolError("impossible_value", reason)
+
+
 def _check_sizes(frames: Sequence[bytes]) -> None:
-    if len(frames[0]) > MAX_HEADER_BYTES:
-        raise ProtocolError("oversized_frame", f"the header has {len(frames[0])} bytes, at most {MAX_HEADER_BYTES} are accepted")
-    for frame in frames[1:]:
-        if len(frame) > MAX_ARRAY_BYTES:
-            raise ProtocolError(
-                "oversized_frame", f"an array frame has {len(frame)} bytes, at most {MAX_ARRAY_BYTES} are accepted"
-            )
+    _check_lengths([len(frame) for frame in frames])
+
+
+def _check_lengths(lengths: Sequence[int]) -> None:
+    """Refuse a header (the first length in bytes) or an array frame that is larger than a receiver accepts."""
+    if lengths[0] > MAX_HEADER_BYTES:
+        raise ProtocolError("oversized_frame", f"the header has {lengths[0]} bytes, at most {MAX_HEADER_BYTES} are accepted")
+    for length in lengths[1:]:
+        if length > MAX_ARRAY_BYTES:
+            raise ProtocolError("oversized_frame", f"an array frame has {length} bytes, at most {MAX_ARRAY_BYTES} are accepted")
 
 
 def _parse_header(header: bytes) -> AnyMessage:

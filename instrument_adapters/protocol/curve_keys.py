@@ -110,15 +110,45 @@ def load_allowed(folder: Path) -> dict[bytes, str]:
         raise KeyFileError(
             f"there is no folder {folder} of allowed keys; create it, and put the .key file of each instrument there"
         )
-    names: dict[bytes, str] = {}
-    for path in sorted(folder.glob(f"*{PUBLIC}")):
-        key = load_public(path)
-        if key in names:
-            raise KeyFileError(
-                f"{path} and {names[key]}{PUBLIC} in the same folder hold the same key; give each instrument its own keys"
-            )
-        names[key] = path.name.removesuffix(PUBLIC)
+    names, problems = read_allowed(folder)
+    for problem in problems.values():
+        raise problem
     return names
+
+
+def read_allowed(folder: Path) -> tuple[dict[bytes, str], dict[str, KeyFileError]]:
+    """What can be read of a folder of allowed keys, and what cannot.
+
+    Returns
+    -------
+    dict of bytes to str
+        Public key -> name. A key in two files is not among them, because it is unclear whose it is.
+    dict of str to KeyFileError
+        Name -> why its file cannot be used.
+
+    Raises
+    ------
+    KeyFileError
+        If the folder cannot be read.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name.endswith(PUBLIC))
+    except OSError as error:
+        raise KeyFileError(
+            f"the folder {folder} of allowed keys cannot be read: {error.strerror}; let the agent's user read it"
+        ) from error
+    owners: dict[bytes, list[str]] = {}
+    problems: dict[str, KeyFileError] = {}
+    for path in paths:
+        name = path.name.removesuffix(PUBLIC)
+        try:
+            owners.setdefault(load_public(path), []).append(name)
+        except KeyFileError as error:
+            problems[name] = error
+    for names in (several for several in owners.values() if len(several) > 1):
+        same = f"{folder / names[-1]}{PUBLIC} and {names[0]}{PUBLIC} in the same folder hold the same key"
+        problems |= dict.fromkeys(names, KeyFileError(f"{same}; give each instrument its own keys"))
+    return {key: names[0] for key, names in owners.items() if len(names) == 1}, problems
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
@@ -131,6 +161,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
                 zmq.curve_public(key)  # checks length and alphabet
     except (OSError, ValueError, IndexError, zmq.ZMQError) as error:  # IndexError: a key without a value
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no key"
+        why = why if path.exists() else "there is no such file"
         raise KeyFileError(f"{path} cannot be used: {why}; create keys with: vaestar keygen NAME") from error
     return public, secret
 

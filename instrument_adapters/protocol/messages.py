@@ -14,9 +14,10 @@ state (`SnapshotMessage`) and repeats the messages that are still open; supersed
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from instrument_adapters.geometry import Finite, Frame, Positive
+from instrument_adapters.bounds import Count, Distance, Expiry, Metres, Number, Pixel, Radius, Seconds, Sequence, Time, Volts
+from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol.base import (
     ID_PATTERN,
     PROTOCOL_VERSION,
@@ -66,16 +67,16 @@ class Limits(Wire):
         measured, and a new scan is needed.
     """
 
-    x_min_m: Finite = -45e-6
-    x_max_m: Finite = 45e-6
-    y_min_m: Finite = -45e-6
-    y_max_m: Finite = 45e-6
-    bias_max_V: Positive = 10.0
-    spacing_min_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100e-9
-    points_max: int = Field(default=200, ge=0)
-    dose_max: int = Field(default=60, ge=0)
-    dose_radius_m: Positive = 500e-9
-    scan_age_max_s: Positive = 7200.0
+    x_min_m: Metres = -45e-6
+    x_max_m: Metres = 45e-6
+    y_min_m: Metres = -45e-6
+    y_max_m: Metres = 45e-6
+    bias_max_V: Volts = 10.0
+    spacing_min_m: Distance = 100e-9
+    points_max: Count = 200
+    dose_max: Count = 60
+    dose_radius_m: Radius = 500e-9
+    scan_age_max_s: Seconds = 7200.0
 
 
 State = Literal["running", "paused", "stopped"]
@@ -99,10 +100,10 @@ class Snapshot(Wire):
         Decision whose recommendation has been sent, or is to be sent, and is not acknowledged.
     """
 
-    seq: int = Field(default=0, ge=0)
+    seq: Count = 0
     state: State = "running"
     state_reason: Sentence = ""
-    stop_seq: int = Field(default=0, ge=0)
+    stop_seq: Count = 0
     newest_scan_id: Id | None = None
     open_decision_id: Id | None = None
 
@@ -119,7 +120,7 @@ class Hello(Message):
     model: Name
     software: Name
     limits: Limits = Limits()
-    bias_V: Positive | None = None
+    bias_V: Volts | None = None
 
 
 class Welcome(Message):
@@ -128,7 +129,7 @@ class Welcome(Message):
     type: Literal["welcome"] = "welcome"
     of: Id
     run_id: Id
-    scans_recorded: int = Field(ge=0)
+    scans_recorded: Count
     snapshot: Snapshot = Snapshot()
 
 
@@ -136,7 +137,7 @@ class Resend(Message):
     """Request to repeat all unanswered messages. `after`: the last sequence number without a gap before it."""
 
     type: Literal["resend"] = "resend"
-    after: int = Field(default=0, ge=0)
+    after: Count = 0
 
 
 class SnapshotMessage(Message):
@@ -153,7 +154,7 @@ class Ack(Message):
     type: Literal["ack"] = "ack"
     of: Id
     duplicate: bool = False
-    first_sent_at: AwareDatetime | None = None
+    first_sent_at: Time | None = None
 
 
 class Refused(Message):
@@ -173,8 +174,8 @@ class Heartbeat(Message):
     """
 
     type: Literal["heartbeat"] = "heartbeat"
-    seq: int = Field(default=0, ge=0)
-    unanswered: int = Field(default=0, ge=0)
+    seq: Count = 0
+    unanswered: Count = 0
 
 
 class CommandMessage(Message):
@@ -185,7 +186,7 @@ class CommandMessage(Message):
     """
 
     type: Literal["command"] = "command"
-    seq: int = Field(ge=1)
+    seq: Sequence
     command: Literal["pause", "resume", "stop"]
     by: Name
     reason: Sentence = ""
@@ -198,12 +199,15 @@ class StatusMessage(Message):
     activity: Literal["waiting", "scanning", "measuring", "paused", "stopped"]
     scan_id: Id | None = None
     request_id: Id | None = None
-    points_left: int = Field(default=0, ge=0)
+    points_left: Count = 0
     sentence: Sentence = ""
 
 
 class TroubleMessage(Message):
-    """A fault at an instrument that neither a scan nor a result shows. The agent records it and does not act on it."""
+    """A fault at an instrument that neither a scan nor a result shows. The agent records it and does not act on it.
+
+    The one exception is the report of a pause or stop that the agent may not know of; see `instrument_adapters.protocol.holds`.
+    """
 
     type: Literal["trouble"] = "trouble"
     event: Id
@@ -232,8 +236,8 @@ class ScanMessage(Message):
     sample_id: Id
     frame: Frame
     channels: tuple[ChannelSpec, ...] = Field(min_length=1, max_length=32)
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
     metadata: Note = Field(default_factory=dict, max_length=4000)
 
     @model_validator(mode="after")
@@ -260,7 +264,7 @@ class LinesMessage(Message):
     scan_id: Id
     frame: Frame
     channels: tuple[ChannelSpec, ...] = Field(min_length=1, max_length=32)
-    first_row: int = Field(ge=0)
+    first_row: Pixel
 
     @model_validator(mode="after")
     def _lies_in_its_frame(self) -> "LinesMessage":
@@ -295,13 +299,13 @@ class MeasurementRequest(Wire):
     """
 
     request_id: Id
-    x_m: Finite
-    y_m: Finite
-    row: int = Field(ge=0)
-    col: int = Field(ge=0)
-    cluster: int = Field(ge=0)
-    rank: int = Field(ge=0)
-    core_distance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    x_m: Metres
+    y_m: Metres
+    row: Pixel
+    col: Pixel
+    cluster: Count
+    rank: Count
+    core_distance: Annotated[Number, Field(ge=0)]
 
 
 class RecommendationMessage(Message):
@@ -321,18 +325,20 @@ class RecommendationMessage(Message):
     """
 
     type: Literal["recommendation"] = "recommendation"
-    seq: int = Field(ge=1)
+    seq: Sequence
     decision_id: Id
     scan_id: Id
     requests: tuple[MeasurementRequest, ...] = Field(max_length=10_000)
     reason: Sentence
-    expires_at: AwareDatetime | None = None
-    bias_max_V: Positive | None = None
+    expires_at: Expiry | None = None
+    bias_max_V: Volts | None = None
     approved_by: Name = "policy"
 
 
 class ResultMessage(Message):
     """The result of one request.
+
+    `sent_at` is by the instrument's clock, as `measured_at`, which cannot be later.
 
     An `ok` result holds the measured position, for a loop the arrays `bias_V` and `response` of equal length, and `parameters`,
     numbers that the instrument computes from the curves (with units in their names). `skipped` and `failed` need a reason; in an
@@ -343,10 +349,10 @@ class ResultMessage(Message):
     request_id: Id
     status: Literal["ok", "skipped", "failed"]
     reason: Sentence = ""
-    x_m: Finite | None = None
-    y_m: Finite | None = None
-    measured_at: AwareDatetime | None = None
-    parameters: dict[Name, Finite] = Field(default_factory=dict, max_length=64)
+    x_m: Metres | None = None
+    y_m: Metres | None = None
+    measured_at: Time | None = None
+    parameters: dict[Name, Number] = Field(default_factory=dict, max_length=64)
 
     @model_validator(mode="after")
     def _says_what_its_status_needs(self) -> "ResultMessage":

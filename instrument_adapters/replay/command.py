@@ -51,15 +51,15 @@ def _model_name(source: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m instrument_adapters replay",
+    parser = values.OneSentenceParser(
+        prog="vaestar adapter replay",
         description="Replays recorded data to an agent as an instrument.",
     )
     add = parser.add_argument
     add(
         "source",
         metavar="SOURCE",
-        help="mexpsimu, mexpsimu:FILM (1d3um, 1d7um, 3um), a scan file (.ibw, .h5) or a folder of scan files",
+        help="mexpsimu, mexpsimu:FILM (1d3um, 1d7um, 3um), a scan file (.ibw, .h5, .hdf5, .hf5) or a folder of scan files",
     )
     add_connection_options(parser, "replay")
     add(

@@ -26,8 +26,8 @@ def open_source(source: str, data: Path | None = None, sample_id: str | None = N
     Parameters
     ----------
     source
-        "mexpsimu" for its three films, "mexpsimu:3um" for one of them; or the path of a scan file (.ibw, NSID .h5) or of a folder
-        of such files, which are ordered by time of recording if all of them state it, otherwise by name.
+        "mexpsimu" for its three films, "mexpsimu:3um" for one of them; or the path of a scan file (.ibw, NSID .h5, .hdf5,
+        .hf5) or of a folder of such files, which are ordered by time of recording if all of them state it, otherwise by name.
     data
         Folder of mexpsimu's .npz files; by default that of the installed package.
     sample_id
@@ -86,7 +86,8 @@ def file_recording(path: Path, sample_id: str | None = None) -> RecordedScan:
 def _files(path: Path) -> Sequence[Path]:
     if not path.exists():
         raise ScanFileError(
-            f"there is no file or folder {path}; give a scan file (.ibw, .h5), a folder of them, or {FILM_SOURCE}[:FILM]"
+            f"there is no file or folder {path}; give a scan file ({', '.join(READERS)}), a folder of them, or "
+            f"{FILM_SOURCE}[:FILM]"
         )
     if not path.is_dir():
         return [path]

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from instrument_adapters import exit_codes
 from instrument_adapters.errors import AdapterError
+from instrument_adapters.new_file import open_new
 
 if sys.platform == "win32":
     import msvcrt
@@ -267,7 +268,7 @@ def _append(file: IO[bytes], line: bytes) -> None:
 
 
 def _write_synced(path: Path, parts: Sequence[bytes]) -> None:
-    with path.open("wb") as file:
+    with open_new(path) as file:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())

@@ -1,13 +1,13 @@
 """Command-line options for faults, and the schedule that they describe."""
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from instrument_adapters.command_line.output import write_text
 from simulators.config import MFP3DConfig
 from simulators.errors import UnknownFaultError
 from simulators.faults.catalogue import EVERY, FAULTS
@@ -68,7 +68,7 @@ def fault_table() -> str:
 
 class _ListFaults(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        sys.stdout.write(fault_table())
+        write_text(fault_table())
         parser.exit()
 
 

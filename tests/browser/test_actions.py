@@ -1,11 +1,13 @@
 """Everything that an operator can do on the dashboard, with a real service and a scripted instrument."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from instrument_adapters.protocol import messages as wire
 from tests.browser.conftest import Opens
-from tests.browser.served import Served
+from tests.browser.served import Served, served
 from tests.system.bench import events, recorded
 
 
@@ -202,3 +204,49 @@ def test_an_action_without_an_answer_says_so_after_two_seconds_and_when_it_arriv
     held[0].continue_()
     expect(page.locator("#notice")).to_contain_text("Emergency stop: every instrument")
     assert agent.hears(wire.CommandMessage).command == "stop"
+
+
+@pytest.mark.attack(
+    "the connection breaks while an action is on its way", promise="the page does not claim that nothing was done"
+)
+def test_an_action_whose_connection_breaks_is_not_called_undone(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    page = opens(agent.address, agent.token)
+    expect(page.locator("#state")).to_have_text("connected")
+    page.route("**/api/stop", lambda route: route.abort("connectionreset"))
+    page.click("#stop")
+    answer(page, by="Eva")
+    expect(page.locator("#notice")).to_contain_text('the connection broke: it is not known whether "stop" is carried out.')
+
+
+@pytest.mark.attack(
+    "the agent is gone when the dashboard's emergency stop is pressed",
+    promise="The page says that nothing is stopped, and what to do.",
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_the_emergency_stop_of_an_agent_that_is_gone_says_that_it_stops_nothing(
+    tmp_path: Path, opens: Opens, known: bool
+) -> None:
+    with served(tmp_path / "run") as agent:
+        agent.connect()
+        page = opens(agent.address, agent.token)
+        expect(page.locator("#state")).to_have_text("connected")
+        expect(page.locator("#stop")).to_have_text("Emergency stop")
+        if known:
+            page.evaluate("sessionStorage.setItem('vaestar-name', 'Eva')")
+    expect(page.locator("#stop")).to_have_text("No agent: stop by hand")
+    expect(page.locator("#stop")).to_have_class("danger unreachable")
+    page.click("#stop")
+    expect(page.locator("#ask")).not_to_be_visible()  # nobody is asked for a name
+    expect(page.locator("#notice")).to_contain_text("NOTHING WAS STOPPED" if known else "THIS BUTTON STOPS NOTHING NOW")
+    expect(page.locator("#notice")).to_contain_text("STOP THE INSTRUMENT ITSELF")
+
+
+def test_the_emergency_stop_names_the_instruments_that_are_not_connected(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    agent.connect("afm-2")
+    agent.service._dispatcher.recorder.ledger.lost.add("afm-2")  # as after a minute of silence
+    page = opens(agent.address, agent.token)
+    page.click("#stop")
+    answer(page, by="Eva")
+    expect(page.locator("#notice")).to_contain_text("NOT CONNECTED, so not stopped by this: afm-2. STOP THE INSTRUMENT ITSELF")

@@ -12,6 +12,7 @@ from instrument_adapters.protocol import messages as wire
 from instrument_adapters.protocol.codec import specs
 from tests.browser.conftest import Opens
 from tests.browser.served import FRAME, Served, a_decision, served, settings, with_hand_made_decisions
+from tests.instrument_adapters.test_plain_text import PROMISE
 from tests.support.samples import NOW
 
 MANY = 10_000
@@ -206,3 +207,51 @@ def test_dark_follows_the_system_and_the_switch(agent: Served, opens: Opens) -> 
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.click("#theme")
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
+@pytest.mark.attack("Names and reasons hold bidi overrides, invisible and control characters", promise=PROMISE)
+def test_what_cannot_be_seen_is_shown_as_an_escape(agent: Served, opens: Opens) -> None:
+    page = opens(agent.address)
+    shown = page.evaluate(
+        """async (value) => {
+          const { visible } = await import("/static/format.js");
+          return visible(value);
+        }""",
+        {"\u202eid": ["\x1b[2J\x9b", "a\u200bb\u2028", "two\nlines µ 畴", 1.5, None, "\U000e0041"]},
+    )
+    assert shown == {r"\u202eid": [r"\x1b[2J\x9b", r"a\u200bb\u2028", "two\nlines µ 畴", 1.5, None, r"\U000e0041"]}
+
+
+def test_a_channel_with_a_bidi_override_in_its_name_is_shown_with_it(agent: Served, opens: Opens) -> None:
+    agent.connect()
+    page = opens(agent.address)
+    lines = np.linspace(0, 1e-10, 10 * FRAME.cols, dtype=np.float32).reshape(1, 10, FRAME.cols)
+    channels = (wire.ChannelSpec(name="Amplitude\u202eecarteR", unit="m"),)
+    head = {"id": "lines-1", "sent_at": NOW, "scan_id": "scan-9", "frame": FRAME, "channels": channels, "first_row": 0}
+    agent.says(wire.LinesMessage(**head, arrays=specs({"lines": lines})), {"lines": lines})
+    expect(page.locator("#scan-name")).to_have_text("scan-9: 10 of 48 lines")
+    assert page.evaluate(f"{STATE}partial.channel.name)") == r"Amplitude\u202eecarteR"
+
+
+INSIDE = """[...document.querySelectorAll('#tab-candidates .chart')].flatMap((chart) => {
+  const outer = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll('.xtitle, .ytitle')].map((title) => {
+    const inner = title.getBoundingClientRect();
+    const fits = inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top && inner.bottom <= outer.bottom;
+    return [title.textContent, fits];
+  });
+})"""
+
+
+@pytest.mark.parametrize("width", [1000, 1500])
+def test_the_titles_of_all_axes_lie_inside_their_charts(agent: Served, opens: Opens, width: int) -> None:
+    agent.connect()
+    agent.scans("scan-1")
+    page = opens(agent.address)
+    page.set_viewport_size({"width": width, "height": 1000})
+    expect(page.locator(".place")).to_have_count(6)
+    page.keyboard.press("2")
+    expect(page.locator("#tab-candidates .chart .xtitle")).to_have_count(2)
+    titles = page.evaluate(INSIDE)
+    assert len(titles) >= 4
+    assert all(fits for _, fits in titles), titles

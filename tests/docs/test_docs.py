@@ -54,7 +54,8 @@ def test_the_options_of_the_folder_page_are_the_commands_and_its_results_are_und
     page = (DOCS / "folder.md").read_text(encoding="utf-8")
     assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--run", "--out"} <= known
     assert all(f"`{column}`" in page for column in (*POINT_COLUMNS, *ANSWER_COLUMNS))
-    first, second = parse_results(blocks("folder.md", "json")[0].encode(), Path("results.json"))
+    (first, second), problems = parse_results(blocks("folder.md", "json")[0].encode(), Path("results.json"))
+    assert problems == []
     assert (first.parameters, second.reason) == ({"coercive_plus_V": 2.5}, "a scratch")
 
 

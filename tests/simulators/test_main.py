@@ -23,7 +23,10 @@ CONNECT = ["--connect", "tcp://127.0.0.1:5555"]
         ([*CONNECT, "--fault", "crash@3", "--first-scan", "7"], "the first scan is 7"),
         ([*CONNECT, "--fault-rate", "often"], "'often' is not a rate; give a rate such as 0.5 or probe=0.5"),
         ([*CONNECT, "--fault-rate", "probe=-1"], "0 to 100 are allowed"),
-        ([*CONNECT, "--sealed-log", "/nowhere/at/all.jsonl"], "No such file or directory"),
+        (
+            [*CONNECT, "--sealed-log", "/nowhere/at/all.jsonl"],
+            "the sealed log /nowhere/at/all.jsonl cannot be written: there is no such file or folder; give another file",
+        ),
         ([*CONNECT, "--speed", "-3"], "a factor above 0"),
         ([*CONNECT, "--speed", "fast"], "not a finite number"),
         ([*CONNECT, "--pixels", "1"], "from 2 to 2048"),

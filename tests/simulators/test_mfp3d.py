@@ -139,8 +139,8 @@ def test_a_loop_takes_about_ten_seconds_and_carries_bias_and_response(microscope
     before = microscope.clock.elapsed_s
     measurement = microscope.measure(request_at(10, 10))
     measurement = microscope.measure(request_at(10, 20))
-    # Twice: a move (four commands), the loop and a check of its file; for the first also a tuning and a reading of the position.
-    assert microscope.clock.elapsed_s - before == pytest.approx(2 * (4 * 0.35 + 8.1 + 0.5) + 5.35 + 0.7)
+    # Twice: a move (four commands), the loop and a check of its file; for the first also a tuning and two readings of the place.
+    assert microscope.clock.elapsed_s - before == pytest.approx(2 * (4 * 0.35 + 8.1 + 0.5) + 5.35 + 2 * 0.7)
     assert measurement.measured_at == microscope.clock.now()
     assert measurement.arrays["bias_V"].shape == measurement.arrays["response"].shape == (64,)
     assert "coercive_plus_V" in measurement.parameters
@@ -218,7 +218,7 @@ def test_a_slow_agent_pays_in_drift(small_surface: Surface) -> None:
     before = clock.elapsed_s
     wall["now"] += 120.0
     measure(microscope, 10, 10)
-    assert clock.elapsed_s - before == pytest.approx(120.0 + 10.0 + 5.35 + 0.7)
+    assert clock.elapsed_s - before == pytest.approx(120.0 + 10.0 + 5.35 + 2 * 0.7)
 
 
 def test_the_loop_of_a_slow_agent_lies_off_its_place_by_what_drifted_meanwhile(small_surface: Surface) -> None:

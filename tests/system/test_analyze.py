@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from instrument_adapters import exit_codes
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from simulators.controller.ibw import write_ibw
@@ -209,3 +210,29 @@ def test_a_real_scan_of_the_shared_data_is_read_by_name(shared_data: Path, tmp_p
     for r in record["requests"]:
         assert abs(r["x_m"] + 2.5933e-6) <= 2.5e-6
         assert abs(r["y_m"] + 6.07e-6) <= 2.5e-6
+
+
+@pytest.mark.attack(
+    "`vaestar analyze --deadline` ends before the first model", promise="the decision is written, and says why it has no type"
+)
+def test_a_deadline_before_the_first_model_leaves_a_decision(tmp_path: Path) -> None:
+    scan, out = written(tmp_path / "scan.ibw", two_textures(96)), tmp_path / "out"
+    done = vaestar("analyze", scan, "--out", out, "--config", quick_config(tmp_path), "--deadline", "0.000001")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "decision.json").read_text())["outcome"] == "not_resolvable"
+    assert {p.name for p in out.iterdir()} == {"recommendations.csv", "decision.json", "scan.png"}
+
+
+@pytest.mark.attack(
+    "matplotlib cannot even be loaded", promise="record, table and explanation are complete; exit code 5 says what is missing"
+)
+def test_a_decision_does_not_die_of_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "a backend that nobody has")
+    scan, out = written(tmp_path / "scan.ibw", two_textures(96)), tmp_path / "out"
+    done = vaestar("analyze", scan, "--out", out, "--config", quick_config(tmp_path))
+    assert done.returncode == exit_codes.INCOMPLETE, done.stderr
+    explanation = json.loads((out / "decision.json").read_text())["explanation"]
+    assert explanation[:40] in done.stdout
+    assert len(rows_of(out / "recommendations.csv")) > 0
+    assert [line.startswith("vaestar: ") for line in done.stderr.splitlines()] == [True, True]
+    assert "no figure of decision" in done.stderr

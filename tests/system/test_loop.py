@@ -36,6 +36,7 @@ def test_the_demo_closes_the_loop_twice_and_records_everything(demo: tuple[Path,
     assert order.index(kinds.SCAN_RECEIVED) < order.index(kinds.DECISION_MADE) < order.index(kinds.RECOMMENDATION_SENT)
     assert ledger.requests
     assert {r.status for r in ledger.requests.values()} <= {"ok", "failed", "skipped"}
+    assert [e.body["judgement"] for e in events if e.body.get("judged")] == []
     measured = [r for r in ledger.requests.values() if r.status == "ok"]
     assert len(measured) >= len(ledger.requests) / 2
     assert len(list((run / "reports").glob("*/scan.png"))) == 2

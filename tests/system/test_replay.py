@@ -52,6 +52,7 @@ def test_a_loop_is_closed_on_recorded_data_and_can_be_watched(tmp_path: Path, mo
     assert [e.subject for e in events(run, kinds.SCAN_RECEIVED)] == ["mexpsimu-1d3um", "mexpsimu-1d3um-2"]
     first = events(run, kinds.RESULT_RECEIVED)[0].body
     assert first["status"] == "ok", first
+    assert "judged" not in first
     assert first["reason"].startswith("recorded ")  # the decision's points lie between the records
     assert set(first["parameters"]) == {"area_auV", "span_au", "mean_au", "switching_down_V", "switching_up_V"}
     assert events(run, kinds.MESSAGE_REFUSED) == []

@@ -1,11 +1,12 @@
 // Actions of the operator. Each carries the operator's name and the token; a refusal is shown with its reason.
 
 import { ask, notice } from "./ask.js";
-import { el, plural } from "./format.js";
-import { clearEdits, edited, set, state, waiting } from "./store.js";
+import { el, plural, visible } from "./format.js";
+import { clearEdits, edited, set, state, unreachable, waiting } from "./store.js";
 
 // The token is kept in this tab only: it is removed from the address at once, and never sent as part of one.
 const TOKEN = "vaestar-token", NAME = "vaestar-name";
+const BY_HAND = "STOP THE INSTRUMENT ITSELF: its own stop, or the emergency-off of the rack. Then try vaestar stop on the agent's computer.";
 const ANSWER_MS = 2000;  // an action without an answer for so long says so
 const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
 if (fromAddress) {
@@ -29,12 +30,13 @@ async function credentials() {
   return { token, by };
 }
 
-// Send an action; true if the agent carried it out.
+// Send an action; true if the agent carried it out. `success` is a sentence, or a function of the agent's answer that returns one.
 async function act(path, body, success, tone = "good") {
   const operator = await credentials();
   if (!operator) return false;
   let response;
-  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`, "bad", true), ANSWER_MS);
+  const unknown = `it is not known whether "${path}" is carried out. ${path === "stop" ? "Stop the instrument by hand, or run vaestar stop." : "Wait, or look at the terminal where vaestar serve runs."}`;
+  const late = setTimeout(() => notice(`NO ANSWER from the agent for 2 s: ${unknown}`, "bad", true), ANSWER_MS);
   try {
     response = await fetch(`api/${path}`, {
       method: "POST",
@@ -42,13 +44,15 @@ async function act(path, body, success, tone = "good") {
       body: JSON.stringify({ by: operator.by, ...body }),
     });
   } catch {
-    notice("The agent does not respond; nothing was done. Check the terminal where vaestar serve runs.", "bad", true);
+    // If the agent was there a moment ago, it may have read the request.
+    if (path === "stop" && unreachable()) notice(`NOTHING WAS STOPPED: the agent does not answer. ${BY_HAND}`, "bad", true);
+    else notice(`NO ANSWER from the agent, the connection broke: ${unknown}`, "bad", true);
     return false;
   } finally {
     clearTimeout(late);
   }
   if (response.ok) {
-    notice(success, tone, tone === "bad");
+    notice(typeof success === "string" ? success : success(await response.json()), tone, tone === "bad");
     return true;
   }
   const reason = await errorText(response);
@@ -58,13 +62,15 @@ async function act(path, body, success, tone = "good") {
   } else if (response.status === 409) {
     notice(`Not done: ${reason}.`, "bad", true);
     set({ stale: Date.now() });  // fetch the present state
+  } else if (response.status === 500) {
+    notice(`The agent answered with a fault: ${unknown}`, "bad", true);
   } else notice(`Not done: ${reason}`, "bad", true);
   return false;
 }
 
 async function errorText(response) {
   try {
-    const body = await response.json();
+    const body = visible(await response.json());
     const detail = body.detail ?? body.error ?? body.reason ?? "";
     return typeof detail === "string" ? detail : detail.map((d) => d.msg).join("; ");
   } catch {
@@ -86,7 +92,16 @@ export async function resume() {
 
 // One press stops all instruments, without confirmation: a needless stop costs a scan, a late one a tip.
 export async function emergencyStop() {
-  await act("stop", { reason: "emergency stop on the dashboard" }, "Emergency stop: every instrument ends its measurement at once; nothing is measured until an operator resumes.", "bad");
+  // Before any question for a name: an operator must not type while the tip moves and nobody listens.
+  if (unreachable()) notice(`THIS BUTTON STOPS NOTHING NOW: the agent does not answer. ${BY_HAND}`, "bad", true);
+  if (unreachable() && !(sessionStorage.getItem(TOKEN) && sessionStorage.getItem(NAME))) return;
+  await act("stop", { reason: "emergency stop on the dashboard" }, stopped, "bad");
+}
+
+function stopped({ status }) {
+  const away = Object.entries(status.instruments).filter(([, i]) => !i.connected && !i.left).map(([name]) => name);
+  const missed = away.length ? ` NOT CONNECTED, so not stopped by this: ${away.join(", ")}. ${BY_HAND}` : "";
+  return `Emergency stop: every instrument ends its measurement at once; nothing is measured until an operator resumes.${missed}`;
 }
 
 export async function approve() {
@@ -132,7 +147,7 @@ export function checkEdits() {
     const body = { drop: [...state.edits.drop], move: Object.fromEntries(state.edits.move) };
     const response = await fetch(`api/view/decisions/${id}/check?edits=${encodeURIComponent(JSON.stringify(body))}`).catch(() => null);
     if (!response?.ok || id !== state.decision?.decision_id) return;
-    const { problems } = await response.json();
+    const { problems } = visible(await response.json());
     set({ edits: { ...state.edits, problems: new Map(problems.map((p) => [p.request_id, p.sentence])) } });
   }, 80);
 }

@@ -10,7 +10,7 @@ import { startLens } from "./lens.js";
 import { startLive } from "./live.js";
 import { startScan } from "./scan.js";
 import { startSide } from "./side.js";
-import { instrument, on, set, state } from "./store.js";
+import { instrument, on, set, state, unreachable } from "./store.js";
 import { startTabs } from "./tabs.js";
 
 function drawInstruments() {
@@ -64,7 +64,9 @@ function drawLive() {
   $("live").textContent = text;
   $("live").className = `pill quiet ${tone}`;
   document.body.classList.toggle("gone", state.live === "gone");
-  if (state.live === "gone") notice("The agent no longer responds. The page shows its last known state. Check the terminal where vaestar serve runs.", "bad", true);
+  $("stop").textContent = unreachable() ? "No agent: stop by hand" : "Emergency stop";
+  $("stop").className = unreachable() ? "danger unreachable" : "danger";
+  if (state.live === "gone") notice("The agent no longer responds: NO BUTTON OF THIS PAGE STOPS ANYTHING NOW. If there is danger, stop the instrument itself. The page shows the last known state; look at the terminal where vaestar serve runs.", "bad", true);
   else if (state.live === "live" && $("notice").textContent.startsWith("The agent no longer responds")) notice("");
 }
 

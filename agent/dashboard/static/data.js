@@ -1,11 +1,12 @@
 // Fetches the data that is shown; each scan and each decision only once.
 
+import { visible } from "./format.js";
 import { clearEdits, instrument, on, set, state } from "./store.js";
 
 async function json(path) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
+  return visible(await response.json());
 }
 
 const id = encodeURIComponent;

@@ -1,5 +1,21 @@
 // Formatting of numbers, units and times (in the viewer's zone), and creation of DOM elements.
 
+// Control characters, bidi overrides and other characters that are not seen as themselves; a new line stays.
+const HIDDEN = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
+
+function escape(character) {
+  const code = character.codePointAt(0), hex = code.toString(16);
+  return code < 0x100 ? `\\x${hex.padStart(2, "0")}` : code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
+}
+
+// What the agent sent, with such characters shown as escapes: names and reasons come from elsewhere.
+export function visible(value) {
+  if (typeof value === "string") return value.replace(HIDDEN, escape);
+  if (Array.isArray(value)) return value.map(visible);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [visible(name), visible(one)]));
+}
+
 export const um = (metres) => (metres * 1e6).toFixed(3);
 
 export function size(metres) {

@@ -4,6 +4,7 @@
 // for the emergency stop. The tab that holds the lock reads the stream and informs the others; when it is closed, the next takes over.
 
 import { refresh } from "./data.js";
+import { visible } from "./format.js";
 import { set, state } from "./store.js";
 
 const GONE_S = 12, POLL_MS = 400, RETRY_MS = [300, 700, 1500, 3000];
@@ -84,7 +85,7 @@ async function poll() {
     if (!document.hidden && state.live !== "gone") {
       try {
         const response = await fetch("api/view/live");
-        if (response.ok) await show(await response.json());
+        if (response.ok) await show(visible(await response.json()));
       } catch {
         // The event stream notices the lost connection.
       }
@@ -103,7 +104,7 @@ async function show(live) {
   if (!response.ok) return;
   const bytes = await response.arrayBuffer();
   const length = new DataView(bytes).getUint32(0, true);
-  const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
+  const frame = visible(JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length))));
   frame.channel.values = new Float32Array(bytes, 4 + length);
   set({ partial: { ...frame, at } });
 }

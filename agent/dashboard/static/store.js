@@ -69,3 +69,6 @@ export const shows = (cluster) => state.cluster === null || state.cluster === cl
 export function placeXY(place) {
   return state.edits.move.get(place.request_id) ?? [place.x_m, place.y_m];
 }
+
+// Whether no command can reach the agent at present, as far as the page knows.
+export const unreachable = () => state.live === "reconnecting" || state.live === "gone";

@@ -73,4 +73,4 @@ def edge_and_valley_energy(image: Float[np.ndarray, "rows cols"], sigma_px: floa
 def _first_derivatives(channels: np.ndarray, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives along columns and along rows, each of shape (C, rows, cols)."""
     along = (gaussian_filter(channels, (0, sigma_px, sigma_px), order=(0, *order)) for order in ((0, 1), (1, 0)))
-    return tuple(along)  # type: ignore[return-value]
+    return tuple(along)

@@ -10,9 +10,9 @@ from agent.history.filters import EventFilter, filtered_events, scan_of_event
 from agent.history.lookup import entries
 from agent.history.readers import reading_event
 from agent.reporting.export.rows import MeasurementRow, decisions_only, measurements
+from instrument_adapters.plain_text import as_cell
 
 Row = Mapping[str, Any]
-_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 _CANDIDATE_COLUMNS = (
     "candidate_id",
     "window_px",
@@ -58,11 +58,11 @@ def _write_table(path: Path, rows: Iterable[Row], columns: Sequence[str] | None 
         for row in rows:
             columns = columns or list(row)
             if not count:
-                table.writerow(columns)
-            table.writerow([_cell(row.get(name)) for name in columns])
+                table.writerow([as_cell(name) for name in columns])
+            table.writerow([as_cell(row.get(name)) for name in columns])
             count += 1
         if not count and columns:
-            table.writerow(columns)
+            table.writerow([as_cell(name) for name in columns])
     return count
 
 
@@ -72,13 +72,6 @@ def _column_names(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         names |= dict.fromkeys(row)
     return list(names)
-
-
-def _cell(value: Any) -> Any:
-    """The value, with an apostrophe in front if it is text that a spreadsheet would take for a formula."""
-    if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES):
-        return f"'{value}"
-    return value
 
 
 def _events(history: History, event_filter: EventFilter) -> Iterator[Row]:

@@ -1,9 +1,9 @@
 """`vaestar history export`: writes a run, or a part of it, in formats for other programs; completely or not at all."""
 
 import contextlib
+import io
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Literal
 
 from agent.errors import HistoryError
 from agent.history.event_log import History
-from agent.history.filters import EventFilter
+from agent.history.filters import EventFilter, filtered_events
 from agent.history.lookup import open_history, reading_history
-from agent.reporting.terminal import ERR
+from instrument_adapters.command_line.output import write_error, write_line
+from instrument_adapters.errors import plain_reason
+from instrument_adapters.new_file import open_new
 
 Format = Literal["jsonl", "nsid", "csv", "bluesky"]
 #: Formats that are folders, with the suffix of their files; --force replaces only folders of such files.
@@ -49,19 +51,30 @@ def export(run: Path | None, request: ExportRequest) -> None:
     Raises
     ------
     HistoryError
-        If the output cannot be written or exists already.
+        If the output cannot be written or exists already, or the run has no event of the wanted instrument, sample or scan.
     """
     folder = request.format in _FOLDER_SUFFIXES
     if request.out is None and folder:
         raise HistoryError(f"the format '{request.format}' is a folder of files; name the folder with --out")
     with open_history(run) as history, reading_history(history):
+        _refuse_unknown(history, request.event_filter)
         if request.out is None:
             for line in _lines(request.format)(history, request.event_filter):
-                sys.stdout.write(line + "\n")
+                write_line(line)  # JSON in ASCII
             return
         with atomic_output(request.out, folder=_FOLDER_SUFFIXES.get(request.format), force=request.force) as target:
             count = _write(history, request, target)
-    ERR.print(f"{count} written to {request.out}", highlight=False, markup=False, soft_wrap=True)
+    write_error(f"{count} written to {request.out}")
+
+
+def _refuse_unknown(history: History, event_filter: EventFilter) -> None:
+    """Refuse a name that occurs nowhere: an empty export would look like one of a run in which nothing happened."""
+    named = bool(event_filter.instrument or event_filter.sample or event_filter.scan) and event_filter.since is None
+    if named and next(filtered_events(history, event_filter), None) is None:
+        raise HistoryError(
+            f"no event of {event_filter} in {history.run_directory}, so there is nothing to export; `vaestar history list` shows "
+            "what it holds"
+        )
 
 
 def _write(history: History, request: ExportRequest, target: Path) -> str:
@@ -75,7 +88,7 @@ def _write(history: History, request: ExportRequest, target: Path) -> str:
 
         return write_scans(history, request.event_filter, target)
     lines = 0
-    with target.open("w", encoding="utf-8", newline="\n") as file:
+    with io.TextIOWrapper(open_new(target), encoding="utf-8", newline="\n") as file:
         for line in _lines(request.format)(history, request.event_filter):
             file.write(line + "\n")
             lines += 1
@@ -124,7 +137,7 @@ def atomic_output(out: Path, *, folder: str | None, force: bool) -> Iterator[Pat
     except HistoryError:
         raise
     except OSError as error:
-        raise HistoryError(f"{out} cannot be written: {error}; choose another path with --out") from error
+        raise HistoryError(f"{out} cannot be written: {plain_reason(error)}; choose another path with --out") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):

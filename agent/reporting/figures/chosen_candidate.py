@@ -38,6 +38,21 @@ class Chosen:
         return rows[np.argsort(self.core_distance[rows], kind="stable")]
 
 
+def has_latent_space(decision: Decision) -> bool:
+    """Whether the decision chose a candidate and holds its arrays, of which retention may have released some."""
+    needed = {"points_rc", "labels", "core", "core_distance"}
+    return (
+        decision.record.chosen is not None
+        and needed <= decision.arrays.keys()
+        and not {"z", "latents"}.isdisjoint(decision.arrays)
+    )
+
+
+def has_latents(decision: Decision) -> bool:
+    """Whether the decision trained candidates and holds their latents. A deadline may end a search before the first one."""
+    return bool(decision.record.candidates) and "latents" in decision.arrays
+
+
 def chosen_of(decision: Decision) -> Chosen:
     """The chosen candidate of a decision, with its arrays.
 
@@ -48,7 +63,7 @@ def chosen_of(decision: Decision) -> Chosen:
     """
     record, arrays = decision.record, decision.arrays
     index = next((i for i, c in enumerate(record.candidates) if c.candidate_id == record.chosen), None)
-    if index is None or "labels" not in arrays:
+    if index is None or not has_latent_space(decision):
         raise FigureError(f"decision {record.decision_id} chose no model, so there are no types to draw; use scan_figure instead")
     return Chosen(
         candidate=record.candidates[index],

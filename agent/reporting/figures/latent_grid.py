@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from agent.errors import FigureError
-from agent.reporting.figures.chosen_candidate import Projection
+from agent.reporting.figures.chosen_candidate import Projection, has_latents
 from agent.reporting.figures.style import CHOSEN_COLOUR, DARK, GREY, MEDIUM, SMALL, WIDTH_IN, new_figure
 from agent.schema.decision import CandidateRecord, Decision, DecisionRecord, configuration_name
 from agent.schema.model_kinds import label
@@ -34,7 +34,7 @@ def latent_grid_figure(decision: Decision) -> Figure:
         If no model was trained.
     """
     record = decision.record
-    if not record.candidates or "latents" not in decision.arrays:
+    if not has_latents(decision):
         raise FigureError(
             f"decision {record.decision_id} trained no model, so there is no latent space to draw; use scan_figure instead"
         )

@@ -129,6 +129,8 @@ def _draw(axes: Axes, points: Sequence[_Point], kinds: Sequence[tuple[str, str]]
 def _set_up_axes(axes: Axes, criteria: Sequence[str]) -> None:
     """Label the axes, and invert them where needed so that better is up and to the right."""
     label_axes(axes, *(_NAMES.get(bare(c), bare(c)) for c in criteria))
+    for criterion, axis in zip(criteria, (axes.xaxis, axes.yaxis), strict=True):
+        axis.label.set_parse_math(bare(criterion) in _NAMES)
     axes.margins(0.08)
     if not higher_is_better(criteria[0]):
         axes.invert_xaxis()

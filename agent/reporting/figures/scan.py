@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2D
 
-from agent.reporting.figures.chosen_candidate import Chosen, chosen_of
+from agent.reporting.figures.chosen_candidate import Chosen, chosen_of, has_latent_space
 from agent.reporting.figures.style import (
     DARK,
     MEDIUM,
@@ -54,7 +54,7 @@ def scan_figure(scan: Scan, decision: Decision) -> Figure:
     """
     record = decision.record
     text = f"{record.scan_id}: {record.explanation}"
-    chosen = chosen_of(decision) if record.chosen is not None else None
+    chosen = chosen_of(decision) if has_latent_space(decision) else None
     if chosen is not None:
         c = chosen.candidate
         text = f"{record.scan_id}: {label(c.invariance, c.variant)}, window {c.window_px} px"

@@ -1,10 +1,12 @@
 """Common style of all figures: page width, font sizes, and colours and markers of the clusters."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -37,6 +39,22 @@ def marker(cluster: int) -> str:
 def halo(foreground: str = "black", width_pt: float = 2.0) -> list[Any]:
     """Path effect that keeps lines and text readable on any background."""
     return [withStroke(linewidth=width_pt, foreground=foreground)]
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults in this context, whatever the user's matplotlibrc or style sheets say.
+
+    Names of scans and rewards are not formulas, so `$` is an ordinary character unless a text asks for mathematics. A character
+    that the font lacks is drawn as a box, without a warning.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update({"text.parse_math": False, "svg.hashsalt": "vaestar"})  # without a salt, ids in SVG are random
+        yield
+        interactive = mpl.is_interactive()
+    mpl.interactive(interactive)  # a notebook's backend, loaded with the first figure, has switched it on
 
 
 _FACTORY: ContextVar[Callable[..., Figure]] = ContextVar("factory", default=Figure)

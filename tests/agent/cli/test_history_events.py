@@ -28,6 +28,7 @@ def test_the_list_has_a_line_for_each_event(run: Path, vaestar: Vaestar) -> None
     assert done.exit_code == 0
     for kind in KINDS:
         assert kind in done.stdout
+    assert len(done.stdout.splitlines()) == 2 + 11  # however narrow the terminal is
     for text in ("3 x 4 px, 2 channels, from afm-1", "2 candidates, 1 rejected", "one_type_only: rt-w9-s0, 2 points, 1.5 s"):
         assert text in done.stdout
     assert "cluster 0: ok" in done.stdout

@@ -62,24 +62,76 @@ def test_status_says_what_each_instrument_does(vaestar: Vaestar, control: FakeCo
     assert json.loads(vaestar("status", "--json").stdout)["run_id"] == "run-1"
 
 
-def test_a_stop_is_sent_with_name_and_reason_and_confirmed_by_the_instruments(vaestar: Vaestar, control: FakeControl) -> None:
-    control.facts["instruments"]["afm-2"] = INSTRUMENT | {"connected": False}
+@pytest.mark.attack(
+    "a decision waits for approval, and nobody looks at the page", promise="`vaestar status` says so, and what to do"
+)
+def test_status_says_that_a_decision_waits_for_approval(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts["instruments"]["afm-2"] = INSTRUMENT | {"waiting_approval": "d-7", "waiting_approval_s": 700.0}
+    lines = vaestar("status").stdout.splitlines()
+    assert lines[lines.index("afm-2") :][-2:] == [
+        "         WAITS FOR APPROVAL for 12 min: decision d-7; `vaestar pending` lists its points,",
+        "         answer with `vaestar approve d-7` or `vaestar reject d-7 --reason WHY`",
+    ]
+    assert sum("WAITS" in line for line in lines) == 1
+
+
+def test_a_stop_is_sent_with_name_and_reason_and_says_what_each_instrument_answered(
+    vaestar: Vaestar, control: FakeControl
+) -> None:
+    one = control.facts["instruments"]["afm-1"]
+    one |= {"state": "stopped", "command_replies": {"connections": 1, "answered": 1, "within_ms": 12.4}}
+    control.facts["instruments"]["afm-2"] = INSTRUMENT | {"connected": False, "command_unacknowledged": "stop", "left": True}
     done = vaestar("stop", "--reason", "smoke")
     assert done.exit_code == 0, done.stderr
     assert control.calls == [("stop", "eva", "smoke", None)]
     assert done.stdout.splitlines() == [
         "EMERGENCY STOP: recorded by the agent (all instruments, by eva)",
-        "  afm-1: confirmed, running",
-        "  afm-2: not connected; receives the command when it reconnects",
+        "  afm-1: answered within 12 ms, stopped",
+        "  afm-2: not connected (it said goodbye); receives the command when it reconnects",
     ]
 
 
-def test_an_instrument_that_does_not_confirm_is_named_and_the_command_fails(vaestar: Vaestar, control: FakeControl) -> None:
-    control.facts["instruments"]["afm-1"]["command_unacknowledged"] = "stop"
-    done = vaestar("stop", "afm-1", "--by", "otto")
+SILENT = {"command_unacknowledged": "stop", "command_replies": {"connections": 1, "answered": 0, "within_ms": None}}
+ANSWERED = {"connections": 2, "answered": 1, "within_ms": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (SILENT, "HAS NOT ANSWERED; its last message came 2 s ago"),
+        (SILENT | {"connected": False}, "NOT CONNECTED; its last message came 2 s ago; receives the command when it reconnects"),
+        (
+            {"command_unacknowledged": "stop", "command_replies": {"connections": 0, "answered": 0, "within_ms": None}},
+            "NOT CONNECTED; its last message came 2 s ago; receives the command when it reconnects",
+        ),
+        ({"command_refused": "the laser is off"}, "REFUSED: the laser is off"),
+        (
+            {"state": "stopped", "command_replies": ANSWERED},
+            "answered within 9 ms, stopped, but only 1 of 2 connections under this name; make sure that only one client runs",
+        ),
+    ],
+    ids=["silent", "lost", "connection closed", "refused", "two clients"],
+)
+def test_an_instrument_that_does_not_obey_is_named_and_the_command_fails(
+    vaestar: Vaestar, control: FakeControl, facts: dict, says: str
+) -> None:
+    control.facts["instruments"]["afm-1"] |= facts
+    control.facts["instruments"]["afm-0"] = INSTRUMENT | {"state": "stopped"}
+    done = vaestar("stop", "--by", "otto")
     assert done.exit_code == 1
-    assert done.stderr.startswith("vaestar: not confirmed within 0.2 s by afm-1; the agent repeats the command")
-    assert control.calls == [("stop", "otto", "", "afm-1")]
+    assert sorted(done.stdout.splitlines()[1:]) == ["  afm-0: answered, stopped", f"  afm-1: {says}"]
+    assert done.stderr.startswith("vaestar: stop not confirmed within 0.2 s by afm-1; the agent repeats the command")
+    assert "STOP IT AT THE INSTRUMENT ITSELF" in done.stderr
+    assert control.calls == [("stop", "otto", "", None)]
+
+
+def test_a_stop_before_any_instrument_has_connected_says_so(vaestar: Vaestar, control: FakeControl) -> None:
+    control.facts["instruments"].clear()
+    done = vaestar("stop")
+    assert (done.exit_code, done.stdout.splitlines()[1:]) == (
+        0,
+        ["  no instrument has connected yet; the command holds for each that connects"],
+    )
 
 
 def test_pause_and_resume(vaestar: Vaestar, control: FakeControl) -> None:

@@ -32,7 +32,7 @@ REFUSED = {
         "'train.epochs' is unknown; the allowed keys are steps, batch_size, learning_rate, held_out",
     ),
     "a number for a table": ("search = 3", "'search' is 3: it must be a table, [search]"),
-    "text for a number": ("seed = 'one'", "'seed' is 'one': Input should be a valid integer"),
+    "text for a number": ("seed = 'one'", "'seed' is 'one': give a whole number"),
     "a consensus of nothing": (
         "[search]\nfamilies = ['polar', 'consensus']",
         "'search.families' is ['polar', 'consensus']: a consensus is built from VAEs; add 'vae'",
@@ -53,16 +53,16 @@ REFUSED = {
         "[search]\ndecoder = 'exact'\nwindows_px = [5, 7]\nsampled_px = 26",
         "'search.sampled_px' is 26: a patch of the smallest window, 5 px, has only 25 pixels",
     ),
-    "a deadline of nothing": ("[search]\ndeadline_s = 0", "'search.deadline_s' is 0: Input should be greater than 0"),
-    "a number for text": ("reward = 3", "'reward' is 3: Input should be a valid string"),
-    "half a seed": ("[search]\nseeds = 1.5", "'search.seeds' is 1.5: Input should be a valid integer"),
-    "below the least": ("seed = -1", "'seed' is -1: Input should be greater than or equal to 0"),
+    "a deadline of nothing": ("[search]\ndeadline_s = 0", "'search.deadline_s' is 0: give more than 0"),
+    "a number for text": ("reward = 3", "'reward' is 3: give text, in quotes"),
+    "half a seed": ("[search]\nseeds = 1.5", "'search.seeds' is 1.5: give a whole number"),
+    "below the least": ("seed = -1", "'seed' is -1: give 0 or more"),
     "above the most": (
         "[search]\nwindows_px = [5, 99]",
-        "'search.windows_px.1' is 99: Input should be less than or equal",
+        "'search.windows_px.1' is 99: give 63 or less",
     ),
-    "no windows": ("[search]\nwindows_px = []", "'search.windows_px' is []: Tuple should have at least 1 item"),
-    "no invariances": ("[search]\ninvariances = []", "'search.invariances' is []: Tuple should have at least 1 item"),
+    "no windows": ("[search]\nwindows_px = []", "'search.windows_px' is []: give at least 1"),
+    "no invariances": ("[search]\ninvariances = []", "'search.invariances' is []: give at least 1"),
     "a window twice": ("[search]\nwindows_px = [5, 7, 5]", "'search.windows_px' is [5, 7, 5]: a value occurs twice"),
     "an invariance twice": (
         "[search]\ninvariances = ['v', 'v']",
@@ -70,11 +70,11 @@ REFUSED = {
     ),
     "an unknown invariance": (
         "[search]\ninvariances = ['x']",
-        "'search.invariances.0' is 'x': Input should be 'v', 'r', 't', 's', 'rt', 'rs', 'ts' or 'rts'",
+        "'search.invariances.0' is 'x': give 'v', 'r', 't', 's', 'rt', 'rs', 'ts' or 'rts'",
     ),
     "no fraction": (
         "[recommend]\ncore_fraction = 0.0",
-        "'recommend.core_fraction' is 0.0: Input should be greater than 0",
+        "'recommend.core_fraction' is 0.0: give more than 0",
     ),
     "infinite in a table": ("[search]\nbetas = [1.0, inf]", "'search.betas.1' is inf: it must be a finite number"),
     "infinite in a guard": ("[guards]\nelbo_gap_per_px = inf", "'guards.elbo_gap_per_px' is inf: it must be a finite number"),
@@ -93,11 +93,14 @@ def test_text_that_is_not_toml_is_refused_with_its_place(tmp_path: Path) -> None
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "none.toml", "No such file"), (tmp_path, "directory")):
+    for path, reason in (
+        (tmp_path / "none.toml", "there is no such file or folder; give a TOML file in UTF-8"),
+        (tmp_path, "it is a folder; give a TOML file"),
+    ):
         with pytest.raises(ConfigError, match=rf"{path} cannot be read: .*{reason}"):
             load_config(path)
     (tmp_path / "latin.toml").write_bytes("channel = 'µ'".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"cannot be read: .*utf-8"):
+    with pytest.raises(ConfigError, match=r"cannot be read: it is not UTF-8 text \(byte 11\)"):
         load_config(tmp_path / "latin.toml")
 
 
@@ -158,3 +161,14 @@ def test_the_papers_preset_gives_way_to_what_is_given(tmp_path: Path) -> None:
     assert config.reward_options == {"least_components": 2}
     assert Config.model_validate(config.model_dump(mode="json")).model_dump() == config.model_dump()
     assert Config.model_validate({"preset": "paper", "reward": "spatial"}).reward_options == {}
+
+
+@pytest.mark.attack(
+    "The folder of the configuration holds a file that is called like an optional library",
+    promise="No module of the working directory runs, in the command or in a child.",
+)
+def test_workers_look_into_the_configurations_folder_only_if_it_names_a_module_of_the_user(tmp_path: Path) -> None:
+    plain = Config().with_directory(tmp_path)
+    assert (plain.directory, plain.modules_directory) == (tmp_path, None)
+    for own in ({"reward": "my_lab:silhouette"}, {"keypoints": ("grid", "my_lab:corners")}):
+        assert Config(**own).with_directory(tmp_path).modules_directory == tmp_path

@@ -92,6 +92,7 @@ def test_places_wait_then_are_sent_and_measured(run: Run) -> None:
     assert set(run.states()) == {"waiting"}
     run.dispatch.approvals.approve("d-1", "Eva", "fine", ["d-1-002"], {"d-1-003": (1e-7, 1e-7)})
     assert run.views.places("d-1").approval == "approved by Eva: fine"
+    run.dispatch.recommendation(run.dispatch.due("afm-1"))
     run.dispatch.on_packet("afm-1", result("d-1-000"))
     run.dispatch.on_packet("afm-1", result("d-1-003-m", message_id="m-3"))
     places = run.views.places("d-1").places

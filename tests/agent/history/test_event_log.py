@@ -251,3 +251,18 @@ def test_after_a_database_error_nothing_is_recorded_and_it_can_be_tried_again(tm
         history._db.execute("PRAGMA max_page_count=100000")
         assert history.record("noted", "big", {"text": "x" * 100_000}, at=NOW).seq == 2
         assert history.verify() == []
+
+
+@pytest.mark.attack(
+    "`vaestar serve` fails before its run began", promise="no empty run is left that later commands take for the newest"
+)
+def test_a_history_that_never_got_an_event_can_leave_nothing_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with History(run, keep_empty=False), pytest.raises(HistoryError, match="another agent is using it"):
+        History(run, keep_empty=False)
+    assert not run.exists()
+    with History(run, keep_empty=False) as history:
+        history.record("run_started", "run-1", {}, at=NOW)
+    with History(run, keep_empty=False) as history:
+        assert len(history) == 1
+    assert (run / "history.sqlite").is_file()

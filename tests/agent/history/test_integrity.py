@@ -246,12 +246,37 @@ def test_the_head_is_noted_with_each_event_and_an_error_there_does_no_harm(run: 
     assert faults(run) == []
 
 
+@pytest.mark.attack(
+    "the newest 20 events are cut off and the head file of that moment is put back",
+    promise="a head noted elsewhere, as in the agent's log, shows it; without one, verify names arrays without an event",
+)
+def test_an_older_copy_with_its_own_head_is_shown_by_a_head_noted_elsewhere(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with History(run) as history:
+        history.record("noted", "x", {}, at=NOW)
+        copies = [shutil.copy(run / name, tmp_path / name) for name in (DATABASE, f"{DATABASE}-wal", HEAD)]
+        for i in range(20):
+            history.record("noted", f"x-{i}", {}, at=NOW, arrays={"a": np.arange(3.0) + i})
+        noted = history.head
+    for copy in copies:
+        shutil.copy(copy, run / Path(copy).name)
+    with History(run, read_only=True) as history:
+        report = history.inspect()
+        assert (report.events, report.faults) == (1, [])
+        assert report.remarks[0].startswith("20 array files belong to no event")
+        assert "an older copy of history.sqlite together with its history.head" in report.remarks[0]
+        assert history.inspect(noted).faults == [
+            "the history ends with event 1, but the given head names event 21: events 2 to 21 were cut off"
+        ]
+
+
 def test_array_files_that_belong_to_no_event_are_harmless_and_reported(run: Path) -> None:
     with History(run) as history:
         history.arrays.put(np.arange(99.0))
         report = history.inspect()
     assert report.faults == []
-    assert report.remarks == ["1 array file belongs to no event (written before a crash, harmless)"]
+    (remark,) = report.remarks
+    assert remark.startswith("1 array file belongs to no event: written before a crash, which is harmless, or by events that are")
     assert (report.events, report.arrays, report.head.seq) == (EVENTS, 4, EVENTS)
 
 

@@ -15,10 +15,20 @@ import pytest
 from agent.errors import HistoryError, StorageError
 from agent.history import array_store as arrays
 from agent.history import database as history_schema
+from agent.history import event_log
 from agent.history.event_log import History
 from agent.history.run_directory import DATABASE
-from agent.history.storage_errors import OpenFiles, describe_error
+from agent.history.storage_errors import (
+    WRITER_LOCK,
+    OpenFiles,
+    check_writable,
+    describe_error,
+    storage_error,
+    when_descriptors_free,
+)
+from instrument_adapters import exit_codes
 from tests.support.samples import NOW
+from tests.support.small_disk import fill, small_disk  # noqa: F401 - a fixture
 
 FILLS_UP = """
 import resource, sys
@@ -45,14 +55,15 @@ with History(Path(sys.argv[1])) as history:
         (OSError(errno.EFBIG, "File too large"), "the disk is full; free some space"),
         (OSError(errno.EROFS, "Read-only file system"), "this user may not write there; change the permissions"),
         (PermissionError(errno.EACCES, "Permission denied"), "this user may not write there; change the permissions"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many files and connections are open; nothing is wrong with the disk"),
     ],
 )
 def test_errors_of_the_system_come_with_advice(error: OSError, advice: str) -> None:
-    assert describe_error(error).startswith(f"{error}: {advice}")
+    assert describe_error(error).startswith(f"{error.strerror}: {advice}")
 
 
 def test_an_error_without_advice_is_reported_as_it_is() -> None:
-    assert describe_error(OSError(errno.ENOENT, "no such file")) == "[Errno 2] no such file"
+    assert describe_error(OSError(errno.EIO, "Input/output error")) == "Input/output error"
     assert describe_error(sqlite3.DatabaseError("it has schema 9")) == "it has schema 9"
 
 
@@ -162,3 +173,106 @@ def test_a_file_that_is_written_to_does_not_count_as_replaced(tmp_path: Path) ->
     assert files.replaced() is None
     (tmp_path / "a").unlink()
     assert files.replaced() == tmp_path / "a"
+
+
+@pytest.mark.attack("connections take all file descriptors", promise="that is no storage fault, and the agent is started again")
+def test_a_lack_of_descriptors_ends_with_another_code_than_a_full_disk() -> None:
+    assert storage_error("'x' could not be written", OSError(errno.EMFILE, "Too many open files")).exit_code == exit_codes.FAILED
+    assert storage_error("'x' could not be written", OSError(errno.ENOSPC, "No space left")).exit_code == exit_codes.STORAGE
+
+
+def test_a_lack_of_descriptors_is_waited_for_and_other_errors_are_not() -> None:
+    errors = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ENFILE, "Too many open files in system")]
+    pauses: list[float] = []
+
+    def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "opened"
+
+    assert when_descriptors_free(call, sleep=pauses.append) == "opened"
+    assert len(pauses) == 2
+    errors = [OSError(errno.EMFILE, "Too many open files")]
+    with pytest.raises(OSError, match="Too many open files"):
+        when_descriptors_free(call, wait_s=0.0, sleep=pauses.append)
+    errors = [OSError(errno.ENOSPC, "No space left")]
+    with pytest.raises(OSError, match="No space"):
+        when_descriptors_free(call, sleep=pauses.append)
+    assert len(pauses) == 2
+
+
+def test_an_event_holds_arrays_that_were_stored_before_and_stores_one_that_was_removed_since(tmp_path: Path) -> None:
+    curves = {"a": np.arange(3.0), "b": np.arange(4.0)}
+    with History(tmp_path) as history:
+        stored = history.store_arrays(curves)
+        history.arrays.path(stored["b"]).unlink()
+        event = history.record("noted", "x", {}, at=NOW, arrays=curves, stored=stored)
+        assert event.arrays == stored
+        assert history.arrays.get(stored["b"]).tolist() == [0, 1, 2, 3]
+        assert history.verify() == []
+
+
+@pytest.mark.attack(
+    "the database is cut short while the agent runs", promise="noticed at the next event, which does not count as recorded"
+)
+def test_a_database_that_is_cut_short_is_noticed_at_the_next_event(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        for _ in range(50):
+            history.record("noted", "x", {"text": "x" * 5000}, at=NOW)
+        history._db.execute("PRAGMA wal_checkpoint")
+        history.record("noted", "x", {}, at=NOW)
+        os.truncate(tmp_path / DATABASE, 8192)
+        with pytest.raises(StorageError, match=rf"{DATABASE} was cut short while the agent was running \(8192 bytes remain of"):
+            history.record("noted", "y", {}, at=NOW)
+
+
+@pytest.mark.attack("writer.lock is deleted by hand and a second agent is started", promise="the second one is refused")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+def test_without_its_lock_file_a_run_is_still_in_use_and_its_agent_ends(tmp_path: Path) -> None:
+    with History(tmp_path) as history:
+        history.record("noted", "x", {}, at=NOW)
+        (tmp_path / WRITER_LOCK).unlink()
+        with pytest.raises(StorageError, match="another agent is using it"):
+            History(tmp_path)
+        with pytest.raises(StorageError, match=f"{WRITER_LOCK} was deleted or replaced .* start this one again"):
+            history.record("noted", "y", {}, at=NOW)
+    with History(tmp_path) as history:
+        assert len(history) == 1
+
+
+@pytest.mark.attack(
+    "the same where the file system cannot lock a directory",
+    promise="the first agent writes nothing more, the history stays whole",
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+def test_where_directories_cannot_be_locked_the_first_agent_stops_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(event_log.fcntl, "flock", no_locks)
+    with History(tmp_path) as first:
+        first.record("noted", "x", {}, at=NOW)
+        (tmp_path / WRITER_LOCK).unlink()
+        with History(tmp_path) as second:
+            assert second.record("noted", "second", {}, at=NOW).seq == 2
+            with pytest.raises(StorageError, match="another agent may write now"):
+                first.record("noted", "first", {}, at=NOW)
+            assert second.record("noted", "second", {}, at=NOW).seq == 3
+            assert second.verify() == []
+
+
+@pytest.mark.parametrize("lacks", ["space", "files"])
+@pytest.mark.attack("an agent is started on a disk without space, or without room for files", promise="refused, nothing is begun")
+def test_a_disk_on_which_nothing_can_be_written_is_refused_and_left_as_it_is(small_disk: Path, lacks: str) -> None:  # noqa: F811
+    check_writable(small_disk / "run")
+    filled = fill(small_disk, lacks)
+    for run in (small_disk / "run", small_disk / "other"):
+        before = sorted(small_disk.rglob("*"))
+        with pytest.raises(StorageError, match=r"cannot be written: .* the disk is full; free some space"):
+            check_writable(run)
+        assert sorted(small_disk.rglob("*")) == before
+    for path in filled:
+        path.unlink()
+    check_writable(small_disk / "run")

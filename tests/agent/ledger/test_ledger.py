@@ -1,15 +1,20 @@
 """The ledger depends on the history alone, in whatever order things happen."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import HistoryError
 from agent.history.event_log import History
+from agent.ledger.entries import PastDecision, PastRequest
 from agent.ledger.ledger import Ledger
+from agent.ledger.sample_results import SampleResults
 from agent.messaging.dispatcher import Dispatcher
+from agent.schema.measurements import MeasuredOnSample, Result
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol.codec import Packet
 from tests.support.samples import Clock, ack, decision, hello, refused, request, result, sample_scan, scan_message
@@ -26,7 +31,7 @@ STEP = st.tuples(
 
 def view(ledger: Ledger) -> dict:
     """The public state of a ledger as plain values."""
-    scans = {key: (s.sample_id, s.digest, s.closed, s.decision, s.acknowledged) for key, s in ledger.scans.items()}
+    scans = {key: (s.sample_id, s.digest, s.closed, s.decision, s.decided, s.acknowledged) for key, s in ledger.scans.items()}
     requests = {key: (r.request, r.instrument_id, r.scan_id, r.status) for key, r in ledger.requests.items()}
     newest = {
         i: tuple(s.scan_id if s else None for s in (ledger.latest(i), ledger.undecided(i), ledger.unacknowledged(i)))
@@ -51,6 +56,8 @@ def do(agent: Dispatcher, step: tuple[str, str, str, str]) -> None:
     if what == "decide" and waiting is not None:
         requests = (request(f"p-{waiting.scan_id}-0"), request(f"p-{waiting.scan_id}-1", x_m=3e-7))
         agent.decision_log.decided(waiting, decision(waiting.scan_id, requests), 1.0)
+        if (due := agent.due(instrument)) is not None:
+            agent.recommendation(due)
     elif what == "cancel" and waiting is not None:
         agent.decision_log.cancelled(waiting, "told to")
     else:
@@ -138,7 +145,7 @@ def test_a_history_of_another_version_is_refused(tmp_path: Path) -> None:
             Dispatcher(history, "run-1", Clock())
 
 
-def test_of_older_scans_only_what_is_asked_for_is_held_and_what_they_have_in_common_once(tmp_path: Path) -> None:
+def test_of_older_scans_only_what_is_asked_for_is_held(tmp_path: Path) -> None:
     with History(tmp_path) as history:
         agent = Dispatcher(history, "run", Clock())
         agent.on_packet("afm-1", hello("afm-1"))
@@ -148,12 +155,44 @@ def test_of_older_scans_only_what_is_asked_for_is_held_and_what_they_have_in_com
             assert waiting is not None
             agent.decision_log.decided(waiting, decision(scan_id, (request(f"p-{scan_id}-0"),)), 1.0)
         old, last = (agent.ledger.scans["afm-1", name] for name in (SCANS[0], SCANS[-1]))
-    old_header, newest = old.event.body["header"], last.event.body["header"]
-    assert old_header["channels"] is newest["channels"]
-    assert old_header["frame"] is newest["frame"]
-    assert "metadata" in newest
-    assert "metadata" not in old_header
-    assert old.decision is not None
+        past = agent.ledger.requests["afm-1", "p-s-1-0"].request
+        receive(agent, "afm-1", scan_message(sample_scan(SCANS[0]), "again"))
+        repeated = list(history.events(kind="message_repeated"))
     assert last.decision is not None
-    assert (old.decision.config, len(old.decision.requests)) == ({}, 1)
     assert last.decision.config
+    assert "metadata" in last.event.body["header"]
+    assert (old.decision, old.event.body) == (None, {})
+    assert old.decided == PastDecision("d-s-1", "one_type_only", 1)
+    assert past == PastRequest("p-s-1-0", 1e-7, 2e-7, 0)
+    assert len(repeated) == 1  # an old scan that comes again is known by its content
+    assert old.settled
+
+
+def test_what_is_known_of_a_sample_is_the_same_in_columns_as_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        results, columns = [], SampleResults()
+        for _ in range(int(rng.integers(0, 12))):
+            names = [name for name in ("area", "bias_V", "pc1") if rng.random() < 0.8]
+            numbers = {name: float(rng.choice([1.0, -2.5, 1e308, math.inf])) for name in names}
+            status = str(rng.choice(["ok", "ok", "ok", "failed", "skipped"]))
+            xy = (float(rng.choice([1e-6, math.nan])) if rng.random() < 0.1 else 1e-6, -2e-6)
+            at_s = float(rng.choice([math.nan, 5.0]))
+            results.append(Result(status, xy, numbers, at_s))
+            columns.add(status, xy, at_s, numbers, 1, "d-1")
+        one_by_one, found = MeasuredOnSample.of(results), columns.usable()
+        assert found.names == one_by_one.names
+        assert dict(found.left_out) == dict(one_by_one.left_out)
+        for name in ("xy_m", "values", "at_s"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(one_by_one, name))
+        tried = [r for r in results if r.status != "skipped"]
+        np.testing.assert_array_equal(columns.tried()[0], np.array([r.xy_m for r in tried]).reshape(-1, 2))
+        np.testing.assert_array_equal(columns.tried()[1], np.array([r.at_s for r in tried]))
+
+
+def test_numbers_that_are_none_in_an_altered_history_are_left_out_as_not_finite() -> None:
+    columns = SampleResults()
+    for value in (1.0, None, "2", 10**400):
+        columns.add("ok", (0.0, 0.0), 0.0, {"area": value}, 1, "d-1")
+    assert columns.usable().values.tolist() == [[1.0]]
+    assert columns.usable().left_out == {"not_finite": 3}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agent.history.event_log import History
+from agent.messaging import partial_frames
 from agent.messaging.dispatcher import Dispatcher
 from agent.messaging.partial_frames import BYTES_MAX
 from instrument_adapters.errors import ProtocolError
@@ -95,3 +96,39 @@ def test_a_frame_that_would_fill_the_memory_is_refused(dispatcher: Dispatcher) -
 def test_lines_before_hello_are_refused(dispatcher: Dispatcher) -> None:
     with pytest.raises(ProtocolError, match="has not said hello"):
         dispatcher.on_packet("afm-9", lines(0))
+
+
+@pytest.mark.attack("many names announce frames of 128 MiB each", promise="all partial frames together have a bound")
+def test_all_frames_together_have_a_bound_and_the_oldest_makes_room(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_frames, "TOTAL_BYTES_MAX", 2 * 4 * FRAME.rows * FRAME.cols)
+    names = [f"afm-{number}" for number in range(1, 6)]
+    for name in names:
+        dispatcher.on_packet(name, hello(name))
+        dispatcher.on_packet(name, lines(0))
+        if name == "afm-2":
+            dispatcher.on_packet("afm-1", lines(1))  # now afm-2 was updated longest ago
+    kept = [name for name in names if dispatcher.partial_frames.newest(name) is not None]
+    assert kept == ["afm-4", "afm-5"]
+    assert sum(dispatcher.partial_frames.newest(name).values.nbytes for name in kept) <= partial_frames.TOTAL_BYTES_MAX
+
+
+def test_of_large_blocks_of_lines_fewer_are_taken(dispatcher: Dispatcher, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial_frames, "_BYTES_PER_S", 4 * FRAME.cols / 10)  # one line in ten seconds
+    for row in range(3):
+        dispatcher.on_packet("afm-1", lines(row))
+    assert dispatcher.partial_frames.newest("afm-1").recorded.tolist() == [True, False, False]
+    clock.time += timedelta(seconds=10)
+    dispatcher.on_packet("afm-1", lines(2))
+    assert dispatcher.partial_frames.newest("afm-1").recorded.tolist() == [True, False, True]
+
+
+def test_frames_do_not_begin_in_a_flood(dispatcher: Dispatcher, clock: Clock) -> None:
+    dispatcher.on_packet("afm-2", hello("afm-2"))
+    dispatcher.on_packet("afm-1", lines(0))
+    clock.time -= timedelta(seconds=0.9)
+    dispatcher.on_packet("afm-2", lines(0))
+    assert dispatcher.partial_frames.newest("afm-2") is None
+    dispatcher.on_packet("afm-2", lines(1))
+    assert dispatcher.partial_frames.newest("afm-2").recorded.tolist() == [False, True, False]

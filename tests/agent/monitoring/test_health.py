@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import namedtuple
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -42,10 +43,10 @@ def test_a_database_that_is_gone_is_noticed(run: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_written_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_self: Path, _data: bytes) -> int:
+    def refused(_path: Path) -> BinaryIO:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_bytes", refused)
+    monkeypatch.setattr("agent.monitoring.health.open_new", refused)
     assert check(run).checks["history"] == f"{run} cannot be written: [Errno 30] Read-only file system"
     shutil.rmtree(run)
     assert "No such file" in check(run).checks["history"]

@@ -59,7 +59,7 @@ def test_a_decision_is_deepened_once_after_a_while_and_the_next_scan_starts_from
 
     async def restarted() -> None:
         async with Bench(tmp_path, **DEEP) as bench:
-            assert Ledger.of(bench.history.events()).scans["afm-1", "s-1"].deepened.decision_id == "deep-s-1"
+            assert Ledger.of(bench.history.events()).scans["afm-1", "s-1"].deeper.decision_id == "deep-s-1"
             await idle(bench)
             assert bench.running.inputs.start.decision_id == "d-s-2"
             assert bench.running.inputs.previous.record.decision_id == "deep-s-1"

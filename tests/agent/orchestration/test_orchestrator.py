@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, HistoryError
+from agent.messaging.status import Replies, instruments
 from agent.schema import event_kinds as kinds
 from tests.support.fake_searches import Bench
 from tests.support.fast_loop import run
+from tests.support.samples import ack, hello, result
 
 Scenario = Callable[[Bench], Awaitable[Any]]
 
@@ -205,6 +207,7 @@ def test_a_search_that_takes_too_long_is_answered_all_the_same(tmp_path: Path, r
                 hanging.end_cancelled()
         assert loop.time() - began < (3 if responds else 13)
         assert entry.decision.outcome == "not_resolvable"
+        assert "did not end within 3600 s (search.longest_s)" in entry.decision.explanation
         await bench.scan("s-2")
         assert bench.searches[-1].scan.scan_id == "s-2"
         bench.searches[-1].finish()
@@ -212,7 +215,6 @@ def test_a_search_that_takes_too_long_is_answered_all_the_same(tmp_path: Path, r
         if not responds:
             hanging.finish()  # much later: the result is ignored
             await bench.settle()
-        assert "did not end within 3600 s (search.longest_s)" in entry.decision.explanation
 
     assert [kind for kind, _ in outcomes(tmp_path, scenario)] == ["decision_made", "decision_made"]
 
@@ -304,3 +306,43 @@ def test_no_search_starts_from_a_decision_on_a_bad_scan(tmp_path: Path) -> None:
         await bench.finish()
 
     outcomes(tmp_path, scenario)
+
+
+class Unsearchable(dict):
+    """A table of the ledger in which things may be looked up, but that is not to be gone through."""
+
+    def __iter__(self):
+        raise AssertionError("the whole run was gone through")
+
+    keys = values = items = __iter__
+
+
+@pytest.mark.attack("the history has grown for months", promise="nothing that the event loop does takes longer for it")
+def test_no_step_of_a_cycle_goes_through_the_whole_run(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Bench(tmp_path) as bench:
+            agent = bench.dispatcher
+            await bench.scan("s-0")
+            await bench.finish()
+            ledger = agent.ledger
+            ledger.scans, ledger.requests = Unsearchable(ledger.scans), Unsearchable(ledger.requests)
+            agent.on_packet("afm-1", hello("afm-1"))
+            await bench.scan("s-1")
+            assert bench.running.inputs.previous.record.scan_id == "s-0"
+            await bench.finish()
+            recommendation = agent.recommendation(agent.due("afm-1"))
+            agent.sent(ledger.latest("afm-1"))
+            agent.on_packet("afm-1", ack(recommendation.id))
+            agent.on_packet("afm-1", result(recommendation.requests[0].request_id))
+            await bench.scan("s-2")
+            assert len(bench.running.inputs.results.values) == 1
+            await bench.finish()
+            (status,) = instruments(agent, {}, lambda _: Replies()).values()
+            assert (status["points"]["ok"], status["samples"]) == (1, ["bto"])
+            assert agent.approvals.pending() == []
+            bench.orchestrator.clear_cache()
+            agent.commands.give("stop", "Ada", "smoke", None)
+            bench.orchestrator.interrupt()
+            ledger.scans, ledger.requests = dict(dict.items(ledger.scans)), dict(dict.items(ledger.requests))
+
+    run(scenario())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from agent.errors import UnusableScanError
 from agent.preprocessing.channels import fit_phase_offset, phase_partner, stack_channels
 from instrument_adapters.errors import UnknownChannelError
 from instrument_adapters.geometry import Frame
@@ -102,6 +103,16 @@ def test_mode_auto_is_the_vector_if_there_is_a_phase_and_the_channel_alone_other
     assert len(stack_channels(scan, "Amplitude1Retrace", "auto").names) == 3
     assert stack_channels(scan, "HeightRetrace", "auto").names == ("HeightRetrace",)
     assert stack_channels(scan_of(phase="Phase2Retrace"), "Amplitude1Retrace", "auto").names == ("Amplitude1Retrace",)
+
+
+def test_a_phase_that_was_not_recorded_leaves_the_amplitude_alone_or_is_refused_with_the_option() -> None:
+    scan = scan_of()
+    scan.channels["Phase1Retrace"][:] = np.nan
+    stack = stack_channels(scan, "Amplitude1Retrace", "auto")
+    assert stack.names == ("Amplitude1Retrace",)
+    assert stack.image.valid.all()
+    with pytest.raises(UnusableScanError, match=r"no pixel holds a number in both .*; rescan, or use channels = 'amplitude'"):
+        stack_channels(scan, "Amplitude1Retrace", "vector")
 
 
 def test_the_topography_can_be_added() -> None:

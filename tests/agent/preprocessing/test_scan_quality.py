@@ -10,6 +10,7 @@ import pytest
 from agent.config.quality import DEFAULT_ACTIONS, QualitySettings
 from agent.preprocessing import line_artifacts
 from agent.preprocessing.normalise import normalise
+from agent.preprocessing.registration import ScanPair
 from agent.preprocessing.scan_quality import Quality, inspect, sharpness
 from instrument_adapters.formats.scan_file import read_scan
 from instrument_adapters.scan import Scan
@@ -54,6 +55,23 @@ def test_recorded_scans_have_no_problem(file: str) -> None:
         pytest.skip("../shared/data is absent: no recorded scan on this machine")
     scan = read_scan(RECORDED / file)
     assert names(inspect(scan, scan.find_channel())) == []
+
+
+@pytest.mark.attack(
+    "a phase channel that was never recorded, called 'between nan and nan, as radians'",
+    promise="the decision says that the phase is missing, and uses the amplitude",
+)
+def test_a_phase_that_was_not_recorded_is_named_as_such_and_does_not_stop_the_scan(sound: Scan) -> None:
+    quality = inspected(changed(sound, **{PHASE: np.full_like(sound.channels[PHASE], np.nan)}))
+    (problem,) = quality.problems
+    assert (problem.name, problem.action, quality.fatal) == ("phase_missing", "warn", None)
+    assert problem.sentence.startswith("Phase1Retrace holds no number, so the phase was not recorded")
+
+
+def test_two_scans_without_a_phase_are_compared_by_nothing_that_needs_one(sound: Scan) -> None:
+    missing = changed(sound, **{PHASE: np.full_like(sound.channels[PHASE], np.nan)})
+    pair = ScanPair(sound, missing, AMPLITUDE)
+    assert names(inspected(missing, pair=pair)) == ["phase_missing"]
 
 
 FAULTS: Mapping[str, tuple[str, str, Change]] = {

@@ -1,12 +1,15 @@
 import csv
 import os
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, ReportError
+from agent.reporting import decision_files
 from agent.reporting.decision_files import COLUMNS, place_rows, places_csv, write_report
 from agent.schema.decision import DecisionRecord
+from instrument_adapters.new_file import open_new
 from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 
 FIGURE_FILES = {"scan.png", "latent.png", "reward.png", "latent_grid.png", "patches.png", "pareto.png"}
@@ -22,8 +25,8 @@ def names(directory: Path) -> set[str]:
 def test_a_report_is_the_table_the_record_and_the_figures(tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
     written = write_report(make_scan(), make_decision(), out)
-    assert {path.name for path in written} == names(out) == ALL
-    assert all(path.parent == out for path in written)
+    assert {path.name for path in written.files} == names(out) == ALL
+    assert all(path.parent == out for path in written.files)
     for png in out.glob("*.png"):
         content = png.read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -103,22 +106,22 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_midway_leaves_the_old_file_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recommendations.csv").write_text("old")
-    write_bytes = Path.write_bytes
+    (tmp_path / "decision.json").write_text("old")
 
-    def write_half(path: Path, content: bytes) -> int:
-        write_bytes(path, content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
+    class HalfWritten(FileIO):
+        def write(self, content: bytes) -> int:
+            super().write(content[: len(content) // 2])
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", write_half)
+    monkeypatch.setattr(decision_files, "open_new", lambda path: HalfWritten(path, "w"))
     with pytest.raises(ReportError, match="No space left on device"):
         write_report(make_scan(), make_unresolved(), tmp_path)
-    assert (tmp_path / "recommendations.csv").read_text() == "old"
-    assert names(tmp_path) == {"recommendations.csv"}
+    assert (tmp_path / "decision.json").read_text() == "old"
+    assert names(tmp_path) == {"decision.json"}
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recommendations.csv").write_text("old")
+    (tmp_path / "decision.json").write_text("old")
 
     def refuse(path: Path, target: Path) -> Path:
         assert path.parent == target.parent
@@ -127,5 +130,22 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, m
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(ReportError, match="Permission denied; name a folder that can be written to"):
         write_report(make_scan(), make_unresolved(), tmp_path)
-    assert (tmp_path / "recommendations.csv").read_text() == "old"
-    assert names(tmp_path) == {"recommendations.csv"}
+    assert (tmp_path / "decision.json").read_text() == "old"
+    assert names(tmp_path) == {"decision.json"}
+
+
+@pytest.mark.attack(
+    "the disk refuses the figures of a decision", promise="record and table are written first, and each figure is named"
+)
+def test_a_disk_that_refuses_figures_leaves_record_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_figures(path: Path) -> FileIO:
+        if ".png" in path.name:
+            raise OSError(28, "No space left on device")
+        return open_new(path)
+
+    monkeypatch.setattr(decision_files, "open_new", refuse_figures)
+    (tmp_path / "scan.png").write_text("of an earlier decision")
+    written = write_report(make_scan(), make_unresolved(), tmp_path)
+    assert {path.name for path in written.files} == names(tmp_path) == {"recommendations.csv", "decision.json"}
+    assert len(written.problems) == 1
+    assert "scan.png cannot be written: No space left on device" in written.problems[0]

@@ -6,9 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.cli.app import app
-from agent.reporting import html_report
+from agent.history.event_log import History as Store
+from agent.reporting import drawing
 from agent.reporting.html_report import page
 from agent.reporting.notebook import Analysis
+from instrument_adapters import exit_codes
 from tests.agent.reporting.test_notebook import run_with
 from tests.support.history.decision_records import make_decision, make_scan, make_unresolved
 
@@ -16,7 +18,7 @@ from tests.support.history.decision_records import make_decision, make_scan, mak
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces figures by an empty image, because drawing takes seconds."""
-    monkeypatch.setattr(html_report, "png_tag", lambda _figure, alt: f'<img alt="{alt}" src="data:image/png;base64,AA==">')
+    monkeypatch.setattr(drawing, "_drawing", lambda *given: drawing.Drawing(given[3], b"\0"))
 
 
 class StrictParser(HTMLParser):
@@ -44,7 +46,7 @@ def parsed(text: str) -> StrictParser:
 
 
 def report(*analyses: Analysis) -> str:
-    return page("A <title>", analyses, {"run": "run-1 & co"}, ["a message was <refused>"])
+    return page("A <title>", analyses, {"run": "run-1 & co"}, ["a message was <refused>"]).html
 
 
 @pytest.mark.slow
@@ -121,3 +123,39 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(
     done = CliRunner().invoke(app, ["report", *arguments])
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
+
+
+def refused(*_: object) -> drawing.Drawing:
+    return drawing.Drawing("scan", None, "figure 'scan' could not be drawn: <no font>")
+
+
+@pytest.mark.attack(
+    "a figure of the report cannot be drawn", promise="the report is complete but for it, and says so; exit code 5"
+)
+def test_a_report_names_the_figures_that_could_not_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "_drawing", refused)
+    run_with(tmp_path / "runs" / "monday", make_decision())
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["report", "--figures", "f"])
+    assert done.exit_code == exit_codes.INCOMPLETE
+    assert done.output.count("could not be drawn: <no font>") == 1
+    text = (tmp_path / "monday.html").read_text(encoding="utf-8")
+    parsed(text)
+    assert "could not be drawn: &lt;no font&gt;" in text
+    assert "<h3>Points</h3>" in text
+
+
+@pytest.mark.attack(
+    "a run with one decision that cannot be read back", promise="`vaestar report` writes all others, and names it"
+)
+@pytest.mark.usefixtures("without_figures")
+def test_one_decision_that_cannot_be_read_does_not_end_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(tmp_path / "runs" / "monday", make_decision())
+    with Store(run) as store:
+        (made,) = store.events(kind="decision_made")
+        store.record("decision_made", "d-2", {**made.body, "decision": {"decision_id": "d-2"}}, at=made.recorded_at)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["report"])
+    assert done.exit_code == exit_codes.INCOMPLETE, done.output
+    assert "decision 2 of 2 is missing: event" in done.output
+    assert "decision 2 of 2 is missing: event" in (tmp_path / "monday.html").read_text(encoding="utf-8")

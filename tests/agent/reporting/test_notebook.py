@@ -30,6 +30,7 @@ def run_with(directory: Path, *decisions: object) -> Path:
         for decision in decisions:
             dispatch.on_packet("afm-1", scan_message(make_scan(decision.record.frame), "m-scan"))
             dispatch.decision_log.decided(dispatch.ledger.latest("afm-1"), decision, 1.0)
+            dispatch.recommendation(dispatch.due("afm-1"))
             if decision.record.requests:
                 first, second, third, *_ = (r.request_id for r in decision.record.requests)
                 dispatch.on_packet("afm-1", result(first, message_id="m-1"))

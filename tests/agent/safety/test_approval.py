@@ -25,15 +25,21 @@ Open = Callable[..., Dispatcher]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    """Starts an agent on the history of the test; called again, it starts the agent that follows after a restart."""
+    """Starts an agent on the history of the test; called again, it starts the agent that follows after a restart.
+
+    `start.monotonic` holds the monotonic time, which goes on across a restart unless the test sets it.
+    """
     with History(tmp_path) as history:
 
-        def start(mode: str = "review", timeout_s: float | None = None, **safety: object) -> Dispatcher:
+        def start(mode: str = "review", timeout_s: float | None = None, now_at: datetime = NOW, **safety: object) -> Dispatcher:
             approval = ApprovalSettings(mode=mode, timeout_s=timeout_s)
-            agent = Dispatcher(history, "run-1", Clock(), SafetySettings(**safety), approval, monotonic=lambda: 0.0)
+            clock = Clock()
+            clock.time = now_at
+            agent = Dispatcher(history, "run-1", clock, SafetySettings(**safety), approval, monotonic=lambda: start.monotonic)
             agent.on_packet(AFM, hello())
             return agent
 
+        start.monotonic = 0.0
         yield start
         assert history.verify() == []
 
@@ -209,9 +215,40 @@ def test_a_decision_that_no_operator_approves_in_time_is_rejected(opened: Open) 
     agent = opened(timeout_s=60.0)
     decide(agent)
     assert sent(agent) is None
-    agent.recorder.now.time += timedelta(seconds=60)
+    opened.monotonic = 59.9
+    assert sent(agent) is None
+    opened.monotonic = 60.0
     message = sent(agent)
     assert message.reason == "Nothing is measured: rejected by policy (no operator approved it within 60 s)."
+
+
+@pytest.mark.attack(
+    "the wall clock steps by an hour while a decision waits", promise="its time-out is neither longer nor shorter"
+)
+@pytest.mark.parametrize("step", [timedelta(hours=1), -timedelta(hours=1), timedelta(days=9000), -timedelta(days=9000)])
+def test_a_step_of_the_wall_clock_changes_no_approval_timeout(opened: Open, step: timedelta) -> None:
+    agent = opened(timeout_s=60.0)
+    decide(agent)
+    assert sent(agent) is None
+    agent.recorder.now.time += step
+    opened.monotonic = 59.0
+    assert sent(agent) is None
+    opened.monotonic = 60.0
+    assert "within 60 s" in sent(agent).reason
+
+
+@pytest.mark.parametrize(
+    ("shown", "waits"), [(timedelta(seconds=30), True), (timedelta(seconds=70), False), (-timedelta(days=1), True)]
+)
+def test_after_a_restart_the_wall_clock_counts_but_never_backwards(opened: Open, shown: timedelta, waits: bool) -> None:
+    agent = opened(timeout_s=60.0)
+    decide(agent)
+    assert sent(agent) is None
+    opened.monotonic = 5000.0  # another boot of the computer
+    again = opened(timeout_s=60.0, now_at=NOW + shown)
+    assert (sent(again) is None) is waits
+    opened.monotonic += 60.0
+    assert "within 60 s" in sent(again).reason
 
 
 def test_two_instruments_that_sent_one_scan_are_told_apart(opened: Open) -> None:
@@ -274,7 +311,7 @@ def test_a_scan_that_has_become_too_old_is_not_measured_on(opened: Open) -> None
     message = sent(agent)
     assert message.requests == ()
     assert message.reason.endswith("4 of 4 points were left out for safety: 4 because the scan is too old.")
-    assert message.expires_at == NOW + timedelta(seconds=100)
+    assert message.expires_at == NOW + timedelta(seconds=101)  # at once
 
 
 def test_the_age_of_a_scan_without_an_end_time_counts_from_its_receipt(opened: Open) -> None:
@@ -282,8 +319,33 @@ def test_the_age_of_a_scan_without_an_end_time_counts_from_its_receipt(opened: O
     agent.on_packet(AFM, scan_message(sample_scan("s-1")))
     agent.decision_log.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
     assert len(sent(agent).requests) == 4
-    agent.recorder.now.time += timedelta(seconds=100)
+    opened.monotonic = 100.1
     assert sent(agent).requests == ()
+
+
+@pytest.mark.attack("a scan is held and the clocks are set back a day", promise="it is too old all the same")
+@pytest.mark.parametrize("with_end_time", [True, False])
+def test_a_clock_that_is_set_back_makes_no_scan_younger(opened: Open, with_end_time: bool) -> None:
+    agent = opened("auto", scan_age_max_s=100.0)
+    ended = {"finished_at": NOW} if with_end_time else {}
+    agent.on_packet(AFM, scan_message(sample_scan("s-1", **ended)))
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
+    opened.monotonic = 100.1
+    agent.recorder.now.time -= timedelta(days=1)
+    agent.on_packet(AFM, hello_at(NOW - timedelta(days=1)))
+    assert sent(agent).requests == ()
+    assert set(agent.ledger.latest(AFM).refused.values()) == {"scan_age"}
+
+
+@pytest.mark.attack("the agent is restarted with its clock set back a day", promise="a scan that was too old does not go out")
+def test_a_restart_with_the_clock_set_back_makes_no_scan_younger_than_the_newest_event(opened: Open) -> None:
+    agent = opened("auto", scan_age_max_s=100.0)
+    agent.on_packet(AFM, scan_message(sample_scan("s-1")))
+    agent.decision_log.decided(agent.ledger.undecided(AFM), decision("s-1", POINTS), 1.0)
+    agent.recorder.now.time += timedelta(seconds=100)
+    agent.run_log.noted("job_troubled", "a later event", {})
+    again = opened("auto", scan_age_max_s=100.0, now_at=NOW - timedelta(days=1))
+    assert sent(again).requests == ()
 
 
 def test_points_expire_by_the_instruments_clock(opened: Open) -> None:

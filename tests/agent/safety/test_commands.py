@@ -13,6 +13,7 @@ from agent.messaging.dispatcher import Dispatcher
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import ProblemRecord, QualityRecord
 from instrument_adapters.protocol import messages as wire
+from instrument_adapters.protocol.holds import hold_id
 from tests.support.samples import Clock, ack, decision, hello, packet, refused, request, result, sample_scan, scan_message
 
 AFM = "afm-1"
@@ -201,6 +202,21 @@ def test_scans_that_an_operator_should_check_pause_their_instrument(opened: Open
     assert states(agent) == {AFM: "running"}
 
 
+@pytest.mark.attack("the scans lack the channel that is analysed", promise="the instrument is paused, and does not scan for ever")
+def test_scans_that_cannot_be_analysed_at_all_pause_their_instrument(opened: Open) -> None:
+    agent = opened(pause_after_unfit=2)
+    missing = "no channel begins with 'Amplitude'; this scan holds Current; choose one with --channel"
+    nothing = {"outcome": "not_resolvable", "explanation": f"Nothing to recommend: {missing}.", "chosen": None}
+    nothing |= {"candidates": [], "configurations": [], "clusters": [], "keypoints_found": 0, "keypoints_used": 0}
+    decide(agent, "s-1", **nothing)
+    decide(agent, "s-2", **(nothing | {"keypoints_found": 9}))  # the search was ended by its deadline
+    decide(agent, "s-3", **nothing)
+    assert states(agent) == {AFM: "running"}
+    decide(agent, "s-4", **nothing)
+    assert states(agent) == {AFM: "paused"}
+    assert agent.commands.unacknowledged(AFM).reason == f"2 consecutive scans were unusable, the last because {missing}"
+
+
 def test_unusable_scans_do_not_pause_where_that_is_switched_off(opened: Open) -> None:
     agent = opened(pause_after_unfit=0)
     for i in range(5):
@@ -271,3 +287,51 @@ def test_a_request_to_resend_is_answered_with_a_snapshot(opened: Open) -> None:
     assert answer.snapshot == expected
     sent(agent)
     assert agent.snapshot(AFM) == expected.model_copy(update={"seq": 1})
+
+
+def held(report_id: str, event: str = "still_stopped") -> wire.TroubleMessage:
+    sentence = "emergency stop by Ada: smoke (command 4 of run-0)"
+    return wire.TroubleMessage(id=report_id, sent_at=Clock()(), event=event, sentence=sentence)
+
+
+@pytest.mark.attack(
+    "an agent comes back on a copy of its run made before an emergency stop, or on another run",
+    promise="An emergency stop holds the instrument until an operator lifts it knowing of it, whichever agent speaks.",
+)
+@pytest.mark.parametrize(("event", "order", "state"), [("still_stopped", "stop", "stopped"), ("still_paused", "pause", "paused")])
+def test_a_hold_that_the_history_does_not_hold_is_taken_over_before_its_report_is_acknowledged(
+    opened: Open, event: str, order: str, state: str
+) -> None:
+    agent = opened()
+    agent.commands.give("resume", "Bo", "it looks idle")  # not knowing of the stop
+    assert isinstance(agent.on_packet(AFM, packet(held("hold-1", event))), wire.Ack)
+    taken = agent.commands.unacknowledged(AFM)
+    assert (taken.command, taken.by, taken.seq) == (order, "policy", 2)
+    assert "emergency stop by Ada: smoke (command 4 of run-0)" in taken.reason
+    kinds_in_order = [e.kind for e in agent.history.events() if e.kind in (kinds.COMMAND_GIVEN, kinds.INSTRUMENT_TROUBLED)]
+    assert kinds_in_order == [kinds.COMMAND_GIVEN, kinds.COMMAND_GIVEN, kinds.INSTRUMENT_TROUBLED]
+    agent = opened()
+    assert agent.on_packet(AFM, packet(held("hold-1", event))).duplicate
+    assert agent.commands.unacknowledged(AFM).seq == taken.seq
+    assert states(agent) == {AFM: state}
+    agent.commands.give("resume", "Bo", "the smoke was steam")
+    agent.on_packet(AFM, packet(held("hold-1", event)))
+    assert states(agent) == {AFM: "running"}
+
+
+def test_a_hold_of_a_command_in_the_history_is_recognised_however_the_instrument_learned_of_it(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("stop", "Ada", "smoke")
+    agent.commands.give("resume", "Ada", "")
+    for who in ("Ada: smoke", "stopped in an emergency by Ada: smoke"):
+        agent.on_packet(AFM, packet(held(hold_id("run-1", 1, who))))
+        assert states(agent) == {AFM: "running"}
+    agent.on_packet(AFM, packet(held(hold_id("run-1", 1, "Ada: a stop of the same number in another copy"))))
+    assert states(agent) == {AFM: "stopped"}
+
+
+def test_a_pause_that_is_reported_does_not_weaken_an_emergency_stop(opened: Open) -> None:
+    agent = opened()
+    agent.commands.give("stop", "Ada", "smoke")
+    agent.on_packet(AFM, packet(held("hold-1", "still_paused")))
+    assert states(agent) == {AFM: "stopped"}

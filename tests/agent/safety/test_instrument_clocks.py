@@ -38,7 +38,10 @@ def test_scans_and_results_say_that_it_is_not_earlier(clocks_and_time: ClocksAnd
     for delayed in (scan_message(sample_scan(finished_at=NOW)), scan_message(sample_scan()), result("r", measured_at=NOW)):
         clocks.heard("afm", delayed.message)
         assert clocks.now("afm") == LATER
-    clocks.heard("afm", result("r", measured_at=LATER + timedelta(hours=1)).message)
+    ahead = result("r", measured_at=LATER + timedelta(hours=1)).message
+    clocks.heard("afm", ahead)
+    assert clocks.now("afm") == LATER, "no measurement is later than its result"
+    clocks.heard("afm", ahead.model_copy(update={"sent_at": LATER + timedelta(hours=1)}))
     assert clocks.now("afm") == LATER + timedelta(hours=1)
 
 

@@ -13,7 +13,6 @@ from agent.config.model import Config
 from agent.decision.agent import Agent
 from agent.decision.inputs import DecisionInputs, SearchControl
 from agent.errors import SearchCancelledError, UnusableScanError
-from agent.reporting.figures import FIGURES, draw_all
 from agent.representation.tasks import FittedRepresentation, RepresentTask
 from agent.representation.vae.spec import ModelSpec
 from agent.search.candidates import Configuration
@@ -23,6 +22,7 @@ from agent.workers.factory import workers_for
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from tests.support.data.clouds import blobs, representation
+from tests.support.data.drawn import FIGURES, draw_all
 from tests.support.data.images import two_textures
 
 QUICK = Config.model_validate(

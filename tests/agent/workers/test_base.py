@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import agent.workers.base
-from agent.errors import SearchCancelledError, WorkersError
+from agent.errors import AgentError, SearchCancelledError, WorkersError
 from agent.search.task_runner import TaskRunner
 from agent.workers.base import Workers
 from agent.workers.factory import workers_for
 from agent.workers.inline import InlineExecutor
+from instrument_adapters.child_process import SAFE_PATH
 from tests.support.workers_contract import (
     WorkersContract,
     add,
@@ -59,6 +60,23 @@ def threads(*, stopped: Callable[[], bool]) -> str:
 def unresponsive(started: Path, *, stopped: Callable[[], bool]) -> None:
     started.touch()
     time.sleep(60)
+
+
+def says_and_exits(*, stopped: Callable[[], bool]) -> None:
+    os.write(2, b"a library speaks:\nno licence found\n")
+    os._exit(7)
+
+
+def crashes(*, stopped: Callable[[], bool]) -> None:
+    os.abort()
+
+
+def killed(*, stopped: Callable[[], bool]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def safe_path(*, stopped: Callable[[], bool]) -> str | None:
+    return os.environ.get(SAFE_PATH)
 
 
 def alive(process: int) -> bool:
@@ -103,6 +121,32 @@ class TestProcesses(WorkersContract):
         runner = TaskRunner(workers, lambda _stage, done, _total: progress.append(done))
         assert runner.run("training", die_once, tasks) == ["done"] * 3
         assert progress[-1] == 3
+
+    @pytest.mark.attack("A worker crashes, or is killed for memory", promise="A child that dies is reported with what it said.")
+    @pytest.mark.parametrize(
+        ("task", "sentence"),
+        [
+            (
+                says_and_exits,
+                r"worker processes died 4 times in one search: one ended with exit code 7; it said: .*no licence found$",
+            ),
+            (crashes, r"one ended by signal 6; it said: Fatal Python error: Aborted .* in crashes$"),
+            (killed, r"one was killed \(signal 9\), as the system does when memory runs out$"),
+        ],
+    )
+    def test_a_search_that_ends_for_its_workers_says_how_they_died(
+        self, task: Callable[..., None], sentence: str, workers: Workers
+    ) -> None:
+        workers.begin()
+        with pytest.raises(AgentError, match=sentence):
+            TaskRunner(workers).run("training", task, [()])
+
+    def test_processes_start_without_the_working_directory_on_their_path(
+        self, workers: Workers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(SAFE_PATH, raising=False)
+        assert workers.submit(safe_path).result() == "1"
+        assert SAFE_PATH not in os.environ, "processes that the user starts are not concerned"
 
     def test_killed_workers_are_replaced_while_they_work_and_while_they_rest(self, workers: Workers, tmp_path: Path) -> None:
         workers.begin()
@@ -180,6 +224,42 @@ class TestProcesses(WorkersContract):
                 assert workers.submit(cut, workers.share(np.ones(1000)), [0]).result()[0] == 1
                 assert len(list(tmp_path.rglob("*.npy"))) == 1
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.attack("stops a worker process (SIGSTOP) and ends the agent", promise="Workers end with the agent.")
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux continues a stopped process when its parent ends")
+    def test_a_stopped_worker_and_its_files_end_with_a_parent_that_was_killed(self, tmp_path: Path) -> None:
+        script, started, shared_path = tmp_path / "owner.py", tmp_path / "task", tmp_path / "shared"
+        script.write_text(OWNER)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+        with subprocess.Popen([sys.executable, script, started, shared_path], env=environment) as owner:
+            try:
+                worker, shared = pid_in(started), Path(shared_path.read_text())
+                os.kill(worker, signal.SIGSTOP)
+            finally:
+                owner.kill()
+        try:
+            wait_for(lambda: not alive(worker) and not shared.parent.exists())
+        finally:
+            if alive(worker):
+                os.kill(worker, signal.SIGKILL)
+
+    @pytest.mark.attack("stops a worker process (SIGSTOP) and kills another", promise="Workers end with the agent.")
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+    def test_a_stopped_worker_ends_with_its_pool_when_another_one_was_killed(self, tmp_path: Path) -> None:
+        with workers_for(2) as workers:
+            workers.begin()
+            futures = [workers.submit(until_stopped, tmp_path / name) for name in ("stopped", "killed")]
+            stopped, killed = pid_in(tmp_path / "stopped"), pid_in(tmp_path / "killed")
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                os.kill(killed, signal.SIGKILL)
+                wait(futures, timeout=30)
+                workers.restart()
+                wait_for(lambda: not alive(stopped))
+                assert workers.submit(add, 1, 2).result(timeout=30) == (3, False)
+            finally:
+                if alive(stopped):
+                    os.kill(stopped, signal.SIGKILL)
 
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
     def test_workers_and_files_end_with_a_parent_that_was_killed(self, tmp_path: Path) -> None:

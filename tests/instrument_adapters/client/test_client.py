@@ -334,17 +334,36 @@ def test_an_invalid_address_is_refused_and_the_instrument_closed(instrument, cli
     assert instrument.closings == 1
 
 
-def test_the_first_signal_sets_stop_and_the_second_acts_as_before():
-    earlier = []
-    before = {s: signal.signal(s, lambda number, _: earlier.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+@pytest.mark.attack("Ctrl-C twice at a client", promise="The client ends cleanly; only a third Ctrl-C ends it at once.")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_sets_stop_the_second_says_what_is_waited_for_and_the_third_acts_as_before(name, caplog):
+    number, earlier = getattr(signal, name), []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {s: signal.signal(s, lambda number, _: earlier.append(number)) for s in numbers}
     try:
         stop = threading.Event()
         stop_on_signals(stop)
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         assert stop.is_set()
+        signal.raise_signal(number)
+        while not caplog.records:
+            time.sleep(0.001)
+        assert "still stopping: the instrument's call in progress has to end" in caplog.text
         assert earlier == []
-        signal.raise_signal(signal.SIGTERM)
-        assert earlier == [signal.SIGTERM]
+        signal.raise_signal(number)
+        assert earlier == [number]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_client_started_with_nohup_outlives_its_terminal():
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_on_signals(stop := threading.Event())
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

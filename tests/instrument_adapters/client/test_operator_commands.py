@@ -6,7 +6,16 @@ import time
 import pytest
 
 from instrument_adapters.errors import AdapterError, EmergencyStopError
-from instrument_adapters.protocol.messages import Ack, Bye, Refused, ResultMessage, ScanMessage, StatusMessage
+from instrument_adapters.protocol.messages import (
+    Ack,
+    Bye,
+    Refused,
+    Resend,
+    ResultMessage,
+    ScanMessage,
+    StatusMessage,
+    TroubleMessage,
+)
 from tests.instrument_adapters.conftest import FAST, FakeInstrument, HaltingInstrument
 
 
@@ -269,9 +278,44 @@ def test_a_stop_outlives_the_client_even_in_a_new_run_of_the_agent(agent, haltin
     running = Running(client, again, other, spool_dir=tmp_path, cycles=1)
     wait_for(lambda: "stopped" in activities(other))
     assert again.scans == 0
+    report = other.wait_for(TroubleMessage)[0]
+    assert (report.event, report.sentence) == ("still_stopped", "emergency stop by Ada: lunch (command 2 of run-1)")
+    wait_for(lambda: other.got(Resend))  # it knows that the report was recorded
     other.command("resume")
     running.join()
     assert again.measured == ["s100-p0", "s100-p1"]
+
+
+@pytest.mark.attack(
+    "an agent comes back on another run and resumes an instrument before it has heard of its emergency stop",
+    promise="An emergency stop holds the instrument until an operator lifts it knowing of it, whichever agent speaks.",
+)
+def test_a_resume_of_an_agent_that_has_not_recorded_the_stop_is_neither_obeyed_nor_acknowledged(
+    agent, halting, client, new_agent, tmp_path
+):
+    running = Running(client, halting, agent, spool_dir=tmp_path)
+    wait_for(lambda: halting.measured)
+    command = agent.command("stop")
+    wait_for(lambda: agent.acks(command.id))
+    client.stop.set()
+    running.join()
+    agent.close()
+    other = new_agent(agent.address, "run-2")
+    other.script = lambda message: [] if isinstance(message, TroubleMessage) else None
+    again = HaltingInstrument(first_scan=100)
+    running = Running(client, again, other, spool_dir=tmp_path)
+    wait_for(lambda: len(other.got(TroubleMessage)) > 1)  # repeated until it is answered
+    resume = other.command("resume")
+    other.send_heartbeat()
+    wait_for(lambda: other.got(Resend))
+    for _ in range(3):  # whatever it says
+        other.send(resume)
+        other.send_heartbeat()
+    count = len(other.got(TroubleMessage))
+    wait_for(lambda: len(other.got(TroubleMessage)) > count + 1)
+    assert (again.scans, other.acks(resume.id)) == (0, [])
+    client.stop.set()
+    running.join()
 
 
 def test_a_repeated_command_is_acknowledged_as_a_duplicate_and_not_obeyed_again(agent, halting, client):

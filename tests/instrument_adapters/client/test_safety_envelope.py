@@ -36,6 +36,8 @@ def context(**changes):
         begun={},
         samples={"s1": "film", "s2": "film", "s0": "other film"},
         now=NOW,
+        scan_age_s=0.0,
+        earliest_now=NOW,
         bias_V=8.0,
     )
     return replace(default, **changes)

@@ -144,6 +144,9 @@ class ScriptedConnection:
     def withdraw(self, message_id):
         pass
 
+    def request_snapshot(self):
+        pass
+
     def send_lines(self, lines):
         pass
 

@@ -19,8 +19,8 @@ def afm():
     return HaltingInstrument()
 
 
-def worker_for(afm, spool=None, now=None):
-    return MeasurementWorker(afm, spool or Spool(None), threading.Event(), lambda: NOW, now or afm.now)
+def worker_for(afm, spool=None, now=None, monotonic=lambda: 0.0):
+    return MeasurementWorker(afm, spool or Spool(None), threading.Event(), lambda: NOW, now or afm.now, monotonic)
 
 
 def plan_for(scan_id, points=((1e-6, 1e-6), (2e-6, 2e-6)), **fields):
@@ -50,6 +50,46 @@ def test_the_age_of_a_scan_counts_from_its_end_at_the_latest_from_its_return(afm
     afm.time = NOW + timedelta(seconds=7201)
     result = measured(worker, plan_for("s1"))
     assert (result.status, result.reason[:24]) == ("skipped", "scan s1 ended 7201 s ago")
+
+
+@pytest.mark.attack("the instrument's clock is set back a day while points wait", promise="nothing is measured after its expiry")
+@pytest.mark.parametrize(
+    ("seconds", "left", "sentence"),
+    [(301.0, timedelta(minutes=5), "the recommendation expired"), (7201.0, timedelta(days=9), "scan s1 ended 7201 s ago")],
+)
+def test_a_clock_that_is_set_back_prolongs_neither_a_recommendation_nor_a_scan(afm, seconds, left, sentence):
+    elapsed = [0.0]
+    worker = worker_for(afm, monotonic=lambda: elapsed[0])
+    worker.scan(lambda _: None)
+    plan = plan_for("s1", expires_at=NOW + left)
+    worker.note_receipt(plan)
+    afm.time, elapsed[0] = NOW - timedelta(days=1), seconds - 2
+    assert measured(worker, plan).status == "ok"
+    elapsed[0] = seconds
+    result = measured(worker, plan, 1)
+    assert (result.status, afm.measured) == ("skipped", ["s1-p0"])
+    assert result.reason.startswith(sentence)
+
+
+@pytest.mark.attack(
+    "an instrument returns a position of 1.7e308 m", promise="the point fails with a sentence; no such number is sent"
+)
+@pytest.mark.parametrize("x_m", [1.7e308, -2.0, float("nan")])
+def test_a_position_that_cannot_be_is_a_failed_point_without_a_position(afm, x_m):
+    worker = worker_for(afm)
+    worker.scan(lambda _: None)
+    returning(afm, x_m=x_m)
+    result = measured(worker, plan_for("s1"))
+    assert (result.status, result.x_m, result.parameters) == ("failed", None, {})
+    assert result.reason.startswith("the point was measured, but its result cannot be sent: x_m")
+
+
+def test_a_result_is_stamped_by_the_clock_that_dates_its_measurement(afm):
+    afm.time = NOW + timedelta(days=30)  # a simulated clock that runs fast
+    worker = worker_for(afm)
+    worker.scan(lambda _: None)
+    returning(afm)
+    assert measured(worker, plan_for("s1")).sent_at == afm.time
 
 
 def test_an_instrument_whose_bias_is_above_what_is_allowed_skips_the_point(afm):

@@ -135,8 +135,8 @@ def settings(tmp_path: Path, text: str = TOML, **changes: str) -> Path:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"rows": "1"}, "{0}/lab.toml, line 20: 'mfp3d.frame.rows' is '1': Input should be greater than or equal to 2"),
-        ({"drive_V": "'much'"}, "'mfp3d.drive_V' is 'much': Input should be a valid number"),
+        ({"rows": "1"}, "{0}/lab.toml, line 20: 'mfp3d.frame.rows' is '1': give 2 or more"),
+        ({"drive_V": "'much'"}, "'mfp3d.drive_V' is 'much': give a number"),
         ({"drive_V": "nan"}, "'mfp3d.drive_V' is nan: it must be a finite number"),
         ({"drive_V": "2.0\ncolour = 1"}, "'mfp3d.colour' is unknown; allowed here are instrument_id, sample_id"),
         ({"zone": "'Moon'"}, "'igor.zone' is 'Moon': 'Moon' is not a time zone"),

@@ -10,16 +10,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from instrument_adapters.folder.inbox import Inbox, ResultFileError, parse_results
+from instrument_adapters.folder.inbox import Inbox, ReturnedResult, parse_results
 from instrument_adapters.folder.outbox import Outbox
+from instrument_adapters.folder.spreadsheet import ResultFileError
 from instrument_adapters.protocol.messages import MeasurementRequest, RecommendationMessage
 
 HERE = Path("/nowhere")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def table(text: str, name: str = "a.csv") -> list:
-    return parse_results(text.encode(), HERE / name)
+def taken(raw: bytes, path: Path = HERE / "a.csv") -> list[ReturnedResult]:
+    """The results of a file in which everything is understood."""
+    found, problems = parse_results(raw, path)
+    if problems:
+        raise ResultFileError(problems[0])
+    return found
+
+
+def table(text: str, name: str = "a.csv") -> list[ReturnedResult]:
+    return taken(text.encode(), HERE / name)
 
 
 def test_a_spreadsheet_of_a_country_with_decimal_commas_is_understood() -> None:
@@ -28,12 +37,15 @@ def test_a_spreadsheet_of_a_country_with_decimal_commas_is_understood() -> None:
 
 
 def test_a_table_in_the_windows_alphabet_is_understood() -> None:
-    (result,) = parse_results("request_id,status,reason\nr-1,skipped,Müll\n".encode("cp1252"), HERE / "a.csv")
+    (result,) = taken("request_id,status,reason\nr-1,skipped,Müll\n".encode("cp1252"))
     assert result.reason == "Müll"
 
 
-@pytest.mark.parametrize("text", ["", "request_id,status\n", "request_id,status\nr-1,\n", "a\n1\n", "\n\n"])
-def test_a_table_without_a_status_holds_no_result(text: str) -> None:
+EMPTY = ["request_id,status\n", "request_id,status\nr-1,\n", "request_id,x_um,order,status,a_V\nr-1,-2.5,1,,\n,,,,\n"]
+
+
+@pytest.mark.parametrize("text", [*EMPTY, "bias_V,response\n0,1\n", "Bias_v\tResponse\n0\t1\n"])
+def test_a_table_that_is_not_filled_in_and_a_loop_hold_no_result(text: str) -> None:
     assert table(text) == []
 
 
@@ -55,6 +67,23 @@ BAD = [
     ("request_id,status," + ",".join(f"a{n}_V" for n in range(65)) + "\nr,ok" + ",1" * 65, "has 65 parameters, at most 64"),
     ("request_id,status\n" + "r,ok\n" * 10_001, "holds 10001 results, at most 10000"),
     ('request_id,status\n"r,ok' + "x" * 200_000, "is not a table"),
+    ('request_id,status,reason\nr-1,ok,"a scratch\nr-2,ok,\n', "is not a table .unexpected end of data"),
+    ("", "/nowhere/a.csv is empty"),
+    ("\n\n", "/nowhere/a.csv is empty"),
+    ("a\n1\n", "has no column request_id and no column status; its columns are a"),
+    ("d-1-000,ok\n", "its columns are d-1-000, ok"),
+    ("request_id,reason\nr,a scratch\n", "has no column status; its columns are request_id, reason"),
+    ("request_id,status,Status\nr,ok,\n", "has two columns named 'status'"),
+    ("request_id,status,a_V,a_V\nr,ok,1,2\n", "has two columns named 'a_V'"),
+    ("request_id,status,a_V\nr,,2.5\n", "has a value for 'a_V' but no status; give it one of ok, skipped and failed"),
+    ("request_id,status,reason\nr,,a scratch\n", "has a value for 'reason' but no status"),
+    ("request_id,status,a_V\nr,ok,2,5\n", "has '5' in a column without a name; name it, or put numbers with commas"),
+    ("request_id,status,a_V,,\nr,ok,2,5,\n", "has '5' in a column without a name"),
+    ("request_id,status,a_V\nr,ok,1\nr,ok,2\n", "holds different results of r, so none of them is taken"),
+    ("request_id,status,a_V\nr,ok,1_000\n", "'a_V' is '1_000'; give a finite number"),
+    ("request_id,status,a_V\nr,ok,02. Mai\n", "'a_V' is '02. Mai'; give a finite number"),
+    ("request_id,status,a_V\nr,ok,#NAME?\n", "'a_V' is '#NAME.'; give a finite number"),
+    ("request_id,status,a_V\nr,ok,2.5 V\n", "'a_V' is '2.5 V'; give a finite number"),
 ]
 
 
@@ -77,6 +106,10 @@ BAD_JSON = [
     ('{"request_id": "r", "status": "ok", "a_V": [[[]]]}', "give a finite number"),
     ('{"request_id": "r", "status": "ok", "a_V": 1' + "0" * 400 + "}", "give a finite number"),
     ('{"request_id": "r", "status": "ok", "": 1}', "is invalid"),
+    ('{"request_id": "r", "status": "ok", "a_V": 1, "a_V": 2}', "an object has the same key twice"),
+    ('{"request_id": "r", "status": "ok", "Status": "failed"}', "an object has the same key twice"),
+    ('{"request_id": "r", "parameters": {"a_V": 2}}', "has a value for 'parameters' but no status"),
+    ('{"request_id": "r", "status": "ok", "a_V": "1,234"}', "that could be 1.234 or 1234"),
     ('{"request_id": "r", "status": "ok", "loop_file": "a\\u0000.csv"}', "give the name of a file in the inbox"),
 ]
 
@@ -107,7 +140,7 @@ def test_the_outboxs_table_given_back_says_the_same_places(tmp_path: Path, place
     head = {"id": f"r-{hash(requests)}", "sent_at": NOW, "seq": 1, "decision_id": "d-1", "scan_id": "s", "reason": ""}
     path = Outbox(tmp_path, lambda: NOW).write(RecommendationMessage(**head, requests=requests), None)
     filled = path.read_text(encoding="utf-8-sig").replace("policy,,", "policy,ok,")
-    results = parse_results(filled.encode(), path)
+    results = taken(filled.encode(), path)
     assert [r.request_id for r in results] == [r.request_id for r in requests]
     np.testing.assert_allclose([(r.x_m, r.y_m) for r in results], places, atol=1e-12)
 
@@ -117,7 +150,8 @@ def test_a_file_that_is_wrong_is_told_of_once_and_read_when_it_is_corrected(
 ) -> None:
     inbox = Inbox(tmp_path, count().__next__)
     (tmp_path / "a.csv").write_text("request_id,status\nr,done\n")
-    (tmp_path / "b.txt").write_text("not mine")
+    (tmp_path / "a.ibw").write_text("a loop")
+    (tmp_path / "b.csv.part").write_text("still being copied")
     for _ in range(5):
         inbox.poll()
     assert caplog.text.count("correct it and save it again") == 1

@@ -159,6 +159,22 @@ def test_what_somebody_may_be_filling_in_is_not_written_again(desk: Desk) -> Non
     assert desk.table()[0]["request_id"] == "r2-0"
 
 
+@pytest.mark.attack(
+    "symbolic links under the temporary names of the outbox",
+    promise="the points are written, and the targets of the links stay as they are",
+)
+def test_links_under_the_temporary_names_of_the_outbox_are_not_followed(desk: Desk, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    desk.outbox.mkdir(parents=True)
+    for name in (".s.csv.part", ".s.json.part"):
+        (desk.outbox / name).symlink_to(victim)
+    desk.plan()
+    assert victim.read_text() == "mine"
+    assert [row["request_id"] for row in desk.table()] == ["r1-0", "r1-1"]
+    assert sorted(p.name for p in desk.outbox.iterdir()) == ["s.csv", "s.json"]
+
+
 def test_nothing_to_recommend_writes_nothing(desk: Desk) -> None:
     desk.plan(points=0)
     assert not desk.outbox.exists()
@@ -236,6 +252,22 @@ def test_waiting_ends_when_the_time_has_passed(tmp_path: Path) -> None:
         with pytest.raises(LimitError, match="no result was given for this point: 100 s have passed"):
             desk.instrument.measure(request)
     assert desk.now_s < 105, "it is counted from the recommendation, not for each point"
+
+
+@pytest.mark.attack(
+    "the outbox's table filled in and saved where it is",
+    promise="a table that is filled in in the outbox is reported, with where to save it",
+)
+def test_a_table_filled_in_in_the_outbox_is_reported_when_waiting_ends(tmp_path: Path) -> None:
+    desk, reported = Desk(tmp_path, wait_results_s=100), []
+    desk.instrument.tell_troubles(lambda event, sentence: reported.append((event, sentence)))
+    first, second = desk.plan()
+    table = desk.outbox / "s.csv"
+    desk.at[10] = lambda: table.write_text(table.read_text("utf-8-sig").replace("policy,,", "policy,ok,"), "utf-8")
+    for request in (first, second):
+        with pytest.raises(LimitError, match="100 s have passed"):
+            desk.instrument.measure(request)
+    assert reported == [("results_unused", f"{table} is filled in, but results are read from {desk.inbox} only; save it there")]
 
 
 def test_waiting_ends_when_the_recommendation_expires(tmp_path: Path) -> None:

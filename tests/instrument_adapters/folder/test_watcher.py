@@ -63,6 +63,24 @@ def test_a_whole_file_is_handed_out_once_after_it_has_stayed_the_same(lab: Lab) 
     assert lab.looks(200) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.h5", "a.HDF5", "a.hf5"])
+def test_nsid_files_are_found_under_each_of_their_endings(lab: Lab, name: str) -> None:
+    write_nsid(lab.folder / name)
+    assert lab.looks(40) == [name]
+
+
+@pytest.mark.attack(
+    "a scan whose note the wire cannot carry is found out when it is sent",
+    promise="what cannot be sent is reported when the file is looked at",
+)
+def test_a_scan_that_cannot_be_sent_is_found_out_before_the_client_gets_it(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    note = {f"Text{n}": "\x01" * 60_000 for n in range(15)}  # each of these characters takes six bytes as JSON
+    write_scan(lab.folder / "a.ibw", BASE_S, **note)
+    assert lab.looks(100) == []
+    assert "a.ibw cannot be sent to an agent: the header has" in caplog.text
+
+
 def test_a_file_that_is_written_slowly_is_taken_when_its_end_has_come(lab: Lab) -> None:
     raw, path = lab.raw(), lab.folder / "slow.ibw"
     for length in range(1, len(raw), 97):

@@ -37,11 +37,12 @@ def test_an_error_in_a_file_has_the_same_message_as_without_the_guard(tmp_path: 
     [
         ("import time; time.sleep(60)", ScanFileError, r"is damaged \(reading it took longer than 0.5 s\)"),
         ("import os; os.abort()", ScanFileError, r"is damaged \(reading it ended with exit code -6\)"),
-        ("raise MemoryError", ScanFileError, r"is damaged \(reading it ended with exit code 1\)"),
+        ("raise MemoryError", ScanFileError, r"cannot be read \(the process that tried ended with exit code 1: .*MemoryError\)"),
+        ("import nosuch", ScanFileError, r"ended with exit code 1: .*No module named 'nosuch'\); if others can be read"),
         ("sys.stdout.write('no'); sys.exit(3)", ScanFileError, "^no$"),
         ("sys.stdout.write('sizes'); sys.exit(4)", ScanDataError, "^sizes$"),
     ],
-    ids=["hangs", "crashes", "runs out of memory", "refuses the file", "refuses the data"],
+    ids=["hangs", "crashes", "runs out of memory", "cannot work", "refuses the file", "refuses the data"],
 )
 def test_any_end_of_the_child_process_gives_one_sentence(code: str, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):

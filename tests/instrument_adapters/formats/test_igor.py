@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from instrument_adapters.errors import NoImageError, ScanFileError
+from instrument_adapters.folder.file_content import inspect_file
 from instrument_adapters.formats.igor import read_ibw
 from instrument_adapters.formats.instrument_note import parse_note
 from instrument_adapters.formats.scan_file import read_scan
+from instrument_adapters.formats.source import DECODED_BYTES_MAX
 from instrument_adapters.geometry import Frame
+from instrument_adapters.protocol import codec
 from instrument_adapters.protocol.messages import MeasurementRequest
 from instrument_adapters.scan import Scan
 from simulators.controller.ibw import encode_curves, encode_ibw, write_ibw
@@ -200,8 +203,10 @@ BAD_HEADERS = [
     (b"\x02\x00" + RAW[2:], "one-dimensional wave"),
     (RAW[:100] + b"\x55" + RAW[101:], "checksum"),
     (patched(RAW, {136: ("<i", 0), 140: ("<i", 0), 132: ("<i", 60)}), "not a curve"),
-    (patched(RAW, {80: ("<h", 3)}), "complex"),
-    (patched(RAW, {80: ("<h", 0)}), "text"),
+    (patched(RAW, {80: ("<h", 3)}), r"holds complex numbers \(type 3\); save amplitude and phase as two layers"),
+    (patched(RAW, {80: ("<h", 129)}), r"complex numbers \(type 129\)"),
+    (patched(RAW, {80: ("<h", 0)}), "holds text"),
+    (patched(RAW, {80: ("<h", 256)}), "data of the unknown type 256"),
     (patched(RAW, {80: ("<h", 4)}), "contradicts itself"),
     (patched(RAW, {76: ("<i", 2**31 - 1)}), "contradicts itself"),
     (patched(RAW, {132: ("<i", 6)}), "contradicts itself"),
@@ -243,6 +248,83 @@ def test_a_header_that_claims_more_than_there_is_is_refused_before_anything_is_m
     fields = {132: ("<i", sides[0]), 136: ("<i", sides[1]), 140: ("<i", sides[2]), 76: ("<i", points & 0x7FFFFFFF)}
     with pytest.raises(ScanFileError):
         read_raw(tmp_path, patched(RAW, {**fields, 4: ("<i", 2**31 - 1)}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "value"),
+    [(128, "<i8", -(2**40)), (192, "<u8", 2**63), (32, "<i4", -(2**20)), (72, "<u1", 200), (4, "<f8", 1e-12)],
+    ids=["signed 64", "unsigned 64", "signed 32", "unsigned 8", "double"],
+)
+@pytest.mark.attack(
+    "a wave of 64-bit integers, which was called 'text or complex numbers'",
+    promise="every real wave is read; complex ones are refused as such",
+)
+def test_waves_of_every_real_type_are_read(tmp_path: Path, kind: int, dtype: str, value: float) -> None:
+    raw = encode_ibw(replace(SCAN, channels={"HeightRetrace": np.zeros((3, 5), np.float32)}))
+    numbers = np.zeros(15, dtype)
+    numbers[1] = value  # Igor: the first index, fast, changes first
+    raw = raw[:384] + numbers.tobytes() + raw[384 + 60 :]
+    image = read_raw(tmp_path, patched(raw, {80: ("<h", kind), 4: ("<i", 320 + numbers.nbytes)})).channels["HeightRetrace"]
+    assert (image[0, 1], image.sum(dtype=float)) == (np.float32(value), np.float32(value))
+
+
+def sparse_wave(path: Path, shape: tuple[int, ...], kind: int, size: int, after: int = 0) -> Path:
+    """A wave of zeros that takes no room on the disk: its header, then a hole."""
+    sides = {132 + 4 * axis: ("<i", points) for axis, points in enumerate((*shape, 0, 0)[:4])}
+    count = math.prod(shape)
+    fields = {**sides, 76: ("<i", count), 80: ("<h", kind), 4: ("<i", 320 + size * count), 12: ("<i", 0), 44: ("<i", 0)}
+    with path.open("wb") as file:
+        file.write(patched(RAW[:384], fields))
+        file.truncate(384 + size * count + after)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "size", "after", "sentence"),
+    [
+        ((30000, 30000), 8, 1, 0, "holds 900000000 pixels, 3600000000 bytes as float32; at most 536870912 are read"),
+        ((4096, 4096, 33), 8, 1, 0, "holds 553648128 pixels"),
+        ((100, 100), 2, 4, 900 << 20, "has 943718400 bytes after its wave, at most 67108864 are read"),
+        ((30000, 30000, 2), 8, 1, 0, "has 1800000384 bytes, at most 1073741824 are read|holds 1800000000 pixels"),
+    ],
+    ids=["0.9 GB of bytes", "531 MiB of bytes", "a small wave in a large file", "more than is ever read"],
+)
+@pytest.mark.attack(
+    "a sparse wave of 0.9 GB (7.7 GB of memory), or of 531 MiB (4.8 GB, and the adapter ended)",
+    promise="a file that is too large is refused by its header, before it is read",
+)
+def test_a_huge_wave_is_refused_before_it_is_read(
+    tmp_path: Path, shape: tuple[int, ...], kind: int, size: int, after: int, sentence: str
+) -> None:
+    path = sparse_wave(tmp_path / "a.ibw", shape, kind, size, after)
+    tracemalloc.start()
+    with pytest.raises(ScanFileError, match=sentence):
+        read_ibw(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6
+
+
+@pytest.mark.slow
+def test_looking_at_a_large_wave_takes_its_file_and_its_images_in_memory(tmp_path: Path) -> None:
+    path = sparse_wave(tmp_path / "a.ibw", (4096, 4096, 1), 8, 1)
+    note = note_of(SlowScanSize=4e-6)
+    with path.open("r+b") as file:
+        header = file.read(384)
+        file.seek(0)
+        file.write(patched(header, {12: ("<i", len(note)), 216: ("<8s", bytes(8))}))
+        file.seek(0, 2)
+        file.write(note)
+    tracemalloc.start()
+    inspection = inspect_file(path, UTC)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert inspection.problem == ""
+    assert peak < 1.1 * (1 + 4) * 4096**2
+
+
+def test_no_more_is_read_than_the_wire_carries() -> None:
+    assert DECODED_BYTES_MAX == codec.MAX_ARRAY_BYTES
 
 
 def test_curves_are_no_image_even_with_the_note_of_one(tmp_path: Path) -> None:
@@ -299,8 +381,8 @@ def test_the_suffix_chooses_the_reader_and_others_are_refused(tmp_path: Path) ->
     write_ibw(tmp_path / "a.IBW", SCAN)
     assert list(read_scan(tmp_path / "a.IBW").channels) == list(UNITS)
     for name, message in (
-        ("a.txt", ".ibw, .h5, .hdf5"),
-        ("a", ".ibw, .h5, .hdf5"),
+        ("a.txt", ".ibw, .h5, .hdf5, .hf5"),
+        ("a", ".ibw, .h5, .hdf5, .hf5"),
         ("b.ibw", "there is no file"),
         (".", "folder"),
     ):

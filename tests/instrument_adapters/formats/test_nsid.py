@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -172,7 +172,7 @@ def test_no_more_of_a_note_is_read_than_the_wire_carries(tmp_path: Path, monkeyp
         group.create_dataset("Channel_0", data=np.zeros((5, 3), np.float32))
         group.create_group("original_metadata").attrs.update({**NOTE, **{f"Z{n}": n for n in range(20)}})
     with h5py.File(path) as file:
-        assert len(nsid._read_note(file["Measurement_000/Channel_0/Channel_0"])) == 7
+        assert len(nsid._read_note(file["Measurement_000/Channel_0/Channel_0"], path)) == 7
 
 
 def test_an_image_far_larger_than_its_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
@@ -203,6 +203,168 @@ def test_a_text_that_claims_to_be_longer_than_the_file_is_refused_before_room_is
     raw[reference - 1] = 0x70  # the last byte of its length: 1.9 GB
     path.write_bytes(raw)
     with pytest.raises(ScanFileError, match="its texts overlap"):
+        read_nsid(path)
+
+
+CHANNEL = "Measurement_000/Channel_0/Channel_0"
+AT = [
+    "Measurement_000",
+    "Measurement_000/Channel_0",
+    CHANNEL,
+    f"{CHANNEL}/Channel_0",
+    f"{CHANNEL}/x",
+    f"{CHANNEL}/original_metadata",
+]
+
+
+def foreign_link(file: h5py.File, at: str, other: Path) -> None:
+    file[at] = h5py.ExternalLink(str(other), at)
+
+
+def foreign_link_behind_a_soft_one(file: h5py.File, at: str, other: Path) -> None:
+    file["elsewhere"] = h5py.ExternalLink(str(other), at)
+    file["detour"] = h5py.SoftLink("/elsewhere")
+    file[at] = h5py.SoftLink("/detour")
+
+
+def virtual(file: h5py.File, at: str, other: Path) -> None:
+    with h5py.File(other) as source:
+        shape, dtype = source[at].shape, source[at].dtype
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[:] = h5py.VirtualSource(str(other), at, shape)
+    file.create_virtual_dataset(at, layout)
+
+
+def raw_storage(file: h5py.File, at: str, other: Path) -> None:
+    with h5py.File(other) as source:
+        shape = source[at].shape
+    file.create_dataset(at, shape, "u1", external=[("/etc/passwd", 0, int(np.prod(shape)))])
+
+
+WAYS = [(way, at) for way in (foreign_link, foreign_link_behind_a_soft_one) for at in AT]
+WAYS += [(way, at) for way in (virtual, raw_storage) for at in AT[3:5]]
+
+
+@pytest.mark.parametrize(("way", "at"), WAYS, ids=[f"{way.__name__} at {at[-12:]}" for way, at in WAYS])
+@pytest.mark.attack(
+    "an NSID file that shows another file through a link, a virtual data set or external storage",
+    promise="only what lies in the file itself is read",
+)
+def test_what_lies_in_another_file_is_refused_wherever_it_would_be_read(
+    tmp_path: Path, way: Callable[[h5py.File, str, Path], None], at: str
+) -> None:
+    other, path = write_nsid(tmp_path / "other.h5", ONE), write_nsid(tmp_path / "a.h5", ONE)
+    with h5py.File(path, "a") as file:
+        attributes = dict(file[at].attrs)
+        del file[at]
+        way(file, at, other)
+        if way in (virtual, raw_storage) and at.endswith("Channel_0"):
+            file[at].attrs.update(attributes)
+    with pytest.raises(ScanFileError, match="does not hold all of its data"):
+        read_nsid(path)
+
+
+def test_soft_links_inside_a_file_are_followed_unless_they_lead_in_a_circle(tmp_path: Path) -> None:
+    path = write_nsid(tmp_path / "a.h5", ONE)
+    with h5py.File(path, "a") as file:
+        file.move(f"{CHANNEL}/x", "axes/fast")
+        file[f"{CHANNEL}/x"] = h5py.SoftLink("/axes/here")
+        file["axes/here"] = h5py.SoftLink("fast")
+        file.move("Measurement_000", "first")
+        file["Measurement_000"] = h5py.SoftLink("first")
+    assert list(read_nsid(path).channels) == ["HeightRetrace"]
+    with h5py.File(path, "a") as file:
+        del file["axes/fast"]
+        file["axes/fast"] = h5py.SoftLink("/axes/here")
+    with pytest.raises(ScanFileError, match="its links lead in a circle"):
+        read_nsid(path)
+
+
+@pytest.mark.parametrize("at", [f"{CHANNEL}/Channel_0", f"{CHANNEL}/x"])
+def test_references_to_regions_are_not_followed(tmp_path: Path, at: str) -> None:
+    path = write_nsid(tmp_path / "a.h5", ONE)
+    with h5py.File(path, "a") as file:
+        region, shape = file[f"{CHANNEL}/Channel_0"].regionref[:2], file[at].shape
+        if at.endswith("x"):
+            del file[at]
+        else:
+            file.move(at, "kept")
+        file.create_dataset(at, shape, h5py.regionref_dtype)[...] = region
+    with pytest.raises(ScanFileError, match="and type object"):
+        read_nsid(path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "quantities", "names"),
+    [
+        (["Channel_000/Amplitude1Retrace", "Channel_001/Phase1Retrace"], ["Amplitude1Retrace", "Phase1Retrace"], None),
+        (["Channel_000/Amplitude1Retrace", "Channel_001/Phase1Retrace"], ["generic", ""], None),
+        (["Amplitude1Retrace", "Phase1Retrace"], ["generic", "generic"], None),
+        (["Channel_1/nDim_Data", "Channel_0/nDim_Data"], ["Phase1Retrace", "Amplitude1Retrace"], None),
+        (["Channel_0/nDim_Data", "Channel_1/nDim_Data"], ["", ""], ["nDim_Data", "nDim_Data_2"]),
+    ],
+    ids=["titles", "titles without a quantity", "no Channel_N", "out of order", "nothing is named"],
+)
+@pytest.mark.attack(
+    "an NSID file as pyNSID writes it by default, refused with the advice to use pyNSID",
+    promise="whatever pyNSID names its data sets, they are read",
+)
+def test_data_sets_are_found_whatever_pynsid_calls_them(
+    tmp_path: Path, parts: list[str], quantities: list[str], names: list[str] | None
+) -> None:
+    path = tmp_path / "a.hf5"
+    with h5py.File(path, "w") as file:
+        for part, quantity in zip(parts, quantities, strict=True):
+            group = file.create_group(f"Measurement_000/{part}")
+            name = part.rpartition("/")[2]
+            data = group.create_dataset(name, data=image(5, 3))
+            data.attrs.update({"quantity": quantity, "units": "generic", "main_data_name": name, "DIMENSION_LABELS": ["x", "y"]})
+            group.create_group("original_metadata").attrs.update(NOTE)
+            group.create_group("provenance/sidpy")
+    scan = read_nsid(path)
+    assert list(scan.channels) == (names or ["Amplitude1Retrace", "Phase1Retrace"])
+    np.testing.assert_array_equal(next(iter(scan.channels.values())), image(5, 3).T)
+
+
+def test_two_images_in_one_channel_are_refused_because_either_may_be_meant(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in ("raw", "flattened"):
+            file[f"Measurement_000/Channel_000/{name}/{name}"] = image(5, 3)
+    with pytest.raises(ScanFileError, match="holds several images: Channel_000/flattened, Channel_000/raw"):
+        read_nsid(tmp_path / "a.h5")
+
+
+@pytest.mark.attack(
+    "60 axes in chunks of 128 MB each, packed to nothing",
+    promise="axes count toward the size that a file may unpack to",
+)
+def test_axes_whose_chunks_unpack_to_far_more_than_the_file_are_refused(tmp_path: Path) -> None:
+    path = write_nsid(tmp_path / "a.h5", [("HeightRetrace", "m", image(5, 3))] * 30)
+    with h5py.File(path, "a") as file:
+        for number in range(30):
+            for axis, points in (("x", 5), ("y", 3)):
+                group = file[f"Measurement_000/Channel_{number}/Channel_{number}"]
+                del group[axis]
+                group.create_dataset(axis, (points,), "f8", maxshape=(None,), chunks=(1 << 24,), compression="gzip")
+    with pytest.raises(ScanFileError, match="200 times the file are read"):
+        read_nsid(path)
+
+
+def test_more_channels_and_objects_than_a_scan_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_nsid(tmp_path / "a.h5", ONE * 33)
+    with pytest.raises(ScanFileError, match="more than 32 channels"):
+        read_nsid(path)
+    monkeypatch.setattr(nsid, "_LINKS_MAX", 10)
+    with pytest.raises(ScanFileError, match="holds 33 objects in /Measurement_000, at most 10"):
+        read_nsid(path)
+
+
+def test_a_note_of_endless_texts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of variable length lie outside the attribute, so that many attributes could name the same long one."""
+    path = write_nsid(tmp_path / "a.h5", ONE, {**NOTE, **{f"Z{n}": "x" * 1000 for n in range(20)}, "Many": ["y" * 99] * 65})
+    assert read_nsid(path).metadata["Many"] == ""
+    monkeypatch.setattr(nsid, "_NOTE_MAX", 10_000)
+    with pytest.raises(ScanFileError, match="more than 10000 characters"):
         read_nsid(path)
 
 

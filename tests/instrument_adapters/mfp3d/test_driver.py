@@ -10,7 +10,7 @@ import pytest
 from instrument_adapters.errors import InstrumentFaultError, LimitError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.mfp3d.driver import MFP3D
-from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS, decimation, quantised_rate_Hz
+from instrument_adapters.mfp3d.igor_commands import SAFE_COMMANDS, decimation, quantised_rate_Hz, read_sensor
 from instrument_adapters.mfp3d.settings import LoopSettings, MFP3DSettings
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 from instrument_adapters.scan import Scan
@@ -322,6 +322,46 @@ def test_a_controller_without_a_calibration_is_a_fault(bench: Bench) -> None:
     del bench.values["YLVDTSens"]
     with pytest.raises(InstrumentFaultError, match="gives YLVDTSens as nan"):
         MFP3D(SETTINGS, bench)
+
+
+@pytest.mark.parametrize(("key", "value"), [("XLVDTSens", 1e-9), ("YLVDTOffset", 40.0), ("YLVDTSens", -1e-300)])
+def test_a_calibration_by_which_set_points_leave_the_controllers_range_is_a_fault(bench: Bench, key: str, value: float) -> None:
+    bench.values[key] = value
+    with pytest.raises(InstrumentFaultError, match="at most 10 V are possible; check the calibration"):
+        MFP3D(SETTINGS, bench)
+
+
+def setpoints(bench: Bench) -> list[str]:
+    return [c for c in bench.commands if "Setpoint" in c]
+
+
+def test_two_readings_that_differ_move_nothing(bench: Bench) -> None:
+    instrument, read, calls = MFP3D(SETTINGS, bench), bench.read, []
+
+    def flickering(expression: str) -> float:
+        calls.append(expression)
+        return read(expression) + (0.1 if len([c for c in calls if "XSensor" in c]) == 1 else 0.0)  # 0.8 um
+
+    bench.read = flickering
+    with pytest.raises(InstrumentFaultError, match="as the tip's position; nothing was moved: check the sensors"):
+        instrument.measure(at(-2.6e-6, -6.1e-6))
+    assert setpoints(bench) == []
+
+
+@pytest.mark.attack("the sensors freeze while the MFP-3D moves", promise="no set-point is planned from a place the tip has left")
+def test_a_position_that_is_not_where_the_tip_was_sent_moves_nothing_until_the_next_scan(bench: Bench) -> None:
+    wide = SETTINGS.frame.model_copy(update={"size_fast_m": 20e-6, "size_slow_m": 20e-6})
+    instrument = MFP3D(settings(frame=wide, scan_rate_Hz=0.1), bench)
+    instrument.measure(at(-8e-6, -6.1e-6))
+    read = bench.read
+    frozen = {expression: read(expression) for expression in map(read_sensor, "XY")}
+    bench.read = lambda expression: frozen[expression] if expression in frozen else read(expression)
+    with pytest.raises(InstrumentFaultError, match="it did not change, so the read-back is frozen"):
+        instrument.measure(at(6e-6, -6.1e-6))
+    before = setpoints(bench)
+    with pytest.raises(InstrumentFaultError, match=r"but it was last sent to .* check the stage, then scan again"):
+        instrument.measure(at(5e-6, -6.1e-6))
+    assert setpoints(bench) == before
 
 
 READ = {

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from instrument_adapters.bounds import EARLIEST, LATEST
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.geometry import Frame
 from instrument_adapters.protocol import codec
@@ -19,9 +20,13 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}", fullmatch=True)
 names = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=64)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
-finite = st.floats(allow_nan=False, allow_infinity=False)
-# whole minutes: the wire does not carry the odd seconds of local times before 1900
-times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30)), timezone(timedelta(hours=9))]))
+finite = st.floats(-1e30, 1e30)
+metres = st.floats(-1.0, 1.0)
+times = st.datetimes(
+    EARLIEST.replace(tzinfo=None, day=2),
+    LATEST.replace(tzinfo=None, year=2199),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30)), timezone(timedelta(hours=9))]),
+)
 floats = st.sampled_from(["<f4", "<f8"])
 
 
@@ -30,7 +35,7 @@ def scan_packets(draw):
     units = draw(st.dictionaries(names, texts.map(lambda t: t[:16]), min_size=1, max_size=3))
     rows, cols = draw(st.integers(2, 5)), draw(st.integers(2, 5))
     stack = draw(hnp.arrays("<f4", (len(units), rows, cols)))
-    offsets = draw(st.tuples(finite, finite, finite))
+    offsets = draw(st.tuples(metres, metres, metres))
     message = ScanMessage(
         id=draw(ids),
         sent_at=draw(times),
@@ -38,7 +43,7 @@ def scan_packets(draw):
         scan_id=draw(ids),
         sample_id=draw(ids),
         frame=Frame(
-            size_fast_m=draw(finite.filter(lambda x: x > 0)),
+            size_fast_m=draw(st.floats(1e-12, 1.0)),
             size_slow_m=1e-6,
             x_offset_m=offsets[0],
             y_offset_m=offsets[1],
@@ -64,8 +69,8 @@ def result_packets(draw):
         request_id=draw(ids),
         status="ok",
         reason=draw(texts),
-        x_m=draw(finite),
-        y_m=draw(finite),
+        x_m=draw(metres),
+        y_m=draw(metres),
         measured_at=draw(times),
         parameters=draw(st.dictionaries(names, finite, max_size=5)),
     )
@@ -143,3 +148,36 @@ def test_an_array_larger_than_a_receiver_accepts_is_not_sent(monkeypatch):
     array = np.zeros(3)
     with pytest.raises(ProtocolError, match="an array frame has 24 bytes, at most 16 are accepted"):
         codec.encode(codec.Packet(Ack(id="a1", sent_at=NOW, of="b1", arrays=codec.specs({"x": array})), {"x": array}))
+
+
+@pytest.mark.parametrize(
+    ("limits", "channels", "note"),
+    [
+        ({}, 2, {}),
+        ({"MAX_ARRAY_BYTES": 2 * 3 * 4 * 4}, 2, {}),
+        ({"MAX_ARRAY_BYTES": 2 * 3 * 4 * 4 - 1}, 2, {}),
+        ({"MAX_HEADER_BYTES": 700}, 2, {"Text": "\x01" * 100}),
+        ({}, 33, {}),
+        ({}, 1, {"Text": "x" * 65_537}),
+    ],
+    ids=["small", "just small enough", "a byte too large", "a note that grows as JSON", "channels", "a long note"],
+)
+def test_what_cannot_be_sent_is_known_without_making_the_message(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], channels: int, note: dict[str, str]
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(codec, name, value)
+    image = np.zeros((3, 4), np.float32)
+    scan = Scan(
+        {f"C{n}": image for n in range(channels)}, {}, Frame(size_fast_m=1, size_slow_m=1, rows=3, cols=4), "s", metadata=note
+    )
+
+    def outcome(act) -> str:
+        try:
+            act()
+        except ValueError as error:
+            return f"{type(error).__name__}"
+        return "fine"
+
+    sent = outcome(lambda: codec.encode(codec.scan_packet(scan, Heartbeat(id="m", sent_at=NOW))))
+    assert outcome(lambda: codec.check_sendable(scan)) == sent

@@ -10,7 +10,7 @@ import pytest
 
 from instrument_adapters.errors import ProtocolError
 from instrument_adapters.protocol import codec
-from instrument_adapters.protocol.messages import Refused
+from instrument_adapters.protocol.messages import ANY_MESSAGE, Refused
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wire"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -181,6 +181,75 @@ def mutated(rng, frames):
             case 6:
                 frames.append(bytearray(frames[-1][:100]))
     return [bytes(f) for f in frames]
+
+
+LIMITS = json.loads((GOLDEN / "hello.json").read_bytes())["limits"]
+REQUEST = json.loads((GOLDEN / "recommendation.json").read_bytes())["requests"][0]
+IMPOSSIBLE = {
+    "a position of 1e308 m": ("result", {"x_m": 1.7e308}, "x_m is 1.7e[+]308, which cannot be: -1 to 1 is possible"),
+    "a position of 2 m": ("result", {"y_m": -2.0}, "y_m is -2, "),
+    "a parameter beyond all": ("result", {"parameters": {"area_pmV": 1e300}}, "parameters.area_pmV is 1e[+]300"),
+    "a measurement in the year 9999": ("result", {"measured_at": "9999-12-31T23:59:59Z"}, "measured_at is 9999-12-31T23:59:59"),
+    "a scan that ended in the year 9999": ("scan", {"finished_at": "9999-12-31T23:59:59Z"}, "finished_at is 9999"),
+    "a scan that began in the year 1": (
+        "scan",
+        {"started_at": "0001-01-01T00:00:00+14:00"},
+        "started_at is 0001-01-01.*1900-01-01 to",
+    ),
+    "a frame of 1e-320 m": ("scan", {"frame": FRAME | {"size_slow_m": 1e-320}}, "frame.size_slow_m is 9.99.*1e-12 to 1"),
+    "a frame a kilometre away": ("lines", {"frame": FRAME | {"x_offset_m": 1e3}}, "frame.x_offset_m is 1000"),
+    "a turn of 1e300 rad": ("scan", {"frame": FRAME | {"angle_rad": 1e300}}, "frame.angle_rad"),
+    "a clock in the year 9999": ("hello", {"sent_at": "9999-12-31T23:59:59-23:59"}, "sent_at is 9999"),
+    "a bias of a megavolt": ("hello", {"bias_V": 1e6}, "bias_V is 1e[+]06, which cannot be: 0 to 1000"),
+    "a stage of 1e308 m": ("hello", {"limits": LIMITS | {"x_max_m": 1e308}}, "limits.x_max_m"),
+    "a scan that may be a million years old": ("hello", {"limits": LIMITS | {"scan_age_max_s": 3e13}}, "limits.scan_age_max_s"),
+    "as many points as never were": (
+        "hello",
+        {"limits": LIMITS | {"points_max": 10**400}},
+        "points_max is an integer of 1329 bits",
+    ),
+    "a number beyond all sequences": ("heartbeat", {"seq": 2**63}, "seq is an integer of 64 bits"),
+    "a pixel outside any image": ("recommendation", {"requests": [REQUEST | {"row": 65536}]}, "requests.0.row is 65536"),
+    "an expiry after all instruments": ("recommendation", {"expires_at": "9999-01-01T00:00:00Z"}, "expires_at"),
+}
+
+
+@pytest.mark.attack(
+    "a message holds a number or a date that cannot be", promise="it is refused at the door, with the field and the bounds"
+)
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_value_that_cannot_be_is_refused_at_the_door_with_its_name_and_the_bounds(case):
+    name, changes, sentence = IMPOSSIBLE[case]
+    frames = [header_of(name, **changes), *frames_of(name)[1:]]
+    with pytest.raises(ProtocolError, match=sentence) as caught:
+        codec.decode(frames)
+    assert caught.value.code == "impossible_value"
+
+
+def test_a_sender_refuses_to_send_what_a_receiver_would_refuse():
+    packet = codec.decode(frames_of("result"))
+    wrong = packet.message.model_copy(update={"x_m": 1.7e308})
+    with pytest.raises(ProtocolError, match="x_m is"):
+        codec.encode(codec.Packet(wrong, packet.arrays))
+
+
+def test_every_number_and_date_of_a_message_has_bounds():
+    """Only the instrument's own note may hold any finite number."""
+
+    def parts(schema):
+        yield schema
+        for nested in (*schema.get("anyOf", []), *(schema[k] for k in ("items", "additionalProperties") if schema.get(k))):
+            yield from parts(nested)
+
+    def is_unbounded(schema):
+        numeric = schema.get("type") in ("integer", "number") or schema.get("format") == "date-time"
+        return numeric and "const" not in schema and "maximum" not in schema
+
+    models = ANY_MESSAGE.json_schema()["$defs"]
+    fields = [(model, name, schema) for model, about in models.items() for name, schema in about["properties"].items()]
+    assert {f"{model}.{name}" for model, name, schema in fields if any(map(is_unbounded, parts(schema)))} == {
+        "ScanMessage.metadata"
+    }
 
 
 @pytest.mark.slow

@@ -64,7 +64,14 @@ def kind_of(schema: dict[str, Any]) -> str:
 def range_of(schema: dict[str, Any]) -> str:
     """Range of the values that the models accept; ids and names are explained once on the page."""
     parts = [s for s in schema.get("anyOf", [schema]) if "pattern" not in s]
-    return ", ".join(text.format(s[key]) for s in parts for key, text in BOUNDS.items() if key in s)
+    if values := schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), None):
+        parts += [values] if "maximum" in values else []
+    return ", ".join(text.format(shown(s[key])) for s in parts for key, text in BOUNDS.items() if key in s)
+
+
+def shown(bound: float | str) -> str:
+    """A bound as the page writes it."""
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 
 def default_of(schema: dict[str, Any], name: str, required: list[str]) -> str:

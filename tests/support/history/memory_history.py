@@ -1,7 +1,7 @@
 """A history in memory, for tests that run thousands of loops; bodies go through JSON as on disk."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ class MemoryHistory:
         *,
         at: datetime,
         arrays: Mapping[str, np.ndarray] | None = None,
+        stored: Mapping[str, str] | None = None,
         once: str | None = None,
     ) -> Event | None:
         if once in self._once:
@@ -38,8 +39,12 @@ class MemoryHistory:
         self._events.append(event)
         return event
 
-    def events(self, *, kind: str | None = None, subject: str | None = None, after: int = 0) -> Iterator[Event]:
-        return (e for e in self._events[after:] if kind in (None, e.kind) and subject in (None, e.subject))
+    def events(
+        self, *, kind: str | None = None, kinds: Iterable[str] = (), subject: str | None = None, after: int = 0
+    ) -> Iterator[Event]:
+        wanted = set(kinds)
+        found = (e for e in self._events[after:] if kind in (None, e.kind) and subject in (None, e.subject))
+        return (e for e in found if not wanted or e.kind in wanted)
 
     def __len__(self) -> int:
         return len(self._events)

@@ -154,6 +154,71 @@ def test_a_fault_while_a_message_is_handled_is_answered_and_ends_nothing(tmp_pat
     asyncio.run(scenario())
 
 
+def with_fields(frames: list[bytes], **fields: object) -> list[bytes]:
+    """The frames of a message as a client without checks of its own sends them."""
+    return [json.dumps(json.loads(frames[0]) | fields).encode(), *frames[1:]]
+
+
+@pytest.mark.attack(
+    "a result at 1.7e308 m, a scan and a clock of the year 9999",
+    promise="each is refused; the service goes on, also after a restart",
+)
+def test_numbers_and_dates_that_cannot_be_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch)
+    year_9999 = "9999-12-31T23:59:59Z"
+    said = ("sent_at is 9999-12-31T23:59:59+00:00", "finished_at is 9999-12-31T23:59:59+00:00", "x_m is 1.7e+308")
+
+    async def scenario() -> None:
+        for number in (1, 2):
+            async with connected(tmp_path) as bench:
+                told = [await bench.ask(with_fields(encode(hello()), sent_at=year_9999), wire.Refused)]
+                late = scan_message(sample_scan(f"late-{number}"), f"m-late-{number}")
+                told.append(await bench.ask(with_fields(encode(late), finished_at=year_9999), wire.Refused))
+                recommendation = await scan_and_recommendation(bench, f"scan-{number}")
+                await bench.say(ack(recommendation.id))
+                impossible = result(f"d-scan-{number}-000", message_id=f"r-{number}")
+                told.append(await bench.ask(with_fields(encode(impossible), x_m=1.7e308), wire.Refused))
+                found = [(t.code, t.reason.split(",")[0]) for t in told]
+                assert found == [("impossible_value", what) for what in said]
+
+    asyncio.run(scenario())
+    assert events(tmp_path, kinds.RESULT_RECEIVED) == []
+
+
+@pytest.mark.attack("something raises after a message was recorded", promise="it is logged; the service goes on")
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "agent.messaging.decision_log.DecisionLog.apply_policy",
+        "agent.messaging.delivery.Delivery.message",
+        "agent.service.sender.Sender.mark_all_due",
+        "agent.service.service.json",
+    ],
+)
+def test_a_fault_in_what_follows_a_message_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    deciding(monkeypatch)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OverflowError("int too large")
+
+    fails.dumps = fails
+
+    async def scenario() -> None:
+        async with serving(tmp_path, config()) as (_, state):
+            with instrument(state["bind"], "afm-1") as bench, monkeypatch.context() as patched:
+                patched.setattr(broken, fails)
+                await bench.ask(hello(), wire.Welcome)
+                await bench.ask(scan_message(sample_scan("scan-1")), wire.Ack)
+                await recorded(tmp_path, kinds.DECISION_MADE)
+                await bench.ask(packet(wire.Resend(id="again", sent_at=NOW)), wire.SnapshotMessage)
+                patched.undo()
+                await bench.say(packet(wire.Resend(id="again-2", sent_at=NOW)))
+                assert (await bench.hear(wire.RecommendationMessage)).scan_id == "scan-1"
+                assert (await scan_and_recommendation(bench, "scan-2")).scan_id == "scan-2"
+
+    asyncio.run(scenario())
+
+
 def test_a_scan_sent_twice_is_decided_on_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = deciding(monkeypatch)
 
@@ -283,3 +348,27 @@ def test_a_search_that_fails_is_answered_with_the_reason_and_the_service_lives(
     asyncio.run(scenario())
     first, second = (e.body["decision"]["outcome"] for e in events(tmp_path, kinds.DECISION_MADE))
     assert (first, second) == ("not_resolvable", "one_type_only")
+
+
+class BrokenPage:
+    """A dashboard that fails at everything that is published."""
+
+    def add_to(self, app: object, address: str) -> None: ...
+
+    def update(self, kind: str, facts: object) -> None:
+        raise RuntimeError(f"cannot show {kind}")
+
+
+@pytest.mark.attack("the dashboard fails at each message", promise="scans are decided on and points go out all the same")
+def test_a_page_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch)
+
+    async def scenario() -> None:
+        async with serving(tmp_path, page=lambda _: BrokenPage()) as (_, state):
+            with instrument(state["bind"]) as bench:
+                await bench.ask(hello("afm-1"), wire.Welcome)
+                for scan_id in ("scan-1", "scan-2"):
+                    assert (await scan_and_recommendation(bench, scan_id)).scan_id == scan_id
+
+    asyncio.run(scenario())
+    assert events(tmp_path)[-1].kind == kinds.RUN_STOPPED

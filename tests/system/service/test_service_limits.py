@@ -30,7 +30,7 @@ def start_error(run: Path, settings: Config) -> str:
 
 @pytest.mark.parametrize("key", ["bind", "telemetry"])
 @pytest.mark.parametrize(
-    "address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.2:5555", "inproc://agent", "udp://127.0.0.1"]
+    "address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.2:5555", "tcp://127.0.0.1.example.org:5555"]
 )
 def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, address: str) -> None:
     message = start_error(tmp_path, config(**{key: address}))
@@ -40,11 +40,15 @@ def test_an_address_beyond_this_computer_is_refused(tmp_path: Path, key: str, ad
     )
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:port", "tcp://127.0.0.1.example.org:5555"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:port", "inproc://agent", "udp://127.0.0.1"])
 def test_an_invalid_address_is_refused_with_an_example(tmp_path: Path, address: str) -> None:
     message = start_error(tmp_path, config(bind=address))
-    assert message.startswith(f"cannot listen on {address}: ")
-    assert message.endswith("; an address looks like tcp://127.0.0.1:5555")
+    assert message.startswith(f"'{address}' is not an address to listen at; give tcp://HOST:PORT, such as tcp://127.0.0.1:5555")
+
+
+def test_a_name_that_only_begins_like_loopback_is_refused_for_the_page_too(tmp_path: Path) -> None:
+    message = start_error(tmp_path, config(http="127.example.org:5557"))
+    assert message.startswith("service.http is '127.example.org:5557', which is not a loopback address")
 
 
 def test_an_address_in_use_is_refused_with_advice(tmp_path: Path) -> None:

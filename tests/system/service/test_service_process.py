@@ -122,7 +122,7 @@ def training(process: subprocess.Popen[bytes], directory: Path) -> list[int]:
     return children(process.pid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_an_agent_in_order_also_while_it_searches(tmp_path: Path, start: Start, number: int) -> None:
     process = start()
     workers = training(process, tmp_path) if number == signal.SIGTERM else children(process.pid)
@@ -161,3 +161,4 @@ def test_a_failed_start_is_explained_in_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("vaestar: the address tcp://0.0.0.0:1 is not on this computer's loopback")
     assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()  # else later commands would take it for the newest run

@@ -5,6 +5,7 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from agent.history import array_store as arrays
 from agent.history import database
 from agent.history.database import SCHEMA_VERSION
 from agent.history.event_log import History
-from agent.history.run_directory import DATABASE, STATE_FILE
+from agent.history.run_directory import DATABASE, STATE_FILE, TOKEN_FILE
 from agent.schema import event_kinds as kinds
+from agent.web.server import WebServer
 from instrument_adapters.protocol import messages as wire
 from tests.agent.cli.test_log_setup import _put_back  # noqa: F401 - the command sets up logs
 from tests.support.samples import hello, sample_scan, scan_message
+from tests.support.small_disk import fill, small_disk  # noqa: F401 - a fixture
 from tests.system.bench import deciding, events, instrument, serving
 
 
@@ -29,9 +32,9 @@ def _short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_WAIT_S", 0.1)
 
 
-def serve_once(run: Path) -> tuple[int, str]:
+def serve_once(run: Path, http: str = "") -> tuple[int, str]:
     """Start `vaestar serve` on a run; returns its exit code and the last line of its output."""
-    arguments = ["serve", "--run", str(run), "--bind", "tcp://127.0.0.1:*", "--telemetry", "", "--http", ""]
+    arguments = ["serve", "--run", str(run), "--bind", "tcp://127.0.0.1:*", "--telemetry", "", "--http", http]
     done = CliRunner().invoke(app, arguments)
     assert "Traceback" not in done.stderr
     assert not (run / STATE_FILE).exists()
@@ -140,3 +143,35 @@ def test_a_scan_that_cannot_be_recorded_is_not_acknowledged_and_is_accepted_by_t
 
     assert asyncio.run(without_fault()).duplicate is False
     assert len(events(tmp_path, kinds.SCAN_RECEIVED)) == 1
+
+
+@pytest.mark.parametrize("lacks", ["space", "files"])
+@pytest.mark.attack(
+    "an agent is started again on the disk that ended it", promise="refused with exit code 4; with space, it continues the run"
+)
+def test_on_a_full_disk_no_agent_starts_and_with_space_it_continues_the_run(small_disk: Path, lacks: str) -> None:  # noqa: F811
+    run = empty_run(small_disk / "run")
+    with History(run) as history:
+        history.record("noted", "x", {}, at=datetime.now(UTC))
+    filled = fill(small_disk, lacks)
+    code, sentence = serve_once(run, "127.0.0.1:0")
+    assert code == 4, sentence
+    assert "the disk is full; free some space" in sentence
+    assert not (run / TOKEN_FILE).exists()
+    for path in filled:
+        path.unlink()
+
+    async def again() -> None:
+        async with serving(run):
+            assert (run / STATE_FILE).exists()
+
+    asyncio.run(again())
+    assert [event.seq for event in events(run, kinds.RUN_STARTED)] == [2]
+
+
+@pytest.mark.parametrize("lacks", ["space", "files"])
+def test_a_token_that_cannot_be_written_is_a_fault_of_the_disk(small_disk: Path, lacks: str) -> None:  # noqa: F811
+    filled = fill(small_disk, lacks)
+    with pytest.raises(StorageError, match=r"control.token cannot be written: .* the disk is full; free some space"):
+        WebServer("127.0.0.1:0", small_disk).open().__enter__()
+    assert sorted(small_disk.iterdir()) == sorted(filled)

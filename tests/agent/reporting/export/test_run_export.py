@@ -318,3 +318,13 @@ def test_an_altered_history_is_exported_or_refused_without_a_traceback(
     done = vaestar("history", "export", "--run", run, "--format", form, "--out", tmp_path / "out")
     assert done.exit_code in (0, 2)
     assert (tmp_path / "out").exists() == (done.exit_code == 0)
+
+
+@pytest.mark.parametrize("option", ["--scan", "--sample", "--instrument"])
+def test_a_name_that_the_run_does_not_hold_is_refused_instead_of_exporting_nothing(
+    run: Path, tmp_path: Path, vaestar: Vaestar, option: str
+) -> None:
+    done = vaestar("history", "export", "--run", run, option, "nosuch", "--out", tmp_path / "out.jsonl")
+    assert done.exit_code == 2
+    assert f"no event of {option[2:]} 'nosuch' in {run}, so there is nothing to export" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()

@@ -8,9 +8,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from agent.reporting.figures import (
-    FIGURES,
     FigureError,
-    draw_all,
     latent_figure,
     latent_grid_figure,
     patch_figure,
@@ -23,6 +21,7 @@ from agent.reporting.figures.scan import grey_range, place_labels
 from agent.reporting.figures.style import COLOURS, MARKERS, colour, marker, prefixed
 from agent.schema.decision import Decision
 from instrument_adapters.geometry import Frame
+from tests.support.data.drawn import FIGURES, draw_all
 from tests.support.data.rendered_figures import offsets, render, texts
 from tests.support.history.decision_records import (
     CORE,

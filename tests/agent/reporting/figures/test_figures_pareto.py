@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from agent.reporting.figures import FigureError, draw_all, pareto_figure
+from agent.reporting.figures import FigureError, pareto_figure
 from agent.reporting.figures.pareto import has_front
 from agent.schema.decision import DecisionRecord
 from rewards.metrics import UnknownMetricError
+from tests.support.data.drawn import draw_all
 from tests.support.data.rendered_figures import render, texts
 from tests.support.history.decision_records import make_decision, make_guarded_out, make_scan
 
