@@ -56,8 +56,8 @@ def test_points_on_walls_know_their_neighbours_and_where_the_wall_is() -> None:
     assert len(found.walls.pairs) > len(points)
     assert np.abs(first[:, 1] - second[:, 1]).max() <= 2  # stripes are upright, 10 px apart
     rows_apart = np.abs(first[:, 0] - second[:, 0])
-    assert (found.walls.along_px >= rows_apart).all()
-    assert (found.walls.along_px <= 1.2 * rows_apart + 1).all()  # a wall may step aside by a pixel here and there
+    assert (found.walls.along_px >= rows_apart - 1e-9).all()
+    assert (found.walls.along_px <= 1.2 * rows_apart + 2).all()  # a wall may step aside by a pixel here and there
 
 
 def test_methods_without_walls_have_an_empty_graph() -> None:
