@@ -183,6 +183,8 @@ def _without_types(found: SearchResult, rule: RuleSettings) -> str:
         f"{weak} with too little spatial structure (MI_rot below {rule.least_information:g} nats)" if weak else "",
         f"{len(out) - weak} without separate groups (ICL prefers one Gaussian)" if weak < len(out) else "",
     ]
+    if _most_constant(found) is not None:
+        reasons = ["too little information along walls, or no separate groups"]
     named = ", ".join(r for r in reasons if r)
     rejected = "was rejected" if len(out) == 1 else "were rejected"
     return f"{len(out)} of {_plural(len(found.configurations), 'configuration')} {rejected}: {named}."
