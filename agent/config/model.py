@@ -60,7 +60,8 @@ class Config(Section):
     reward_options
         Keyword arguments of the reward.
     keypoints
-        Short names of key-point methods, or `module:function` for your own; several are compared as candidates.
+        Short names of key-point methods ("auto": "walls" if the scan contains the phase of the channel and enough walls, else
+        "canny_walls"), or `module:function` for your own; several are compared as candidates.
     keypoints_options
         Keyword arguments of the key-point method; with several methods, one table for each, under its name.
     """
@@ -70,7 +71,7 @@ class Config(Section):
     channel: str | None = None
     reward: str = "spatial"
     reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
-    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("walls",)
+    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("auto",)
     keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
     scan: ScanSection = ScanSection()
     walls: WallSection = WallSection()
@@ -103,6 +104,8 @@ class Config(Section):
     @field_validator("keypoints")
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "auto" in value and len(value) > 1:
+            raise ValueError("'auto' cannot be combined with other methods; name those to compare, such as ['walls', 'grid']")
         return without_repeats(value)
 
     @field_validator("keypoints_options")

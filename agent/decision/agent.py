@@ -19,7 +19,7 @@ from agent.decision.inputs import UNCONTROLLED, DecisionInputs, SearchControl
 from agent.decision.record_builder import as_decision, kept_arrays, quality_record
 from agent.preprocessing.drift import DriftTrack, drift_while_measuring_m, predict_targets, update_track
 from agent.preprocessing.frame_comparison import MISLEADING
-from agent.preprocessing.keypoints import WALLS
+from agent.preprocessing.keypoints import AUTO, WALLS
 from agent.preprocessing.registration import ScanPair
 from agent.preprocessing.scan_quality import Quality, inspect
 from agent.preprocessing.wild_pixels import without_wild_pixels
@@ -280,7 +280,7 @@ class _PreparedDecision:
         """Decision id: a digest of everything that the decision depends on, so that equal inputs give equal ids."""
         digest = hashlib.sha256()
         # Without walls, their settings affect nothing, and decisions keep the ids that they had before there were any.
-        ignored = (*_NOT_IN_ID, *(() if WALLS in self._config.keypoints else ("walls",)))
+        ignored = (*_NOT_IN_ID, *(() if {AUTO, WALLS} & set(self._config.keypoints) else ("walls",)))
         keys = {"search": set(NOT_IN_DECISION_ID), "scan": {"rules"}}
         config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | keys)
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""

@@ -138,7 +138,7 @@ def vae_configurations(config: Config, scan: PreparedScan) -> list[Configuration
         return []
     axes = (search.windows_px, search.invariances, search.latent_dims, search.betas)
     out = []
-    for keypoints, mode in _views(config, scan.vae_modes):
+    for keypoints, mode in _views(scan, scan.vae_modes):
         for window, invariance, dim, beta in product(*axes):
             default = ModelSpec(window, invariance, dim, len(scan.stacks[mode]))
             spec = replace(
@@ -160,7 +160,7 @@ def vae_configurations(config: Config, scan: PreparedScan) -> list[Configuration
 def plain_configurations(config: Config, scan: PreparedScan) -> list[Configuration]:
     """All configurations of plain families: key points × channels × families × windows."""
     search, out = config.search, []
-    for keypoints, mode in _views(config, scan.plain_modes):
+    for keypoints, mode in _views(scan, scan.plain_modes):
         channels, variant = len(scan.stacks[mode]), _view_name(config, scan.plain_modes, keypoints, mode)
         for family in search.families:
             if family in WALL_COHERENT and not enough_pairs(scan.keypoints[keypoints].walls):
@@ -176,8 +176,8 @@ def plain_configurations(config: Config, scan: PreparedScan) -> list[Configurati
     return out
 
 
-def _views(config: Config, modes: Sequence[str]) -> list[tuple[str, str]]:
-    return [(keypoints, mode) for keypoints in config.keypoints for mode in modes]
+def _views(scan: PreparedScan, modes: Sequence[str]) -> list[tuple[str, str]]:
+    return [(keypoints, mode) for keypoints in scan.keypoints for mode in modes]
 
 
 def _view_name(config: Config, modes: Sequence[str], keypoints: str, mode: str) -> str:

@@ -17,8 +17,11 @@ from agent.preprocessing.keypoints.vector_walls import vector_walls
 
 #: The method that finds walls; its points know their neighbours along them.
 WALLS = "walls"
+#: Walls where the scan shows a vector, Canny's edges of the amplitude otherwise; resolved when a scan is prepared.
+AUTO = "auto"
 
 METHODS: dict[str, KeypointMethod | WallMethod] = {
+    AUTO: vector_walls,
     WALLS: vector_walls,
     "canny_walls": canny_walls,
     "sato_ridges": sato_ridges,
@@ -28,6 +31,7 @@ METHODS: dict[str, KeypointMethod | WallMethod] = {
 }
 
 __all__ = [
+    "AUTO",
     "LEAST_POINTS",
     "METHODS",
     "WALLS",

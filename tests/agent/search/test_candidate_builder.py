@@ -63,7 +63,7 @@ def test_latents_of_further_points_are_those_of_the_judged_ones(config: Config) 
     fitted = builder.train({(vae, 0): None}, 10, "training")[vae, 0]
     candidate = builder.candidate((vae, 0), fitted, 10)
     z = builder.latents_of_all_points(candidate)
-    judged = builder.rows["walls"].judged
+    judged = builder.rows["canny_walls"].judged
     assert z is not None
     assert len(judged) == 200 < len(z)
     assert z[judged] == pytest.approx(candidate.representation.z, abs=1e-5)

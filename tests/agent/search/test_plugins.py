@@ -100,7 +100,7 @@ def test_an_unknown_short_name_is_answered_with_the_known_ones() -> None:
     assert "icl_gain" in message
     assert message.endswith("or 'module:function' for your own")
     with pytest.raises(
-        PluginError, match="keypoints = 'cany' is unknown; use one of walls, canny_walls, sato_ridges, grid, orb, sift,"
+        PluginError, match="keypoints = 'cany' is unknown; use one of auto, walls, canny_walls, sato_ridges, grid, orb, sift,"
     ):
         load_keypoints("cany", {})
 
