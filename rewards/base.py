@@ -78,6 +78,41 @@ class MeasuredResults:
 
 
 @dataclass(frozen=True, eq=False)
+class WallGraph:
+    """Pairs of points that lie on the same domain wall.
+
+    Parameters
+    ----------
+    pairs
+        Shape (m, 2): rows of the points, each pair once, the smaller row first.
+    along_px
+        Shape (m,): distance along the wall in pixels.
+    """
+
+    pairs: Int[np.ndarray, "m 2"]
+    along_px: Float[np.ndarray, " m"]
+
+    @classmethod
+    def empty(cls) -> "WallGraph":
+        """The graph of points that lie on no walls."""
+        return cls(np.empty((0, 2), dtype=np.int64), np.empty(0))
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "WallGraph":
+        """The graph of the points in `rows` only, each of which occurs once."""
+        if not len(self.pairs):
+            return self
+        renumbered = np.full(max(int(self.pairs.max()), int(np.max(rows, initial=0))) + 1, -1, dtype=np.int64)
+        renumbered[rows] = np.arange(len(rows))
+        pairs = renumbered[self.pairs]
+        kept = (pairs >= 0).all(axis=1)
+        return WallGraph(np.sort(pairs[kept], axis=1), self.along_px[kept])
+
+    def between(self, least_px: float, most_px: float) -> Int[np.ndarray, "m 2"]:
+        """Pairs whose distance along the wall lies between the two, in pixels."""
+        return self.pairs[(self.along_px >= least_px) & (self.along_px <= most_px)]
+
+
+@dataclass(frozen=True, eq=False)
 class Representation:
     """Latents of one candidate, with everything else that a reward may need: rewards train no model and open no image.
 
@@ -107,6 +142,8 @@ class Representation:
     types
         Mixture whose components are the types, if they are given and need not be found. Rewards that rest on a mixture then use
         this one.
+    walls
+        Which points lie on the same domain wall; empty if the key points do not follow walls.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -122,11 +159,12 @@ class Representation:
     results: MeasuredResults | None = None
     trained: bool = True
     types: Mixture | None = None
+    walls: WallGraph = field(default_factory=WallGraph.empty)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Representation":
         """The representation of the points in `rows` only."""
         subset = {name: getattr(self, name)[rows] for name in ("z", "z_std", "z_rotated", "z_mirrored", "points_rc")}
-        return replace(self, **subset)
+        return replace(self, walls=self.walls.take(rows), **subset)
 
 
 @dataclass(frozen=True, eq=False)

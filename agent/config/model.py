@@ -20,7 +20,7 @@ from agent.config.quality import QualitySettings
 from agent.config.recommendation import RecommendSettings
 from agent.config.retention import RetentionSettings
 from agent.config.safety import ApprovalSettings, SafetySettings
-from agent.config.scan import ScanSection
+from agent.config.scan import ScanSection, WallSection
 from agent.config.search import FilterSection, SearchSection, WarmSection
 from agent.config.service import ScheduleSettings, ServiceSection
 from agent.config.toml_file import TomlFile, validated
@@ -35,6 +35,7 @@ OPERATIONAL = ("service", "schedule", "safety", "approval", "retention")
 PAPER: Mapping[str, Any] = {
     "reward": "icl",
     "reward_options": {"least_components": 2},
+    "keypoints": ["canny_walls"],
     "scan": {"channels": ["amplitude"]},
     "search": {"windows_px": list(range(3, 21)), "families": ["vae"], "invariances": ["v", "r", "rt"], "seeds": 1},
     "rule": {"pick": "best", "least_information": 0.0, "groups": False},
@@ -59,7 +60,8 @@ class Config(Section):
     reward_options
         Keyword arguments of the reward.
     keypoints
-        Short names of key-point methods, or `module:function` for your own; several are compared as candidates.
+        Short names of key-point methods ("auto": "walls" if the scan contains the phase of the channel and enough walls, else
+        "canny_walls"), or `module:function` for your own; several are compared as candidates.
     keypoints_options
         Keyword arguments of the key-point method; with several methods, one table for each, under its name.
     """
@@ -69,9 +71,10 @@ class Config(Section):
     channel: str | None = None
     reward: str = "spatial"
     reward_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
-    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("canny_walls",)
+    keypoints: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = ("auto",)
     keypoints_options: Annotated[dict[str, Any], AfterValidator(in_order)] = Field(default_factory=dict)
     scan: ScanSection = ScanSection()
+    walls: WallSection = WallSection()
     quality: QualitySettings = QualitySettings()
     search: SearchSection = SearchSection()
     warm: WarmSection = WarmSection()
@@ -101,6 +104,8 @@ class Config(Section):
     @field_validator("keypoints")
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "auto" in value and len(value) > 1:
+            raise ValueError("'auto' cannot be combined with other methods; name those to compare, such as ['walls', 'grid']")
         return without_repeats(value)
 
     @field_validator("keypoints_options")

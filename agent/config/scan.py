@@ -9,6 +9,27 @@ from agent.config.base import OneOrMore, Section, without_repeats
 Channels = Literal["auto", "amplitude", "vector", "height"]
 
 
+class WallSection(Section):
+    """How types follow domain walls: [walls]. Without walls among the key points, nothing here has an effect.
+
+    Parameters
+    ----------
+    smoothing
+        Gain in log probability, in nats, of two neighbouring points of a wall that have equal labels; 0 labels every point by
+        its own patch alone.
+    least_information
+        Smallest mutual information along walls, in nats, at which clusters are called types although they tell little about
+        their neighbourhood in other directions; 0 switches this test off.
+    least_separation
+        Smallest gain in ICL per point over one Gaussian, in nats, that this test asks for as well. Clusters of a nuisance along
+        walls, such as stripes of unequal brightness, overlap more.
+    """
+
+    smoothing: float = Field(default=2.0, ge=0, le=100)
+    least_information: float = Field(default=0.45, ge=0)
+    least_separation: float = Field(default=3.0, ge=0)
+
+
 class ScanSection(Section):
     """How a scan becomes an image and key points.
 
@@ -44,3 +65,6 @@ class ScanSection(Section):
                 "'auto' cannot be combined with other modes; name the modes to compare, such as ['amplitude', 'vector']"
             )
         return without_repeats(value)
+
+
+DEFAULT_WALLS = WallSection()

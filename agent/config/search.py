@@ -20,9 +20,10 @@ class SearchSection(Section):
     windows_px
         Patch sizes to compare: sides of the windows in pixels.
     families
-        Kinds of representation: "vae"; plain families, which need no training: "polar" (rotation-averaged), "pca", "kmeans",
-        "multi" (polar over all windows) and "amplitude" (mean and spread of the amplitude in the window, at most two latents);
-        and "consensus" (of all trusted VAEs).
+        Kinds of representation: "vae"; plain families, which need no training: "polar" (rotation-averaged), "coherent" (the part
+        of it that is constant along walls), "coherent_multi" (the same over all windows; both are left out where no walls are
+        known), "pca", "kmeans", "multi" (polar over all windows) and "amplitude" (mean and spread of the amplitude in the window,
+        at most two latents); and "consensus" (of all trusted VAEs).
     invariances
         Invariances of the VAEs: "v" for none, or letters for rotation, translation and scale ("r", "rt", ...; the paper's t-VAE
         is "rt").
@@ -61,10 +62,10 @@ class SearchSection(Section):
         Address of a Dask scheduler, such as tcp://127.0.0.1:8786; `workers` is then ignored. The decision does not depend on it.
     """
 
-    windows_px: tuple[Window, ...] = Field(default=(7, 11, 15, 21), min_length=1)
-    families: tuple[Literal["vae", "polar", "pca", "kmeans", "multi", "amplitude", "consensus"], ...] = Field(
-        default=("vae", "polar"), min_length=1
-    )
+    windows_px: tuple[Window, ...] = Field(default=(11, 15, 21), min_length=1)
+    families: tuple[
+        Literal["vae", "polar", "coherent", "coherent_multi", "pca", "kmeans", "multi", "amplitude", "consensus"], ...
+    ] = Field(default=("vae", "polar", "coherent", "coherent_multi"), min_length=1)
     invariances: tuple[Invariance, ...] = Field(default=("v", "r", "rt"), min_length=1)
     seeds: int = Field(default=3, ge=1, le=100)
     latent_dims: Annotated[tuple[Annotated[int, Field(ge=1, le=10)], ...], OneOrMore, Field(min_length=1)] = (2,)

@@ -19,6 +19,7 @@ from agent.decision.inputs import UNCONTROLLED, DecisionInputs, SearchControl
 from agent.decision.record_builder import as_decision, kept_arrays, quality_record
 from agent.preprocessing.drift import DriftTrack, drift_while_measuring_m, predict_targets, update_track
 from agent.preprocessing.frame_comparison import MISLEADING
+from agent.preprocessing.keypoints import AUTO, WALLS
 from agent.preprocessing.registration import ScanPair
 from agent.preprocessing.scan_quality import Quality, inspect
 from agent.preprocessing.wild_pixels import without_wild_pixels
@@ -193,16 +194,18 @@ class _PreparedDecision:
         chosen = found.chosen
         method = chosen.configuration.keypoints if chosen else next(iter(self.scan.keypoints))
         keypoints = self.scan.keypoints[method]
-        points = keypoints.points_rc
+        points, walls, positions = keypoints.points_rc, keypoints.walls, keypoints.positions_rc
         if chosen is not None and found.z is None:
             assert found.rows is not None
-            points = points[found.rows[method].judged]
+            judged = found.rows[method].judged
+            points, walls = points[judged], walls.take(judged)
+            positions = None if positions is None else positions[judged]
         clusters = recommended = None
         shown_rc: dict[str, tuple[float, float]] = {}
         if chosen is not None:
             z = chosen.representation.z if found.z is None else found.z
-            clusters = Clusters(chosen, z, points, self._config.recommend)
-            recommended, shown_rc = self._choose_points(chosen, clusters, points, decision_id)
+            clusters = Clusters(chosen, z, points, self._config.recommend, walls, self._config.walls.smoothing)
+            recommended, shown_rc = self._choose_points(chosen, clusters, points, positions, decision_id)
         return as_decision(
             decision_id,
             self._inputs.scan,
@@ -232,7 +235,7 @@ class _PreparedDecision:
         return None if self.scan.frame == self._inputs.scan.frame else self.scan.frame
 
     def _choose_points(
-        self, chosen: Candidate, clusters: Clusters, points: np.ndarray, decision_id: str
+        self, chosen: Candidate, clusters: Clusters, points: np.ndarray, positions: np.ndarray | None, decision_id: str
     ) -> tuple[Recommended, dict[str, tuple[float, float]]]:
         """The recommended points, and for a resampled scan the exact (row, col) in the recorded one at which it shows each."""
         settings, window_px = self._config.recommend, chosen.representation.window_px
@@ -248,7 +251,15 @@ class _PreparedDecision:
                 images, both = self.scan.stacks[chosen.configuration.channels], np.concatenate([points, nodes])
                 features = patch_features(images, both, window_px, fitted_rc=nodes)
             pool = Pool(
-                points, clusters.labels, clusters.distance, clusters.cores, features, window_px, clusters.mixed, targets_rc=nodes
+                points,
+                clusters.labels,
+                clusters.distance,
+                clusters.cores,
+                features,
+                window_px,
+                clusters.mixed,
+                targets_rc=nodes,
+                positions_rc=positions,
             )
             recommended = recommend(
                 pool, self.scan.frame, self._inputs.limits, self._inputs.measured_xy, settings, decision_id, rng
@@ -268,8 +279,10 @@ class _PreparedDecision:
     def _id(self, found: SearchResult) -> str:
         """Decision id: a digest of everything that the decision depends on, so that equal inputs give equal ids."""
         digest = hashlib.sha256()
+        # Without walls, their settings affect nothing, and decisions keep the ids that they had before there were any.
+        ignored = (*_NOT_IN_ID, *(() if {AUTO, WALLS} & set(self._config.keypoints) else ("walls",)))
         keys = {"search": set(NOT_IN_DECISION_ID), "scan": {"rules"}}
-        config = self._config.model_dump_json(exclude=dict.fromkeys(_NOT_IN_ID, True) | keys)  # type: ignore[operator]
+        config = self._config.model_dump_json(exclude=dict.fromkeys(ignored, True) | keys)
         start = self.start.decision_id if isinstance(self.start, WarmStart) else ""
         rungs = "".join(found.rungs) if found.ended_early else ""
         frame, limits = self._inputs.scan.frame.model_dump_json(), self._inputs.limits.model_dump_json()

@@ -1,6 +1,7 @@
 """Explains a decision in sentences that a microscopist can check."""
 
 from agent.config.decision_rule import DEFAULT_RULE, RuleSettings
+from agent.config.scan import DEFAULT_WALLS, WallSection
 from agent.recommendation.place_selection import Recommended
 from agent.schema.decision import AnalysedRecord, ConfigurationRecord, DriftRecord, Outcome, QualityRecord
 from agent.schema.model_kinds import GEOMETRIC_LATENTS, label
@@ -25,6 +26,7 @@ def explain(
     recommended: Recommended | None,
     unusable: str | None,
     rule: RuleSettings = DEFAULT_RULE,
+    walls: WallSection = DEFAULT_WALLS,
     quality: QualityRecord = NO_PROBLEMS,
     drift: DriftRecord = UNKNOWN_DRIFT,
     analysed: AnalysedRecord = AS_RECORDED,
@@ -33,13 +35,17 @@ def explain(
     """The outcome of a search and its explanation, with warnings about the scan."""
     if any(p.action in _PREVENT_DECISION for p in quality.problems):
         return "bad_scan", _bad_scan(quality)
-    outcome, result = _explain(found, recommended, unusable, rule)
+    outcome, result = _explain(found, recommended, unusable, rule, walls)
     warnings = " ".join(f"Warning: {p.sentence}{_MASKED if p.action == 'mask' else ''}." for p in quality.problems)
     return outcome, " ".join(part for part in (result, _drift(drift), analysed_sentence(analysed, frame), warnings) if part)
 
 
 def _explain(
-    found: SearchResult | None, recommended: Recommended | None, unusable: str | None, rule: RuleSettings
+    found: SearchResult | None,
+    recommended: Recommended | None,
+    unusable: str | None,
+    rule: RuleSettings,
+    walls: WallSection,
 ) -> tuple[Outcome, str]:
     if unusable is not None:
         return "not_resolvable", f"Nothing to recommend: {unusable}."
@@ -55,7 +61,7 @@ def _explain(
     chosen = next(c for c in found.configurations if c.name == found.chosen.configuration.name)
     sentences = [
         *found.faults,
-        _one_type(chosen, found, rule) if found.finding == "one_type" else _chosen(chosen, found),
+        _one_type(chosen, found, rule, walls) if found.finding == "one_type" else _chosen(chosen, found),
         _ties(chosen, found, rule),
         _next_best(found),
         _without_types(found, rule),
@@ -100,13 +106,19 @@ def _chosen(chosen: ConfigurationRecord, found: SearchResult) -> str:
     return f"{_name(chosen)}: {_plural(types, 'type')}; reward {chosen.mean:.3f}{spread} over {seeds}."
 
 
-def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings) -> str:
+def _one_type(chosen: ConfigurationRecord, found: SearchResult, rule: RuleSettings, walls: WallSection) -> str:
     """Why no configuration shows evidence for more than one type."""
     best = _most_informative(found)
     why = (
         f"too little spatial structure for several types. MI_rot is at most {best.information or 0.0:.3f} nats "
         f"({_name(best)}); types require at least {rule.least_information:g} nats"
     )
+    if (constant := _most_constant(found)) is not None:
+        why = (
+            f"the clusters are no types. Along walls they carry at most {constant.along_walls or 0.0:.2f} nats of information "
+            f"({_name(constant)}), where types require at least {walls.least_information:g} nats, and separate groups (a gain in "
+            f"ICL of {walls.least_separation:g} nats per point, half of it if MI_rot is at least {rule.least_information:g} nats)"
+        )
     split = f" The mixture of {_name(chosen)} has {chosen.types} clusters, but clusters alone are no evidence for types."
     return f"One type only: {why}.{split if chosen.types > 1 else ''}"
 
@@ -115,9 +127,23 @@ def _continuum(found: SearchResult) -> str:
     best = _most_informative(found)
     return (
         f"Nothing to recommend: the scan has spatial structure (MI_rot {best.information or 0.0:.3f} nats, {_name(best)}), but "
-        "varies as a continuum without separate groups: ICL prefers one Gaussian to several, so any boundary between types would "
+        f"varies as a continuum without separate groups: {_unseparated(best)}, so any boundary between types would "
         "be arbitrary. Set rule.groups = false to divide it all the same."
     )
+
+
+def _unseparated(best: ConfigurationRecord) -> str:
+    """What ICL says of clusters that are no separate groups; on walls, it may prefer several Gaussians by a little."""
+    gain = best.icl_gain or 0.0
+    if gain > 0:
+        return f"ICL gains only {gain:.1f} nats per point by several Gaussians"
+    return "ICL prefers one Gaussian to several"
+
+
+def _most_constant(found: SearchResult) -> ConfigurationRecord | None:
+    """The configuration with the most information along walls; None without walls."""
+    known = [c for c in found.configurations if c.along_walls is not None and c.along_walls == c.along_walls]
+    return max(known, key=lambda c: c.along_walls or 0.0, default=None)
 
 
 def _most_informative(found: SearchResult) -> ConfigurationRecord:
@@ -157,6 +183,8 @@ def _without_types(found: SearchResult, rule: RuleSettings) -> str:
         f"{weak} with too little spatial structure (MI_rot below {rule.least_information:g} nats)" if weak else "",
         f"{len(out) - weak} without separate groups (ICL prefers one Gaussian)" if weak < len(out) else "",
     ]
+    if _most_constant(found) is not None:
+        reasons = ["too little information along walls, or no separate groups"]
     named = ", ".join(r for r in reasons if r)
     rejected = "was rejected" if len(out) == 1 else "were rejected"
     return f"{len(out)} of {_plural(len(found.configurations), 'configuration')} {rejected}: {named}."

@@ -42,7 +42,7 @@ def as_decision(
     **facts: Any,
 ) -> Decision:
     """A decision with its record and arrays; `facts` are further fields of the record."""
-    outcome, explanation = explain(found, recommended, unusable, config.rule, quality, drift, analysed, scan.frame)
+    outcome, explanation = explain(found, recommended, unusable, config.rule, config.walls, quality, drift, analysed, scan.frame)
     found = found or SearchResult()
     record = DecisionRecord(
         decision_id=decision_id,

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
+from scipy.ndimage import distance_transform_edt
 
 from agent.errors import UnusableScanError
+from agent.preprocessing.line_artifacts import level_lines
 from agent.preprocessing.normalise import NormalisedImage, normalise
 from instrument_adapters.errors import UnknownChannelError
 from instrument_adapters.scan import Scan
@@ -87,6 +89,53 @@ def stack_channels(
     return _vector(scan, channel, image, high_percentile)
 
 
+@dataclass(frozen=True, eq=False)
+class Response:
+    """The response in which walls are detected: unlike a `ChannelStack` not clipped, since a clipped region has no noise.
+
+    Parameters
+    ----------
+    channels
+        Shape (C, rows, cols): the two quadratures, or the main channel alone if it has no phase; in units of the high
+        percentile of the main channel, with the offsets of single lines removed. An invalid pixel has the value of the nearest
+        valid one.
+    size
+        Shape (rows, cols): size of the response, 0 without any.
+    valid
+        Shape (rows, cols): False where a value was filled in.
+    """
+
+    channels: Float32[np.ndarray, "C rows cols"]
+    size: Float32[np.ndarray, "rows cols"]
+    valid: Bool[np.ndarray, "rows cols"]
+
+
+def response_of(scan: Scan, channel: str, image: NormalisedImage, *, with_phase: bool = True) -> Response:
+    """The response of a scan.
+
+    Parameters
+    ----------
+    scan
+        The recorded scan.
+    channel
+        Full name of the main channel.
+    image
+        The main channel, normalised; its mask says which pixels are valid.
+    with_phase
+        Whether the phase of the main channel is used if the scan contains it.
+    """
+    partner = phase_of(scan, channel) if with_phase else None
+    values = _filled(scan.channels[channel], image.valid)
+    if partner is None:
+        size = (values - image.low) / (image.high - image.low)
+        return Response(level_lines(size.astype(np.float32))[None], np.maximum(size, 0.0).astype(np.float32), image.valid)
+    phase_rad = np.deg2rad(_filled(scan.channels[partner], image.valid))
+    amplitude = values / image.high
+    parts = np.stack([amplitude * np.cos(phase_rad), amplitude * np.sin(phase_rad)])
+    levelled = np.stack([level_lines(part.astype(np.float32)) for part in parts])
+    return Response(levelled, np.abs(amplitude).astype(np.float32), image.valid)
+
+
 def phase_partner(scan: Scan, channel: str) -> str:
     """Name of the phase channel that belongs to an amplitude channel, such as Phase1Retrace to Amplitude1Retrace.
 
@@ -155,6 +204,14 @@ def _vector(scan: Scan, channel: str, image: NormalisedImage, high_percentile: f
     quadratures = [np.clip(0.5 + 0.5 * part, 0.0, 1.0).astype(np.float32) for part in (response.real, response.imag)]
     stack = _stack(image, quadratures, [valid], (channel, f"{channel}·cos", f"{channel}·sin"))
     return replace(stack, phase_offset_rad=offset)
+
+
+def _filled(values: np.ndarray, valid: np.ndarray) -> Float[np.ndarray, "rows cols"]:
+    """The values, with the nearest valid one in place of each invalid one."""
+    if valid.all():
+        return values.astype(np.float64)
+    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return np.asarray(values[tuple(nearest)], dtype=np.float64)
 
 
 def _stack(image: NormalisedImage, others: list[np.ndarray], masks: list[np.ndarray], names: tuple[str, ...]) -> ChannelStack:

@@ -13,6 +13,7 @@ from agent.decision.inputs import SearchControl
 from agent.errors import AgentError, SearchCancelledError
 from agent.history.array_store import digest_of
 from agent.history.event_log import Event, History
+from agent.preprocessing.keypoints import AUTO, WALLS
 from agent.provenance.recorded_inputs import RecordedInputs
 from agent.schema.decision import Decision, versions
 from agent.search.task_runner import Progress, no_progress
@@ -138,7 +139,7 @@ def compare(history: History, event: Event, recorded_inputs: RecordedInputs, aga
         for name in ("config", "versions", "schema_version"):
             record.pop(name, None)
     then, today = dict(_leaves(recorded)), dict(_leaves(now))
-    comparable = {name: value for name, value in today.items() if name in then or not _added_later(name, recorded)}
+    comparable = {name: v for name, v in today.items() if name in then or not (v is None or _added_later(name, recorded))}
     reworded = [path for path in then if _reworded(path, then[path], comparable.get(path))]
     if reworded:
         remarks.append(f"sentences are not compared: this version words {', '.join(reworded)} differently")
@@ -155,7 +156,11 @@ def _why_ids_differ(recorded: Mapping[str, Any], now: Mapping[str, Any], recorde
     added = sorted(
         _paths(now["config"]) - _paths(recorded["config"]) - {f"search.{name}" for name in NOT_IN_DECISION_ID} - {"scan.rules"}
     )
-    added = [path for path in added if path.split(".")[0] not in OPERATIONAL]
+    unused = (
+        *OPERATIONAL,
+        *(() if {AUTO, WALLS} & set(recorded_inputs.config.keypoints) else ("walls",)),
+    )  # nothing depends on them
+    added = [path for path in added if path.split(".")[0] not in unused]
     reported = recorded_inputs.inputs.limits.model_fields_set or set(Limits.model_fields)
     added += sorted(f"limits.{name}" for name in Limits.model_fields if name not in reported)
     if not added:

@@ -44,6 +44,8 @@ class Pool:
         Shape (x,): rows of key points that would be core points if their patches were not mixed.
     targets_rc
         Shape (m, 2): pixels at which the response is to be predicted; needed for the policy "ivr" only.
+    positions_rc
+        Shape (n, 2): where the tip is sent for each key point, to a fraction of a pixel; None for the centres of the pixels.
     """
 
     points_rc: Int[np.ndarray, "n 2"]
@@ -54,6 +56,7 @@ class Pool:
     window_px: int
     mixed: Int[np.ndarray, " x"]
     targets_rc: Int[np.ndarray, "m 2"]
+    positions_rc: Float[np.ndarray, "n 2"] | None = None
 
     @property
     def core(self) -> Bool[np.ndarray, " n"]:
@@ -154,7 +157,8 @@ class _Selection:
         rng: np.random.Generator,
     ) -> None:
         self.pool, self.settings, self.rng, self.measured_xy = pool, settings, rng, measured_xy
-        self.frame, self.xy = frame, frame.to_metres(pool.points_rc.astype(np.float64))
+        positions = pool.points_rc if pool.positions_rc is None else pool.positions_rc
+        self.frame, self.xy = frame, frame.to_metres(positions.astype(np.float64))
         self.spacing_m = max(settings.spacing_m, limits.spacing_min_m)
         self.forbidden = {
             "outside the limits": ~(within_limits(self.xy, limits) & frame.contains(self.xy)),

@@ -73,6 +73,7 @@ def consensus_types(
         elbo_per_px=float("nan"),
         reconstruction_per_px=float("nan"),
         results=representations[0].results,
+        walls=representations[0].walls,
         trained=False,
     )
     return representation, types

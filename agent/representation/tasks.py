@@ -5,7 +5,7 @@ PyTorch: plain families do not wait for the import, and the process that hands o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -15,7 +15,7 @@ from agent.config.training import TrainSettings
 from agent.preprocessing.patches import cut_patches
 from agent.representation.classical import Basis, PlainSpec, encode_plain, represent_plain
 from agent.representation.vae.spec import ModelSpec
-from rewards.base import Representation, Score
+from rewards.base import Representation, Score, WallGraph
 from rewards.density import dense_enough
 from rewards.mixture.gmm import gmm
 from rewards.spatial import FAR_PX, NEAR_PX, neighbourhood, ring
@@ -43,6 +43,8 @@ class RepresentTask:
         Weights from which each model's training starts; empty for a cold start.
     device
         "cpu" or "cuda".
+    walls, fitted_walls
+        Which of `points_rc`, and of `fitted_rc`, lie on the same wall.
     """
 
     points_rc: Int[np.ndarray, "n 2"]
@@ -53,6 +55,8 @@ class RepresentTask:
     train: TrainSettings
     start: tuple[np.ndarray, ...] = ()
     device: str = "cpu"
+    walls: WallGraph = field(default_factory=WallGraph.empty)
+    fitted_walls: WallGraph = field(default_factory=WallGraph.empty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +91,10 @@ def represent(
             task.seeds,
             fit_rc=task.fitted_rc,
             held_out_rc=task.held_out_rc,
+            fit_walls=task.fitted_walls,
             stopped=stopped,
         )
-        return [FittedRepresentation(representation, basis.flat()) for representation, basis in fitted]
+        return [FittedRepresentation(replace(representation, walls=task.walls), basis.flat()) for representation, basis in fitted]
     return _represent_trained(channels, task, stopped)
 
 
@@ -182,6 +187,7 @@ def _represent_trained(channels: np.ndarray, task: RepresentTask, stopped: Calla
             seed=seed,
             elbo_per_px=model.elbo_per_px,
             reconstruction_per_px=model.reconstruction_per_px,
+            walls=task.walls,
         )
         fitted.append(FittedRepresentation(representation, model.weights))
     return fitted

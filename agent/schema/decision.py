@@ -56,7 +56,8 @@ class ConfigurationRecord(Record):
     With one seed the standard deviation is null; the distance is null if no configuration has two seeds. `variant` names
     differences other than window and invariance (or plain family). `information` is the mean symmetric spatial mutual
     information of its clusters in nats, `icl_gain` the gain in ICL per point of several Gaussians over one, and `explained` the
-    share of the measured results that its clusters predict. `informs` says whether the clusters carry enough information about
+    share of the measured results that its clusters predict; `along_walls` is the mutual information along walls in nats, null
+    without walls. `informs` says whether the clusters carry enough information about
     their neighbourhood, and `resolves` whether they may be called types (`agent.search.type_evidence`); if any configuration
     resolves types, only such configurations tie.
     """
@@ -73,6 +74,7 @@ class ConfigurationRecord(Record):
     information: Number = None
     icl_gain: Number = None
     explained: Number = None
+    along_walls: Number = None
     informs: bool = True
     resolves: bool = True
 

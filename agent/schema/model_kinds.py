@@ -3,6 +3,9 @@
 #: Number of geometric latents for each invariance of a VAE: one for rotation, two for translation, one for scale.
 GEOMETRIC_LATENTS = {"v": 0, "r": 1, "t": 2, "s": 1, "rt": 3, "rs": 2, "ts": 3, "rts": 4}
 
+#: Families whose latents are the directions that are most constant along walls.
+WALL_COHERENT = ("coherent", "coherent_multi")
+
 LABELS = {
     "v": "VAE",
     "r": "r-VAE",
@@ -16,6 +19,8 @@ LABELS = {
     "pca": "PCA",
     "kmeans": "k-means",
     "polar": "polar PCA",
+    "coherent": "wall-coherent",
+    "coherent_multi": "wall-coherent, several windows",
     "multi": "polar PCA of several windows",
     "consensus": "consensus",
 }

@@ -90,13 +90,24 @@ class CandidateBuilder:
         self, configuration: Configuration, seeds: tuple[int, ...], steps: int | None = None, rate: float = 1.0
     ) -> RepresentTask:
         """A task that fits one model or resample of a configuration for each seed."""
-        points, rows = self._scan.keypoints[configuration.keypoints].points_rc, self.rows[configuration.keypoints]
+        keypoints, rows = self._scan.keypoints[configuration.keypoints], self.rows[configuration.keypoints]
+        points, walls = keypoints.points_rc, keypoints.walls
         train = self._config.train
         changes = {"learning_rate": rate * train.learning_rate} | ({} if steps is None else {"steps": steps})
         train = train.model_copy(update=changes)
         specs = (configuration.spec,) * len(seeds)
         device = self._device if configuration.trained else "cpu"
-        return RepresentTask(points[rows.judged], points[rows.fitted], points[rows.held_out], specs, seeds, train, device=device)
+        return RepresentTask(
+            points[rows.judged],
+            points[rows.fitted],
+            points[rows.held_out],
+            specs,
+            seeds,
+            train,
+            device=device,
+            walls=walls.take(rows.judged),
+            fitted_walls=walls.take(rows.fitted),
+        )
 
     def candidate(self, model: Model, fitted: FittedRepresentation, steps: int, reason: str | None = None) -> Candidate:
         """A candidate with the points that the density filter keeps; `reason` says why it is not eligible."""

@@ -11,8 +11,10 @@ from agent.config.model import Config
 from agent.preprocessing.subsampling import split_held_out, stratified_subset
 from agent.representation.classical import PlainSpec
 from agent.representation.classical.amplitude import MAX_LATENTS as AMPLITUDE_LATENTS
+from agent.representation.classical.coherent import enough_pairs
 from agent.representation.vae.spec import ModelSpec
 from agent.schema.decision import configuration_name
+from agent.schema.model_kinds import WALL_COHERENT
 from agent.schema.seed_streams import Stream, stream
 from agent.search.prepared_scan import PreparedScan
 from rewards.base import Representation, Score
@@ -136,7 +138,7 @@ def vae_configurations(config: Config, scan: PreparedScan) -> list[Configuration
         return []
     axes = (search.windows_px, search.invariances, search.latent_dims, search.betas)
     out = []
-    for keypoints, mode in _views(config, scan.vae_modes):
+    for keypoints, mode in _views(scan, scan.vae_modes):
         for window, invariance, dim, beta in product(*axes):
             default = ModelSpec(window, invariance, dim, len(scan.stacks[mode]))
             spec = replace(
@@ -158,10 +160,12 @@ def vae_configurations(config: Config, scan: PreparedScan) -> list[Configuration
 def plain_configurations(config: Config, scan: PreparedScan) -> list[Configuration]:
     """All configurations of plain families: key points × channels × families × windows."""
     search, out = config.search, []
-    for keypoints, mode in _views(config, scan.plain_modes):
+    for keypoints, mode in _views(scan, scan.plain_modes):
         channels, variant = len(scan.stacks[mode]), _view_name(config, scan.plain_modes, keypoints, mode)
         for family in search.families:
-            if family == "multi":
+            if family in WALL_COHERENT and not enough_pairs(scan.keypoints[keypoints].walls):
+                continue
+            if family in ("multi", "coherent_multi"):
                 windows = tuple(sorted(search.windows_px))
                 spec = PlainSpec(windows[-1], family, search.plain_latent_dim, channels, windows)
                 out.append(Configuration(spec, keypoints, mode, variant))
@@ -172,8 +176,8 @@ def plain_configurations(config: Config, scan: PreparedScan) -> list[Configurati
     return out
 
 
-def _views(config: Config, modes: Sequence[str]) -> list[tuple[str, str]]:
-    return [(keypoints, mode) for keypoints in config.keypoints for mode in modes]
+def _views(scan: PreparedScan, modes: Sequence[str]) -> list[tuple[str, str]]:
+    return [(keypoints, mode) for keypoints in scan.keypoints for mode in modes]
 
 
 def _view_name(config: Config, modes: Sequence[str], keypoints: str, mode: str) -> str:

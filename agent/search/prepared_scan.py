@@ -1,14 +1,17 @@
 """A scan prepared for a search: images of each channel mode, and key points that are valid in all of them."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from agent.config.model import Config
-from agent.preprocessing.channels import ChannelStack, stack_channels
-from agent.preprocessing.keypoints import Keypoints, find_keypoints
+from agent.errors import UnusableScanError
+from agent.preprocessing.channels import ChannelStack, Response, response_of, stack_channels
+from agent.preprocessing.keypoints import AUTO, WALLS, Keypoints, find_keypoints, find_wall_keypoints
 from agent.preprocessing.line_artifacts import level_lines
 from agent.preprocessing.normalise import NormalisedImage
 from agent.preprocessing.square_pixels import resampled, resampled_mask, square_frame
@@ -17,6 +20,8 @@ from agent.search.plugins import load_keypoints
 from instrument_adapters.geometry import Frame
 from instrument_adapters.scan import Scan
 from rewards.base import MeasuredResults
+
+_WITHOUT_WALLS = "canny_walls"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +81,15 @@ def prepare_scan(scan: Scan, config: Config, bad_lines: Bool[np.ndarray, " rows"
     first = next(iter(stacks.values())).image
     valid = np.logical_and.reduce([stack.image.valid for stack in stacks.values()])
     image = replace(first, valid=valid if bad_lines is None else valid & ~bad_lines[:, None])
+    with_phase = any(stack.phase_offset_rad is not None for stack in stacks.values())
+    wanted = WALLS in config.keypoints or (AUTO in config.keypoints and with_phase)
+    response = response_of(scan, channel, image, with_phase=with_phase) if wanted else None
     frame = analysed_frame(scan.frame, config)
     values = {name: resampled(s.values, scan.frame, frame) for name, s in stacks.items()}
     if frame != scan.frame:
         image = _square(image, scan.frame, frame)
-    found = {
-        name: find_keypoints(
-            image,
-            load_keypoints(name, config.keypoint_options(name), config.directory),
-            spacing_px=config.scan.spacing_px,
-            largest_window_px=max(config.search.windows_px),
-            rng=stream(config.seed, Stream.KEYPOINTS),
-        )
-        for name in config.keypoints
-    }
+        response = None if response is None else _square_response(response, scan.frame, frame)
+    found = dict(_keypoints(image, response, name, config) for name in config.keypoints)
     modes = tuple(stacks)
     # Training on three channels would take twice as long.
     vae_modes, plain_modes = (modes[:1], modes[-1:]) if config.scan.channels == ("auto",) else (modes, modes)
@@ -116,6 +116,30 @@ def _square(image: NormalisedImage, frame: Frame, square: Frame) -> NormalisedIm
         values=resampled(levelled[None], frame, square)[0],
         valid=resampled_mask(image.valid, frame, square),
     )
+
+
+def _square_response(response: Response, frame: Frame, square: Frame) -> Response:
+    channels, size = resampled(response.channels, frame, square), resampled(response.size[None], frame, square)[0]
+    return Response(channels, size, resampled_mask(response.valid, frame, square))
+
+
+def _keypoints(image: NormalisedImage, response: Response | None, name: str, config: Config) -> tuple[str, Keypoints]:
+    """Name of the method, and its key points; "auto" is resolved: on the walls of the response if it shows enough of them."""
+    options = config.keypoint_options(name)
+    if name == AUTO and response is not None:
+        with contextlib.suppress(UnusableScanError):
+            return WALLS, _found(image, response, WALLS, options, config)
+    name, options = (_WITHOUT_WALLS, {}) if name == AUTO else (name, options)
+    return name, _found(image, response, name, options, config)
+
+
+def _found(image: NormalisedImage, response: Response | None, name: str, options: Mapping[str, Any], config: Config) -> Keypoints:
+    method = load_keypoints(name, options, config.directory)
+    spacing_px, window_px = config.scan.spacing_px, max(config.search.windows_px)
+    rng = stream(config.seed, Stream.KEYPOINTS)
+    if name != WALLS or response is None:
+        return find_keypoints(image, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
+    return find_wall_keypoints(image, response, method, spacing_px=spacing_px, largest_window_px=window_px, rng=rng)
 
 
 def _stacks(scan: Scan, channel: str, config: Config) -> dict[str, ChannelStack]:

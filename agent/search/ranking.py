@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agent.config.decision_rule import DEFAULT_RULE, RuleSettings
+from agent.config.scan import DEFAULT_WALLS, WallSection
 from agent.schema.decision import ConfigurationRecord
-from agent.schema.model_kinds import GEOMETRIC_LATENTS
+from agent.schema.model_kinds import GEOMETRIC_LATENTS, WALL_COHERENT
 from agent.search.candidates import Candidate, Configuration
 from agent.search.type_evidence import evidence
 
 
-def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) -> list[ConfigurationRecord]:
+def compare(
+    candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE, walls: WallSection = DEFAULT_WALLS
+) -> list[ConfigurationRecord]:
     """Mean reward of each configuration over its seeds, and whether it ties with the best; best first.
 
     The standard deviation over seeds is pooled over configurations, since three seeds are too few to estimate it. It is pooled
@@ -33,7 +36,10 @@ def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) 
     if not groups:
         return []
     values = {key: np.array([c.score.value for c in group if c.score]) for key, group in groups.items()}
-    found = {key: evidence([c.score for c in group if c.score], rule) for key, group in groups.items()}
+    found = {
+        key: evidence([c.score for c in group if c.score], rule, walls, projected=key.spec.invariance in WALL_COHERENT)
+        for key, group in groups.items()
+    }
     eligible = [key for key in groups if found[key].resolves] or list(groups)
     best = max(eligible, key=lambda key: (values[key].mean(), key.spec.window_px, key.name))
     error = _standard_errors(values)
@@ -54,6 +60,7 @@ def compare(candidates: Sequence[Candidate], rule: RuleSettings = DEFAULT_RULE) 
                 information=found[key].information,
                 icl_gain=found[key].icl_gain,
                 explained=found[key].explained,
+                along_walls=found[key].along_walls,
                 informs=found[key].informs,
                 resolves=found[key].resolves,
             )

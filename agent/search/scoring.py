@@ -20,6 +20,7 @@ from agent.search.task_runner import TaskRunner
 from rewards.base import MeasuredResults, Representation, Score
 from rewards.density import equal_subset
 from rewards.guards import GuardSettings, guard_mixture
+from rewards.mixture.wall_field import wall_labels
 from rewards.stability import pairwise_agreement
 
 _MIN_MEMBERS = 2  # of a consensus
@@ -77,7 +78,9 @@ class Scorer:
             faults = (f"{faults[0]} The default reward '{name}' was used instead.",)
             scored, _ = self._scored(candidates, common, name, options)
         consensus = self._consensus(scored, common, builder)
-        return ScoredCandidates(with_agreement(scored + self._scored(consensus, common, name, options)[0]), faults)
+        return ScoredCandidates(
+            with_agreement(scored + self._scored(consensus, common, name, options)[0], self._config.walls.smoothing), faults
+        )
 
     def score(self, candidates: Sequence[Candidate], common: int) -> list[Candidate]:
         """The candidates, with the score of eligible ones on `common` points."""
@@ -121,17 +124,18 @@ class Scorer:
         return [_guard_few_points(replace(c, state=None), common) for c in builder.guarded(out).values()]
 
 
-def with_agreement(candidates: Sequence[Candidate]) -> list[Candidate]:
+def with_agreement(candidates: Sequence[Candidate], smoothing: float = 0.0) -> list[Candidate]:
     """The candidates with the metric "stability_seeds": the agreement between the clusters of a configuration's seeds.
 
     It is the mean adjusted Rand index over all pairs of seeds, on all points that they represent. If each seed found one cluster
-    only, agreement is trivial and the metric is 0. It is absent if a configuration has one seed.
+    only, agreement is trivial and the metric is 0. It is absent if a configuration has one seed. Labels are smoothed along walls,
+    as those of a decision are.
     """
     seeds: dict[Configuration, list[Candidate]] = {}
     for c in candidates:
         if c.score and c.score.mixture:
             seeds.setdefault(c.configuration, []).append(c)
-    agreement = {key: _agreement(group) for key, group in seeds.items() if len(group) > 1}
+    agreement = {key: _agreement(group, smoothing) for key, group in seeds.items() if len(group) > 1}
     return [
         replace(c, score=replace(c.score, metrics={**c.score.metrics, "stability_seeds": agreement[c.configuration]}))
         if c.score and c.score.mixture and c.configuration in agreement
@@ -140,11 +144,12 @@ def with_agreement(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
 
 
-def _agreement(group: Sequence[Candidate]) -> float:
+def _agreement(group: Sequence[Candidate], smoothing: float) -> float:
     mixtures = [c.score.mixture for c in group if c.score and c.score.mixture]
     if all(mixture.n_components == 1 for mixture in mixtures):
         return 0.0
-    return pairwise_agreement([m.labels(c.representation.z) for m, c in zip(mixtures, group, strict=True)])
+    seen = [c.representation for c in group]
+    return pairwise_agreement([wall_labels(m, r.z, r.walls, smoothing) for m, r in zip(mixtures, seen, strict=True)])
 
 
 def score_of(

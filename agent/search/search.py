@@ -255,7 +255,7 @@ class _Search:
         common = min((int(c.kept.sum()) for c in candidates if c.guarded_out is None), default=0)
         scored, rule = self._scorer.score_with_consensus(candidates, common, self._builder), self._config.rule
         adjusted = with_evidence(with_criteria(scored.candidates, rule), self._scan.results, self._config.evidence)
-        configurations = compare(adjusted, rule)
+        configurations = compare(adjusted, rule, self._config.walls)
         chosen = choose(adjusted, configurations, rule)
         finding = overall_finding(configurations)
         if chosen is not None and finding != "types":

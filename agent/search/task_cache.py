@@ -64,7 +64,9 @@ class TaskCache:
                 facts = json.loads(str(file["facts"]))
                 return [
                     FittedRepresentation(
-                        Representation(**{name: file[f"{name}{i}"] for name in _ARRAYS}, points_rc=task.points_rc, **fact),
+                        Representation(
+                            **{name: file[f"{name}{i}"] for name in _ARRAYS}, points_rc=task.points_rc, walls=task.walls, **fact
+                        ),
                         file[f"state{i}"],
                     )
                     for i, fact in enumerate(facts)
@@ -98,10 +100,14 @@ class TaskCache:
         digest = hashlib.sha256()
         facts = [image, repr(task.specs), task.seeds, task.train.model_dump(mode="json"), task.device, versions()]
         digest.update(json.dumps(facts, sort_keys=True).encode())
-        for array in (task.points_rc, task.fitted_rc, task.held_out_rc, *task.start):
+        for array in (task.points_rc, task.fitted_rc, task.held_out_rc, *task.start, *_wall_arrays(task)):
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return self.directory / f"{digest.hexdigest()[:32]}.npz"
+
+
+def _wall_arrays(task: RepresentTask) -> tuple[np.ndarray, ...]:
+    return (*vars(task.walls).values(), *vars(task.fitted_walls).values())
 
 
 def _remove(path: Path) -> None:

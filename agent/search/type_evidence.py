@@ -10,6 +10,18 @@ three to six. So the means over the seeds of a configuration must meet two condi
 - The clusters are separate groups: ICL, which penalises overlap, prefers several Gaussians to one. BIC cuts a gradual ramp into
   darker and brighter regions, which are contiguous and so carry much information, but are not separate.
 
+Where the key points follow walls, types can be interspersed, so that they tell nothing about their neighbourhood in other
+directions, but they stay the same along a wall. Information along walls is no evidence by itself: of one type of stripes, bright
+and dark ones are each constant along their walls. So the clusters must also be well separated. Both conditions are in
+`agent.config.scan.WallSection`; docs/decisions/0047-walls.md explains how they were set.
+
+- The clusters carry at least `walls.least_information` nats of information along walls, and
+- ICL gains at least `walls.least_separation` nats per point over one Gaussian, or half of that if the clusters carry
+  `rule.least_information` nats of information about their neighbourhood in all directions.
+
+The ICL of other families than the wall-coherent one is large for any features that are not Gaussian, so theirs counts only with
+1.6 times `rule.least_information`.
+
 Alternatively the clusters predict what was measured: once results have a weight in the choice, clusters are types if their
 leave-one-out R² for n results is at least 1.2/√n. Even the best of 16 uninformative partitions reaches that in 1 % of cases only.
 
@@ -26,11 +38,14 @@ from typing import Literal
 import numpy as np
 
 from agent.config.decision_rule import RuleSettings
+from agent.config.scan import DEFAULT_WALLS, WallSection
 from agent.schema.decision import ConfigurationRecord
 from agent.search.candidates import Candidate
 from rewards.base import Mixture, Score
 
 _BEYOND_CHANCE = 1.2  # times 1/√n: above 99 % of the best of 16 uninformative partitions, for n from 20 to 200 (simulated)
+
+_UNPROJECTED = 1.6  # times the information about the neighbourhood that other families than the wall-coherent one must have
 
 Finding = Literal["types", "one_type", "continuum"]
 
@@ -47,6 +62,8 @@ class Evidence:
         Gain in ICL per point of several Gaussians over one; NaN if it was not computed.
     explained
         Leave-one-out R² of the measured results; NaN if results have no weight.
+    along_walls
+        Mutual information along walls in nats; NaN without walls.
     informs
         Whether the clusters carry enough information about their neighbourhood, or predict the results. Quantities that were not
         computed count as sufficient.
@@ -59,10 +76,23 @@ class Evidence:
     explained: float
     informs: bool
     resolves: bool
+    along_walls: float = math.nan
 
 
-def evidence(scores: Sequence[Score], rule: RuleSettings) -> Evidence:
-    """Evidence for types from the scores of all seeds of one configuration."""
+def evidence(
+    scores: Sequence[Score], rule: RuleSettings, walls: WallSection = DEFAULT_WALLS, *, projected: bool = False
+) -> Evidence:
+    """Evidence for types from the scores of all seeds of one configuration.
+
+    Parameters
+    ----------
+    scores
+        Score of each seed.
+    rule, walls
+        Conditions, in general and on walls.
+    projected
+        Whether the family is wall-coherent.
+    """
     information, gain, explained, count, weight = (
         _mean([score.metrics.get(name) for score in scores])
         for name in ("MI_rot_bic", "icl_gain", "R2_results", "results_used", "evidence_weight")
@@ -73,8 +103,15 @@ def evidence(scores: Sequence[Score], rule: RuleSettings) -> Evidence:
         explained = math.nan
     informs = not rule.least_information or math.isnan(information) or information >= rule.least_information
     separate = not rule.groups or math.isnan(gain) or gain > 0
+    along = _mean([score.metrics.get("MI_wall_bic", score.metrics.get("MI_wall")) for score in scores])
+    if not math.isnan(along) and walls.least_information and rule.least_information:
+        at_bic = _mean([score.metrics.get("icl_gain_bic", score.metrics.get("icl_gain")) for score in scores])
+        around = information / (rule.least_information * (1.0 if projected else _UNPROJECTED))
+        needed = walls.least_separation / 2 if around >= 1 else (walls.least_separation if projected else math.inf)
+        separate = not rule.groups or math.isnan(at_bic) or at_bic >= needed
+        informs = along >= walls.least_information and (around >= 1 or separate)
     predictive = not math.isnan(explained) and explained >= _BEYOND_CHANCE / math.sqrt(count)
-    return Evidence(information, gain, explained, informs or predictive, (informs and separate) or predictive)
+    return Evidence(information, gain, explained, informs or predictive, (informs and separate) or predictive, along)
 
 
 def overall_finding(configurations: Sequence[ConfigurationRecord]) -> Finding:

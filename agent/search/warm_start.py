@@ -126,7 +126,7 @@ def _reason_for_cold_start(record: DecisionRecord, config: Config) -> str | None
 
 def _training_choices(config: Mapping[str, Any]) -> str:
     """The part of a configuration that determines which models are trained, as JSON."""
-    choices = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend")}
+    choices = {key: value for key, value in config.items() if key not in (*OPERATIONAL, "recommend", "walls")}
     choices["scan"] = {"rules": 1} | dict(choices["scan"])  # records without a version are older than the second one
     choices["search"] = {k: v for k, v in choices["search"].items() if k not in NOT_IN_DECISION_ID}
     return json.dumps(choices, sort_keys=True)

@@ -24,6 +24,8 @@ from rewards.mixture.gmm import gmm
 
 Baseline = Callable[[World, Config], Int[np.ndarray, " n"]]
 FIXED_POLAR = "polar PCA of amplitude and phase + GMM"
+#: The agent's search before it knew walls, with the decision rule of that time.
+BEFORE = "the search before it knew walls (Canny, polar PCA)"
 _POLAR_WINDOW_PX = 15
 _LATENTS = 6
 _MAX_CLUSTERS = 10

@@ -18,8 +18,9 @@ from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from benchmarks.harness.agreement import core_purity, coverage
 from benchmarks.harness.worlds import World, scan_world
-from benchmarks.recovery.baselines import BASELINES
+from benchmarks.recovery.baselines import BASELINES, BEFORE
 from benchmarks.recovery.paper_rule import paper_rules
+from rewards.mixture.wall_field import wall_labels
 
 
 def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         cache = TaskCache(Path(folder))
         decision = Agent(config, workers).decide(DecisionInputs(world.scan), cache=cache)
         candidates = [c for c in search(world.prepared, config, workers, cache=cache).candidates if c.score and c.score.mixture]
-    agreements = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c)) for c in candidates}
+    agreements = {c.candidate_id: world.agreement(c.representation.points_rc, _labels(c, config)) for c in candidates}
     searched_s = time.process_time() - started
     aris = [one["ari"] for one in agreements.values()]
     truth = world.types(world.points_rc)
@@ -60,7 +61,8 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         "mean": float(np.mean(aris)) if aris else 0.0,
         "information": information(decision.record.configurations),
         "paper": paper_rules(world, candidates),
-        "baselines": {label: world.agreement(world.points_rc, baseline(world, config)) for label, baseline in BASELINES.items()},
+        "baselines": {label: world.agreement(world.points_rc, baseline(world, config)) for label, baseline in BASELINES.items()}
+        | {BEFORE: before_walls(name, seed, config)},
         "candidates": {
             c.candidate_id: {"ari": agreements[c.candidate_id]["ari"], "value": c.score.value if c.score else None}
             for c in candidates
@@ -110,7 +112,18 @@ def bic_types(candidates: Sequence[CandidateRecord]) -> Mapping[str, float | Non
     return {"median": float(np.median(k)), "least": min(k), "most": max(k)} if k else {}
 
 
-def _labels(candidate: Candidate) -> np.ndarray:
+def _labels(candidate: Candidate, config: Config) -> np.ndarray:
+    """Labels as a decision for this candidate would have them."""
     assert candidate.score is not None
     assert candidate.score.mixture is not None
-    return candidate.score.mixture.labels(candidate.representation.z)
+    representation = candidate.representation
+    return wall_labels(candidate.score.mixture, representation.z, representation.walls, config.walls.smoothing)
+
+
+def before_walls(name: str, seed: int, config: Config) -> dict[str, float]:
+    """Agreement of the decision of the search as it was before it knew walls: Canny's edges of the amplitude, polar PCA."""
+    earlier = config.model_copy(update={"keypoints": ("canny_walls",)})
+    earlier = earlier.with_search(families=("polar",), windows_px=(7, 11, 15, 21))
+    world = scan_world(name, seed, earlier)
+    with workers_for(config.search.workers) as workers:
+        return evaluate_decision(world, Agent(earlier, workers).decide(DecisionInputs(world.scan)))

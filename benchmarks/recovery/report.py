@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.harness.agreement import bootstrap_interval, normalised
 from benchmarks.harness.outcome import Outcome, share_interval
-from benchmarks.recovery.baselines import BASELINES, FIXED_POLAR
+from benchmarks.recovery.baselines import BASELINES, BEFORE, FIXED_POLAR
 from benchmarks.recovery.paper_rule import BAYESIAN, BAYESIAN_MODELS, RULES
 from simulators.tiers import HARD
 
@@ -139,7 +139,9 @@ def aris_of(worlds: Sequence[World], which: str = "ari") -> dict[str, list[float
     }
     out |= {} if coarse else {"mean candidate": [one["mean"] for one in worlds]}
     out |= {paper_name(rule): [one["paper"][rule][which] for one in worlds] for rule in RULES}
-    out |= {name: [one["baselines"][name][which] for one in worlds] for name in BASELINES}
+    out |= {
+        name: [one["baselines"][name][which] for one in worlds] for name in (*BASELINES, BEFORE) if name in worlds[0]["baselines"]
+    }
     return out | {"supervised ceiling": [one["ceiling"][which] for one in worlds]}
 
 

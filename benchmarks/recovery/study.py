@@ -1,28 +1,30 @@
 """Does the agent find existing types, and none where there are none?
 
 `python -m benchmarks.recovery [--quick] [--tiers clean,null] [--seeds 100-109] --out DIR` runs the default search on simulated
-worlds with known truth: graded ones (clean, easy, medium), two with interspersed types, a hard one in which abstaining is
-correct, and, as the tier "null", worlds of a single type and shuffled ones. The choice of the decision rule is compared with the
-best of all its candidates, the two rules of the paper on the same trained VAEs, fixed baselines, and a classifier trained on the
-truth of other worlds, which normalises all others: 0 is chance, 1 is the classifier. Seeds 0-99 are for development.
+worlds with known truth: graded ones (clean, easy, medium), two with interspersed types, one in which types change along walls
+(segmented), a hard one in which abstaining is correct, and, as the tier "null", worlds of a single type and shuffled ones. The
+choice of the decision rule is compared with the best of all its candidates, the two rules of the paper on the same trained
+VAEs, fixed baselines, and a classifier trained on the truth of other worlds, which normalises all others: 0 is chance, 1 is the
+classifier. Seeds 0-99 are for development.
 
 Each finished world is kept in `DIR/recovery.jsonl` until the run is complete; the same command continues from there.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.config.model import Config
+from agent.errors import ConfigError
 from benchmarks.harness.commandline import Journal, Task, parser, run
 from benchmarks.harness.outcome import Outcome, write
 from benchmarks.recovery import ceiling, one_world
 from benchmarks.recovery.report import Worlds, report
-from simulators.tiers import GRADED, HARD, INTERSPERSED, SHUFFLED, SINGLE_TYPE, TURNED
+from simulators.tiers import GRADED, HARD, INTERSPERSED, SEGMENTED, SHUFFLED, SINGLE_TYPE, TURNED
 
 NULL = "null"
-WITH_TYPES = (*GRADED, HARD, *INTERSPERSED)
+WITH_TYPES = (*GRADED, HARD, *INTERSPERSED, SEGMENTED)
 TIERS = (*WITH_TYPES, NULL)
 _PROCESSES = 2
 
@@ -55,7 +57,7 @@ def _nulls(of_a_kind: int, turned: int, shuffled: int) -> Mapping[str, int]:
     return dict.fromkeys(SINGLE_TYPE, of_a_kind) | {kind + TURNED: turned for kind in SINGLE_TYPE} | {SHUFFLED: shuffled}
 
 
-FULL = Plan(dict.fromkeys(INTERSPERSED, 5), _nulls(4, 3, 4), len(ceiling.TRAINING_SEEDS))
+FULL = Plan(dict.fromkeys((*INTERSPERSED, SEGMENTED), 5), _nulls(4, 3, 4), len(ceiling.TRAINING_SEEDS))
 QUICK = Plan(
     dict.fromkeys(WITH_TYPES, 1),
     _nulls(1, 0, 1),
@@ -75,10 +77,21 @@ def main() -> None:
     """Run all worlds and write `recovery.json` and `recovery.md`."""
     options = parser(__doc__, "100-109")
     options.add_argument("--tiers", type=_tiers, default=TIERS, help=f"separated by commas (default {','.join(TIERS)})")
+    options.add_argument("--families", type=_families, default=(), help="families of the search (default: those of the agent)")
     arguments = options.parse_args()
-    question = {"quick": arguments.quick, "seeds": list(arguments.seeds), "tiers": list(arguments.tiers)}
+    question = {
+        "quick": arguments.quick,
+        "seeds": list(arguments.seeds),
+        "tiers": list(arguments.tiers),
+        "families": list(arguments.families),
+    }
     journal = Journal(arguments.out / "recovery.jsonl", question)
-    outcome = measure(QUICK if arguments.quick else FULL, arguments.seeds, journal, arguments.tiers, quick=arguments.quick)
+    plan = QUICK if arguments.quick else FULL
+    if arguments.families:
+        plan = replace(plan, search={**plan.search, "families": list(arguments.families)}, null_search={})
+    outcome = measure(plan, arguments.seeds, journal, arguments.tiers, quick=arguments.quick)
+    if arguments.families:
+        outcome.notes = [*outcome.notes, f"The search knew these families only: {', '.join(arguments.families)}."]
     write(outcome, arguments.out, arguments.seeds)
     journal.finish()
 
@@ -106,6 +119,13 @@ def measure(plan: Plan, seeds: Sequence[int], journal: Journal, tiers: Sequence[
 def search_config(search: Mapping[str, Any], train: Mapping[str, Any]) -> Config:
     """Configuration of a search without workers, since worlds run in parallel; the given keys differ from the default."""
     return Config.model_validate({"search": {**search, "workers": 0}, "train": train})
+
+
+def _families(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(Config().with_search(families=tuple(text.split(","))).search.families)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _tiers(text: str) -> tuple[str, ...]:

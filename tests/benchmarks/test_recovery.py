@@ -155,9 +155,10 @@ def test_the_full_plan_runs_all_worlds_and_a_part_of_it_only_its_own(monkeypatch
     journal = Mock(all_once=stop)
     with pytest.raises(Stop):
         recovery.measure(recovery.FULL, range(100, 110), journal, quick=False)
-    assert sum(unit.startswith("ceiling") for unit in requested) == 6
+    assert sum(unit.startswith("ceiling") for unit in requested) == 7
     assert sum(unit.startswith(("clean, ", "easy, ", "medium, ", "hard, ")) for unit in requested) == 40
     assert sum("interspersed, world" in unit for unit in requested) == 10
+    assert sum("segmented, world" in unit for unit in requested) == 5
     assert sum("alone" in unit for unit in requested) == 3 * 4 + 3 * 3 + 4
     requested.clear()
     with pytest.raises(Stop):

@@ -4,6 +4,7 @@
 - "pca": principal components of the patches (K. Pearson, Phil. Mag. 2, 559, 1901).
 - "kmeans": the patches within the span of d + 1 centroids of k-means (see `kmeans`).
 - "polar": principal components of rotation-averaged Fourier magnitudes on rings around the patch's centre (see `polar`).
+- "coherent": the directions of polar features that are most constant along domain walls (see `coherent`).
 - "multi": the polar features of several windows together.
 
 Latents are scaled to unit variance, as a VAE's prior demands, so that guards and filters mean the same for both.

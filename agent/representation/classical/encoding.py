@@ -9,15 +9,18 @@ from threadpoolctl import threadpool_limits
 from agent.errors import SearchCancelledError
 from agent.preprocessing.patches import cut_patches
 from agent.representation.classical.amplitude import amplitude_moments
+from agent.representation.classical.coherent import FAR_PX, NEAR_PX, coherent_basis
 from agent.representation.classical.kmeans import centroid_basis
 from agent.representation.classical.pca import Basis
 from agent.representation.classical.polar import polar_magnitudes
 from agent.representation.classical.spec import PlainSpec
-from rewards.base import Representation
+from agent.schema.model_kinds import WALL_COHERENT
+from rewards.base import Representation, WallGraph
 
 CHUNK = 1024  # patches encoded at a time
 _VIEWS = ("unchanged", "rotated", "mirrored")
 _PIXEL_FAMILIES = ("pca", "kmeans")  # their features are the pixels themselves
+_LEFT_OUT = 0.1  # share of the points without which a resample of a wall-coherent family is fitted
 _MIN_P = 1e-3  # eq. 1 takes reconstructions as probabilities; this is their smallest distance from 0 and 1
 
 
@@ -29,9 +32,12 @@ def represent_plain(
     *,
     fit_rc: Int[np.ndarray, "f 2"],
     held_out_rc: Int[np.ndarray, "h 2"],
+    fit_walls: WallGraph | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[tuple[Representation, Basis]]:
-    """For each seed, a representation and its basis, fitted to a bootstrap resample of the patches at `fit_rc`.
+    """For each seed, a representation and its basis, fitted to a resample of the patches at `fit_rc`.
+
+    A resample is a bootstrap one; for a wall-coherent family it is all patches but a random tenth.
 
     The resamples show how far the family's score depends on the choice of patches, as a VAE's seeds show how far it depends on
     training. Linear algebra runs on one thread: the number of threads changes the last bits. Memory grows with the number of
@@ -51,6 +57,8 @@ def represent_plain(
         Shape (f, 2): key points of the patches to fit to, pixels.
     held_out_rc
         Shape (h, 2): key points of the patches on which the reconstruction is judged, pixels.
+    fit_walls
+        Which of the points at `fit_rc` lie on the same wall, for "coherent".
     stopped
         Polled between chunks and before each fit.
 
@@ -64,7 +72,7 @@ def represent_plain(
         bases = []
         for seed in seeds:
             _raise_if_stopped(stopped)
-            bases.append(_fit(features, spec, seed))
+            bases.append(_fit(features, spec, seed, fit_walls or WallGraph.empty()))
         encoded = _encode(images, points_rc, spec, bases, _VIEWS, stopped)
         reconstructions = _reconstruction_per_px(images, held_out_rc, spec, bases, stopped)
     return [
@@ -117,9 +125,13 @@ def encode_plain(
         return _encode(images, points_rc, spec, [basis], _VIEWS[:1], stopped)[0][0]
 
 
-def _fit(features: np.ndarray, spec: PlainSpec, seed: int) -> Basis:
+def _fit(features: np.ndarray, spec: PlainSpec, seed: int, walls: WallGraph) -> Basis:
     rng = np.random.default_rng([seed, spec.window_px, *map(ord, spec.invariance)])
     n = len(features)
+    if spec.invariance in WALL_COHERENT:
+        # A bootstrap resample keeps 40 % of the pairs along walls, too few in noisy scans.
+        kept = (rng.random(n) >= _LEFT_OUT).astype(np.float64)
+        return coherent_basis(features, kept, walls.between(NEAR_PX, FAR_PX), spec.latent_dim)
     counts = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
     if spec.invariance == "kmeans":
         return centroid_basis(features, counts, spec.latent_dim, rng)

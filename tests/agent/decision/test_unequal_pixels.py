@@ -28,6 +28,7 @@ from tests.support.samples import NOW
 
 SEARCH = {"families": ["polar"], "windows_px": [11, 15], "seeds": 2, "workers": 0, "plain_latent_dim": 3}
 RAW = {
+    "keypoints": "canny_walls",
     "search": SEARCH,
     "reward_options": {"restarts": 2, "components": [1, 2, 3], "near_px": 12.0, "far_px": 24.0},
     "recommend": {"spacing_m": 60e-9, "damage_radius_m": 0.0},

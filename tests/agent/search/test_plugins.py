@@ -99,7 +99,9 @@ def test_an_unknown_short_name_is_answered_with_the_known_ones() -> None:
     assert message.startswith("reward = 'icl_gian' is unknown; use one of ")
     assert "icl_gain" in message
     assert message.endswith("or 'module:function' for your own")
-    with pytest.raises(PluginError, match="keypoints = 'cany' is unknown; use one of canny_walls, sato_ridges, grid, orb, sift,"):
+    with pytest.raises(
+        PluginError, match="keypoints = 'cany' is unknown; use one of auto, walls, canny_walls, sato_ridges, grid, orb, sift,"
+    ):
         load_keypoints("cany", {})
 
 

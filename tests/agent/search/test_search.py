@@ -27,7 +27,15 @@ from tests.support.data.images import two_textures
 
 QUICK = Config.model_validate(
     {
-        "search": {"windows_px": [5, 7], "invariances": ["v", "rt"], "seeds": 2, "workers": 0, "drop_elbo_per_px": 1},
+        "keypoints": "canny_walls",
+        "search": {
+            "windows_px": [5, 7],
+            "families": ["vae", "polar"],
+            "invariances": ["v", "rt"],
+            "seeds": 2,
+            "workers": 0,
+            "drop_elbo_per_px": 1,
+        },
         "train": {"steps": 80},
         "guards": {"collapse_below": 0, "elbo_gap_per_px": 1},
         "filter": {"relative_density": 0.05},
@@ -98,6 +106,18 @@ def test_every_recommended_pixel_lies_where_the_frame_says_also_when_it_is_rotat
     xy = np.array([[r.x_m, r.y_m] for r in record.requests])
     assert record.frame.to_metres(rc) == pytest.approx(xy)
     assert np.hypot(*(xy - np.array([5e-6, -3e-6])).T).max() < 2e-6 / math.sqrt(2)
+
+
+@pytest.mark.slow
+def test_on_walls_a_request_is_where_the_wall_is_within_a_pixel() -> None:
+    with workers_for(0) as workers:
+        settings = QUICK.model_copy(update={"keypoints": ("walls",)}).with_search(families=("polar", "coherent"))
+        record = Agent(settings, workers).decide(DecisionInputs(scan_of(two_textures(96), angle_rad=0.6))).record
+    assert {c.invariance for c in record.configurations} == {"polar", "coherent"}
+    assert all(c.along_walls is not None for c in record.configurations)
+    rc = np.array([[r.row, r.col] for r in record.requests], dtype=float)
+    shown = record.frame.to_pixels(np.array([[r.x_m, r.y_m] for r in record.requests]))
+    assert 0 < np.abs(shown - rc).max() <= 1
 
 
 @pytest.mark.slow

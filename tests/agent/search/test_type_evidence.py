@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agent.config.decision_rule import RuleSettings
+from agent.config.scan import WallSection
 from agent.representation.classical import PlainSpec
 from agent.search.candidates import Candidate, Configuration
 from agent.search.ranking import choose, compare
@@ -38,6 +39,42 @@ def candidate(window: int, own: Score, seed: int = 0) -> Candidate:
 )
 def test_types_are_clusters_that_inform_of_their_neighbourhood_and_are_groups(scores: list[Score], resolves: bool) -> None:
     assert evidence(scores, RULE).resolves is resolves
+
+
+def on_walls(along: float, around: float, icl_gain: float) -> Score:
+    """Score of clusters on walls: information along them and around, and the gain in ICL."""
+    own = score(around, icl_gain)
+    return Score(1.0, {**own.metrics, "MI_rot_bic": around, "MI_wall_bic": along, "icl_gain_bic": icl_gain}, own.mixture)
+
+
+@pytest.mark.parametrize(
+    ("along", "around", "icl_gain", "resolves", "informs"),
+    [
+        (0.55, 0.04, 4.0, True, True),  # interspersed types
+        (0.55, 0.04, 2.0, False, False),
+        (0.60, 0.20, 2.0, True, True),  # types of a noisy scan, in regions
+        (0.77, 0.17, 1.0, False, True),  # bright and dark stripes of one type
+        (0.40, 0.10, 9.0, False, False),  # a shuffled scan
+    ],
+)
+def test_on_walls_types_must_be_constant_along_them_and_well_separated(
+    along: float, around: float, icl_gain: float, resolves: bool, informs: bool
+) -> None:
+    shown = evidence([on_walls(along, around, icl_gain)], RULE, projected=True)
+    assert (shown.resolves, shown.informs, shown.along_walls) == (resolves, informs, along)
+
+
+def test_separation_counts_less_where_the_family_was_not_projected_along_walls() -> None:
+    assert not evidence([on_walls(0.55, 0.04, 9.0)], RULE).resolves
+    assert not evidence([on_walls(0.59, 0.13, 9.0)], RULE).resolves
+    assert evidence([on_walls(0.73, 0.25, 9.0)], RULE).resolves
+
+
+def test_the_demands_on_walls_can_be_set_and_dropped() -> None:
+    weak = on_walls(0.40, 0.04, 2.0)
+    assert evidence([weak], RULE, WallSection(least_information=0.3, least_separation=1.5), projected=True).resolves
+    assert not evidence([weak], RULE, WallSection(least_information=0), projected=True).resolves  # then as without walls
+    assert evidence([weak], RuleSettings(least_information=0), projected=True).resolves
 
 
 @pytest.mark.parametrize(("r2", "weight", "resolves"), [(0.25, 0.3, True), (0.1, 0.3, False), (0.25, 0.0, False)])

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from agent.errors import PluginError, UnusableScanError
-from agent.preprocessing.keypoints import METHODS, find_keypoints, grid
+from agent.preprocessing.channels import Response
+from agent.preprocessing.keypoints import AUTO, METHODS, WALLS, find_keypoints, find_wall_keypoints, grid
 from agent.preprocessing.normalise import NormalisedImage, normalise
 from tests.support.data.images import stripes
 
@@ -18,7 +19,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {AUTO, WALLS}))
 def test_points_keep_the_spacing_and_their_windows_stay_inside(name: str) -> None:
     blobs = gaussian_filter(rng().standard_normal((128, 160)), 1.2).astype(np.float32)
     image = image_of(blobs if name in {"orb", "sift"} else stripes(128, 160))
@@ -28,6 +29,41 @@ def test_points_keep_the_spacing_and_their_windows_stay_inside(name: str) -> Non
     assert apart.min() >= 4
     assert points.min() >= 7
     assert (points.max(axis=0) + 8 <= np.array([128, 160])).all()
+
+
+def striped_response(values: np.ndarray, image: NormalisedImage) -> Response:
+    """Stripes of opposite polarisation, of which the amplitude shows only the walls."""
+    vector = 2 * values.astype(np.float64) - 1
+    vector += 0.02 * rng().standard_normal(values.shape)
+    parts = np.stack([vector, 0.02 * rng().standard_normal(values.shape)])
+    return Response(parts.astype(np.float32), np.hypot(*parts).astype(np.float32), image.valid)
+
+
+def test_points_on_walls_know_their_neighbours_and_where_the_wall_is() -> None:
+    values = stripes(128, 160, period=20)
+    image = image_of(values)
+    found = find_wall_keypoints(
+        image, striped_response(values, image), METHODS[WALLS], spacing_px=4, largest_window_px=15, rng=rng()
+    )
+    points = found.points_rc
+    apart = np.linalg.norm(points[:, None] - points, axis=2) + 1e9 * np.eye(len(points))
+    assert apart.min() >= 4
+    assert points.min() >= 7
+    assert (points.max(axis=0) + 8 <= np.array([128, 160])).all()
+    assert found.positions_rc is not None
+    assert np.abs(found.positions_rc - points).max() <= 1
+    first, second = points[found.walls.pairs[:, 0]], points[found.walls.pairs[:, 1]]
+    assert len(found.walls.pairs) > len(points)
+    assert np.abs(first[:, 1] - second[:, 1]).max() <= 2  # stripes are upright, 10 px apart
+    rows_apart = np.abs(first[:, 0] - second[:, 0])
+    assert (found.walls.along_px >= rows_apart - 1e-9).all()
+    assert (found.walls.along_px <= 1.2 * rows_apart + 2).all()  # a wall may step aside by a pixel here and there
+
+
+def test_methods_without_walls_have_an_empty_graph() -> None:
+    found = find_keypoints(image_of(stripes(128, 128)), METHODS["grid"], spacing_px=4, largest_window_px=9, rng=rng())
+    assert len(found.walls.pairs) == 0
+    assert found.positions_rc is None
 
 
 def test_canny_points_lie_on_the_walls() -> None:
