@@ -11,6 +11,7 @@ failure: another exception, more than a second of CPU time, a process that dies,
 
 import argparse
 import gc
+import logging
 import multiprocessing
 import os
 import queue
@@ -22,6 +23,8 @@ from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from benchmarks.fuzz.agent_targets import AGENT_SIDE
 from benchmarks.fuzz.physics import MESSAGES, Physics
@@ -81,6 +84,9 @@ class _Worker:
 
 
 def _serve(blocks: Any, reports: Any, at: Any, seed: int, folder: Path) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+    )  # a line for each refusal is no result
     target: Target | None = None
     while True:
         name, numbers = blocks.get()
