@@ -18,7 +18,7 @@ from agent.search.task_cache import TaskCache
 from agent.workers.factory import workers_for
 from benchmarks.harness.agreement import core_purity, coverage
 from benchmarks.harness.worlds import World, scan_world
-from benchmarks.recovery.baselines import BASELINES, BEFORE
+from benchmarks.recovery.baselines import BASELINES, BEFORE, Baseline
 from benchmarks.recovery.paper_rule import paper_rules
 from rewards.mixture.wall_field import wall_labels
 
@@ -61,7 +61,9 @@ def recover(name: str, seed: int, config: Config) -> dict[str, Any]:
         "mean": float(np.mean(aris)) if aris else 0.0,
         "information": information(decision.record.configurations),
         "paper": paper_rules(world, candidates),
-        "baselines": {label: world.agreement(world.points_rc, baseline(world, config)) for label, baseline in BASELINES.items()}
+        "baselines": {
+            label: world.agreement(world.points_rc, method(world, config)) for label, method in _baselines(config).items()
+        }
         | {BEFORE: before_walls(name, seed, config)},
         "candidates": {
             c.candidate_id: {"ari": agreements[c.candidate_id]["ari"], "value": c.score.value if c.score else None}
@@ -118,6 +120,11 @@ def _labels(candidate: Candidate, config: Config) -> np.ndarray:
     assert candidate.score.mixture is not None
     representation = candidate.representation
     return wall_labels(candidate.score.mixture, representation.z, representation.walls, config.walls.smoothing)
+
+
+def _baselines(config: Config) -> Mapping[str, Baseline]:
+    """The baselines; without those that train a VAE if the search trains none."""
+    return {name: method for name, method in BASELINES.items() if "vae" in config.search.families or "VAE" not in name}
 
 
 def before_walls(name: str, seed: int, config: Config) -> dict[str, float]:

@@ -103,7 +103,7 @@ def tier_figures(key: str, worlds: Sequence[World]) -> dict[str, float | None]:
         f"types_off_{key}": float(np.mean([one["pick"]["types_off"] for one in worlds])),
         f"ceiling_{key}": float(np.mean([one["ceiling"]["ari"] for one in worlds])),
         f"ceiling_coarse_{key}": float(np.mean([one["ceiling"]["ari_coarse"] for one in worlds])),
-        f"best_baseline_norm_{key}": max(norm[name] for name in BASELINES),
+        f"best_baseline_norm_{key}": max(norm[name] for name in BASELINES if name in norm),
         f"paper_rule_norm_{key}": norm[paper_name(PAPER)],
         f"paper_bayesian_norm_{key}": norm[paper_name(BAYESIAN)],
         f"abstained_{key}": float(np.mean([_abstained(one) for one in worlds])),
@@ -153,7 +153,7 @@ def paper_name(rule: str) -> str:
 def method_rows(worlds: Sequence[World], *, normalise: bool = True) -> list[dict[str, Any]]:
     """One row for each method; with a ceiling near 0, ARIs are not normalised."""
     pure = {"the agent's pick": [one["pick"]["ari_pure"] for one in worlds]}
-    pure |= {name: [one["baselines"][name]["ari_pure"] for one in worlds] for name in BASELINES}
+    pure |= {name: [one["baselines"][name]["ari_pure"] for one in worlds] for name in BASELINES if name in worlds[0]["baselines"]}
     pure["supervised ceiling"] = [one["ceiling"]["ari_pure"] for one in worlds]
     coarse = aris_of(worlds, "ari_coarse")
     rows = []
