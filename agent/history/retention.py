@@ -195,7 +195,7 @@ def _references(history: History, until: int) -> tuple[list[ReferencedArray], di
     references: list[ReferencedArray] = []
     released: dict[str, int] = {}
     decisions: list[Event] = []
-    for e in history.events():
+    for e in history.events(outlines=True):
         if e.seq > until:
             break
         references += [ReferencedArray(digest, e.seq, e.kind, name, e.recorded_at) for name, digest in e.arrays.items()]
