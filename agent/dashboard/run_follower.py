@@ -13,7 +13,8 @@ from agent.errors import HistoryError
 from agent.history.event_log import Event, History
 from agent.history.readers import reading_event
 from agent.ledger.entries import Approval, ScanEntry
-from agent.ledger.ledger import KINDS, Ledger
+from agent.ledger.ledger import Ledger
+from agent.ledger.outlines import state_events
 from agent.schema import event_kinds as kinds
 from agent.schema.decision import DecisionRecord
 
@@ -81,7 +82,7 @@ class RunFollower:
         """
         with self.lock, History(self.run_directory, read_only=True) as history:
             newest = history.head.seq
-            for event in history.events(after=self.seq, kinds=(*KINDS, kinds.RUN_STARTED)):
+            for event in state_events(history, after=self.seq, also=[kinds.RUN_STARTED]):
                 with reading_event(event):
                     self.ledger.apply(event)
                     self._apply(event)

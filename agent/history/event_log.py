@@ -22,7 +22,7 @@ from pydantic_core import from_json  # twice as fast as json.loads, with the sam
 
 from agent.errors import HistoryError, StorageError
 from agent.history.array_store import ArrayStore
-from agent.history.database import GENESIS, INSTRUMENT, SCHEMA_VERSION, backup_path, canonical_json, chain_hash, connect
+from agent.history.database import GENESIS, INSTRUMENT, OUTLINE, SCHEMA_VERSION, backup_path, canonical_json, chain_hash, connect
 from agent.history.head import HEAD, Head, head_file, read_head
 from agent.history.integrity import IntegrityReport, inspect_history
 from agent.history.run_directory import DATABASE
@@ -34,6 +34,7 @@ if sys.platform != "win32":  # there, an open file cannot be deleted
 
 _IN_USE = "another agent is using it; stop that one, or name another run directory"
 _COLUMNS = "seq, recorded_at, kind, subject, body, arrays, hash, once"
+_OUTLINED_COLUMNS = _COLUMNS.replace("body", OUTLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Event:
         SHA-256 over the previous event's hash and all other fields.
     once
         Key of which a history holds only one event, such as "scan:afm1:scan-0001".
+    outlined
+        Whether the body may lack details, because only an outline was read.
     """
 
     seq: int
@@ -68,6 +71,7 @@ class Event:
     arrays: dict[str, str] = field(default_factory=dict)
     hash: str = GENESIS
     once: str | None = None
+    outlined: bool = field(default=False, compare=False, repr=False)
 
 
 class History:
@@ -227,6 +231,7 @@ class History:
         mentioning: str | None = None,
         after: int = 0,
         last: int | None = None,
+        outlines: bool = False,
     ) -> Iterator[Event]:
         """Events in order, read from the disk one at a time.
 
@@ -244,6 +249,9 @@ class History:
             Sequence number after which events are read.
         last
             Largest number of events; the newest ones are returned.
+        outlines
+            Whether the bodies lack the details of decisions and the metrics of candidates (`agent.history.database.OUTLINE`),
+            which takes a tenth of the time.
         """
         columns = {"kind": kind, "subject": subject, self._instrument: instrument}
         given = {column: value for column, value in columns.items() if value is not None}
@@ -257,16 +265,17 @@ class History:
             conditions.append("(instr(subject, ?) OR instr(body, ?))")
             values += [mentioning, mentioning]
         where = " AND ".join(conditions)
-        query = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
+        selected = _OUTLINED_COLUMNS if outlines else _COLUMNS
+        query = f"SELECT {selected} FROM event WHERE {where} ORDER BY seq"  # noqa: S608 - constants only
         if last is not None:
             query = f"SELECT * FROM ({query} DESC LIMIT {int(last)}) ORDER BY seq"  # noqa: S608
-        yield from self._read(query, values)
+        yield from self._read(query, values, outlined=outlines)
 
-    def _read(self, query: str, values: Sequence[object]) -> Iterator[Event]:
+    def _read(self, query: str, values: Sequence[object], *, outlined: bool = False) -> Iterator[Event]:
         try:
             for row in self._db.execute(query, values):
                 recorded_at, body, arrays = datetime.fromisoformat(row[1]), dict(from_json(row[4])), dict(from_json(row[5]))
-                yield Event(row[0], recorded_at, row[2], row[3], body, arrays, *row[6:])
+                yield Event(row[0], recorded_at, row[2], row[3], body, arrays, row[6], row[7], outlined)
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"the history in {self.run_directory} cannot be read: {describe_error(error)}; "
@@ -307,6 +316,14 @@ class History:
             values.append(instrument)
         query = f"SELECT {_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT {int(limit)}"  # noqa: S608
         return list(self._read(query, values))
+
+    def newest_seqs(self, kind: str, after: int = 0) -> dict[str, int]:
+        """Sequence number of the newest event of a kind of each instrument, among those after event `after`."""
+        query = f"SELECT {self._instrument}, max(seq) FROM event WHERE kind = ? AND seq > ? GROUP BY 1"  # noqa: S608
+        try:
+            return dict(self._db.execute(query, (kind, after)))
+        except sqlite3.Error as error:
+            raise StorageError(f"the history in {self.run_directory} cannot be read: {describe_error(error)}") from error
 
     def event(self, seq: int) -> Event | None:
         """The event with a sequence number, or None."""

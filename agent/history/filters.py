@@ -61,7 +61,9 @@ def parse_since(text: str | None, now: Callable[[], datetime] = lambda: datetime
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def filtered_events(history: History, event_filter: EventFilter, *, after: int = 0, last: int | None = None) -> Iterator[Event]:
+def filtered_events(
+    history: History, event_filter: EventFilter, *, after: int = 0, last: int | None = None, outlines: bool = False
+) -> Iterator[Event]:
     """The selected events in order.
 
     Parameters
@@ -74,12 +76,22 @@ def filtered_events(history: History, event_filter: EventFilter, *, after: int =
         Sequence number after which events are read.
     last
         Largest number of events; the newest ones are returned.
+    outlines
+        Whether the bodies lack the details of decisions and the metrics of candidates, as in `History.events`.
     """
     if event_filter.sample is None and event_filter.scan is None and event_filter.since is None:
-        yield from history.events(kind=event_filter.kind, instrument=event_filter.instrument, after=after, last=last)
+        yield from history.events(
+            kind=event_filter.kind, instrument=event_filter.instrument, after=after, last=last, outlines=outlines
+        )
         return
     samples = None if event_filter.sample is None else _SampleOfEvent(history)
-    events = history.events(kind=event_filter.kind, instrument=event_filter.instrument, mentioning=event_filter.scan, after=after)
+    events = history.events(
+        kind=event_filter.kind,
+        instrument=event_filter.instrument,
+        mentioning=event_filter.scan,
+        after=after,
+        outlines=outlines,
+    )
     found = (e for e in events if _matches(e, event_filter, samples))
     yield from found if last is None else deque(found, maxlen=last)
 

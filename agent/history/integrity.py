@@ -10,6 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from agent.schema.event_kinds import ARRAYS_RELEASED, DECISION_DEEPENED, DECISIO
 
 _COLUMNS = "seq, recorded_at, kind, subject, once, body, arrays, hash"
 _PROGRESS_EVERY = 500  # events
+_KNOWN_VERSIONS = range(1, SCHEMA_VERSION + 1)
 _Reference = tuple[int, str, str]  # sequence number and kind of the event, name of the array
 
 
@@ -91,13 +93,17 @@ def inspect_history(
     # Read the head file first: an event written from now on makes the database newer than it, which is not a fault.
     filed = inspection.read_head_file()
     try:
-        with contextlib.closing(open_reader(path)) as db:
+        with ThreadPoolExecutor(1) as thread, contextlib.closing(open_reader(path)) as db:
             # Altered text may not be valid UTF-8; it must be reported with its event and not abort the check.
             db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
             version = schema_version(db)
             inspection.check_schema(db, version)
-            inspection.check_events(db, {head.seq for head in (filed, known_head) if head is not None})
-            inspection.check_heads(filed, known_head, version)
+            place, damage = len(report.faults), thread.submit(_damage, path) if version in _KNOWN_VERSIONS else None
+            try:
+                inspection.check_events(db, {head.seq for head in (filed, known_head) if head is not None})
+                inspection.check_heads(filed, known_head, version)
+            finally:
+                report.faults[place:place] = damage.result() if damage else []
     except sqlite3.Error as error:
         after = f" after event {report.head.seq}" if report.head.seq else ""
         report.faults.append(f"{path} cannot be read{after}: {error}")
@@ -127,8 +133,8 @@ class _HistoryInspection:
             return None
 
     def check_schema(self, db: sqlite3.Connection, version: int) -> None:
-        """Compare tables, indices and triggers with those of the schema, and let SQLite check the file."""
-        if not 1 <= version <= SCHEMA_VERSION:
+        """Compare tables, indices and triggers with those of the schema."""
+        if version not in _KNOWN_VERSIONS:
             self._faults.append(f"the database has schema version {version}, but only 1 to {SCHEMA_VERSION} are known")
             return
         found, wanted = schema_objects(db), expected_objects(version)
@@ -136,12 +142,6 @@ class _HistoryInspection:
         self._faults += [f"the {kind} '{name}' of the database was altered or is missing" for kind, name, *_ in wanted - found]
         added = sorted((kind, name) for kind, name, *_ in found - wanted if (kind, name) not in names)
         self._faults += [f"the {kind} '{name}' was added to the database" for kind, name in added]
-        try:
-            self._faults += [
-                f"the database is damaged: {message}" for (message,) in db.execute("PRAGMA integrity_check(5)") if message != "ok"
-            ]
-        except sqlite3.Error as error:
-            self._faults.append(f"the database is damaged: {error}")
 
     def check_events(self, db: sqlite3.Connection, head_seqs: set[int]) -> None:
         """Check every event, its place in the chain and its arrays; keep the hashes of the events in `head_seqs`."""
@@ -233,6 +233,16 @@ class _HistoryInspection:
                 where = f"is missing from {self._arrays.path(digest).parent.parent}"
                 self._faults.append(f"event {seq}: '{_printable(name)}': array {digest[:12]} {where}")
         self._report.remarks += list(_release_sentences(released_counts))
+
+
+def _damage(path: Path) -> list[str]:
+    """What SQLite finds damaged in the file. It reads all of it, so it is called in a thread beside the check of the events."""
+    try:
+        with contextlib.closing(open_reader(path)) as db:
+            found = [message for (message,) in db.execute("PRAGMA integrity_check(5)") if message != "ok"]
+    except sqlite3.Error as error:
+        found = [str(error)]
+    return [f"the database is damaged: {message}" for message in found]
 
 
 def _release_sentences(released_counts: dict[int, int]) -> Iterator[str]:

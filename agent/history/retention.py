@@ -112,18 +112,20 @@ async def run_retention(run_directory: Path, settings: RetentionSettings, now: C
 def plan_release(history: History, settings: RetentionSettings, now: datetime) -> ReleasePlan:
     """Plan what may be removed now. It only reads, so it can use a second, read-only `History` of the run in a thread."""
     after = history.head.seq
-    references, released = _references(history, after)
+    references, kept, released = _references(history, after)
     orphans_until = now - timedelta(days=settings.keep_orphans_days)
-    known = {r.digest for r in references}
-    stored: set[str] = set()
+    referenced = {r.digest for r in references}
+    not_kept = released | referenced
+    stored: set[str] = set()  # of those that are not kept; a digest in an altered event may name no file of the store
     orphans: list[Path] = []
     for digest, path in history.arrays.files():  # one at a time: a run of months has hundreds of thousands
-        stored.add(digest)
-        if digest not in known and _older_than(path, orphans_until):
+        if digest in not_kept:
+            stored.add(digest)
+        if digest not in kept and digest not in referenced and _older_than(path, orphans_until):
             orphans.append(path)
-    last = {r.digest: r.seq for r in references}  # the last reference wins
-    unfinished = tuple(digest for digest, seq in released.items() if digest in stored and last.get(digest, 0) < seq)
-    arrays = [a for a in releasable_arrays(references, settings, now) if a.digest in stored and a.digest not in unfinished]
+    unfinished = tuple(sorted(released & stored))
+    candidates = releasable_arrays([r for r in references if r.digest not in kept], settings, now)
+    arrays = [a for a in candidates if a.digest in stored and a.digest not in released]
     return ReleasePlan(after, tuple(arrays), tuple(orphans), unfinished, settings)
 
 
@@ -190,21 +192,31 @@ def _may_release(reference: ReferencedArray, settings: RetentionSettings) -> boo
     return not (settings.keep_latents if reference.name == _LATENTS else settings.keep_weights)
 
 
-def _references(history: History, until: int) -> tuple[list[ReferencedArray], dict[str, int]]:
-    """All references to arrays, with the reasons to keep them; and digest -> event of the arrays already released."""
+def _references(history: History, until: int) -> tuple[list[ReferencedArray], set[str], set[str]]:
+    """References to arrays that may ever be released, with the reasons to keep them, and two sets of digests.
+
+    The first set holds the arrays that are always kept, nearly all of a long run, of which nothing else is needed; the second
+    those that were released and not named again.
+    """
     references: list[ReferencedArray] = []
-    released: dict[str, int] = {}
+    kept: set[str] = set()
+    released: set[str] = set()
     decisions: list[Event] = []
-    for e in history.events():
+    for e in history.events(outlines=True):
         if e.seq > until:
             break
-        references += [ReferencedArray(digest, e.seq, e.kind, name, e.recorded_at) for name, digest in e.arrays.items()]
+        released.difference_update(e.arrays.values())
+        for name, digest in e.arrays.items():
+            if releasable(e.kind, name):
+                references.append(ReferencedArray(digest, e.seq, e.kind, name, e.recorded_at))
+            else:
+                kept.add(digest)
         if e.kind == kinds.ARRAYS_RELEASED:
-            released |= {entry["digest"]: e.seq for entry in e.body["released"]}
+            released |= {entry["digest"] for entry in e.body["released"]}
         if e.kind in (kinds.DECISION_MADE, kinds.DECISION_DEEPENED):
             decisions.append(_without_details(e))
     needed = weights_needed(decisions)
-    return [_with_reason(r, needed) for r in references], released
+    return [_with_reason(r, needed) for r in references], kept, released
 
 
 def _without_details(event: Event) -> Event:
@@ -216,8 +228,6 @@ def _without_details(event: Event) -> Event:
 
 
 def _with_reason(reference: ReferencedArray, needed: Mapping[int, str]) -> ReferencedArray:
-    if not releasable(reference.kind, reference.name):
-        return replace(reference, needed="arrays of this kind are always kept")
     if reference.name != _LATENTS and reference.seq in needed:
         return replace(reference, needed=needed[reference.seq])
     return reference

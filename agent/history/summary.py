@@ -18,7 +18,7 @@ def summary(run_directory: Path) -> dict[str, Any]:
     """
     counters, last = RunCounters(), None
     with History(run_directory, read_only=True) as history:
-        for event in history.events():
+        for event in history.events(outlines=True):
             counters.apply(event)
             last = event
     if last is None:

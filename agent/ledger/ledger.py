@@ -29,6 +29,7 @@ from instrument_adapters.bounds import DATE, LENGTH, NUMBER
 from instrument_adapters.protocol.messages import Limits, MeasurementRequest
 
 _NONE = SampleResults()
+_NO_DETAILS: dict[str, Any] = {"candidates": [], "configurations": [], "clusters": [], "config": {}, "versions": {}}
 
 
 @dataclass
@@ -183,7 +184,7 @@ class Ledger:
         self.scans[event.body["instrument_id"], event.subject].closed = True
 
     def _on_decision(self, event: Event) -> None:
-        record = DecisionRecord.model_validate(event.body["decision"])
+        record = _record_in(event)
         instrument_id = event.body["instrument_id"]
         entry = self.scans[instrument_id, record.scan_id]
         entry.decision, entry.decided, entry.measured = record, PastDecision.of(record), 0
@@ -205,7 +206,7 @@ class Ledger:
         self.unusable_scans[instrument_id] = [*self.unusable_scans.get(instrument_id, []), reason] if reason else []
 
     def _on_deepened(self, event: Event) -> None:
-        record = DecisionRecord.model_validate(event.body["decision"])
+        record = _record_in(event)
         entry = self.scans[event.body["instrument_id"], record.scan_id]
         entry.deeper = PastDecision.of(record)
         if self._latest.get(entry.instrument_id) is entry:
@@ -337,6 +338,12 @@ class Ledger:
                 stop = Command(0, "stop", event.body["by"], event.body["reason"])
                 why = stop.sentence if order == "stop" else self.command_state.reason(name)
                 entry.void_reason = f"the instrument was {why}"
+
+
+def _record_in(event: Event) -> DecisionRecord:
+    """The record of a decision. Of an outline it lacks the details, and is dropped at the next scan (`agent.ledger.outlines`)."""
+    decision = event.body["decision"]
+    return DecisionRecord.model_validate(_NO_DETAILS | decision if event.outlined else decision)
 
 
 def _unusable_because(record: DecisionRecord) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from agent.errors import HistoryError
 from agent.history.event_log import Event, History
-from agent.ledger.ledger import KINDS, Ledger
+from agent.ledger.ledger import Ledger
+from agent.ledger.outlines import state_events
 
 Listener = Callable[[Event], None]
 
@@ -30,7 +31,7 @@ class Recorder:
         self, history: History, now: Callable[[], datetime], on_fault: Callable[[HistoryError], None] = lambda _error: None
     ) -> None:
         self.history, self.now, self._on_fault = history, now, on_fault
-        self.ledger = Ledger.of(history.events(kinds=KINDS))
+        self.ledger = Ledger.of(state_events(history))
         self.newest_seq = len(history)
         for newest in history.events(after=self.newest_seq - 1):  # of whatever kind
             self.ledger.note_time(newest.recorded_at)

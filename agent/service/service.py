@@ -6,7 +6,6 @@ heartbeats and operator commands are handled while models train.
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -32,6 +31,7 @@ from agent.ledger.recovery import recovery_facts, recovery_sentence
 from agent.messaging.dispatcher import Dispatcher, Prepared
 from agent.messaging.partial_frames import PartialFrame
 from agent.messaging.status import instruments
+from agent.monitoring.process_memory import release_freed_memory
 from agent.orchestration.orchestrator import Orchestrator
 from agent.safety.control import Control
 from agent.schema import event_kinds as kinds
@@ -246,9 +246,10 @@ class Service:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
 
     async def _serve(self) -> None:
-        retain = functools.partial(
-            run_retention, self._directory, self._config.retention, self._now, self._dispatcher.recorder.record
-        )
+        async def retain() -> None:
+            await run_retention(self._directory, self._config.retention, self._now, self._dispatcher.recorder.record)
+            await asyncio.to_thread(release_freed_memory)  # a plan names every array of the run
+
         check_health, note = self.supervision.check_health, self._dispatcher.run_log.noted
         schedule = schedule_jobs(
             self._config, self._directory, note, self._orchestrator, self.tick, retain=retain, check_health=check_health

@@ -69,7 +69,7 @@ class HistoryReader:
         return self._history
 
     def _updated_counters(self, history: History) -> RunCounters:
-        for event in history.events(after=self._counters.seq):
+        for event in history.events(after=self._counters.seq, outlines=True):
             self._counters.apply(event)
         return self._counters
 

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import multiprocessing
 import sqlite3
 import threading
@@ -5,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import HistoryError
+from agent.history.database import chain_hash
 from agent.history.event_log import WRITER_LOCK, History
 from agent.history.run_directory import DATABASE
 from tests.support.samples import NOW
@@ -30,6 +33,42 @@ def test_what_was_recorded_is_read_back_in_order_and_filtered(tmp_path: Path) ->
         assert [e.seq for e in history.events(subject="thing-1")] == [2, 4]
         assert [e.seq for e in history.events(subject="thing-1", kind="found")] == [4]
         assert len(history) == 4
+
+
+def test_an_outline_lacks_the_details_of_decisions_and_the_metrics_of_candidates_and_nothing_else(tmp_path: Path) -> None:
+    candidates = [
+        {"candidate_id": f"c-{i}", "guarded_out": 'µ "x"' if i % 3 else None, "metrics": {"icl": -1.5e-7}} for i in range(120)
+    ]
+    decision = {"outcome": "bad_scan", "explanation": 'σ "1"', "requests": [{"x_m": 1.25e-7}], "candidates": candidates}
+    bodies = {"noted": {"candidates": 3}, "candidates_scored": {"scan_id": "s", "candidates": candidates}}
+    bodies |= {kind: {"seconds": 1.5, "decision": decision | {"config": {}}} for kind in ("decision_made", "decision_deepened")}
+    with History(tmp_path) as history:
+        for kind, body in bodies.items():
+            history.record(kind, "x", body, at=NOW, arrays={"a": np.eye(2)}, once=kind)
+        whole, outlines = list(history.events()), list(history.events(outlines=True))
+    noted, scored, made, deepened = (event.body for event in outlines)
+    assert noted == bodies["noted"]
+    assert [c["guarded_out"] for c in scored["candidates"]] == [c["guarded_out"] for c in candidates]
+    assert ["metrics" in c for c in scored["candidates"]] == [False] * 100 + [True] * 20
+    assert made == deepened == {"seconds": 1.5, "decision": {k: decision[k] for k in ("outcome", "explanation", "requests")}}
+    for event, outline in zip(whole, outlines, strict=True):
+        assert (event.seq, event.recorded_at, event.arrays, event.hash, event.once) == (
+            outline.seq,
+            outline.recorded_at,
+            outline.arrays,
+            outline.hash,
+            outline.once,
+        )
+
+
+@SETTINGS
+@given(text=st.text() | st.text(st.characters(max_codepoint=0x7F)), number=st.integers(0, 2**40))
+@example(text="\x7f", number=1)
+@example(text="\udc80", number=1)  # half of a character, as altered text is read
+def test_a_long_body_is_hashed_as_a_short_one(text: str, number: int) -> None:
+    for body in (text, text + "x" * 5000, text * 5000):
+        fields = (number, "2026-11-30", "noted", text, None, body, "{}")
+        assert chain_hash("0" * 64, *fields) == hashlib.sha256(json.dumps(["0" * 64, *fields]).encode()).hexdigest()
 
 
 def test_an_event_read_back_equals_the_one_returned(tmp_path: Path) -> None:

@@ -219,6 +219,19 @@ def test_without_a_head_file_that_is_a_fault_unless_a_head_was_noted_down(run: P
     assert faults(run, noted) == []
 
 
+def test_damage_that_only_sqlite_sees_is_a_fault_as_well(run: Path) -> None:
+    with contextlib.closing(sqlite3.connect(run / DATABASE)) as db:
+        ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'event_of_kind'")
+        ((size,),) = db.execute("PRAGMA page_size")
+    content = bytearray((run / DATABASE).read_bytes())
+    at = content.index(b"noted", (page - 1) * size)
+    content[at : at + 5] = b"xoted"  # the index says what the table does not
+    (run / DATABASE).write_bytes(content)
+    found = faults(run)
+    assert found
+    assert all(fault.startswith("the database is damaged: ") for fault in found)
+
+
 @pytest.mark.parametrize("content", ["nonsense", "6:zz", "\x01" * 84])
 def test_a_damaged_head_file_is_a_fault_and_begun_anew(run: Path, content: str) -> None:
     (run / HEAD).write_text(content)

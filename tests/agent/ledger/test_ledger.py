@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from agent.errors import HistoryError
 from agent.history.event_log import History
 from agent.ledger.entries import PastDecision, PastRequest
-from agent.ledger.ledger import Ledger
+from agent.ledger.ledger import KINDS, Ledger
+from agent.ledger.outlines import state_events
 from agent.ledger.sample_results import SampleResults
 from agent.messaging.dispatcher import Dispatcher
 from agent.schema.measurements import MeasuredOnSample, Result
@@ -85,6 +86,7 @@ def test_a_replayed_history_gives_the_state_that_was_followed_live(
         for step in steps:
             do(agent, step)
         assert view(Ledger.of(history.events())) == view(agent.ledger)
+        assert repr(Ledger.of(state_events(history))) == repr(Ledger.of(history.events(kinds=KINDS)))
         assert history.verify() == []
 
 
