@@ -59,7 +59,7 @@ def speak(guard: ConnectionGuard, router: zmq.Socket, one: RawClient, size: int 
 
 def ends(tcp: socket.socket) -> bool:
     """Whether the other side closes the connection."""
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, TimeoutError):
         while tcp.recv(4096):
             pass
     return True
@@ -71,7 +71,7 @@ def test_a_message_that_does_not_end_is_cut_off_at_the_sum_of_its_parts(opened: 
     guard, router, address = opened(bytes_max=4 * MIB)
     one = client(stack, address)
     speak(guard, router, one)
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, TimeoutError):
         for _ in range(50):
             one.send(bytes(MIB), more=True)
     one.wait_until_shut()
@@ -114,7 +114,7 @@ def test_a_message_whose_parts_take_far_more_memory_than_bytes_is_given_up(
     guard, router, address = opened()
     one = client(stack, address)
     speak(guard, router, one)
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, TimeoutError):
         one.send_empty_parts(MIB)
     one.wait_until_shut()
 
@@ -123,7 +123,7 @@ def test_a_message_whose_parts_take_far_more_memory_than_bytes_is_given_up(
 def test_before_its_first_message_a_connection_may_send_little(opened: Open, stack: contextlib.ExitStack) -> None:
     _, _, address = opened()
     one = client(stack, address)
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, TimeoutError):
         for _ in range(8):
             one.send(bytes(MIB), more=True)
     one.wait_until_shut()

@@ -40,11 +40,23 @@ class MemoryHistory:
         return event
 
     def events(
-        self, *, kind: str | None = None, kinds: Iterable[str] = (), subject: str | None = None, after: int = 0
+        self,
+        *,
+        kind: str | None = None,
+        kinds: Iterable[str] = (),
+        subject: str | None = None,
+        after: int = 0,
+        outlines: bool = False,  # noqa: ARG002 - nothing is left out here
     ) -> Iterator[Event]:
         wanted = set(kinds)
         found = (e for e in self._events[after:] if kind in (None, e.kind) and subject in (None, e.subject))
         return (e for e in found if not wanted or e.kind in wanted)
+
+    def event(self, seq: int) -> Event | None:
+        return self._events[seq - 1] if 0 < seq <= len(self._events) else None
+
+    def newest_seqs(self, kind: str, after: int = 0) -> dict[str, int]:
+        return {e.body["instrument_id"]: e.seq for e in self._events[after:] if e.kind == kind}
 
     def __len__(self) -> int:
         return len(self._events)
