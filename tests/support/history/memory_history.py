@@ -46,7 +46,7 @@ class MemoryHistory:
         kinds: Iterable[str] = (),
         subject: str | None = None,
         after: int = 0,
-        outlines: bool = False,  # noqa: ARG002 - nothing is left out here
+        outlines: bool = False,
     ) -> Iterator[Event]:
         wanted = set(kinds)
         found = (e for e in self._events[after:] if kind in (None, e.kind) and subject in (None, e.subject))
